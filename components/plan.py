@@ -1,0 +1,257 @@
+"""The plan of a stack: names, identities, addresses, paths and versions, computed from settings alone.
+
+Pure: no Pulumi, no libvirt, no clock, no randomness. Everything here is known in every preview, which is why a second
+preview has no unknown values: addresses, MACs and UUIDs are inputs of what is created, never its outputs (design, 1).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from components.addresses import AddressRange, merge
+from components.settings import NodeGroup, NodeOverride, Settings
+
+# Namespace of all UUIDs made here: uuid5(NAMESPACE_URL, "https://k3s-macvlan.dev").
+_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://k3s-macvlan.dev")
+
+# From these releases on, containerd searches data/cni and no longer data/current/bin (k3s pull requests 10868, 10869).
+_NEW_CNI_DIRECTORY = {28: 15, 29: 10, 30: 6, 31: 2}
+
+GIB = 2**30
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolPlan:
+    """The stack's storage pool on one hypervisor."""
+
+    hypervisor: str
+    uri: str
+    name: str
+    uuid: str
+    path: str
+
+    def volume(self, name: str) -> str:
+        """Path of a volume of this pool on the hypervisor."""
+        return f"{self.path}/{name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodePlan:
+    """One node: identity, place, size."""
+
+    name: str  # in Kubernetes and in settings: server-1, agent-2
+    domain: str  # in libvirt, and the host name: <project>-<stack>-server-1
+    role: str  # server or agent
+    index: int  # from 0, within its role
+    uuid: str
+    mac: str
+    address: IPv4Address
+    pool: PoolPlan
+    cpus: int
+    memory: int  # MiB
+    disk: int  # bytes
+    labels: tuple[str, ...]  # key=value
+    taints: tuple[str, ...]  # key=value:Effect
+    slice: AddressRange  # macvlan addresses this node may give out
+    check_address: IPv4Address | None  # of the temporary interface of the macvlan check; no two nodes use the same
+
+    @property
+    def first(self) -> bool:
+        """The server that starts the cluster."""
+        return self.role == "server" and self.index == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CniPaths:
+    """Where CNI lives on the nodes."""
+
+    bin: str
+    conf: str
+
+    @property
+    def multus_kubeconfig(self) -> str:
+        return f"{self.conf}/multus.d/multus.kubeconfig"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagePlan:
+    """The base image as a volume, named by what identifies its content."""
+
+    name: str
+    source: str
+    checksum: str
+    format: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything computed from a stack's settings."""
+
+    project: str
+    stack: str
+    owner: str  # the mark on what is ours: project/stack
+    nodes: tuple[NodePlan, ...]
+    pools: tuple[PoolPlan, ...]
+    image: ImagePlan
+    claims: tuple[AddressRange, ...]  # taken out of the network's DHCP range
+    cni: CniPaths
+    master: str  # parent interface of the pods' interfaces
+
+    @property
+    def servers(self) -> tuple[NodePlan, ...]:
+        return tuple(node for node in self.nodes if node.role == "server")
+
+    @property
+    def agents(self) -> tuple[NodePlan, ...]:
+        return tuple(node for node in self.nodes if node.role == "agent")
+
+
+def cni_bin_directory(k3s_version: str) -> str:
+    """The directory in which containerd of this K3s release (v1.27.8+k3s2) searches plugins."""
+    minor, patch = k3s_release(k3s_version)
+    new = patch >= _NEW_CNI_DIRECTORY[minor] if minor in _NEW_CNI_DIRECTORY else minor > max(_NEW_CNI_DIRECTORY)
+    return "/var/lib/rancher/k3s/data/cni" if new else "/var/lib/rancher/k3s/data/current/bin"
+
+
+def k3s_release(k3s_version: str) -> tuple[int, int]:
+    """(27, 8) of v1.27.8+k3s2."""
+    minor, patch = re.match(r"v1\.(\d+)\.(\d+)", k3s_version).groups()  # type: ignore[union-attr]
+    return int(minor), int(patch)
+
+
+def mac_address(*identity: str) -> str:
+    """A MAC address from a name, in QEMU's own range 52:54:00."""
+    digest = hashlib.sha256("/".join(identity).encode()).hexdigest()
+    return "52:54:00:" + ":".join(digest[i : i + 2] for i in (0, 2, 4))
+
+
+def image_plan(settings: Settings) -> ImagePlan:
+    """The base image's volume. Its name holds the digest, or, where only the URL of a checksum file is given, a digest of
+    both URLs: another content then needs another name, so a changed image never slips under existing disks."""
+    image = settings.image
+    algorithm, _, digest = image.checksum.partition(":")
+    if algorithm not in ("sha256", "sha512"):
+        digest = hashlib.sha256(f"{image.source} {image.checksum}".encode()).hexdigest()
+    name = f"base-{digest[:20]}.{image.format}"
+    return ImagePlan(name=name, source=image.source, checksum=image.checksum, format=image.format)
+
+
+def _node_names(role: str, count: int) -> list[str]:
+    return [f"{role}-{index + 1}" for index in range(count)]
+
+
+def _counted_address(settings: Settings, role: str, index: int) -> IPv4Address:
+    """Servers up from the start of the range, agents down from its end: a new node moves no other."""
+    nodes = settings.network.nodes
+    return nodes.first + index if role == "server" else nodes.last - index
+
+
+def _slice(settings: Settings, role: str, index: int) -> AddressRange:
+    """This node's part of the macvlan range, counted like the node addresses; all of it where there are no slices."""
+    whole, size = settings.macvlan.range, settings.macvlan.addresses_per_node
+    if size is None:
+        return whole
+    start = index * size if role == "server" else len(whole) - (index + 1) * size
+    return whole.slice(max(0, min(start, len(whole) - 1)), size)
+
+
+def _check_address(settings: Settings, ordinal: int) -> IPv4Address | None:
+    """The set address for the first node; the others, checked at the same time, take pod addresses, not in use yet."""
+    if not settings.macvlan_check.enabled or ordinal == 0:
+        return settings.macvlan_check.address if settings.macvlan_check.enabled else None
+    free = [address for address in settings.macvlan.range if address != settings.macvlan_check.address]
+    return free[(ordinal - 1) % len(free)] if free else None
+
+
+def _nodes(project: str, stack: str, settings: Settings, pools: dict[str, PoolPlan]) -> Iterator[NodePlan]:
+    groups: tuple[tuple[str, NodeGroup], ...] = (("server", settings.servers), ("agent", settings.agents))
+    ordinal = 0
+    for role, group in groups:
+        for index, name in enumerate(_node_names(role, group.count)):
+            override = group.overrides.get(name, NodeOverride())
+            pool = pools.get(override.hypervisor or group.hypervisor)
+            labels = {**group.labels, **(override.labels or {})}
+            yield NodePlan(
+                name=name,
+                domain=f"{project}-{stack}-{name}",
+                role=role,
+                index=index,
+                uuid=str(uuid.uuid5(_NAMESPACE, f"{project}/{stack}/{name}")),
+                mac=override.mac or mac_address(project, stack, name),
+                address=override.address or _counted_address(settings, role, index),
+                pool=pool or next(iter(pools.values())),
+                cpus=override.cpus or group.cpus,
+                memory=override.memory or group.memory,
+                disk=(override.disk or group.disk) * GIB,
+                labels=tuple(f"{key}={value}" for key, value in sorted(labels.items())),
+                taints=group.taints if override.taints is None else override.taints,
+                slice=_slice(settings, role, index),
+                check_address=_check_address(settings, ordinal),
+            )
+            ordinal += 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """Addresses of the network that are ours, and the setting that says so."""
+
+    setting: str
+    range: AddressRange
+
+
+def claims(nodes: tuple[NodePlan, ...], settings: Settings) -> tuple[Claim, ...]:
+    """All addresses that are ours: the two ranges first, then single addresses, which may lie in a range."""
+    found = [
+        Claim(setting="network.nodes", range=settings.network.nodes),
+        Claim(setting="macvlan.range", range=settings.macvlan.range),
+    ]
+    found += [
+        Claim(setting=f"{node.role}s.overrides.{node.name}.address", range=AddressRange.single(node.address))
+        for node in nodes
+        if node.address not in settings.network.nodes
+    ]
+    if settings.workload.address:
+        found.append(Claim(setting="workload.address", range=AddressRange.single(settings.workload.address)))
+    if settings.macvlan_check.enabled and settings.macvlan_check.address:
+        found.append(Claim(setting="macvlanCheck.address", range=AddressRange.single(settings.macvlan_check.address)))
+    return tuple(found)
+
+
+def make(project: str, stack: str, settings: Settings) -> Plan:
+    """The plan. Whether it holds is for conflicts.py to say: here an impossible setting only must not raise."""
+    pools = {
+        name: PoolPlan(
+            hypervisor=name,
+            uri=hypervisor.uri,
+            name=f"{project}-{stack}",
+            uuid=str(uuid.uuid5(_NAMESPACE, f"{project}/{stack}/pool/{name}")),
+            path=f"{hypervisor.pool_directory.rstrip('/')}/{project}-{stack}",
+        )
+        for name, hypervisor in sorted(settings.hypervisors.items())
+    }
+    nodes = tuple(_nodes(project, stack, settings, pools))
+    used = {node.pool.hypervisor for node in nodes}
+    return Plan(
+        project=project,
+        stack=stack,
+        owner=f"{project}/{stack}",
+        nodes=nodes,
+        pools=tuple(pool for name, pool in pools.items() if name in used),
+        image=image_plan(settings),
+        claims=merge(claim.range for claim in claims(nodes, settings)),
+        cni=CniPaths(
+            bin=settings.k3s.cni_bin_directory or cni_bin_directory(settings.k3s.version),
+            conf=settings.k3s.cni_conf_directory,
+        ),
+        master=settings.macvlan.master or settings.network.interface,
+    )
+
+
+def with_prefix(network: IPv4Network, address: IPv4Address) -> str:
+    """Address with prefix length, as CNI and `ip` write it: 192.168.122.205/24."""
+    return f"{address}/{network.prefixlen}"

@@ -1,0 +1,678 @@
+"""Stack configuration as frozen, validated models. No Pulumi resources here.
+
+`Settings` is the whole of it; each top-level field is one key of the stack's configuration (`k3s-macvlan:k3s`, ...), and
+Pulumi.yaml repeats their descriptions. `parse` turns raw configuration into Settings or raises one SettingsError that
+lists every mistake: the setting, its value, the conflict and the way out. What concerns several settings at once and needs
+addresses or names computed from them is in plan.py, which adds its own problems in the same form.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import pulumi.runtime.config as pulumi_config
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from components.addresses import AddressRange
+
+# --- Mistakes, all together -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One mistake: the setting's path, its value as text, what it collides with and the way out."""
+
+    setting: str
+    value: str
+    conflict: str
+
+    def __str__(self) -> str:
+        shown = f" = {self.value}" if self.value else ""
+        return f"{self.setting}{shown}: {self.conflict}"
+
+
+class SettingsError(Exception):
+    """Every mistake of a stack's configuration in one message."""
+
+    def __init__(self, stack: str, problems: list[Problem]) -> None:
+        self.problems = problems
+        count = f"{len(problems)} mistake{'s' if len(problems) > 1 else ''}"
+        lines = "\n".join(f"  - {problem}" for problem in problems)
+        super().__init__(f"{count} in the configuration of stack {stack} (nothing was created or changed):\n{lines}")
+
+
+# --- Kinds of values --------------------------------------------------------------------------------------------------
+
+_CHECKSUM_DIGITS = {"sha256": 64, "sha512": 128}
+
+
+def _url(value: str) -> str:
+    if any(ord(c) <= 32 or ord(c) > 126 for c in value):
+        raise ValueError("a URL holds no spaces, control or non-ASCII characters; percent-encode them")
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("not an http(s) URL; write it in full, https://host/path")
+    return value
+
+
+def _source(value: str) -> str:
+    if value.startswith(("http://", "https://")):
+        return _url(value)
+    path = value.removeprefix("file://")
+    if not path.startswith("/") or "\0" in path:
+        raise ValueError("neither an http(s) URL nor an absolute path (or file:// URL) on the machine that runs Pulumi")
+    return value
+
+
+def _checksum(value: str) -> str:
+    if value.startswith(("http://", "https://")):
+        return _url(value)
+    algorithm, _, digest = value.partition(":")
+    digits = _CHECKSUM_DIGITS.get(algorithm)
+    if digits is None or not re.fullmatch(rf"[0-9a-f]{{{digits}}}", digest):
+        raise ValueError(
+            "not a checksum; write sha256:<64 hex digits> or sha512:<128 hex digits>, "
+            "or the URL of a checksum file that names the download"
+        )
+    return value
+
+
+def _path(value: str) -> str:
+    if not re.fullmatch(r"/[A-Za-z0-9._/+@-]*", value) or ".." in PurePosixPath(value).parts:
+        raise ValueError("not an absolute path of letters, digits and ._/+@- without '..'")
+    return value.rstrip("/") or "/"
+
+
+def _image(value: str) -> str:
+    reference = r"(?:[a-z0-9.-]+(?::\d+)?/)?[a-z0-9._/-]+(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
+    if len(value) > 255 or not re.fullmatch(reference, value):
+        raise ValueError("not an image reference; write registry/repository:tag or registry/repository@sha256:digest")
+    if "@" not in value and ":" not in value.rsplit("/", 1)[-1]:
+        raise ValueError("names no tag or digest, so it would float; pin it, for example nginx:1.25")
+    return value
+
+
+def _quantity(value: str) -> str:
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?", value):
+        raise ValueError("not a Kubernetes quantity, such as 100m or 256Mi")
+    return value
+
+
+_SUFFIX = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+
+
+def _bytes(quantity: str) -> float:
+    number, suffix = re.fullmatch(r"([0-9.]+)([A-Za-z]*)", quantity).groups()  # type: ignore[union-attr]
+    return float(number) * _SUFFIX.get(suffix, 0.001)
+
+
+def _version(value: str) -> str:
+    if not re.fullmatch(r"v1\.\d+\.\d+(-[a-z0-9.]+)?\+k3s\d+", value):
+        raise ValueError("not a K3s release; write it as v1.27.8+k3s2 (channels float, so they are not taken)")
+    return value
+
+
+def _text(value: str) -> str:
+    if not value.isprintable() or not value.isascii():
+        raise ValueError("holds control or non-ASCII characters")
+    return value
+
+
+Url = Annotated[str, AfterValidator(_url)]
+Source = Annotated[str, AfterValidator(_source)]
+Checksum = Annotated[str, AfterValidator(_checksum)]
+Path = Annotated[str, AfterValidator(_path)]
+Image = Annotated[str, AfterValidator(_image)]
+Quantity = Annotated[str, AfterValidator(_quantity)]
+K3sVersion = Annotated[str, AfterValidator(_version)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=1024), AfterValidator(_text)]
+# RFC 1123 labels: what Kubernetes and libvirt both take as a name.
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+LibvirtName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+# Linux: 15 bytes at most, and the name is used on command lines of the node.
+Interface = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$")]
+Mac = Annotated[str, StringConstraints(pattern=r"^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$", to_lower=True)]
+PluginName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
+EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[A-Z_][A-Z0-9_]{0,63}$")]
+LabelKey = Annotated[str, StringConstraints(pattern=r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")]
+LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")]
+Taint = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9._-]{1,63}(=[A-Za-z0-9._-]{0,63})?:(NoSchedule|PreferNoSchedule|NoExecute)$"
+    ),
+]
+Seconds = Annotated[int, Field(ge=1, le=86400)]
+
+
+def to_camel(name: str) -> str:
+    """`cloud_init` as it is written in YAML: `cloudInit` (pydantic's own would make `k3S` of `k3s`)."""
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+class Model(BaseModel):
+    """Base of all settings: frozen, camelCase in YAML, an unknown key is a mistake."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, use_attribute_docstrings=True
+    )
+
+
+# --- Hypervisors and the network --------------------------------------------------------------------------------------
+
+
+class Hypervisor(Model):
+    """A libvirt host."""
+
+    uri: Annotated[str, StringConstraints(pattern=r"^[a-z]+(\+[a-z0-9]+)?://[A-Za-z0-9@._:/?=&%~+-]*$")] = "qemu:///system"
+    """libvirt connection URI: qemu:///system, or qemu+ssh://user@host/system for a remote host."""
+    pool_directory: Path = "/var/lib/libvirt/images"
+    """Directory on the hypervisor under which the stack's own storage pool is made."""
+
+
+class Network(Model):
+    """The real network that nodes and macvlan pods share."""
+
+    name: LibvirtName = "default"
+    """libvirt network the nodes are connected to."""
+    cidr: IPv4Network = IPv4Network("192.168.122.0/24")
+    """The network's addresses."""
+    gateway: IPv4Address = IPv4Address("192.168.122.1")
+    """The network's gateway; on a libvirt network the hypervisor itself."""
+    nodes: AddressRange = AddressRange.parse("192.168.122.180-192.168.122.199")
+    """Range for node addresses: servers count up from its start, agents down from its end."""
+    exclude: tuple[AddressRange, ...] = ()
+    """Addresses or ranges of the network that are in use by others; nothing may overlap them."""
+    interface: Interface = "enp1s0"
+    """Name of the nodes' interface on this network; given to it by its MAC address at first boot."""
+
+
+# --- Nodes ------------------------------------------------------------------------------------------------------------
+
+
+class NodeSize(Model):
+    """Size and Kubernetes properties of a node."""
+
+    cpus: Annotated[int, Field(ge=1, le=512)] = 2
+    """Virtual CPUs. K3s asks for 2 on a server."""
+    memory: Annotated[int, Field(ge=512, le=4194304)] = 4096
+    """Memory in MiB. K3s asks for 2048 on a server."""
+    disk: Annotated[int, Field(ge=3, le=65536)] = 20
+    """Root disk in GiB. It may grow later, never shrink."""
+    labels: dict[LabelKey, LabelValue] = {}
+    """Kubernetes node labels."""
+    taints: tuple[Taint, ...] = ()
+    """Kubernetes node taints, key=value:Effect."""
+    hypervisor: Name = "local"
+    """Name of one of `hypervisors`."""
+
+
+class NodeOverride(Model):
+    """What differs for one node of a group; absent fields are the group's."""
+
+    cpus: Annotated[int, Field(ge=1, le=512)] | None = None
+    """Virtual CPUs."""
+    memory: Annotated[int, Field(ge=512, le=4194304)] | None = None
+    """Memory in MiB."""
+    disk: Annotated[int, Field(ge=3, le=65536)] | None = None
+    """Root disk in GiB."""
+    labels: dict[LabelKey, LabelValue] | None = None
+    """Kubernetes node labels, added to the group's."""
+    taints: tuple[Taint, ...] | None = None
+    """Kubernetes node taints, in place of the group's."""
+    hypervisor: Name | None = None
+    """Name of one of `hypervisors`."""
+    address: IPv4Address | None = None
+    """Address inside `network.nodes`, in place of the counted one."""
+    mac: Mac | None = None
+    """MAC address, in place of the one made from the stack's and the node's names."""
+
+
+class NodeGroup(NodeSize):
+    """A group of nodes of one role."""
+
+    count: Annotated[int, Field(ge=0, le=100)] = 0
+    """How many nodes."""
+    overrides: dict[Name, NodeOverride] = {}
+    """Per node (server-1, agent-2, ...): what differs from the group."""
+
+
+class Servers(NodeGroup):
+    """The servers: control plane and embedded etcd."""
+
+    count: Annotated[int, Field(ge=1, le=99)] = 1
+    """How many servers: 1, or an odd number from 3 for embedded etcd with a majority."""
+
+    @model_validator(mode="after")
+    def _odd(self) -> Servers:
+        if self.count % 2 == 0:
+            raise ValueError(
+                f"count = {self.count}: etcd needs a majority, so {self.count} servers survive no more failures than "
+                f"{self.count - 1}; use {self.count - 1} or {self.count + 1}"
+            )
+        return self
+
+
+class Machine(Model):
+    """What all virtual machines have in common."""
+
+    virt_type: Literal["auto", "kvm", "qemu"] = "auto"
+    """Domain type: kvm, qemu (plain emulation), or auto: kvm where libvirt offers it."""
+    cpu_mode: Literal["auto", "host-passthrough", "host-model", "maximum", "custom"] = "auto"
+    """CPU mode; auto is host-passthrough under kvm and maximum under qemu."""
+    cpu_model: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]*$", max_length=64)] = ""
+    """CPU model, with cpuMode custom."""
+    machine_type: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+$", max_length=64)] = "q35"
+    """QEMU machine type. q35 with virtio names the first interface enp1s0."""
+    disk_cache: Literal["none", "writeback", "writethrough", "directsync", "unsafe"] = "writeback"
+    """Cache mode of the root disk; unsafe is quick and loses data when the hypervisor dies."""
+    autostart: bool = True
+    """Start the machines with the hypervisor."""
+
+    @model_validator(mode="after")
+    def _model(self) -> Machine:
+        if (self.cpu_mode == "custom") != bool(self.cpu_model):
+            raise ValueError("cpuModel goes with cpuMode custom, and custom needs a cpuModel; set both or neither")
+        return self
+
+
+class BaseImage(Model):
+    """The cloud image under every node's disk."""
+
+    source: Source = (
+        "https://cloud.debian.org/images/cloud/bookworm/20260923-2610/debian-12-genericcloud-amd64-20260923-2610.qcow2"
+    )
+    """http(s) URL, or a file on the machine that runs Pulumi."""
+    checksum: Checksum = (
+        "sha512:3d94c9dd66d8a283fde060b8810373b7ae04038b956ee00d553d1ae564f6fbde"
+        "aa2fd6e7404e87e53348b5a9509170f3ea7c0731ba737590c5c4cb8d559a47f8"
+    )
+    """sha256:<hex> or sha512:<hex> of the image, or the URL of a checksum file that names it."""
+    format: Literal["qcow2", "raw"] = "qcow2"
+    """Format of the image."""
+
+
+class Ssh(Model):
+    """How the program reaches the nodes."""
+
+    user: Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,30}$")] = "ubuntu"
+    """User made on every node, with passwordless sudo."""
+    private_key: SecretStr | None = None
+    """Your own private key, OpenSSH format without passphrase (`pulumi config set --secret --path ssh.privateKey`);
+    by default the program makes one and keeps it in the stack's state."""
+    authorized_keys: tuple[Text, ...] = ()
+    """Further public keys that may log in."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 22
+    """Port of the SSH server."""
+
+    @model_validator(mode="after")
+    def _user(self) -> Ssh:
+        if self.user == "root":
+            raise ValueError("user = root: cloud images forbid root logins; name another user, it gets sudo")
+        return self
+
+
+# --- K3s --------------------------------------------------------------------------------------------------------------
+
+
+class InstallScript(Model):
+    """K3s's install script."""
+
+    url: Url = "https://get.k3s.io"
+    """Where the node downloads the script."""
+    sha256: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")] = ""
+    """SHA-256 of the script; empty: not checked."""
+    environment: dict[EnvironmentName, Text] = {}
+    """Environment of the script, for mirrors: INSTALL_K3S_MIRROR, INSTALL_K3S_MIRROR_URL, GITHUB_URL, proxies."""
+
+    @model_validator(mode="after")
+    def _ours(self) -> InstallScript:
+        ours = {"INSTALL_K3S_VERSION", "INSTALL_K3S_EXEC", "INSTALL_K3S_SKIP_START", "K3S_TOKEN", "K3S_URL"}
+        taken = sorted(ours & self.environment.keys())
+        if taken:
+            raise ValueError(
+                f"environment sets {', '.join(taken)}, which the program sets itself; use k3s.version and k3s.config"
+            )
+        return self
+
+
+class RegistryMirror(Model):
+    """Where the images of one registry are pulled from."""
+
+    endpoint: Annotated[tuple[Url, ...], Field(min_length=1)]
+    """URLs, tried in this order."""
+    rewrite: dict[str, str] = {}
+    """Rewrites of repository names: regular expression to replacement."""
+
+
+class RegistryAccess(Model):
+    """Credentials and TLS of one endpoint."""
+
+    auth: dict[Literal["username", "password", "auth", "identity_token"], str] = {}
+    """Credentials; set the whole key as a secret."""
+    tls: dict[Literal["cert_file", "key_file", "ca_file", "insecure_skip_verify"], str | bool] = {}
+    """Files on the node, and whether the certificate is checked."""
+
+
+class Registries(Model):
+    """registries.yaml: https://docs.k3s.io/installation/private-registry"""
+
+    mirrors: dict[Annotated[str, StringConstraints(pattern=r"^(\*|[a-z0-9.-]+(:\d+)?)$")], RegistryMirror] = {}
+    """By registry name (docker.io, ghcr.io, "*")."""
+    configs: dict[Text, RegistryAccess] = {}
+    """By the endpoint's host."""
+
+
+# Keys of config.yaml that follow from the plan; a second value for them would contradict it.
+K3S_OWN_KEYS = frozenset(
+    {
+        "cluster-init", "server", "token", "token-file", "agent-token", "agent-token-file", "node-name", "node-ip",
+        "node-label", "node-taint", "tls-san", "system-default-registry", "data-dir", "write-kubeconfig",
+    }
+)  # fmt: skip
+
+
+class K3s(Model):
+    """K3s on every node."""
+
+    version: K3sVersion = "v1.27.8+k3s2"
+    """K3s release, always pinned."""
+    install_script: InstallScript = InstallScript()
+    """The install script."""
+    system_default_registry: Annotated[str, StringConstraints(pattern=r"^([a-z0-9.-]+(:\d+)?)?$")] = ""
+    """Registry for K3s's own images (--system-default-registry)."""
+    registries: Registries = Registries()
+    """Content of /etc/rancher/k3s/registries.yaml: `mirrors` and `configs` as K3s documents them."""
+    config: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*\+?$")], Any] = {}
+    """Further keys of /etc/rancher/k3s/config.yaml on servers and agents."""
+    server_config: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*\+?$")], Any] = {}
+    """Further keys of config.yaml on servers only."""
+    api_address: Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9.-]{1,253})?$")] = ""
+    """Virtual address or name in front of the servers, if you provide one; goes into the certificates and the kubeconfig."""
+    cni_bin_directory: Path | None = None
+    """CNI plugin directory on the node; by default the one this K3s release searches."""
+    cni_conf_directory: Path = "/var/lib/rancher/k3s/agent/etc/cni/net.d"
+    """CNI configuration directory on the node."""
+    pod_cidr: IPv4Network = IPv4Network("10.42.0.0/16")
+    """Pod addresses (K3s's cluster-cidr)."""
+    service_cidr: IPv4Network = IPv4Network("10.43.0.0/16")
+    """Service addresses (K3s's service-cidr)."""
+
+    @model_validator(mode="after")
+    def _own(self) -> K3s:
+        for field in ("config", "serverConfig"):
+            keys = self.config if field == "config" else self.server_config
+            taken = sorted(K3S_OWN_KEYS & {key.rstrip("+") for key in keys})
+            if taken:
+                raise ValueError(
+                    f"{field} sets {', '.join(taken)}, which the program writes itself from other settings; remove it"
+                )
+        return self
+
+
+class Plugins(Model):
+    """CNI plugins that K3s does not ship."""
+
+    url: Url = "https://github.com/containernetworking/plugins/releases/download/v1.4.0/cni-plugins-linux-amd64-v1.4.0.tgz"
+    """Archive of a containernetworking/plugins release; the node downloads it."""
+    checksum: Checksum = "sha256:c2485ddb3ffc176578ae30ae58137f0b88e50f7c7f2af7d53a569276b2949a33"
+    """sha256:<hex> of the archive, or the URL of a checksum file that names it."""
+    names: Annotated[tuple[PluginName, ...], Field(min_length=1)] = ("macvlan",)
+    """Plugins to install from it."""
+
+    @model_validator(mode="after")
+    def _algorithm(self) -> Plugins:
+        if self.checksum.startswith("sha512:"):
+            raise ValueError("checksum: the plugins' releases publish SHA-256; write sha256:<hex>")
+        return self
+
+
+class Multus(Model):
+    """Multus, thin."""
+
+    image: Image = "ghcr.io/k8snetworkplumbingwg/multus-cni:v4.2.4"
+    """Image of the DaemonSet kube-multus-ds."""
+    namespace: Name = "kube-system"
+    """Namespace of everything namespaced that Multus needs."""
+    log_level: Literal["", "debug", "verbose", "error", "panic"] = ""
+    """Multus's log level; empty: its default."""
+    namespace_isolation: bool = False
+    """Pods may use only NetworkAttachmentDefinitions of their own namespace (and of `default`)."""
+    memory_request: Quantity = "64Mi"
+    """Memory request of the container."""
+    memory_limit: Quantity = "256Mi"
+    """Memory limit of the container; below 256Mi it is killed at boot (multus-cni issue 1346)."""
+    cpu_request: Quantity = "100m"
+    """CPU request of the container."""
+
+    @model_validator(mode="after")
+    def _memory(self) -> Multus:
+        if _bytes(self.memory_limit) < 256 * 2**20:
+            raise ValueError(
+                f"memoryLimit = {self.memory_limit}: Multus is killed for memory below 256Mi when many pods start at once "
+                "(multus-cni issue 1346); set 256Mi or more"
+            )
+        if _bytes(self.memory_request) > _bytes(self.memory_limit):
+            raise ValueError(f"memoryRequest = {self.memory_request} is above memoryLimit = {self.memory_limit}; lower it")
+        return self
+
+
+# --- The macvlan network, the pod and its proof -----------------------------------------------------------------------
+
+MACVLAN_MODES = ("bridge", "vepa", "private", "passthru")
+IPVLAN_MODES = ("l2", "l3", "l3s")
+
+
+class Macvlan(Model):
+    """The NetworkAttachmentDefinition that gives pods an address of the real network."""
+
+    name: Name = "macvlan-conf"
+    """Name of the NetworkAttachmentDefinition."""
+    namespace: Name = "default"
+    """Its namespace."""
+    cni_version: Literal["0.3.0", "0.3.1", "0.4.0", "1.0.0"] = "0.3.1"
+    """CNI version of the configuration."""
+    type: Literal["macvlan", "ipvlan"] = "macvlan"
+    """macvlan: a MAC address per pod; ipvlan: the node's MAC address for all."""
+    mode: Literal["bridge", "vepa", "private", "passthru", "l2", "l3", "l3s"] = "bridge"
+    """macvlan: bridge, vepa, private, passthru; ipvlan: l2, l3, l3s."""
+    master: Interface | Literal[""] = ""
+    """Parent interface on the node; empty: `network.interface`, which is found by its MAC address."""
+    mtu: Annotated[int, Field(ge=68, le=65535)] | None = None
+    """MTU of the pods' interface; absent: the parent's."""
+    ipam: Literal["host-local", "static"] = "host-local"
+    """host-local: from `range`, counted on the node; static: each pod names its address in its annotation."""
+    range: AddressRange = AddressRange.parse("192.168.122.200-192.168.122.210")
+    """Addresses for pods; they are taken out of libvirt's DHCP range."""
+    addresses_per_node: Annotated[int, Field(ge=1, le=65536)] | None = None
+    """Size of each node's own slice of `range`; needed for more than one node, because host-local counts per node."""
+    data_directory: Path | None = "/run/cni/macvlan"
+    """host-local's record of given addresses on the node. In /run, so that a reboot leaves no address taken for ever."""
+    default_route: bool = False
+    """Add the route 0.0.0.0/0 via the gateway. It takes the pod off ClusterIP and DNS; warns."""
+    routes: tuple[IPv4Network, ...] = ()
+    """Further destinations to route through the gateway from the pod."""
+
+    @model_validator(mode="after")
+    def _mode(self) -> Macvlan:
+        modes = MACVLAN_MODES if self.type == "macvlan" else IPVLAN_MODES
+        if self.mode not in modes:
+            raise ValueError(f"mode = {self.mode} is not a mode of {self.type}; its modes are {', '.join(modes)}")
+        if IPv4Network("0.0.0.0/0") in self.routes:
+            raise ValueError(
+                "routes holds 0.0.0.0/0, which takes the pod off ClusterIP and DNS; if you mean it, set defaultRoute: true"
+            )
+        return self
+
+
+class Workload(Model):
+    """The pod that is served on the real network."""
+
+    name: Name = "nginx-macvlan"
+    """Name of the pod."""
+    namespace: Name = "default"
+    """Its namespace."""
+    image: Image = "docker.io/library/nginx:1.25"
+    """Its image."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 80
+    """Port the image listens on."""
+    address: IPv4Address | None = None
+    """Fixed address of the pod, with `macvlan.ipam: static`."""
+
+
+class MacvlanCheck(Model):
+    """The check on each node that macvlan works, before K3s is installed."""
+
+    enabled: bool = True
+    """Make the check."""
+    address: IPv4Address | None = IPv4Address("192.168.122.205")
+    """Address the temporary macvlan interface gets; must be free."""
+    ping: bool = True
+    """Ping the gateway through it; switch off for a gateway that does not answer."""
+
+
+class Proof(Model):
+    """The HTTP request `up` ends with."""
+
+    enabled: bool = True
+    """Make the request; needs a machine on the same network as the pods (a hypervisor is)."""
+    path: Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._~/%?=&-]*$", max_length=512)] = "/"
+    """Path of the page."""
+    title: Text = "Welcome to nginx!"
+    """Title the page must have."""
+
+
+class Timeouts(Model):
+    """Limits in seconds; at a limit the step ends with an error that says what was seen."""
+
+    boot: Seconds = 600
+    """From the start of a machine until it answers on SSH with its pinned host key."""
+    cloud_init: Seconds = 600
+    """From SSH until cloud-init is done."""
+    shutdown: Seconds = 60
+    """Orderly shutdown before a machine is powered off for a change of its size."""
+    k3s: Seconds = 900
+    """Download, installation and start of K3s until its API answers."""
+    node_ready: Seconds = 600
+    """From then until the node is Ready."""
+    plugins: Seconds = 600
+    """Download and installation of the CNI plugins."""
+    multus: Seconds = 900
+    """Until the DaemonSet is available, and again until its files are on the node."""
+    pod: Seconds = 600
+    """Until the pod is Ready with its second interface."""
+    proof: Seconds = 120
+    """Until the page is served."""
+
+
+class Settings(Model):
+    """Everything a stack may set."""
+
+    hypervisors: Annotated[dict[Name, Hypervisor], Field(min_length=1)] = {"local": Hypervisor()}
+    """libvirt hosts by name: `uri` and `poolDirectory` each. Nodes are placed on `local` unless they say otherwise."""
+    network: Network = Network()
+    """The real network: libvirt network `name`, `cidr`, `gateway`, range of `nodes`, ranges to `exclude`, `interface`."""
+    servers: Servers = Servers()
+    """Servers: `count`, `cpus`, `memory` (MiB), `disk` (GiB), `labels`, `taints`, `hypervisor`, `overrides` per node."""
+    agents: NodeGroup = NodeGroup()
+    """Agents: the same fields as servers."""
+    machine: Machine = Machine()
+    """What all machines share: `virtType`, `cpuMode`, `cpuModel`, `machineType`, `diskCache`, `autostart`."""
+    image: BaseImage = BaseImage()
+    """Cloud image: `source` (URL or file), `checksum`, `format`."""
+    cloud_init: dict[str, Any] = {}
+    """Further top-level keys of every node's cloud-config; keys the program writes itself are refused."""
+    ssh: Ssh = Ssh()
+    """SSH access: `user`, your own `privateKey` (secret), further `authorizedKeys`, `port`."""
+    k3s: K3s = K3s()
+    """K3s: `version`, `installScript` (url, sha256, environment), `systemDefaultRegistry`, `registries`, `config`, ..."""
+    plugins: Plugins = Plugins()
+    """CNI plugins: archive `url`, `checksum`, `names`."""
+    multus: Multus = Multus()
+    """Multus: `image`, `namespace`, `memoryLimit`, `logLevel`, ..."""
+    macvlan: Macvlan = Macvlan()
+    """The NetworkAttachmentDefinition: `name`, `type`, `mode`, `master`, `range`, `ipam`, `defaultRoute`, ..."""
+    workload: Workload = Workload()
+    """The pod: `name`, `image`, `port`, a fixed `address` with static IPAM."""
+    macvlan_check: MacvlanCheck = MacvlanCheck()
+    """The check before K3s is installed: `enabled`, `address`, `ping`."""
+    proof: Proof = Proof()
+    """The HTTP request at the end: `enabled`, `path`, `title`."""
+    timeouts: Timeouts = Timeouts()
+    """Limits of each wait in seconds."""
+
+
+# Values under these paths may be secrets, so no error text repeats them.
+_HIDDEN = (
+    "ssh.privateKey",
+    "k3s.registries",
+    "k3s.installScript.environment",
+    "k3s.config",
+    "k3s.serverConfig",
+    "cloudInit",
+)
+
+
+def _shown(path: str, value: Any) -> str:
+    if path.startswith(_HIDDEN) or isinstance(value, (BaseModel, Mapping, list, tuple)):
+        return ""
+    text = repr(value)
+    return text if len(text) <= 100 else text[:97] + "..."
+
+
+def _known_keys(path: tuple[int | str, ...]) -> str:
+    model: Any = Settings
+    for step in path[:-1]:
+        fields = {to_camel(name): field.annotation for name, field in getattr(model, "model_fields", {}).items()}
+        model = fields.get(str(step))
+    fields = getattr(model, "model_fields", {})
+    return ", ".join(to_camel(name) for name in fields)
+
+
+def from_stack(project: str) -> dict[str, Any]:
+    """The stack's raw configuration of this project: each key's value, read as JSON where it is JSON."""
+    raw: dict[str, Any] = {}
+    for name, text in pulumi_config.CONFIG.get().items():
+        namespace, _, key = name.partition(":")
+        if namespace == project:
+            try:
+                raw[key] = json.loads(text)
+            except ValueError:
+                raw[key] = text
+    return raw
+
+
+def parse(stack: str, raw: Mapping[str, Any]) -> Settings:
+    """Settings from raw configuration, a mapping of top-level keys to plain values.
+
+    Raises SettingsError with every mistake.
+    """
+    try:
+        return Settings.model_validate(dict(raw))
+    except ValidationError as error:
+        problems = []
+        for item in error.errors(include_url=False, include_context=False):
+            path = ".".join(str(step) for step in item["loc"]).replace(".[key]", "")
+            message = item["msg"].removeprefix("Value error, ")
+            if item["type"] == "extra_forbidden":
+                known = _known_keys(item["loc"])
+                message = "no such setting; correct its name or remove it" + (f" (known here: {known})" if known else "")
+            problems.append(Problem(path or "(all)", _shown(path, item.get("input")), message))
+        raise SettingsError(stack, sorted(problems)) from None
