@@ -1,0 +1,196 @@
+"""The one way to libvirt: open, close, and say what went wrong in words that help.
+
+Every call into libvirt starts from the object that `connect` yields. Tests replace `opener` to put a fault at any call.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+BUSY_LIMIT = 120.0
+"""Seconds to wait for a pool that is busy with another transfer."""
+
+
+class HypervisorError(Exception):
+    """What libvirt refused or what stands in the way, with the way out. Its text is meant for the user."""
+
+
+def _open(uri: str) -> Any:
+    import libvirt  # noqa: PLC0415 - a preview needs no libvirt
+
+    libvirt.registerErrorHandler(_silent, None)
+    return libvirt.open(uri)
+
+
+def _silent(_context: object, _error: object) -> None:
+    """libvirt prints each error to stderr unless it is given a handler."""
+
+
+opener: Callable[[str], Any] = _open
+
+
+@contextmanager
+def connect(uri: str) -> Iterator[Any]:
+    """A connection to `uri` (qemu:///system, qemu+ssh://user@host/system, …), closed at the end.
+
+    Every libvirtError that leaves the block becomes a HypervisorError that quotes libvirt and names what to do.
+    """
+    try:
+        import libvirt  # noqa: PLC0415
+    except ImportError as error:
+        raise HypervisorError(
+            f"the Python binding of libvirt cannot be loaded ({error}). Install libvirt's client library and "
+            "`pip install -r requirements.txt` (on Debian and Ubuntu: apt install libvirt-dev pkg-config gcc python3-dev)."
+        ) from None
+    try:
+        connection = opener(uri)
+    except libvirt.libvirtError as error:
+        raise HypervisorError(explain(error, uri)) from None
+    try:
+        yield connection
+    except libvirt.libvirtError as error:
+        raise HypervisorError(explain(error, uri)) from None
+    finally:
+        try:
+            connection.close()
+        except libvirt.libvirtError:
+            pass  # the work is done or has failed with a better reason
+
+
+HINTS = (
+    (("Failed to connect socket", "No such file"), "Is libvirtd running there? Try: systemctl enable --now libvirtd"),
+    (("Connection refused",), "Is libvirtd running there? Try: systemctl enable --now libvirtd"),
+    (
+        ("Permission denied", "libvirt-sock"),
+        "This user may not use libvirt. Try: sudo usermod -aG libvirt $USER, then log in again",
+    ),
+    (
+        ("authentication unavailable",),
+        "This user may not use libvirt. Try: sudo usermod -aG libvirt $USER, then log in again",
+    ),
+    (
+        ("Host key verification failed",),
+        "The host's SSH key is not known here. Connect once with ssh and check the key",
+    ),
+    (
+        ("Could not resolve hostname",),
+        "The host name in the connection URI is unknown. Check the hypervisor's uri setting",
+    ),
+    (
+        ("Name or service not known",),
+        "The host name in the connection URI is unknown. Check the hypervisor's uri setting",
+    ),
+    (
+        ("End of file while reading data",),
+        "The remote side closed the connection. Check that ssh to the host works without a password and that the user there "
+        "is in group libvirt",
+    ),
+    (("No space left",), "The file system of the pool is full. Free space there, or set another pool path"),
+    (("Cannot allocate memory",), "The hypervisor has too little free memory for this guest. Lower its memory setting"),
+    (
+        ("cannot set up guest memory",),
+        "The hypervisor has too little free memory for this guest. Lower its memory setting",
+    ),
+    (
+        ("Cannot access storage file", "Permission denied"),
+        "QEMU's user cannot read the pool's path. Every directory above it needs the x permission for others "
+        "(a path below /root or a private home does not work)",
+    ),
+    (("Could not access KVM",), "/dev/kvm is there but cannot be used. Set virtType: qemu, or cure KVM"),
+    (("invalid CPU model",), "Check the cpuModel setting; `virsh cpu-models x86_64` lists what is known"),
+    (("doesn't support hardware virtualization", "kvm"), "Set virtType: qemu for plain emulation"),
+    (("does not support virt type",), "Set virtType: qemu for plain emulation"),
+)
+
+
+def explain(error: Exception, uri: str) -> str:
+    """libvirt's own message, where it came from, and what to do about it where that is known."""
+    message = " ".join(str(error).split())
+    hint = next((hint for words, hint in HINTS if all(word.lower() in message.lower() for word in words)), "")
+    return f"libvirt ({uri}): {message}" + (f". {hint}." if hint else "")
+
+
+def code(error: Exception) -> int:
+    """libvirt's error code; -1 if there is none."""
+    get = getattr(error, "get_error_code", None)
+    found = get() if get else None
+    return -1 if found is None else int(found)
+
+
+def find(lookup: Callable[..., Any], *arguments: Any) -> Any | None:
+    """The object that a libvirt lookup finds, None if there is none; every other error is raised."""
+    import libvirt  # noqa: PLC0415
+
+    absent = {
+        libvirt.VIR_ERR_NO_DOMAIN,
+        libvirt.VIR_ERR_NO_NETWORK,
+        libvirt.VIR_ERR_NO_STORAGE_POOL,
+        libvirt.VIR_ERR_NO_STORAGE_VOL,
+    }
+    try:
+        return lookup(*arguments)
+    except libvirt.libvirtError as error:
+        if code(error) in absent:
+            return None
+        raise
+
+
+def gone(action: Callable[[], object]) -> None:
+    """Do what removes something; that it is gone already is success."""
+    find(action)
+
+
+def when_free(action: Callable[[], T]) -> T:
+    """Do what a pool refuses while a transfer runs in it, as soon as it allows it, for at most BUSY_LIMIT seconds.
+
+    libvirt refuses refresh, destroy and delete of a pool while volumes in it are being made or uploaded.
+    """
+    import libvirt  # noqa: PLC0415
+
+    deadline = time.monotonic() + BUSY_LIMIT
+    pause = 0.02
+    while True:
+        try:
+            return action()
+        except libvirt.libvirtError as error:
+            busy = "asynchronous jobs" in str(error) or "still in use" in str(error) or "being allocated" in str(error)
+            if not busy or time.monotonic() > deadline:
+                raise
+        time.sleep(pause)
+        pause = min(pause * 2, 0.5)
+
+
+def say(text: str) -> None:
+    """One line in Pulumi's display: the engine shows what a provider process prints."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def plain_errors() -> None:
+    """Make the provider process report a HypervisorError as its text, without the traceback that the SDK would send.
+
+    pulumi/dynamic/__main__.py answers every exception with traceback.format_exc(); there is no other place to decide what
+    the user sees. Anything but a HypervisorError is a defect and keeps its traceback.
+    """
+    original = traceback.format_exc
+    if getattr(original, "plain", False):
+        return
+
+    @functools.wraps(original)
+    def format_exc(limit: int | None = None, chain: bool = True) -> str:
+        error = sys.exc_info()[1]
+        if isinstance(error, HypervisorError) and not os.environ.get("PULUMI_DEBUG_COMMANDS"):
+            return str(error)
+        return original(limit, chain)
+
+    format_exc.plain = True  # type: ignore[attr-defined]
+    traceback.format_exc = format_exc

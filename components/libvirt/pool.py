@@ -1,0 +1,178 @@
+"""The stack's own storage pool: one directory on the hypervisor for everything the stack keeps there."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any
+
+from pulumi import Input, Output, ResourceOptions
+from pulumi.dynamic import CreateResult, ReadResult, Resource, UpdateResult
+
+from . import documents, sweep
+from .connection import HypervisorError, connect, find, say, when_free
+from .provider import LibvirtProvider, Props
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoragePoolArgs:
+    """Inputs of `StoragePool`.
+
+    uri: libvirt connection, as in qemu:///system.
+    name: the pool's name.
+    uuid: the pool's UUID, computed from the stack. It is our mark: a pool of this name with another UUID is foreign.
+    path: absolute directory on the hypervisor. It is made if missing; QEMU's user must be able to reach it.
+    owner: "project/stack"; what bears this mark and was left by a killed run goes when the pool goes.
+    """
+
+    uri: Input[str]
+    name: Input[str]
+    uuid: Input[str]
+    path: Input[str]
+    owner: Input[str]
+
+
+class StoragePoolProvider(LibvirtProvider):
+    replaces = ("uri", "name", "uuid", "path")
+    updates = ("owner", "active", "autostart")
+
+    def create(self, props: Props) -> CreateResult:
+        inputs = self.known(props)
+        with connect(inputs["uri"]) as connection:
+            _ensure(connection, inputs)
+        return CreateResult(f"{inputs['uri']}#{inputs['name']}", {**inputs, "active": True, "autostart": True})
+
+    def read(self, id_: str, props: Props) -> ReadResult:
+        state = self.known(props)
+        with connect(state["uri"]) as connection:
+            pool = find(connection.storagePoolLookupByUUIDString, state["uuid"])
+            if pool is None:
+                return ReadResult("", {})
+            facts = documents.read_pool(pool.XMLDesc(0))
+            state |= {
+                "name": facts.name,
+                "path": facts.path,
+                "active": bool(pool.isActive()),
+                "autostart": bool(pool.autostart()),
+            }
+        return ReadResult(id_, state, dict(state))
+
+    def update(self, _id: str, _olds: Props, _news: Props) -> UpdateResult:
+        return UpdateResult(self.create(_news).outs)
+
+    def delete(self, _id: str, _props: Props) -> None:
+        state = self.known(_props)
+        with connect(state["uri"]) as connection:
+            pool = find(connection.storagePoolLookupByUUIDString, state["uuid"])
+            if pool is None:
+                return
+            if not pool.isActive():
+                # What a killed run left can only be seen, and removed, in a pool that is active.
+                with contextlib.suppress(Exception):
+                    pool.create(0)
+            if pool.isActive():
+                sweep.sweep(connection, pool, state["owner"])
+                left = sorted(volume.name() for volume in pool.listAllVolumes(0))
+                if left:
+                    say(
+                        f"pool {state['name']}: {state['path']} keeps {', '.join(left[:10])}"
+                        f"{' and more' if len(left) > 10 else ''}, which this stack did not make. "
+                        "The pool is removed, the directory stays."
+                    )
+                when_free(pool.destroy)
+            else:
+                left = []
+            if not left:
+                _delete_directory(pool)
+            pool.undefine()
+
+
+def _ensure(connection: Any, inputs: Props) -> None:
+    name, uuid, path = inputs["name"], inputs["uuid"], inputs["path"]
+    for other in connection.listAllStoragePools(0):
+        facts = documents.read_pool(other.XMLDesc(0))
+        if facts.uuid == uuid:
+            continue
+        if facts.name == name:
+            raise HypervisorError(
+                f"storage pool {name!r} exists on {inputs['uri']} with UUID {facts.uuid} and is not this stack's "
+                f"({uuid}). Set another pool name, or remove it: virsh pool-destroy {name}; virsh pool-undefine {name}"
+            )
+        if facts.path.rstrip("/") == path.rstrip("/"):
+            raise HypervisorError(
+                f"storage pool {facts.name!r} on {inputs['uri']} already uses {path}. Set another pool path: two pools on "
+                "one directory would delete each other's files"
+            )
+    pool = find(connection.storagePoolLookupByUUIDString, uuid)
+    made = pool is None
+    if pool is not None:
+        facts = documents.read_pool(pool.XMLDesc(0))
+        if (facts.name, facts.path.rstrip("/")) != (name, path.rstrip("/")):
+            raise HypervisorError(
+                f"storage pool {facts.name!r} ({facts.path}) on {inputs['uri']} bears this stack's UUID {uuid} under another "
+                f"name or path. Remove it (virsh pool-destroy {facts.name}; virsh pool-undefine {facts.name}), or set the "
+                "pool's name and path back"
+            )
+    try:
+        if pool is None:
+            pool = connection.storagePoolDefineXML(documents.pool(name, uuid, path), 0)
+        if not pool.isActive():
+            pool.build(0)  # makes the directory; one that exists is left as it is
+            pool.create(0)
+        pool.setAutostart(1)
+    except BaseException:
+        if made:
+            with contextlib.suppress(Exception):
+                _remove(find(connection.storagePoolLookupByUUIDString, uuid))
+        raise
+
+
+def _remove(pool: Any | None) -> None:
+    """Undo a creation: the directory goes if it is empty."""
+    if pool is None:
+        return
+    if pool.isActive():
+        pool.destroy()
+    _delete_directory(pool)
+    pool.undefine()
+
+
+def _delete_directory(pool: Any) -> None:
+    """Remove the pool's directory, unless it is gone already or holds what libvirt does not list."""
+    import libvirt  # noqa: PLC0415
+
+    try:
+        pool.delete(0)
+    except libvirt.libvirtError as error:
+        if not any(reason in str(error) for reason in ("No such file", "not empty")):
+            raise
+
+
+class StoragePool(Resource, module="libvirt", name="StoragePool"):
+    """A directory pool of the stack's own, started with the host.
+
+    Made, or adopted if it bears this stack's UUID. Raises HypervisorError if the name or the directory belongs to another
+    pool. Removed with its directory; files in it that the stack did not make are left and named.
+    """
+
+    uri: Output[str]
+    name: Output[str]
+    uuid: Output[str]
+    path: Output[str]
+    owner: Output[str]
+
+    def __init__(self, resource_name: str, args: StoragePoolArgs, opts: ResourceOptions | None = None) -> None:
+        super().__init__(
+            StoragePoolProvider(),
+            resource_name,
+            {
+                "uri": args.uri,
+                "name": args.name,
+                "uuid": args.uuid,
+                "path": args.path,
+                "owner": args.owner,
+                "active": True,
+                "autostart": True,
+            },
+            opts,
+        )

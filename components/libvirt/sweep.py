@@ -1,0 +1,43 @@
+"""What killed runs left behind, removed with the pool.
+
+A run that is killed after a libvirt call and before the engine writes its state leaves something that no state knows, so
+`destroy` would pass it by. The pool is made first and goes last, and everything else of the stack bears a mark: the domain
+its owner, a volume its `.owned`, a change of the network its record in the pool. So the pool's end is where to look.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import documents, network, storage
+from .connection import find
+from .domain import remove, remove_log
+
+
+def sweep(connection: Any, pool: Any, owner: str) -> None:
+    """Remove what is this stack's in and around its active pool; what is foreign stays."""
+    import libvirt  # noqa: PLC0415
+
+    storage.refresh(pool)
+    name = pool.name()
+    for domain in connection.listAllDomains(0):
+        xml = find(domain.XMLDesc, libvirt.VIR_DOMAIN_XML_INACTIVE)
+        if xml is None:
+            continue
+        facts = documents.read_domain(xml)
+        if facts.owner == owner and facts.console_log.startswith(documents.read_pool(pool.XMLDesc(0)).path + "/"):
+            remove(domain)
+            remove_log(connection, name, facts.console_log)
+    ours = {
+        each[: -len(storage.OWNED)]
+        for each in (volume.name() for volume in pool.listAllVolumes(0))
+        if each.endswith(storage.OWNED)
+    }
+    for slot in sorted(ours):
+        if not slot.endswith((".0", ".1")):
+            continue
+        record = network.read_record(connection, pool, slot[:-2])
+        if record is not None and "layers" in record:
+            network.restore(connection, pool, slot[:-2], known={})
+    for each in sorted(ours):
+        storage.remove(pool, each)
