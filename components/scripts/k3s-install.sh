@@ -1,0 +1,367 @@
+#!/usr/bin/env bash
+# Installs one K3s release by its install script, writes its files, starts it when something changed, and waits until
+# it works: a server until its API answers, an agent until its kubelet runs and reaches the API.
+#
+# Environment:
+#   ROLE            server or agent
+#   K3S_VERSION     release, e.g. v1.27.8+k3s2
+#   INSTALL_URL     where the install script is (http, https or file)
+#   INSTALL_SHA256  its SHA-256, or empty for no check
+#   INSTALL_ENV     JSON map of further environment for the install script, e.g. {"INSTALL_K3S_MIRROR": "cn"}, or empty
+#   LIMIT_SECONDS   whole seconds for download and installation
+#   SERVICE_LIMIT   whole seconds from the start of the service until it works
+# Stdin: JSON map of files, {"/etc/rancher/k3s/config.yaml": {"content": "...", "mode": "0600"}, ...}
+# Changes: the files (those of a former run that are no longer named are removed), what the install script installs,
+# unit k3s or k3s-agent enabled and, when needed, restarted; records in /var/lib/k3s-macvlan, log in /var/log/k3s-install.log.
+# Exit: 0 it works; 1 with the reason and the way out. A node that a server refuses (token, name) is seen in the
+# journal: its unit starts without complaint.
+set -euo pipefail
+PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin
+export ROOT=${ROOT:-}
+: "${ROLE:?}" "${K3S_VERSION:?}" "${INSTALL_URL:?}" "${LIMIT_SECONDS:?}" "${SERVICE_LIMIT:?}"
+INSTALL_SHA256=${INSTALL_SHA256:-}
+export INSTALL_ENV=${INSTALL_ENV:-}
+
+state=$ROOT/var/lib/k3s-macvlan
+data=$ROOT/var/lib/rancher/k3s
+log=$ROOT/var/log/k3s-install.log
+k3s=$ROOT/usr/local/bin/k3s
+
+note() { echo "k3s: $*" >&2; }
+fail() { note "$@"; exit 1; }
+
+[[ $LIMIT_SECONDS =~ ^[0-9]{1,6}$ ]] || fail "LIMIT_SECONDS must be whole seconds"
+[[ $SERVICE_LIMIT =~ ^[0-9]{1,6}$ ]] || fail "SERVICE_LIMIT must be whole seconds"
+case $ROLE in
+  server) unit=k3s ;;
+  agent) unit="k3s-agent" ;;
+  *) fail "ROLE must be server or agent" ;;
+esac
+unit_file=$ROOT/etc/systemd/system/$unit.service
+
+next=10
+progress() {
+  if ((SECONDS >= next)); then
+    note "$*, $SECONDS s"
+    next=$((SECONDS + 10))
+  fi
+}
+
+# Takes tokens and passwords out of what is shown: those in the files written here, and what looks like one.
+redact() {
+  python3 -c '
+import os, re, sys
+root = os.environ["ROOT"]
+key = re.compile(r"""(?im)^[\s-]*"?[\w-]*(?:token|password|passwd|secret|auth)"?[ \t]*:[ \t]*["\x27]?([^"\x27\s]+)""")
+paths, secrets = [root + "/var/lib/rancher/k3s/server/token"], set()
+try:
+    paths += [root + p for p in open(root + "/var/lib/k3s-macvlan/files").read().splitlines()]
+except OSError:
+    pass
+for path in paths:
+    try:
+        text = open(path, errors="replace").read()
+    except OSError:
+        continue
+    secrets.update(key.findall(text))
+    if len(text.split()) == 1:
+        secrets.add(text.strip())
+secrets |= {s.rsplit(":", 1)[1] for s in secrets if s.startswith("K10") and "::" in s}
+text = sys.stdin.buffer.read().decode(errors="replace")
+for secret in sorted(secrets, key=len, reverse=True):
+    if len(secret) >= 4 and not secret.startswith("/"):
+        text = text.replace(secret, "[redacted]")
+text = re.sub(r"K10[0-9A-Fa-f]{8,}::\S+", "[redacted]", text)
+text = re.sub(r"(?i)(bearer\s+)[\w.~+/=-]{8,}", r"\1[redacted]", text)
+text = re.sub(r"(?i)((?:token|password|passwd|secret)[\"\x27]?\s*[=:]\s*)(?!https?://)[^\s,]+", r"\1[redacted]", text)
+text = re.sub(r"(?i)(--[\w-]*(?:token|password)\s+)\S+", r"\1[redacted]", text)
+text = re.sub(r"://[^/@\s]+@", "://[redacted]@", text)
+sys.stdout.write(text)
+'
+}
+shown_url=$(sed -E 's#://[^/@]*@#://[redacted]@#' <<< "$INSTALL_URL")
+
+# Runs a command with the environment of INSTALL_ENV added. Our own parameters are left out: the install script
+# copies every K3S_* variable into the unit's environment.
+with_env() {
+  python3 -c '
+import json, os, re, sys
+def fail(text):
+    sys.exit(f"k3s: INSTALL_ENV (setting k3s.installScript.environment) {text}")
+try:
+    extra = json.loads(os.environ.get("INSTALL_ENV") or "{}")
+except ValueError:
+    fail("is not JSON")
+if not isinstance(extra, dict):
+    fail("must be a map of names and texts")
+fixed = {"INSTALL_K3S_" + n for n in
+         ("VERSION", "EXEC", "SKIP_START", "SKIP_ENABLE", "NAME", "TYPE", "BIN_DIR", "SYSTEMD_DIR", "COMMIT", "PR", "CHANNEL")}
+for name, value in extra.items():
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        fail(f"has a name that no environment variable can have: {name!r}")
+    if not isinstance(value, str) or "\0" in value or "\n" in value:
+        fail(f"must give {name} a text of one line")
+    if name in fixed:
+        fail(f"must not set {name}, which this program sets; use its own setting")
+    if re.fullmatch(r"K3S_.*(TOKEN|SECRET_KEY|ACCESS_KEY)", name):
+        fail(f"must not carry {name}: it is not kept secret. Give it as a K3s option instead")
+env = {k: v for k, v in os.environ.items() if k not in
+       ("ROLE", "ROOT", "K3S_VERSION", "INSTALL_URL", "INSTALL_SHA256", "INSTALL_ENV", "LIMIT_SECONDS", "SERVICE_LIMIT")}
+env.update(extra)
+try:
+    os.execvpe(sys.argv[1], sys.argv[1:], env)
+except OSError as error:
+    sys.exit(f"k3s: {sys.argv[1]}: {error}")
+' "$@"
+}
+with_env true
+
+# The umask of everything below, except for the directories that K3s and its users share.
+umask 077
+mkdir -p "$state"
+exec 9> "$state/lock"
+flock --wait "$LIMIT_SECONDS" 9 || fail "another installation has been running on this node for $LIMIT_SECONDS s"
+
+python3 -c '
+import json, os, sys, tempfile
+root = os.environ["ROOT"]
+manifest = root + "/var/lib/k3s-macvlan/files"
+def fail(text):
+    sys.exit("k3s: " + text)
+def write(path, content, mode):
+    directory = os.path.dirname(path)
+    os.umask(0o022)
+    os.makedirs(directory, mode=0o755, exist_ok=True)
+    os.umask(0o077)
+    try:
+        with open(path, "rb") as old:
+            if not os.path.islink(path) and old.read() == content and os.stat(path).st_mode & 0o7777 == mode:
+                return
+    except OSError:
+        pass
+    handle, temporary = tempfile.mkstemp(dir=directory, prefix=".k3s-macvlan.")
+    try:
+        with os.fdopen(handle, "wb") as new:
+            new.write(content)
+            os.fchmod(new.fileno(), mode)
+            new.flush()
+            os.fsync(new.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+try:
+    files = json.loads(sys.stdin.buffer.read())
+except ValueError:
+    fail("stdin is not JSON: a map of file names is expected there")
+if not isinstance(files, dict):
+    fail("stdin must be a map of file names")
+todo = {}
+for path, entry in files.items():
+    if not path.startswith("/") or os.path.normpath(path) != path or path.startswith("//") or not path.isprintable():
+        fail(f"not an absolute, plain file name: {path!r}")
+    try:
+        todo[path] = entry["content"].encode(), int(entry.get("mode", "0600"), 8)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        fail(f"{path}: needs content (text) and mode (octal, as text)")
+    if todo[path][1] & ~0o777:
+        fail(f"{path}: mode must be within 0777")
+try:
+    former = set(open(manifest).read().splitlines())
+except OSError:
+    former = set()
+def record(paths):
+    write(manifest, "".join(p + "\n" for p in sorted(paths)).encode(), 0o600)
+record(former | set(todo))
+try:
+    for path, (content, mode) in todo.items():
+        write(root + path, content, mode)
+    for path in former - set(todo):
+        if os.path.lexists(root + path):
+            os.unlink(root + path)
+except OSError as error:
+    fail(f"cannot write: {error}")
+record(todo)
+'
+
+installed_version() { "$k3s" --version 2> /dev/null | awk 'NR == 1 {print $3}' || true; }
+
+wanted=$(printf '%s\n' "$ROLE" "$K3S_VERSION" "$INSTALL_ENV" | sha256sum | cut -d ' ' -f 1)
+if [[ ! -x $k3s || ! -e $unit_file || $(cat "$state/installed" 2> /dev/null || true) != "$wanted" ||
+  $(installed_version) != "$K3S_VERSION" ]]; then
+  rm -f "$state/installed"
+  script=$(mktemp "$state/install.XXXXXX")
+  messages=$(mktemp "$state/curl.XXXXXX")
+  installer=
+  trap '[[ -z $installer ]] || kill "$installer" 2> /dev/null || true; rm -f "$script" "$messages"' EXIT
+  note "downloading the install script"
+  with_env timeout "$((LIMIT_SECONDS > SECONDS ? LIMIT_SECONDS - SECONDS : 1))" curl --fail --silent --show-error --location --globoff \
+    --proto '=http,https,file' --connect-timeout 15 --retry 4 --retry-delay 2 --retry-all-errors \
+    --output "$script" --url "$INSTALL_URL" 2> "$messages" || {
+    status=$?
+    redact < "$messages" | tail -n 3 >&2
+    ((status != 124)) || note "the limit of $LIMIT_SECONDS s was reached"
+    fail "cannot download the install script from $shown_url: give one this node can reach (setting k3s.installScript.url)"
+  }
+  if [[ -n $INSTALL_SHA256 ]]; then
+    sum=$(sha256sum < "$script" | cut -d ' ' -f 1)
+    if [[ $sum != "${INSTALL_SHA256,,}" ]]; then
+      fail "the install script from $shown_url has the SHA-256 $sum, not $INSTALL_SHA256: read what changed, then correct" \
+        "k3s.installScript.sha256 or k3s.installScript.url"
+    fi
+  fi
+  IFS= read -r first < "$script" || true
+  [[ $first == '#!'* ]] || fail "what $shown_url serves is no shell script (a login or error page?): correct k3s.installScript.url"
+
+  note "installing $K3S_VERSION"
+  mkdir -p "$(dirname "$log")"
+  (
+    umask 022
+    export INSTALL_K3S_VERSION=$K3S_VERSION INSTALL_K3S_EXEC=$ROLE INSTALL_K3S_SKIP_START=true
+    exec 9>&-
+    with_env timeout "$((LIMIT_SECONDS > SECONDS ? LIMIT_SECONDS - SECONDS : 1))" sh "$script"
+  ) > "$log" 2>&1 &
+  installer=$!
+  while kill -0 "$installer" 2> /dev/null; do
+    progress "the install script is running"
+    sleep 0.2
+  done
+  status=0
+  wait "$installer" || status=$?
+  installer=
+  if ((status)); then
+    note "the install script ended with status $status, last lines of /var/log/k3s-install.log:"
+    tail -n 20 "$log" | redact >&2
+    if ((status == 124)); then
+      fail "it did not end within $LIMIT_SECONDS s: raise the limit, or take a nearer mirror (k3s.installScript.environment)"
+    fi
+    fail "if a download failed, name a mirror that serves $K3S_VERSION in k3s.installScript.environment (GITHUB_URL, or" \
+      "INSTALL_K3S_MIRROR and INSTALL_K3S_MIRROR_URL), or another script in k3s.installScript.url"
+  fi
+  found=$(installed_version)
+  [[ $found == "$K3S_VERSION" ]] ||
+    fail "the install script left version ${found:-none}, not $K3S_VERSION: it, or the mirror in k3s.installScript.environment, ignores the version"
+  [[ -e $unit_file ]] || fail "the install script made no $unit.service: is $shown_url (k3s.installScript.url) K3s's own?"
+  rm -f "$script" "$messages"
+  systemctl daemon-reload
+  echo "$wanted" > "$state/installed"
+fi
+
+# What decides about a restart. Size and time of the binary stand for its content: hashing it takes seconds on a slow node.
+fingerprint() {
+  python3 -c '
+import hashlib, os, sys
+root, binary = os.environ["ROOT"], sys.argv[1]
+digest = hashlib.sha256()
+paths = open(root + "/var/lib/k3s-macvlan/files").read().splitlines()
+for path in [root + p for p in paths] + sys.argv[2:]:
+    try:
+        with open(path, "rb") as f:
+            content = f.read()
+    except FileNotFoundError:
+        content = b""
+    digest.update(f"{path} {len(content)}\n".encode() + content)
+stat = os.stat(binary)
+digest.update(f"{stat.st_size} {stat.st_mtime_ns}".encode())
+print(digest.hexdigest())
+' "$k3s" "$unit_file" "$unit_file.env"
+}
+unit_state() { timeout 30 systemctl show --property="$1" "$unit" 2> /dev/null | sed -n "s/^$1=//p" || true; }
+answers() { [[ $(curl --silent --fail --max-time 10 --noproxy '*' "$@" 2> /dev/null || true) == ok ]]; }
+
+works() {
+  local url
+  if [[ $ROLE == server ]]; then
+    [[ -s $ROOT/etc/rancher/k3s/k3s.yaml ]] || return 1
+    url=$(grep -Eom1 'https://(127\.0\.0\.1|\[::1\]):[0-9]+' "$ROOT/etc/rancher/k3s/k3s.yaml") || url=https://127.0.0.1:6443
+    answers --cacert "$data/server/tls/server-ca.crt" --cert "$data/server/tls/client-admin.crt" \
+      --key "$data/server/tls/client-admin.key" --url "$url/readyz"
+  else
+    # The kubelet's own health port proves that this process runs it: certificates and load balancer of a former
+    # join would answer even when the server refuses this one.
+    [[ -s $data/agent/kubelet.kubeconfig && $(unit_state ActiveState) == active ]] || return 1
+    url=$(sed -nE 's/^[[:space:]]*server:[[:space:]]*"?([^"[:space:]]+)"?.*/\1/p' "$data/agent/kubelet.kubeconfig" | head -n 1)
+    answers --url http://127.0.0.1:10248/healthz &&
+      answers --cacert "$data/agent/server-ca.crt" --cert "$data/agent/client-kubelet.crt" \
+        --key "$data/agent/client-kubelet.key" --url "$url/readyz"
+  fi
+}
+
+current=$(fingerprint)
+before=$(unit_state InvocationID)
+since=$(($(date +%s) - 60)) restarted=false
+active=$(unit_state ActiveState)
+systemctl is-enabled --quiet "$unit" 2> /dev/null || systemctl enable --quiet "$unit"
+if [[ $(cat "$state/started" 2> /dev/null || true) != "$current" || ($active != active && $active != activating) ]]; then
+  since=$(date +%s) restarted=true
+  timeout 60 systemctl reset-failed "$unit" 2> /dev/null || true
+  timeout 60 systemctl restart --no-block "$unit" || fail "systemd would not start $unit"
+  # Recorded now and not when it works: a run that is killed while it waits need not restart K3s a second time.
+  echo "$current" > "$state/started"
+fi
+began=$SECONDS next=$((SECONDS + 10))
+
+journal() { timeout 30 journalctl --no-pager --quiet --output=short-iso --unit "$unit" --since "@$since" "$@" 2> /dev/null || true; }
+
+# Prints why this node cannot join, when the journal says so at least $1 times; one line may be a passing state.
+# What a server says of other nodes, or of its own ports while it starts, does not count.
+refusal='401 Unauthorized|not authorized|token CA hash does not match|invalid token|token is not valid|failed to validate token'
+unreachable='connection refused|i/o timeout|deadline exceeded|no route to host|network is unreachable|no such host|Client\.Timeout|handshake timeout|: EOF'
+diagnose() {
+  local text join line
+  text=$(journal --lines=2000)
+  join=$(grep -Ei 'fatal|v1-k3s|cacerts|CA certs|configuration from server|agent config|validate|bootstrap|preparing server|token' <<< "$text" | grep -v 'Sending HTTP' || true)
+  enough() {
+    line=$(grep -Ei "$2" <<< "$3" || true)
+    [[ -n $line ]] && (($(wc -l <<< "$line") >= $1)) && line=$(tail -n 1 <<< "$line")
+  }
+  if enough "$1" 'Node password rejected' "$text"; then
+    echo "the servers know another machine under this node's name. If this VM was rebuilt, delete the old one on a server" \
+      "(kubectl delete node NAME; kubectl -n kube-system delete secret NAME.node-password.k3s); else give it another name. Seen: $line"
+  elif enough "$1" 'duplicate node name' "$text"; then
+    echo "etcd still has a member with this node's name. Remove the old one on a server (kubectl delete node NAME) or choose" \
+      "another name. Seen: $line"
+  elif enough "$1" 'encrypted with different token' "$text"; then
+    echo "the data on this server was made with another token: give the old token back, or rebuild the VM. Seen: $line"
+  elif enough "$1" "$refusal" "$join"; then
+    echo "wrong token: the server refuses the token of this node. It must be the one the first server was made with; if that" \
+      "server was rebuilt with another one, rebuild this node as well. Seen: $line"
+  elif enough "$1" 'critical configuration.*mismatch' "$text"; then
+    echo "the servers' options differ in what must be equal on all of them (cluster-cidr, service-cidr, disable, ...). Seen: $line"
+  elif enough "$1" 'flag provided but not defined|Incorrect Usage|failed to parse .*\.yaml' "$text"; then
+    echo "this release does not understand its options: correct the K3s options in the settings. Seen: $line"
+  elif (($1 == 1)); then
+    [[ $ROLE == agent ]] || join=$(grep -Ev '127\.0\.0\.1|\[::1\]|localhost' <<< "$join" || true)
+    if enough 1 "$unreachable" "$join"; then
+      echo "the server does not answer this node: is it up, is its address right, does a firewall close port 6443? Seen: $line"
+    elif enough 1 'level="?fatal' "$text"; then
+      echo "K3s ended with an error: $line"
+    fi
+  fi
+}
+give_up() {
+  note "$1"
+  note "last journal lines of $unit:"
+  journal --lines=30 | redact >&2
+  exit 1
+}
+
+# The process of before the restart still answers until it ends: systemd's invocation tells the two apart.
+fresh() {
+  [[ $restarted == false || $(unit_state InvocationID) != "$before" ]] && before=none-of-before
+}
+look=$((SECONDS + 5))
+until fresh && works; do
+  if ((SECONDS - began >= SERVICE_LIMIT)); then
+    reason=$(diagnose 1 | redact)
+    give_up "$unit does not work after $SERVICE_LIMIT s. ${reason:-Raise the limit if the machine is slow; unit state: $(unit_state ActiveState)}"
+  fi
+  if ((SECONDS >= look)); then
+    reason=$(diagnose 3 | redact)
+    [[ -z $reason ]] || give_up "$reason"
+    look=$((SECONDS + 5))
+  fi
+  if [[ $ROLE == server ]]; then progress "waiting for API"; else progress "waiting for the kubelet"; fi
+  sleep 0.5
+done
+echo "version=$K3S_VERSION restarted=$restarted"

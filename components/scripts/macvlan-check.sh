@@ -1,0 +1,180 @@
+#!/usr/bin/env bash
+# Proves that macvlan works on this node's real NIC, by a temporary macvlan link in a network namespace of its own.
+#
+# Environment:
+#   MAC            the NIC's MAC address; the interface is found by it
+#   TEST_ADDRESS   a free IPv4 address with its prefix, e.g. 192.168.122.205/24
+#   GATEWAY        IPv4 address that the link must reach (unused when PING is false)
+#   MODE           bridge, private or vepa (passthru would take the NIC away from the node and is refused)
+#   PING           true or false
+#   LIMIT_SECONDS  whole seconds for the ping at most
+# Changes: loads the module macvlan. Namespace macvlan-check and link mvcheck0 exist while it runs and are removed
+# whatever happens; what a killed run left is removed first.
+# Exit: 0 macvlan works; 1 with the reason: no interface, kernel too old or without macvlan, the address answered
+# by somebody (duplicate), gateway silent.
+set -euo pipefail
+PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin
+ROOT=${ROOT:-}
+: "${MAC:?}" "${TEST_ADDRESS:?}" "${MODE:?}" "${PING:?}" "${LIMIT_SECONDS:?}"
+GATEWAY=${GATEWAY:-}
+
+namespace=macvlan-check link=mvcheck0
+
+note() { echo "macvlan: $*" >&2; }
+fail() { note "$@"; exit 1; }
+
+[[ $LIMIT_SECONDS =~ ^[0-9]{1,6}$ ]] || fail "LIMIT_SECONDS must be whole seconds"
+[[ $MAC =~ ^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$ ]] || fail "MAC is not a MAC address"
+case $MODE in
+  bridge | private | vepa) ;;
+  passthru) fail "mode passthru takes the NIC away from the node, so it is not tried; switch the check off for it" ;;
+  *) fail "MODE must be bridge, private or vepa" ;;
+esac
+case $PING in true | false) ;; *) fail "PING must be true or false" ;; esac
+python3 -c '
+import ipaddress, sys
+address, gateway, ping = sys.argv[1:4]
+try:
+    interface = ipaddress.IPv4Interface(address)
+    if "/" not in address:
+        sys.exit("macvlan: TEST_ADDRESS needs a prefix, as in 192.168.122.205/24")
+    if ping == "true" and ipaddress.IPv4Address(gateway) not in interface.network:
+        sys.exit(f"macvlan: the gateway {gateway} is not in the network of the test address {address}")
+except ValueError as error:
+    sys.exit(f"macvlan: {error}")
+' "$TEST_ADDRESS" "$GATEWAY" "$PING"
+
+mkdir -p "$ROOT/run/lock"
+exec 9> "$ROOT/run/lock/macvlan-check.lock"
+flock --wait 60 9 || fail "another macvlan check has been running on this node for 60 s"
+
+# A killed run leaves the namespace with the link, or the link not yet moved into it.
+pinger=
+remove() {
+  [[ -z $pinger ]] || kill "$pinger" 2> /dev/null || true
+  if [[ -n $(ip netns list 2> /dev/null | awk -v n="$namespace" '$1 == n') ]]; then
+    ip netns exec "$namespace" ip link delete "$link" 2> /dev/null || true
+    ip netns delete "$namespace" || true
+  fi
+  ip link delete "$link" 2> /dev/null || true
+}
+trap remove EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP PIPE
+remove
+
+release=$(uname -r)
+[[ $release =~ ^([0-9]+)\.([0-9]+) ]] || fail "cannot read the kernel version from '$release'"
+major=${BASH_REMATCH[1]} minor=${BASH_REMATCH[2]}
+if ((major < 3 || (major == 3 && minor < 9))); then
+  fail "kernel $release is too old: macvlan for containers needs 3.9 or later (4.0 advised)"
+elif ((major < 4)); then
+  note "warning: kernel $release works, 4.0 or later is advised"
+fi
+if command -v modprobe > /dev/null && ! message=$(modprobe macvlan 2>&1) && [[ ! -d $ROOT/sys/module/macvlan ]]; then
+  note "the kernel $release has no module macvlan: $message"
+  fail "use an image whose kernel has it (Debian: linux-image-amd64, Ubuntu: linux-modules-extra-$release)"
+fi
+
+# A bridge or VLAN on the NIC bears the same MAC: physical devices come first, layered ones last.
+interface=$(ip -details -json link show | python3 -c '
+import json, os, sys
+mac, root = sys.argv[1].lower(), sys.argv[2]
+layered = {"bridge", "bond", "team", "vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "vxlan"}
+found = [l for l in json.load(sys.stdin) if l.get("address", "").lower() == mac]
+found.sort(key=lambda l: (not os.path.exists(root + "/sys/class/net/" + l["ifname"] + "/device"),
+                          l.get("linkinfo", {}).get("info_kind", "") in layered, l["ifindex"]))
+print(found[0]["ifname"] if found else "")
+' "$MAC" "$ROOT")
+if [[ -z $interface ]]; then
+  ip -brief link show >&2 || true
+  fail "no interface has the MAC $MAC; the interfaces are listed above"
+fi
+[[ $(ip -oneline link show up dev "$interface") ]] || fail "$interface is down"
+address=${TEST_ADDRESS%/*}
+if [[ $(ip -oneline -4 address show to "$address/32") ]]; then
+  fail "the test address $address is an address of this node itself; choose a free one"
+fi
+
+# RFC 5227: probes with the sender address 0.0.0.0, which disturb nobody's ARP table.
+other=$(python3 -c '
+import socket, struct, sys, time
+interface, mac, address = sys.argv[1:4]
+own, target = bytes.fromhex(mac.replace(":", "")), socket.inet_aton(address)
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
+s.bind((interface, 0x0806))
+probe = b"\xff" * 6 + own + b"\x08\x06" + struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + own + bytes(4) + bytes(6) + target
+for _ in range(3):
+    s.send(probe)
+    end = time.monotonic() + 0.6
+    while (left := end - time.monotonic()) > 0:
+        s.settimeout(left)
+        try:
+            arp = s.recv(2048)[14:42]
+        except TimeoutError:
+            break
+        if len(arp) < 28:
+            continue
+        sender, claims, asks = arp[8:14], arp[14:18], arp[24:28]
+        if sender != own and (claims == target or (claims == bytes(4) and asks == target)):
+            print(sender.hex(":"))
+            sys.exit()
+' "$interface" "$MAC" "$address" 9>&-)
+[[ -z $other ]] || fail "the test address $address is in use: $other answered for it. Choose another test address, or find that machine"
+
+ip netns add "$namespace"
+if ! message=$(ip link add link "$interface" name "$link" type macvlan mode "$MODE" 2>&1); then
+  note "cannot make a macvlan link on $interface: $message"
+  fail "a NIC that is part of a bridge or bond cannot carry macvlan; give the NIC itself, and a kernel with macvlan"
+fi
+ip link set "$link" netns "$namespace"
+ip -netns "$namespace" address add "$TEST_ADDRESS" dev "$link"
+ip -netns "$namespace" link set "$link" up
+
+if [[ $PING == true ]]; then
+  ip netns exec "$namespace" python3 -c '
+import os, socket, struct, sys, time
+gateway, limit = sys.argv[1], float(sys.argv[2])
+def packet(sequence):
+    def pack(checksum):
+        return struct.pack("!BBHHH", 8, 0, checksum, ident, sequence) + b"macvlan-check..."
+    total = sum(struct.unpack("!12H", pack(0)))
+    total = (total >> 16) + (total & 0xFFFF)
+    return pack(~(total + (total >> 16)) & 0xFFFF)
+ident = os.getpid() & 0xFFFF
+s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+start, sequence, error, shown = time.monotonic(), 0, "no answer", 0.0
+while (now := time.monotonic() - start) < max(limit, 1):
+    if now - shown >= 10:
+        shown = now
+        print(f"macvlan: pinging {gateway}, {now:.0f} s", file=sys.stderr, flush=True)
+    sequence = sequence + 1 & 0xFFFF
+    end = time.monotonic() + 1
+    try:
+        s.sendto(packet(sequence), (gateway, 0))
+        while (left := end - time.monotonic()) > 0:
+            s.settimeout(left)
+            data, (sender, _) = s.recvfrom(2048)
+            icmp = data[(data[0] & 15) * 4:]
+            if sender == gateway and len(icmp) >= 8 and icmp[0] == 0 and struct.unpack("!H", icmp[4:6])[0] == ident:
+                sys.exit(0)
+    except TimeoutError:
+        error = "no answer"
+    except OSError as problem:
+        error = problem.strerror
+        time.sleep(0.5)
+print(f"macvlan: {gateway} does not answer a ping through the macvlan link within {limit:.0f} s: {error}", file=sys.stderr)
+sys.exit(1)
+' "$GATEWAY" "$LIMIT_SECONDS" 9>&- &
+  # In the background, so that a signal is not kept waiting.
+  pinger=$!
+  wait "$pinger" || {
+    neighbour=$(ip -netns "$namespace" neighbour show "$GATEWAY" || true)
+    note "neighbour entry of the gateway: ${neighbour:-none}"
+    if [[ $neighbour == *lladdr* ]]; then
+      fail "its ARP came through, so macvlan works but the gateway refuses ICMP: switch the ping of the check off"
+    fi
+    fail "look at the hypervisor: the bridge must learn foreign MACs (no macTableManager, no MAC filter, no macvtap)"
+  }
+fi
+echo "interface=$interface kernel=$major.$minor macvlan=ok"

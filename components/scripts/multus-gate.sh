@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# Waits until Multus is really there on this node: a ready DaemonSet does not say so (its files appear seconds later).
+#
+# Environment:
+#   CONF_DIR       where Multus puts its configuration, e.g. /var/lib/rancher/k3s/agent/etc/cni/net.d
+#   BIN_DIR        where its binary and the plugins are
+#   PLUGINS        plugins that must answer, with blanks between; may be empty
+#   LIMIT_SECONDS  whole seconds to wait at most
+# Changes: nothing.
+# Exit: 0 configuration, kubeconfig with a token, binary and plugins are there and answer; 1 at the limit, naming each
+# part that is not.
+set -euo pipefail
+PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin
+ROOT=${ROOT:-}
+: "${CONF_DIR:?}" "${BIN_DIR:?}" "${LIMIT_SECONDS:?}"
+PLUGINS=${PLUGINS:-}
+
+note() { echo "multus: $*" >&2; }
+fail() { note "$@"; exit 1; }
+[[ $LIMIT_SECONDS =~ ^[0-9]{1,6}$ ]] || fail "LIMIT_SECONDS must be whole seconds"
+[[ $PLUGINS != *$'\n'* ]] || fail "PLUGINS must be one line"
+read -ra plugins <<< "$PLUGINS"
+for plugin in "${plugins[@]}"; do
+  [[ $plugin =~ ^[a-z0-9][a-z0-9_-]*$ ]] || fail "'$plugin' is not the name of a plugin"
+done
+
+# Prints the name of the configuration that the kubelet takes (first by name), or fails with what is wrong.
+configuration() {
+  python3 -c '
+import json, os, re, sys
+root, conf = sys.argv[1:3]
+kubeconfig = conf + "/multus.d/multus.kubeconfig"
+def problem(text):
+    print(text)
+    sys.exit(1)
+name = next((n for n in ("00-multus.conf", "00-multus.conflist") if os.path.exists(root + conf + "/" + n)), None)
+if name is None:
+    problem("neither 00-multus.conf nor 00-multus.conflist exists")
+try:
+    with open(root + conf + "/" + name, encoding="utf-8") as f:
+        content = json.load(f)
+    plugin = content["plugins"][0] if name.endswith("list") else content
+    kind, used = plugin.get("type"), plugin.get("kubeconfig")
+except (OSError, ValueError, AttributeError, KeyError, IndexError, TypeError):
+    problem(f"{name} is not a valid CNI configuration")
+if kind != "multus":
+    problem(f"{name} is of type {kind!r}, not multus")
+if used and os.path.normpath(used) != os.path.normpath(kubeconfig):
+    problem(f"{name} names the kubeconfig {used}, which must be {kubeconfig} (argument --multus-kubeconfig-file-host)")
+try:
+    with open(root + kubeconfig, encoding="utf-8") as f:
+        text = f.read()
+except OSError:
+    problem("multus.d/multus.kubeconfig does not exist")
+if not re.search(r"""(?m)^\s*token:\s*["\x27]?[^"\x27\s]""", text):
+    problem("multus.d/multus.kubeconfig has no token: is the Secret of its service account filled?")
+print(name)
+' "$ROOT" "$CONF_DIR"
+}
+
+declare -A answered=()
+# A binary that has answered is asked again only when its file changes: starting one costs time in an emulated guest.
+answers() {
+  local file=$ROOT$BIN_DIR/$1 mark said
+  mark=$(stat --dereference --format '%i %s %Y' "$file" 2> /dev/null) || return 1
+  [[ ${answered[$1]:-} != "$mark" ]] || return 0
+  said=$(CNI_COMMAND=VERSION timeout 20 "$file" <<< '{"cniVersion":"0.4.0"}' 2> /dev/null) || return 1
+  [[ $said == *supportedVersions* ]] || return 1
+  answered[$1]=$mark
+}
+
+next=10
+while true; do
+  problems=()
+  conf=$(configuration) || problems+=("$conf")
+  for binary in multus "${plugins[@]}"; do
+    if ! answers "$binary"; then
+      if [[ -e $ROOT$BIN_DIR/$binary ]]; then
+        problems+=("$BIN_DIR/$binary does not answer CNI_COMMAND=VERSION")
+      else
+        problems+=("$BIN_DIR/$binary does not exist")
+      fi
+    fi
+  done
+  ((${#problems[@]})) || break
+  ((SECONDS < LIMIT_SECONDS)) || {
+    note "not working on this node after $LIMIT_SECONDS s:"
+    printf '  %s\n' "${problems[@]}" >&2
+    for directory in "$CONF_DIR" "$CONF_DIR/multus.d" "$BIN_DIR"; do
+      note "$directory has:"
+      # shellcheck disable=SC2012 # for a person to read
+      { ls -lA "$ROOT$directory" 2>&1 | head -n 60; } >&2 || true
+    done
+    fail "see the pod of this node: kubectl -n kube-system logs -l app=multus --all-containers --prefix; is its image there, are its host paths these directories?"
+  }
+  if ((SECONDS >= next)); then
+    note "waiting: ${problems[0]}, $SECONDS s"
+    next=$((SECONDS + 10))
+  fi
+  sleep 0.5
+done
+echo "conf=$conf"

