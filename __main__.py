@@ -1,0 +1,112 @@
+"""A K3s cluster on libvirt with a pod that has an address of its own on the real network. The whole story, top to bottom."""
+
+import pulumi
+
+from components import conflicts, outputs, plan, settings
+from components.hypervisor import Hypervisor, HypervisorArgs
+from components.k3s import Cluster, ClusterArgs
+from components.machine import VirtualMachine, VirtualMachineArgs
+from components.macvlan import MacvlanNetwork, MacvlanNetworkArgs, MacvlanPod, MacvlanPodArgs
+from components.multus import Multus, MultusArgs
+from components.plugins import CniPlugins, CniPluginsArgs
+from components.proof import HttpProof, HttpProofArgs
+from components.ssh import client_key
+
+project, stack = pulumi.get_project(), pulumi.get_stack()
+
+# Settings and plan: every mistake is told here, before anything is made.
+try:
+    config = settings.parse(stack, settings.from_stack(project))
+    layout = plan.make(project, stack, config)
+    conflicts.check(layout, config)
+except settings.SettingsError as error:
+    raise pulumi.RunError(str(error)) from None
+for warning in conflicts.warnings(config):
+    pulumi.log.warn(warning)
+
+# Machines.
+key = client_key(config.ssh, layout.owner)
+hypervisors = {
+    pool.hypervisor: Hypervisor(
+        pool.hypervisor,
+        HypervisorArgs(
+            owner=layout.owner,
+            pool=pool,
+            image=layout.image,
+            network=config.network,
+            claims=layout.claims,
+            macs=[node.mac for node in layout.nodes],
+        ),
+    )
+    for pool in layout.pools
+}
+machines = [
+    VirtualMachine(
+        node.name,
+        VirtualMachineArgs(
+            owner=layout.owner, node=node, hypervisor=hypervisors[node.pool.hypervisor], key=key, settings=config
+        ),
+    )
+    for node in layout.nodes
+]
+
+# Cluster.
+cluster = Cluster("k3s", ClusterArgs(owner=layout.owner, machines=machines, k3s=config.k3s, timeouts=config.timeouts))
+plugins = CniPlugins(
+    "cni-plugins",
+    CniPluginsArgs(
+        machines=machines,
+        cluster=cluster,
+        plugins=config.plugins,
+        bin_directory=layout.cni.bin,
+        version=config.k3s.version,
+        limit=config.timeouts.plugins,
+    ),
+)
+multus = Multus(
+    "multus",
+    MultusArgs(
+        machines=machines,
+        cluster=cluster,
+        plugins=plugins,
+        settings=config.multus,
+        paths=layout.cni,
+        plugin_names=config.plugins.names,
+        version=config.k3s.version,
+        timeouts=config.timeouts,
+    ),
+)
+
+# Network and pod.
+network = MacvlanNetwork(
+    config.macvlan.name,
+    MacvlanNetworkArgs(
+        machines=machines,
+        cluster=cluster,
+        multus=multus,
+        macvlan=config.macvlan,
+        network=config.network,
+        master=layout.master,
+    ),
+)
+pod = MacvlanPod(
+    config.workload.name,
+    MacvlanPodArgs(
+        cluster=cluster,
+        network=network,
+        macvlan=config.macvlan,
+        workload=config.workload,
+        lan=config.network,
+        after=[*multus.gates.values(), *(machine.checked for machine in machines)],
+        limit=config.timeouts.pod,
+    ),
+)
+
+# Proof and exports.
+url = outputs.page_url(pod.address, config.workload.port, config.proof.path)
+proof = (
+    HttpProof("proof", HttpProofArgs(url=url, title=config.proof.title, pod=pod.uid, limit=config.timeouts.proof))
+    if config.proof.enabled
+    else None
+)
+outputs.export(url=url, pod=pod, proof=proof, cluster=cluster, machines=machines, key=key, ssh=config.ssh)

@@ -1,0 +1,69 @@
+"""Keys and tokens that the program makes itself and keeps, encrypted, in the stack's state and nowhere else.
+
+Dynamic providers: nothing leaves the machine, and a preview makes none. Module path and class names are in every state file.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from pulumi import Output, ResourceOptions
+from pulumi.dynamic import CreateResult, Resource, ResourceProvider
+
+
+class SshKeyPairProvider(ResourceProvider):
+    serialize_as_secret_always = False
+
+    def __init__(self) -> None:
+        """Without state: only the class's name goes into the stack's state."""
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        from cryptography.hazmat.primitives import serialization as form  # noqa: PLC0415 (not needed in a preview)
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
+
+        key = Ed25519PrivateKey.generate()
+        private = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.OpenSSH, form.NoEncryption()).decode()
+        public = key.public_key().public_bytes(form.Encoding.OpenSSH, form.PublicFormat.OpenSSH).decode()
+        outs = {"comment": props["comment"], "private_key": private, "public_key": f"{public} {props['comment']}"}
+        return CreateResult(secrets.token_hex(8), outs)
+
+
+class SshKeyPair(Resource, module="credentials", name="SshKeyPair"):
+    """An Ed25519 key pair for SSH, client or host.
+
+    comment: printable text at the end of the public key. Creates nothing outside the state; `private_key` (OpenSSH format)
+    is a secret output. Removed with its resource.
+    """
+
+    private_key: Output[str]
+    public_key: Output[str]
+
+    def __init__(self, resource_name: str, comment: str, opts: ResourceOptions | None = None) -> None:
+        opts = ResourceOptions.merge(opts, ResourceOptions(additional_secret_outputs=["private_key"]))
+        props = {"comment": comment, "private_key": None, "public_key": None}
+        super().__init__(SshKeyPairProvider(), resource_name, props, opts)
+
+
+class TokenProvider(ResourceProvider):
+    serialize_as_secret_always = False
+
+    def __init__(self) -> None:
+        """Without state: only the class's name goes into the stack's state."""
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        size = int(props["bytes"])  # the engine hands every number over as a float
+        return CreateResult(secrets.token_hex(8), {"bytes": size, "value": secrets.token_hex(size)})
+
+
+class Token(Resource, module="credentials", name="Token"):
+    """A random token in hexadecimal.
+
+    size: random bytes in it. Creates nothing outside the state; `value` is a secret output.
+    """
+
+    value: Output[str]
+
+    def __init__(self, resource_name: str, size: int = 32, opts: ResourceOptions | None = None) -> None:
+        opts = ResourceOptions.merge(opts, ResourceOptions(additional_secret_outputs=["value"]))
+        super().__init__(TokenProvider(), resource_name, {"bytes": size, "value": None}, opts)

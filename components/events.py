@@ -1,0 +1,78 @@
+"""What Kubernetes says about a pod that does not become ready: its phase, conditions and events, asked of the API."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import ssl
+import urllib.request
+from typing import Any
+
+import pulumi
+import yaml
+from pulumi import ErrorHook, Output
+
+
+def pod_report(name: str, kubeconfig: Output[str], namespace: str, pod: str) -> ErrorHook:
+    """An error hook that logs why this pod is not ready with its second interface; it never hides the error itself."""
+
+    async def report(_args: pulumi.ErrorHookArgs) -> bool:
+        text = await kubeconfig.future()
+        seen = describe(text, namespace, pod) if text else "nothing: the kubeconfig is not known"
+        pulumi.log.error(
+            f"pod {namespace}/{pod} did not become Ready with its second interface. The API says:\n{seen}\n"
+            "A Running pod without a line `Add net1` came up while Multus was not in place: delete it and run up again. "
+            "FailedCreatePodSandBox names the plugin or network that is wrong; ErrImagePull the registry (k3s.registries)."
+        )
+        return False
+
+    return ErrorHook(name, report)
+
+
+def describe(kubeconfig: str, namespace: str, pod: str) -> str:
+    """Phase, conditions and events of the pod, a line each. Never raises."""
+    try:
+        get = _client(kubeconfig)
+        found = get(f"/api/v1/namespaces/{namespace}/pods/{pod}")
+        events = get(f"/api/v1/namespaces/{namespace}/events?fieldSelector=involvedObject.name%3D{pod}")
+    except Exception as error:
+        return f"nothing: {error}"
+    return "\n".join(lines(found, events))
+
+
+def lines(pod: dict[str, Any], events: dict[str, Any]) -> list[str]:
+    """The same from the API's objects. Pure."""
+    status = pod.get("status", {})
+    seen = [f"phase {status.get('phase')}"]
+    seen += [
+        f"{condition['type']}={condition['status']} {condition.get('reason', '')} {condition.get('message', '')}".rstrip()
+        for condition in status.get("conditions", [])
+    ]
+    for container in status.get("containerStatuses", []):
+        waiting = container.get("state", {}).get("waiting")
+        if waiting:
+            seen.append(f"container {container['name']}: {waiting.get('reason')} {waiting.get('message', '')}".rstrip())
+    items = sorted(events.get("items", []), key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
+    seen += [f"event {event.get('reason')}: {event.get('message')}" for event in items[-15:]]
+    return seen
+
+
+def _client(kubeconfig: str) -> Any:
+    document = yaml.safe_load(kubeconfig)
+    cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
+    context = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
+    # ssl takes keys from files only; a memory file keeps them off this machine's disk.
+    fd = os.memfd_create("client", os.MFD_CLOEXEC)
+    try:
+        os.write(fd, base64.b64decode(user["client-certificate-data"]) + b"\n" + base64.b64decode(user["client-key-data"]))
+        context.load_cert_chain(f"/proc/self/fd/{fd}")
+    finally:
+        os.close(fd)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+
+    def get(path: str) -> Any:
+        with opener.open(f"{cluster['server']}{path}", timeout=10) as answer:
+            return json.load(answer)
+
+    return get

@@ -1,0 +1,68 @@
+"""Hypervisor: what the stack keeps on one libvirt host for all of its machines there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pulumi import ComponentResource, ResourceOptions
+
+from components.addresses import AddressRange
+from components.libvirt.network import DhcpClaim, DhcpClaimArgs
+from components.libvirt.pool import StoragePool, StoragePoolArgs
+from components.libvirt.volume import BaseImage, BaseImageArgs
+from components.plan import ImagePlan, PoolPlan
+from components.settings import Network
+
+
+@dataclass(frozen=True, kw_only=True)
+class HypervisorArgs:
+    """pool, image: from the plan. claims: addresses the stack takes out of the network's DHCP range, for `macs` and pods."""
+
+    owner: str
+    pool: PoolPlan
+    image: ImagePlan
+    network: Network
+    claims: Sequence[AddressRange]
+    macs: Sequence[str]
+
+
+class Hypervisor(ComponentResource):
+    """The stack's storage pool, its base image in it, and the claim on the network's addresses."""
+
+    def __init__(self, name: str, args: HypervisorArgs, opts: ResourceOptions | None = None) -> None:
+        super().__init__("k3s-macvlan:hypervisor:Hypervisor", name, {}, opts)
+        own = ResourceOptions(parent=self)
+        pool = args.pool
+        self.pool = StoragePool(
+            f"{name}-pool",
+            StoragePoolArgs(uri=pool.uri, name=pool.name, uuid=pool.uuid, path=pool.path, owner=args.owner),
+            own,
+        )
+        self.image = BaseImage(
+            f"{name}-image",
+            BaseImageArgs(
+                uri=pool.uri,
+                pool=self.pool.name,
+                name=args.image.name,
+                path=pool.volume(args.image.name),
+                source=args.image.source,
+                checksum=args.image.checksum,
+                format=args.image.format,
+            ),
+            own,
+        )
+        self.dhcp = DhcpClaim(
+            f"{name}-dhcp",
+            DhcpClaimArgs(
+                uri=pool.uri,
+                network=args.network.name,
+                ranges=[str(claim) for claim in args.claims],
+                macs=list(args.macs),
+                owner=args.owner,
+                pool=self.pool.name,
+                record=f"dhcp-{args.network.name}.json",
+            ),
+            own,
+        )
+        self.register_outputs({"pool": self.pool.name, "image": self.image.name})

@@ -1,0 +1,212 @@
+"""VirtualMachine: one node of the cluster as a machine that answers on SSH and has passed its checks."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from pulumi import ComponentResource, ErrorHook, Output, ResourceHookBinding, ResourceOptions
+
+from components import remote
+from components.credentials import SshKeyPair
+from components.hypervisor import Hypervisor
+from components.libvirt import documents
+from components.libvirt.domain import Domain, DomainArgs, diagnose
+from components.libvirt.network import Reservation, ReservationArgs
+from components.libvirt.volume import OverlayDisk, OverlayDiskArgs, SeedImage, SeedImageArgs
+from components.plan import NodePlan, with_prefix
+from components.settings import Settings
+from components.ssh import ClientKey, connection
+
+
+@dataclass(frozen=True, kw_only=True)
+class VirtualMachineArgs:
+    """owner: the stack's mark. node: from the plan. hypervisor: where it lives. key: who may log in."""
+
+    owner: str
+    node: NodePlan
+    hypervisor: Hypervisor
+    key: ClientKey
+    settings: Settings
+
+
+class VirtualMachine(ComponentResource):
+    """DHCP reservation, disk, NoCloud seed and domain of a node, waited for until cloud-init is done; and the macvlan check.
+
+    connection: for commands on the node.
+    serial: changes whenever the disk is made anew, so whatever lives in the machine has it among its triggers.
+    inside: options for what lives in the machine; it is `deleted_with` the domain.
+    ready: the machine answers; commands depend on it.
+    checked: macvlan works on it; pods with macvlan interfaces depend on it. It runs beside the installation of K3s.
+    """
+
+    def __init__(self, name: str, args: VirtualMachineArgs, opts: ResourceOptions | None = None) -> None:
+        super().__init__("k3s-macvlan:machine:VirtualMachine", name, {}, opts)
+        self.node = node = args.node
+        settings, pool = args.settings, node.pool
+        own = ResourceOptions(parent=self)
+
+        self.host_key = SshKeyPair(f"{name}-host-key", node.domain, own)
+        user_data = Output.all(
+            client=args.key.public, private=self.host_key.private_key, public=self.host_key.public_key
+        ).apply(lambda keys: _user_data(node, settings, keys))
+        network_config = documents.network_config(mac=node.mac, interface=settings.network.interface)
+        # What the first boot is made from: another value is another machine.
+        generation = Output.all(user_data, network_config, args.hypervisor.image.name).apply(_digest)
+        generation = Output.unsecret(generation)
+
+        reservation = Reservation(
+            f"{name}-reservation",
+            ReservationArgs(
+                uri=pool.uri,
+                network=settings.network.name,
+                mac=node.mac,
+                ip=str(node.address),
+                name=node.domain,
+                owner=args.owner,
+            ),
+            ResourceOptions.merge(own, ResourceOptions(depends_on=[args.hypervisor.dhcp])),
+        )
+        disk = OverlayDisk(
+            f"{name}-disk",
+            OverlayDiskArgs(
+                uri=pool.uri,
+                pool=args.hypervisor.pool.name,
+                name=f"{node.name}.qcow2",
+                path=pool.volume(f"{node.name}.qcow2"),
+                backing_path=args.hypervisor.image.path,
+                backing_format=args.hypervisor.image.format,
+                capacity=node.disk,
+                generation=generation,
+                domain_uuid=node.uuid,
+            ),
+            own,
+        )
+        seed = SeedImage(
+            f"{name}-seed",
+            SeedImageArgs(
+                uri=pool.uri,
+                pool=args.hypervisor.pool.name,
+                name=f"{node.name}-seed.iso",
+                path=pool.volume(f"{node.name}-seed.iso"),
+                user_data=user_data,
+                meta_data=generation.apply(lambda text: documents.meta_data(instance_id=text, hostname=node.domain)),
+                network_config=network_config,
+            ),
+            own,
+        )
+        console = f"{node.name}-console.log"
+        self.domain = Domain(
+            f"{name}-domain",
+            DomainArgs(
+                uri=pool.uri,
+                name=node.domain,
+                uuid=node.uuid,
+                owner=args.owner,
+                node=node.name,
+                memory_mib=node.memory,
+                cpus=node.cpus,
+                mac=node.mac,
+                network=settings.network.name,
+                disk_path=disk.path,
+                disk_serial=disk.serial,
+                seed_path=seed.path,
+                pool=args.hypervisor.pool.name,
+                console_log=pool.volume(console),
+                virt_type=settings.machine.virt_type,
+                cpu_mode=settings.machine.cpu_mode,
+                cpu_model=settings.machine.cpu_model,
+                disk_cache=settings.machine.disk_cache,
+                machine=settings.machine.machine_type,
+                autostart=settings.machine.autostart,
+                stop_timeout=settings.timeouts.shutdown,
+            ),
+            ResourceOptions.merge(own, ResourceOptions(depends_on=[reservation])),
+        )
+        self.serial: Output[str] = disk.serial
+        self.connection = connection(
+            host=str(node.address),
+            user=settings.ssh.user,
+            port=settings.ssh.port,
+            private_key=args.key.private,
+            host_key=self.host_key.public_key,
+        )
+        self.inside = ResourceOptions(parent=self, deleted_with=self.domain)
+        booted = remote.run(
+            f"{name}-booted",
+            remote.Script(
+                name="node-ready.sh",
+                environment={"LIMIT_SECONDS": str(settings.timeouts.cloud_init)},
+                limit=settings.timeouts.cloud_init + 30,
+            ),
+            connection=self.connection,
+            triggers=[self.serial],
+            dial=settings.timeouts.boot,
+            opts=ResourceOptions.merge(
+                self.inside,
+                ResourceOptions(
+                    depends_on=[self.domain],
+                    hooks=ResourceHookBinding(on_error=[_boot_report(name, node, settings, console)]),
+                ),
+            ),
+        )
+        self.ready: pulumi.Resource = booted
+        self.checked: pulumi.Resource = booted
+        if node.check_address is not None:
+            self.checked = remote.run(
+                f"{name}-macvlan-check",
+                remote.Script(
+                    name="macvlan-check.sh",
+                    environment={
+                        "MAC": node.mac,
+                        "TEST_ADDRESS": with_prefix(settings.network.cidr, node.check_address),
+                        "GATEWAY": str(settings.network.gateway),
+                        "MODE": "bridge",
+                        "PING": "true" if settings.macvlan_check.ping else "false",
+                        "LIMIT_SECONDS": "30",
+                    },
+                    limit=90,
+                ),
+                connection=self.connection,
+                triggers=[self.serial],
+                opts=ResourceOptions.merge(self.inside, ResourceOptions(depends_on=[booted])),
+            )
+        self.register_outputs({"address": str(node.address), "mac": node.mac, "serial": self.serial})
+
+
+def _user_data(node: NodePlan, settings: Settings, keys: dict[str, Any]) -> str:
+    return documents.user_data(
+        hostname=node.domain,
+        user=settings.ssh.user,
+        authorized_keys=[keys["client"], *settings.ssh.authorized_keys],
+        host_private_key=keys["private"],
+        host_public_key=keys["public"],
+        extra=settings.cloud_init,
+    )
+
+
+def _digest(parts: list[str]) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _boot_report(name: str, node: NodePlan, settings: Settings, console: str) -> ErrorHook:
+    """Says what can be seen from outside when a machine does not answer; the command itself only knows that it did not."""
+
+    def report(_args: pulumi.ErrorHookArgs) -> bool:
+        seen = diagnose(
+            node.pool.uri,
+            node.uuid,
+            console_pool=node.pool.name,
+            console_name=console,
+            network=settings.network.name,
+            mac=node.mac,
+        )
+        pulumi.log.error(
+            f"{node.name} did not become ready at {node.address} within timeouts.boot = {settings.timeouts.boot} s and "
+            f"timeouts.cloudInit = {settings.timeouts.cloud_init} s. Seen from the hypervisor:\n{seen}"
+        )
+        return False
+
+    return ErrorHook(f"{name}-boot-report", report)

@@ -1,0 +1,207 @@
+"""MacvlanNetwork and MacvlanPod: pods with an address of their own on the real network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pulumi import ComponentResource, CustomTimeouts, Input, Output, ResourceHookBinding, ResourceOptions
+from pulumi_kubernetes.apiextensions import CustomResource
+from pulumi_kubernetes.core import v1 as core
+from pulumi_kubernetes.meta import v1 as meta
+
+from components import remote
+from components.addresses import AddressRange
+from components.events import pod_report
+from components.k3s import Cluster
+from components.machine import VirtualMachine
+from components.multus import Multus, network_status
+from components.plan import with_prefix
+from components.settings import Macvlan, Network, Workload
+
+_STATUS = "k8s.v1.cni.cncf.io/network-status"
+# Multus looks here for the configuration of a NetworkAttachmentDefinition that has none of its own.
+_NODE_NETWORKS = "/etc/cni/multus/net.d"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MacvlanNetworkArgs:
+    """master: parent interface on the nodes."""
+
+    machines: Sequence[VirtualMachine]
+    cluster: Cluster
+    multus: Multus
+    macvlan: Macvlan
+    network: Network
+    master: str
+
+
+class MacvlanNetwork(ComponentResource):
+    """The NetworkAttachmentDefinition; with per-node slices also each node's own configuration of it.
+
+    revision: changes with the configuration. ready: steps after which pods may use it.
+    """
+
+    def __init__(self, name: str, args: MacvlanNetworkArgs, opts: ResourceOptions | None = None) -> None:
+        super().__init__("k3s-macvlan:macvlan:MacvlanNetwork", name, {}, opts)
+        own = ResourceOptions.merge(args.cluster.inside, ResourceOptions(parent=self))
+        sliced = args.macvlan.addresses_per_node is not None and args.macvlan.ipam == "host-local"
+        whole = configuration(args.macvlan, args.network, args.master, args.macvlan.range)
+        self.definition = CustomResource(
+            f"{name}-definition",
+            api_version="k8s.cni.cncf.io/v1",
+            kind="NetworkAttachmentDefinition",
+            metadata=meta.ObjectMetaArgs(name=args.macvlan.name, namespace=args.macvlan.namespace),
+            spec={} if sliced else {"config": canonical(whole)},
+            opts=ResourceOptions.merge(own, ResourceOptions(depends_on=[args.multus.crd])),
+        )
+        files = {
+            machine.node.name: canonical(configuration(args.macvlan, args.network, args.master, machine.node.slice))
+            for machine in (args.machines if sliced else [])
+        }
+        path = f"{_NODE_NETWORKS}/{args.macvlan.name}.conf"
+        written = [
+            remote.file(
+                f"{machine.node.name}-network",
+                path,
+                files[machine.node.name],
+                connection=machine.connection,
+                triggers=[machine.serial],
+                opts=ResourceOptions(parent=self, deleted_with=machine.domain, depends_on=[machine.ready]),
+            )
+            for machine in (args.machines if sliced else [])
+        ]
+        self.revision = hashlib.sha256(canonical({"whole": whole, "files": files}).encode()).hexdigest()[:16]
+        self.ready = [self.definition, *written]
+        self.register_outputs({"revision": self.revision})
+
+
+def configuration(macvlan: Macvlan, network: Network, master: str, addresses: AddressRange) -> dict[str, Any]:
+    """The CNI configuration. https://www.cni.dev/plugins/current/main/macvlan/, .../main/ipvlan/, .../ipam/host-local/
+
+    No route and no gateway unless asked for: neighbours need none, and a default route by net1 takes the pod off ClusterIP
+    and DNS (measured: its route stands before eth0's).
+    """
+    config: dict[str, Any] = {
+        "cniVersion": macvlan.cni_version,
+        "name": macvlan.name,
+        "type": macvlan.type,
+        "master": master,
+        "mode": macvlan.mode,
+    }
+    if macvlan.mtu is not None:
+        config["mtu"] = macvlan.mtu
+    destinations = [*(["0.0.0.0/0"] if macvlan.default_route else []), *(str(route) for route in macvlan.routes)]
+    gateway = str(network.gateway)
+    if macvlan.ipam == "static":
+        # The address comes with the pod's annotation.
+        config["capabilities"] = {"ips": True}
+        config["ipam"] = {"type": "static", "routes": [{"dst": each, "gw": gateway} for each in destinations]}
+        return config
+    config["ipam"] = {
+        "type": "host-local",
+        "subnet": str(network.cidr),
+        "rangeStart": str(addresses.first),
+        "rangeEnd": str(addresses.last),
+        "routes": [{"dst": each} for each in destinations],
+        **({"gateway": gateway} if destinations else {}),
+        **({"dataDir": macvlan.data_directory} if macvlan.data_directory else {}),
+    }
+    return config
+
+
+def canonical(document: dict[str, Any]) -> str:
+    """JSON that is equal where the documents are."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MacvlanPodArgs:
+    """after: steps the pod waits for, so that it cannot start without its second interface. limit: seconds until Ready."""
+
+    cluster: Cluster
+    network: MacvlanNetwork
+    macvlan: Macvlan
+    workload: Workload
+    lan: Network
+    after: Sequence[Any]
+    limit: int
+
+
+class MacvlanPod(ComponentResource):
+    """The pod, awaited until it is Ready with its second interface.
+
+    address, mac: of that interface, from the pod's network-status; never assumed, since host-local gives a new address to a
+    pod that is made anew (measured). uid: the pod's identity.
+    """
+
+    def __init__(self, name: str, args: MacvlanPodArgs, opts: ResourceOptions | None = None) -> None:
+        super().__init__("k3s-macvlan:macvlan:MacvlanPod", name, {}, opts)
+        workload, limit = args.workload, f"{args.limit}s"
+        annotations: dict[str, Input[str]] = {
+            "k8s.v1.cni.cncf.io/networks": attachment(args.macvlan, workload, args.lan),
+            "k3s-macvlan.dev/network-revision": args.network.revision,
+            # RFC 9535; an escaped path fails after the pod was made (measured.md 23).
+            "pulumi.com/waitFor": json.dumps(["condition=Ready", f"jsonpath={{.metadata.annotations['{_STATUS}']}}"]),
+        }
+        report = pod_report(f"{name}-report", args.cluster.kubeconfig, workload.namespace, workload.name)
+        pod = core.Pod(
+            name,
+            metadata=meta.ObjectMetaArgs(
+                name=workload.name,
+                namespace=workload.namespace,
+                labels={"app.kubernetes.io/name": workload.name, "app.kubernetes.io/managed-by": "pulumi"},
+                annotations=annotations,
+            ),
+            spec=core.PodSpecArgs(
+                automount_service_account_token=False,
+                containers=[
+                    core.ContainerArgs(
+                        name="web",
+                        image=workload.image,
+                        image_pull_policy="IfNotPresent",
+                        ports=[core.ContainerPortArgs(name="http", container_port=workload.port)],
+                        security_context=core.SecurityContextArgs(allow_privilege_escalation=False),
+                    )
+                ],
+            ),
+            opts=ResourceOptions.merge(
+                args.cluster.inside,
+                ResourceOptions(
+                    parent=self,
+                    depends_on=[*args.network.ready, *args.after],
+                    # A running pod keeps the network it was made with.
+                    replace_on_changes=["metadata.annotations"],
+                    delete_before_replace=True,
+                    custom_timeouts=CustomTimeouts(create=limit, update=limit),
+                    hooks=ResourceHookBinding(on_error=[report]),
+                ),
+            ),
+        )
+        interface = pod.metadata.annotations.apply(lambda found: second_interface(found, workload.name))
+        self.address: Output[str] = interface.apply(lambda found: str(found["ips"][0]))
+        self.mac: Output[str] = interface.apply(lambda found: str(found["mac"]))
+        self.uid: Output[str] = pod.metadata.uid
+        self.register_outputs({"address": self.address, "mac": self.mac})
+
+
+def attachment(macvlan: Macvlan, workload: Workload, network: Network) -> str:
+    """The value of the pod's networks annotation."""
+    if workload.address is not None:
+        address = with_prefix(network.cidr, workload.address)
+        return json.dumps([{"name": macvlan.name, "namespace": macvlan.namespace, "ips": [address]}])
+    return macvlan.name if macvlan.namespace == workload.namespace else f"{macvlan.namespace}/{macvlan.name}"
+
+
+def second_interface(annotations: dict[str, Any] | None, pod: str) -> dict[str, Any]:
+    """The network-status entry of net1; ValueError where a pod has none."""
+    for entry in network_status(annotations or {}):
+        if entry.get("interface") == "net1" and entry.get("ips") and entry.get("mac"):
+            return entry
+    raise ValueError(
+        f"pod {pod} runs without net1: its network-status annotation names no such interface. It came up while Multus was "
+        f"not in place; delete it (kubectl delete pod {pod}) and run `pulumi up --refresh`"
+    )

@@ -1,0 +1,89 @@
+"""The proof that `up` ends with: the page, fetched from the pod's own address by a neighbour on its network.
+
+The neighbour is the machine that runs Pulumi. A dynamic provider: the request is made when the resource is made, and again
+when the pod, its address or what is expected changes. Module path and class name are in every state file.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+
+from pulumi import Input, Output, ResourceOptions
+from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider
+
+_INTERVAL = 0.25
+_MAX_PAGE = 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpProofArgs:
+    """url: the page. title: what its <title> must be. pod: identity of what serves it; another pod is another proof.
+    limit: seconds until the proof has failed."""
+
+    url: Input[str]
+    title: Input[str]
+    pod: Input[str]
+    limit: Input[int]
+
+
+class HttpProofProvider(ResourceProvider):
+    serialize_as_secret_always = False
+
+    def __init__(self) -> None:
+        """Without state: only the class's name goes into the stack's state."""
+
+    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        changed = [name for name in ("url", "title", "pod") if _olds.get(name) != _news.get(name)]
+        return DiffResult(changes=bool(changed), replaces=changed, delete_before_replace=True)
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        status, title = prove(props["url"], props["title"], float(props["limit"]))
+        return CreateResult(props["url"], {**props, "status": status, "seen": title})
+
+
+class HttpProof(Resource, module="proof", name="HttpProof"):
+    """One successful request for the page. Raises when the page is not served in time, saying what was seen last."""
+
+    url: Output[str]
+    status: Output[int]
+    seen: Output[str]
+
+    def __init__(self, resource_name: str, args: HttpProofArgs, opts: ResourceOptions | None = None) -> None:
+        props = {"url": args.url, "title": args.title, "pod": args.pod, "limit": args.limit, "status": None, "seen": None}
+        super().__init__(HttpProofProvider(), resource_name, props, opts)
+
+
+def prove(url: str, title: str, limit: float) -> tuple[int, str]:
+    """Status and title of the page at `url`, asked until its title is `title`; TimeoutError after `limit` seconds."""
+    # A proxy could answer in the pod's place, or not reach it.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline, seen = time.monotonic() + limit, "nothing"
+    while True:
+        try:
+            with opener.open(url, timeout=3) as answer:
+                found = _title(answer.read(_MAX_PAGE).decode(errors="replace"))
+                if found == title:
+                    return int(answer.status), found
+                seen = f"status {answer.status} and the title {found!r}"
+        except urllib.error.HTTPError as error:
+            seen = f"status {error.code}"
+        except OSError as error:
+            seen = str(getattr(error, "reason", None) or error)
+        if time.monotonic() >= deadline:
+            raise TimeoutError(
+                f"{url} did not serve the title {title!r} within timeouts.proof = {limit:.0f} s; seen last: {seen}. The pod "
+                "has this address, so look at the way to it: this machine must be a neighbour on the pod's network (a "
+                "hypervisor is; a node never reaches its own macvlan pods), and no filter may drop foreign MAC "
+                "addresses. Where this machine is no neighbour, set proof.enabled: false"
+            )
+        time.sleep(_INTERVAL)
+
+
+def _title(page: str) -> str:
+    match = re.search(r"<title>(.*?)</title>", page, re.IGNORECASE | re.DOTALL)
+    return match.group(1).strip() if match else ""

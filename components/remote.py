@@ -1,0 +1,145 @@
+"""Scripts on nodes: how a file of components/scripts becomes one remote command.
+
+Parameters that are no secrets go by environment variables on the command line, secrets and documents by stdin. The text
+sent is the script without comments and blank lines, so that an edit of those changes nothing in any stack.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path, PurePosixPath
+
+import pulumi
+from pulumi import CustomTimeouts, Input, Output, ResourceOptions
+from pulumi_command.remote import Command, ConnectionArgs, Logging
+
+SCRIPTS = Path(__file__).parent / "scripts"
+# Beside a script's own limit: the time to dial, and for `timeout` to end it.
+DIAL_SECONDS = 60
+
+
+@cache
+def text(name: str) -> str:
+    """The script `name` without full-line comments and blank lines."""
+    lines = (SCRIPTS / name).read_text(encoding="utf-8").splitlines()
+    return "\n".join(line for line in lines if line.strip() and not line.lstrip().startswith("#"))
+
+
+def command_line(name: str, environment: Mapping[str, str], limit: int) -> str:
+    """The command that runs the script as root within `limit` seconds."""
+    variables = [f"{key}={value}" for key, value in sorted(environment.items())]
+    words = ["sudo", "-n", "env", *variables, "timeout", "--kill-after=10", str(limit), "bash", "-c", text(name), name]
+    return shlex.join(words)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Script:
+    """One run of a script on a node.
+
+    name: file in components/scripts. environment: its parameters. limit: seconds until it is ended; the script is told a
+    limit of its own by its parameters and ends by itself before. stdin: secrets and documents.
+    """
+
+    name: str
+    limit: int
+    environment: Mapping[str, Input[str]] = field(default_factory=dict)
+    stdin: Input[str] | None = None
+
+    def line(self) -> Output[str]:
+        variables = {key: Output.from_input(value) for key, value in self.environment.items()}
+        return Output.all(**variables).apply(lambda known: command_line(self.name, known, self.limit))
+
+
+def run(
+    resource_name: str,
+    script: Script,
+    *,
+    connection: ConnectionArgs,
+    triggers: Sequence[Input[str]],
+    opts: ResourceOptions,
+    dial: int = DIAL_SECONDS,
+) -> Command:
+    """Run the script when the resource is made, and again when its text, parameters or stdin change.
+
+    triggers: what the node is; another node runs it anew. dial: seconds for the connection beside the script's own limit.
+    Errors: the script's stderr.
+    """
+    return Command(
+        resource_name,
+        connection=connection,
+        create=script.line(),
+        stdin=script.stdin,
+        triggers=list(triggers),
+        add_previous_output_in_env=False,
+        opts=ResourceOptions.merge(opts, _limits(script.limit + dial)),
+    )
+
+
+def on_delete(
+    resource_name: str,
+    script: Script,
+    *,
+    connection: ConnectionArgs,
+    triggers: Sequence[Input[str]],
+    opts: ResourceOptions,
+) -> Command:
+    """Run the script when the resource goes; nothing when it is made or its text changes."""
+    return Command(
+        resource_name,
+        connection=connection,
+        create="true",
+        delete=script.line(),
+        triggers=list(triggers),
+        add_previous_output_in_env=False,
+        opts=ResourceOptions.merge(opts, _limits(script.limit + DIAL_SECONDS)),
+    )
+
+
+def file(
+    resource_name: str,
+    path: str,
+    content: str,
+    *,
+    connection: ConnectionArgs,
+    triggers: Sequence[Input[str]],
+    opts: ResourceOptions,
+) -> Command:
+    """A file of the node, owned by root, mode 0644, with its directory; removed with its resource."""
+    quoted, folder = shlex.quote(path), shlex.quote(str(PurePosixPath(path).parent))
+    write = f"umask 022; mkdir -p {folder} && cat > {quoted}.new && mv {quoted}.new {quoted}"
+    return Command(
+        resource_name,
+        connection=connection,
+        create=shlex.join(["sudo", "-n", "sh", "-c", write]),
+        delete=shlex.join(["sudo", "-n", "rm", "-f", path]),
+        stdin=content,
+        triggers=[*triggers, path],
+        add_previous_output_in_env=False,
+        opts=ResourceOptions.merge(opts, _limits(DIAL_SECONDS)),
+    )
+
+
+def read_file(
+    resource_name: str, path: str, *, connection: ConnectionArgs, triggers: Sequence[Input[str]], opts: ResourceOptions
+) -> pulumi.Output[str]:
+    """The content of a file of the node, readable by root, as a secret that is in no log."""
+    command = Command(
+        resource_name,
+        connection=connection,
+        create=f"sudo -n cat {shlex.quote(path)}",
+        triggers=list(triggers),
+        logging=Logging.STDERR,
+        add_previous_output_in_env=False,
+        opts=ResourceOptions.merge(
+            opts, ResourceOptions.merge(_limits(DIAL_SECONDS), ResourceOptions(additional_secret_outputs=["stdout"]))
+        ),
+    )
+    return pulumi.Output.secret(command.stdout)
+
+
+def _limits(seconds: int) -> ResourceOptions:
+    limit = f"{seconds}s"
+    return ResourceOptions(custom_timeouts=CustomTimeouts(create=limit, update=limit, delete=limit))
