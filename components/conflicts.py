@@ -96,9 +96,7 @@ def _addresses(nodes: tuple[NodePlan, ...], settings: Settings) -> Iterator[Prob
         # The check is over before any pod exists, and a static pod address may lie in a range nobody counts from.
         free_in_macvlan = other.setting in ("macvlanCheck.address", "workload.address")
         if one.range.overlaps(other.range) and not (one.setting == "macvlan.range" and free_in_macvlan):
-            yield _clash(
-                other, f"overlaps {one.setting} {_text(one.range)}, so an address could be given twice; move one of them"
-            )
+            yield _clash(other, f"overlaps {one.setting} {_text(one.range)}, so an address could be given twice; move one of them")
 
 
 def _clash(claim: Claim, conflict: str) -> Problem:
@@ -125,11 +123,7 @@ def _slices(nodes: tuple[NodePlan, ...], settings: Settings) -> Iterator[Problem
     if macvlan.ipam != "host-local":
         return
     if size is None and count > 1:
-        fit = (
-            f"set it to at most {len(whole) // count}"
-            if len(whole) >= count
-            else f"widen it to {count} or more and set this"
-        )
+        fit = f"set it to at most {len(whole) // count}" if len(whole) >= count else f"widen it to {count} or more and set this"
         conflict = (
             f"is needed for {count} nodes: host-local counts on each node by itself and would give one address twice; "
             f"macvlan.range holds {len(whole)} addresses: {fit}"

@@ -75,7 +75,7 @@ class Cluster(ComponentResource):
                     ),
                 ),
                 connection=machine.connection,
-                triggers=[machine.serial],
+                triggers=[machine.serial, machine.size],
                 opts=ResourceOptions.merge(in_node, ResourceOptions(depends_on=waits_for)),
             )
             ready = remote.run(
@@ -86,7 +86,7 @@ class Cluster(ComponentResource):
                     limit=args.timeouts.node_ready + 60,
                 ),
                 connection=machine.connection,
-                triggers=[machine.serial, args.k3s.version],
+                triggers=[machine.serial, machine.size, args.k3s.version],
                 opts=ResourceOptions.merge(in_node, ResourceOptions(depends_on=[install])),
             )
             self.installed[node.name], self.ready[node.name] = install, ready

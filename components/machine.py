@@ -38,6 +38,7 @@ class VirtualMachine(ComponentResource):
     connection: for commands on the node.
     serial: changes whenever the disk is made anew, so whatever lives in the machine has it among its triggers.
     inside: options for what lives in the machine; it is `deleted_with` the domain.
+    size: changes when the machine is restarted for a new size.
     ready: the machine answers; commands depend on it.
     checked: macvlan works on it; pods with macvlan interfaces depend on it. It runs beside the installation of K3s.
     """
@@ -49,12 +50,13 @@ class VirtualMachine(ComponentResource):
         own = ResourceOptions(parent=self)
 
         self.host_key = SshKeyPair(f"{name}-host-key", node.domain, own)
-        user_data = Output.all(
-            client=args.key.public, private=self.host_key.private_key, public=self.host_key.public_key
-        ).apply(lambda keys: _user_data(node, settings, keys))
+        user_data = Output.all(client=args.key.public, private=self.host_key.private_key, public=self.host_key.public_key).apply(
+            lambda keys: _user_data(node, settings, keys)
+        )
         network_config = documents.network_config(mac=node.mac, interface=settings.network.interface)
-        # What the first boot is made from: another value is another machine.
-        generation = Output.all(user_data, network_config, args.hypervisor.image.name).apply(_digest)
+        # What the first boot is made from: another value is another machine. The address is part of it, because etcd does
+        # not survive its change (k3s issue 9879).
+        generation = Output.all(user_data, network_config, args.hypervisor.image.name, str(node.address)).apply(_digest)
         generation = Output.unsecret(generation)
 
         reservation = Reservation(
@@ -153,6 +155,15 @@ class VirtualMachine(ComponentResource):
             ),
         )
         self.ready: pulumi.Resource = booted
+        # A new size restarts the machine; what runs in it is waited for again.
+        self.size = f"{node.cpus} CPUs, {node.memory} MiB"
+        remote.run(
+            f"{name}-disk-grow",
+            remote.Script(name="disk-grow.sh", limit=300),
+            connection=self.connection,
+            triggers=[self.serial, str(node.disk)],
+            opts=ResourceOptions.merge(self.inside, ResourceOptions(depends_on=[booted, disk])),
+        )
         self.checked: pulumi.Resource = booted
         if node.check_address is not None:
             self.checked = remote.run(

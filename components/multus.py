@@ -68,9 +68,7 @@ class Multus(ComponentResource):
             spec=_crd(),
             opts=own,
         )
-        account = core.ServiceAccount(
-            f"{name}-account", metadata=meta.ObjectMetaArgs(name="multus", namespace=namespace), opts=own
-        )
+        account = core.ServiceAccount(f"{name}-account", metadata=meta.ObjectMetaArgs(name="multus", namespace=namespace), opts=own)
         role = rbac.ClusterRole(f"{name}-role", metadata=meta.ObjectMetaArgs(name="multus"), rules=_rules(), opts=own)
         binding = rbac.ClusterRoleBinding(
             f"{name}-binding",
@@ -91,9 +89,7 @@ class Multus(ComponentResource):
         )
         config_map = core.ConfigMap(
             f"{name}-config",
-            metadata=meta.ObjectMetaArgs(
-                name="multus-cni-config", namespace=namespace, labels={"app": "multus", "tier": "node"}
-            ),
+            metadata=meta.ObjectMetaArgs(name="multus-cni-config", namespace=namespace, labels={"app": "multus", "tier": "node"}),
             data={"cni-conf.json": _sample(args.paths)},
             opts=own,
         )
@@ -233,9 +229,7 @@ def _sample(paths: CniPaths) -> str:
     return json.dumps(document, indent=2, sort_keys=True)
 
 
-def _pod(
-    args: MultusArgs, account: pulumi.Input[str], token: pulumi.Input[str], config_map: pulumi.Input[str]
-) -> core.PodSpecArgs:
+def _pod(args: MultusArgs, account: pulumi.Input[str], token: pulumi.Input[str], config_map: pulumi.Input[str]) -> core.PodSpecArgs:
     image, settings, paths = args.settings.image, args.settings, args.paths
     arguments = [
         "--multus-conf-file=auto",

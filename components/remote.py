@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 
 import pulumi
-from pulumi import CustomTimeouts, Input, Output, ResourceOptions
+from pulumi import CustomTimeouts, Input, ResourceOptions
 from pulumi_command.remote import Command, ConnectionArgs, Logging
 
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -45,12 +45,11 @@ class Script:
 
     name: str
     limit: int
-    environment: Mapping[str, Input[str]] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
     stdin: Input[str] | None = None
 
-    def line(self) -> Output[str]:
-        variables = {key: Output.from_input(value) for key, value in self.environment.items()}
-        return Output.all(**variables).apply(lambda known: command_line(self.name, known, self.limit))
+    def line(self) -> str:
+        return command_line(self.name, self.environment, self.limit)
 
 
 def run(

@@ -296,9 +296,7 @@ class Machine(Model):
 class BaseImage(Model):
     """The cloud image under every node's disk."""
 
-    source: Source = (
-        "https://cloud.debian.org/images/cloud/bookworm/20260923-2610/debian-12-genericcloud-amd64-20260923-2610.qcow2"
-    )
+    source: Source = "https://cloud.debian.org/images/cloud/bookworm/20260923-2610/debian-12-genericcloud-amd64-20260923-2610.qcow2"
     """http(s) URL, or a file on the machine that runs Pulumi."""
     checksum: Checksum = (
         "sha512:3d94c9dd66d8a283fde060b8810373b7ae04038b956ee00d553d1ae564f6fbde"
@@ -347,9 +345,7 @@ class InstallScript(Model):
         ours = {"INSTALL_K3S_VERSION", "INSTALL_K3S_EXEC", "INSTALL_K3S_SKIP_START", "K3S_TOKEN", "K3S_URL"}
         taken = sorted(ours & self.environment.keys())
         if taken:
-            raise ValueError(
-                f"environment sets {', '.join(taken)}, which the program sets itself; use k3s.version and k3s.config"
-            )
+            raise ValueError(f"environment sets {', '.join(taken)}, which the program sets itself; use k3s.version and k3s.config")
         return self
 
 
@@ -421,9 +417,7 @@ class K3s(Model):
             keys = self.config if field == "config" else self.server_config
             taken = sorted(K3S_OWN_KEYS & {key.rstrip("+") for key in keys})
             if taken:
-                raise ValueError(
-                    f"{field} sets {', '.join(taken)}, which the program writes itself from other settings; remove it"
-                )
+                raise ValueError(f"{field} sets {', '.join(taken)}, which the program writes itself from other settings; remove it")
         return self
 
 

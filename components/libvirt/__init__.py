@@ -1,1 +1,3 @@
-"""Custom resources over libvirt-python. Kept free of imports: dynamic providers load this package in their own process."""
+"""Custom resources over libvirt-python. Kept free of imports: dynamic providers load this package in their own
+process.
+"""

@@ -11,7 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -49,7 +49,8 @@ def connect(uri: str) -> Iterator[Any]:
     except ImportError as error:
         raise HypervisorError(
             f"the Python binding of libvirt cannot be loaded ({error}). Install libvirt's client library and "
-            "`pip install -r requirements.txt` (on Debian and Ubuntu: apt install libvirt-dev pkg-config gcc python3-dev)."
+            "`pip install -r requirements.txt` (on Debian and Ubuntu: apt install libvirt-dev pkg-config gcc "
+            "python3-dev)."
         ) from None
     try:
         connection = opener(uri)
@@ -60,10 +61,8 @@ def connect(uri: str) -> Iterator[Any]:
     except libvirt.libvirtError as error:
         raise HypervisorError(explain(error, uri)) from None
     finally:
-        try:
+        with suppress(libvirt.libvirtError):  # the work is done, or has failed with a better reason
             connection.close()
-        except libvirt.libvirtError:
-            pass  # the work is done or has failed with a better reason
 
 
 HINTS = (
@@ -91,7 +90,8 @@ HINTS = (
     ),
     (
         ("End of file while reading data",),
-        "The remote side closed the connection. Check that ssh to the host works without a password and that the user there "
+        "The remote side closed the connection. Check that ssh to the host works without a password and that the "
+        "user there "
         "is in group libvirt",
     ),
     (("No space left",), "The file system of the pool is full. Free space there, or set another pool path"),
@@ -178,7 +178,8 @@ def say(text: str) -> None:
 def plain_errors() -> None:
     """Make the provider process report a HypervisorError as its text, without the traceback that the SDK would send.
 
-    pulumi/dynamic/__main__.py answers every exception with traceback.format_exc(); there is no other place to decide what
+    pulumi/dynamic/__main__.py answers every exception with traceback.format_exc(); there is no other place to decide
+    what
     the user sees. Anything but a HypervisorError is a defect and keeps its traceback.
     """
     original = traceback.format_exc

@@ -1,7 +1,9 @@
 """libvirt's XML and cloud-init's YAML, built and read. Pure: no libvirt, no files, no clock.
 
-Every document is built as a tree and serialised by a library, so a quote, a `<` or a line break in a name is data and can
-never become structure. Formats: https://libvirt.org/format.html, https://docs.cloud-init.io (NoCloud, network config v2).
+Every document is built as a tree and serialised by a library, so a quote, a `<` or a line break in a name is data and
+can
+never become structure. Formats: https://libvirt.org/format.html, https://docs.cloud-init.io (NoCloud, network config
+v2).
 """
 
 from __future__ import annotations
@@ -77,7 +79,7 @@ def volume(
     name: str,
     capacity: int,
     *,
-    format: str = "raw",  # noqa: A002 - libvirt's word
+    format: str = "raw",
     backing_path: str | None = None,
     backing_format: str = "qcow2",
 ) -> str:
@@ -399,9 +401,7 @@ def read_network(document: str) -> NetworkFacts:
             time = None if lease is None else (lease.get("expiry", ""), lease.get("unit", "minutes"))
             start, end = (int(ipaddress.IPv4Address(each.get(key, ""))) for key in ("start", "end"))
             ranges.append(Range(start, end, time))
-        hosts = [
-            Host(each.get("mac", "").lower(), each.get("ip", ""), each.get("name", "")) for each in ip.findall("dhcp/host")
-        ]
+        hosts = [Host(each.get("mac", "").lower(), each.get("ip", ""), each.get("name", "")) for each in ip.findall("dhcp/host")]
         return NetworkFacts(
             name,
             "" if bridge is None else bridge.get("name", ""),
@@ -450,7 +450,8 @@ def user_data(
 ) -> str:
     """cloud-init's user data.
 
-    One user with sudo and keys only, no password login, the host key that the program pins. `extra` is merged at the top
+    One user with sudo and keys only, no password login, the host key that the program pins. `extra` is merged at the
+    top
     level; a key of ours in it raises ValueError naming the key. The result holds a private key: treat it as a secret.
     """
     ours: dict[str, Any] = {

@@ -14,7 +14,7 @@ from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, ReadResult, Resource, UpdateResult
 
 from . import documents, storage
-from .connection import HypervisorError, code, connect, find, when_free
+from .connection import HypervisorError, code, connect, find, say, when_free
 from .documents import DomainFacts, DomainSpec
 from .network import leases
 from .provider import LibvirtProvider, Props, is_unknown
@@ -36,9 +36,11 @@ class DomainArgs:
     mac, and network (a libvirt network's name) or bridge (a host bridge's name): the one NIC, enp1s0.
     disk_path, disk_serial: the `OverlayDisk`; another serial is another machine, and the domain is made anew.
     seed_path: the `SeedImage`. extra_disks: more read-only disks, raw, as vdc and on.
-    console_log: file for the serial console, in the directory of `pool`, so that it can be read and removed as a volume.
+    console_log: file for the serial console, in the directory of `pool`, so that it can be read and removed as a
+    volume.
     virt_type: auto (KVM if libvirt offers it), kvm, or qemu (plain emulation).
-    cpu_mode: auto (host-passthrough under KVM, maximum under emulation), host-passthrough, host-model, maximum, or custom
+    cpu_mode: auto (host-passthrough under KVM, maximum under emulation), host-passthrough, host-model, maximum, or
+    custom
     with cpu_model, a name of `virsh cpu-models`.
     disk_cache: none, writeback, unsafe, … as in libvirt's <driver cache>.
     machine: QEMU's machine type. autostart: start with the host.
@@ -133,7 +135,9 @@ class DomainProvider(LibvirtProvider):
         state = self.known(_props)
         with connect(state["uri"]) as connection:
             domain = find(connection.lookupByUUIDString, state["uuid"])
-            if domain is not None and _facts(domain).owner == state["owner"]:
+            if domain is not None:
+                if _facts(domain).owner != state["owner"]:
+                    return  # somebody else's by now, with its log
                 remove(domain)
             remove_log(connection, state["pool"], state["console_log"])
 
@@ -175,7 +179,8 @@ def _spec(inputs: Props, *, virt_type: str) -> DomainSpec:
 def _ensure(connection: Any, inputs: Props, *, orderly: bool, former: str | None = None) -> str:
     """Make the domain what the inputs say: defined so, running so, started with the host or not. Returns kvm or qemu.
 
-    `orderly`: a running guest whose definition changes is asked to shut down first. `former`: an owner mark that was ours.
+    `orderly`: a running guest whose definition changes is asked to shut down first. `former`: an owner mark that was
+    ours.
     """
     virt_type = inputs["virt_type"]
     if virt_type == "auto":
@@ -236,14 +241,17 @@ def _refuse_strangers(connection: Any, inputs: Props, owners: set[str]) -> None:
                 raise HypervisorError(_foreign(facts, f"UUID {facts.uuid}", uri))
             if facts.name != inputs["name"]:
                 raise HypervisorError(
-                    f"domain {facts.name!r} on {uri} bears this stack's UUID {facts.uuid} for {inputs['name']!r}: it was renamed. "
-                    f"Rename it back (virsh domrename {facts.name} {inputs['name']}) or remove it (virsh undefine {facts.name})"
+                    f"domain {facts.name!r} on {uri} bears this stack's UUID {facts.uuid} for {inputs['name']!r}: it "
+                    "was renamed. "
+                    f"Rename it back (virsh domrename {facts.name} {inputs['name']}) or remove it (virsh undefine "
+                    f"{facts.name})"
                 )
         elif facts.name == inputs["name"]:
             raise HypervisorError(_foreign(facts, "this name", uri))
         elif mac in facts.macs:
             raise HypervisorError(
-                f"MAC {mac} of {inputs['name']!r} is in use by domain {facts.name!r} on {uri}. Set another MAC, or remove that domain"
+                f"MAC {mac} of {inputs['name']!r} is in use by domain {facts.name!r} on {uri}. Set another MAC, or "
+                "remove that domain"
             )
 
 
@@ -267,9 +275,14 @@ def _stop(domain: Any, timeout: float) -> None:
 
     if timeout > 0:
         with contextlib.suppress(libvirt.libvirtError):
+            name = domain.name()
+            say(f"{name}: shutting down for a change, {timeout:g} s at most")
             domain.shutdown()
-            deadline = time.monotonic() + timeout
-            while domain.isActive() and time.monotonic() < deadline:
+            begin = spoken = time.monotonic()
+            while domain.isActive() and (now := time.monotonic()) < begin + timeout:
+                if now > spoken + 10:
+                    spoken = now
+                    say(f"{name}: still shutting down after {now - begin:.0f} s")
                 time.sleep(0.25)
     _power_off(domain)
 
@@ -319,7 +332,8 @@ def remove_log(connection: Any, pool_name: str, console_log: str) -> None:
 class Domain(Resource, module="libvirt", name="Domain"):
     """A virtual machine, running.
 
-    Defined and started, or adopted and put right if it bears this stack's mark. Memory, CPUs and what else can change in
+    Defined and started, or adopted and put right if it bears this stack's mark. Memory, CPUs and what else can change
+    in
     place do so with an orderly restart of the guest. Raises HypervisorError if name or UUID belong to a domain without
     the mark, or another domain has the MAC. Removed by powering off. Created without waiting for the guest to boot.
     """
@@ -396,7 +410,8 @@ CONSOLE_TAIL = 16384
 def diagnose(uri: str, uuid: str, *, console_pool: str, console_name: str, network: str | None, mac: str) -> str:
     """What can be said from outside about a guest that does not answer: state, lease, end of its console. Never raises.
 
-    console_name: the log's name as a volume of console_pool. network: None for a bridge, whose leases libvirt does not know.
+    console_name: the log's name as a volume of console_pool. network: None for a bridge, whose leases libvirt does not
+    know.
     """
     seen: list[str] = []
     try:

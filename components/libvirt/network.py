@@ -1,6 +1,7 @@
 """What the stack borrows from a libvirt network: addresses taken out of its DHCP ranges, and reservations.
 
-The network itself belongs to the host. It is changed by net-update alone, live and in its stored definition, so guests of
+The network itself belongs to the host. It is changed by net-update alone, live and in its stored definition, so guests
+of
 others keep their connection; dnsmasq is restarted by libvirt in a blink and keeps its leases.
 """
 
@@ -52,9 +53,7 @@ def network_named(connection: Any, name: str) -> Any:
     """The network, which must be active: only then does a change reach the guests."""
     network = find(connection.networkLookupByName, name)
     if network is None:
-        raise HypervisorError(
-            f"libvirt network {name!r} is not there. `virsh net-list --all` shows what is; set another network"
-        )
+        raise HypervisorError(f"libvirt network {name!r} is not there. `virsh net-list --all` shows what is; set another network")
     if not network.isActive():
         raise HypervisorError(
             f"libvirt network {name!r} is not active. Start it: virsh net-start {name} && virsh net-autostart {name}"
@@ -100,17 +99,17 @@ class DhcpClaimArgs:
 
 class DhcpClaimProvider(LibvirtProvider):
     replaces = ("uri", "network", "pool", "record")
-    updates = ("ranges",)
-    keeps = ("macs", "owner")
+    updates = ("ranges", "macs")
+    keeps = ("owner",)
 
     def validate(self, olds: Props, news: Props) -> list[tuple[str, str]]:
-        wrong = []
-        for each in news.get("ranges") or []:
-            if not is_unknown(each):
-                try:
-                    Range.parse(str(each))
-                except ValueError as error:
-                    wrong.append(("ranges", str(error)))
+        wrong: list[tuple[str, str]] = []
+        claims = news.get("ranges")
+        for each in [] if is_unknown(claims) else claims or []:
+            try:
+                Range.parse(str(each))
+            except ValueError as error:
+                wrong.append(("ranges", str(error)))
         return wrong
 
     def create(self, props: Props) -> CreateResult:
@@ -150,7 +149,9 @@ class DhcpClaimProvider(LibvirtProvider):
 
 
 Record = dict[str, Any]
-"""What was done: `{"network": name, "macs": [...], "layers": {"live": {"original": [...], "removed": [...]}, "config": …}}`."""
+"""What was done: `{"network": name, "macs": [...], "layers": {"live": {"original": [...], "removed": [...]}, "config":
+…}}`.
+"""
 
 
 def _entry(record: Record, layer: str) -> tuple[list[Range], list[Range]]:
@@ -162,7 +163,8 @@ def _entry(record: Record, layer: str) -> tuple[list[Range], list[Range]]:
 def _take(connection: Any, inputs: Props, known: Record) -> Record:
     """Make the network's ranges lack the claims, whatever an earlier run has done or left half done.
 
-    Order: the record says what *may* be missing from the network, before it is; after the change, what is. So a run that
+    Order: the record says what *may* be missing from the network, before it is; after the change, what is. So a run
+    that
     is killed anywhere can be repeated or taken back. `known`: what the state says, should the record be lost.
     """
     network = network_named(connection, inputs["network"])
@@ -191,7 +193,8 @@ def _take(connection: Any, inputs: Props, known: Record) -> Record:
 class Plan:
     """A record in the making.
 
-    A range is changed by taking it out and putting its pieces in, so while that goes on every address may be missing, and
+    A range is changed by taking it out and putting its pieces in, so while that goes on every address may be missing,
+    and
     the record must say so; only afterwards it says which ones are.
     """
 
@@ -209,9 +212,11 @@ def _whole(record: Record, layer: Layer) -> list[Range]:
 
 
 def _give_back(connection: Any, state: Props, *, reservations: bool = False) -> None:
-    """Put back what the record says, or the state if the record is lost. That the network or the pool is gone is success.
+    """Put back what the record says, or the state if the record is lost. That the network or the pool is gone is
+    success.
 
-    `reservations`: also those of our MACs. One whose creation was cut off is in no state, but its MAC is ours all the same.
+    `reservations`: also those of our MACs. One whose creation was cut off is in no state, but its MAC is ours all the
+    same.
     """
     pool = find(connection.storagePoolLookupByName, state["pool"])
     if pool is not None:
@@ -264,23 +269,29 @@ def _refuse_strangers(network: Any, found: Sequence[Layer], claims: Sequence[Ran
             continue
         until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(lease.get("expirytime") or 0))
         raise HypervisorError(
-            f"address {address} on libvirt network {inputs['network']!r} is leased to {lease.get('hostname') or 'a machine'} "
-            f"({mac}) until {until}, and lies in the range {names} that this stack wants for itself. Shut that machine down "
+            f"address {address} on libvirt network {inputs['network']!r} is leased to "
+            f"{lease.get('hostname') or 'a machine'} "
+            f"({mac}) until {until}, and lies in the range {names} that this stack wants for itself. Shut that "
+            "machine down "
             "and wait for the lease to end, give it another address, or set other ranges"
         )
     for layer in found:
         for host in layer.facts.hosts:
             if host.ip and host.mac not in macs and any(host.ip in claim for claim in claims):
                 raise HypervisorError(
-                    f"address {host.ip} is reserved on libvirt network {inputs['network']!r} for {host.name or 'a machine'} "
-                    f"({host.mac or 'no MAC'}), and lies in the range {names} that this stack wants for itself. Set other "
+                    f"address {host.ip} is reserved on libvirt network {inputs['network']!r} for "
+                    f"{host.name or 'a machine'} "
+                    f"({host.mac or 'no MAC'}), and lies in the range {names} that this stack wants for itself. Set "
+                    "other "
                     f"ranges, or remove the reservation: virsh net-update {inputs['network']} delete ip-dhcp-host "
                     f'"{documents.dhcp_host(host)}" --live --config'
                 )
 
 
 def set_ranges(network: Any, layer: Layer, wanted: Sequence[Range]) -> None:
-    """Make one definition's ranges exactly `wanted`, in order: what differs from the first difference on is replaced."""
+    """Make one definition's ranges exactly `wanted`, in order: what differs from the first difference on is
+    replaced.
+    """
     import libvirt  # noqa: PLC0415
 
     current = list(layer.facts.ranges)
@@ -331,8 +342,10 @@ def write_record(connection: Any, pool: Any, name: str, record: Record) -> None:
 class DhcpClaim(Resource, module="libvirt", name="DhcpClaim"):
     """Addresses that the network's DHCP server does not hand out while the stack exists.
 
-    The network's ranges without the claims, live and stored; on delete they get them back, exactly as they were if nobody
-    else changed them meanwhile. Raises HypervisorError if the network is missing or stopped, or if a stranger's live lease
+    The network's ranges without the claims, live and stored; on delete they get them back, exactly as they were if
+    nobody
+    else changed them meanwhile. Raises HypervisorError if the network is missing or stopped, or if a stranger's live
+    lease
     or reservation lies in a claim: with its name, MAC and address. Measured: measured.md 14.
     """
 
@@ -436,7 +449,8 @@ def reserve(network: Any, host: Host) -> None:
             if clash:
                 raise HypervisorError(
                     f"libvirt network {network.name()!r} already reserves {other.ip} for {other.name or 'a machine'} "
-                    f"({other.mac or 'no MAC'}): the same {clash} as {host.name} ({host.mac}, {host.ip}). Set another {clash}, or "
+                    f"({other.mac or 'no MAC'}): the same {clash} as {host.name} ({host.mac}, {host.ip}). Set "
+                    f"another {clash}, or "
                     f'remove it: virsh net-update {network.name()} delete ip-dhcp-host "{documents.dhcp_host(other)}" '
                     "--live --config"
                 )
@@ -448,9 +462,7 @@ def reserve(network: Any, host: Host) -> None:
             if ours == [host]:
                 continue
             for other in ours:
-                network.update(
-                    libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE, section, -1, documents.dhcp_host(other), layer.flag
-                )
+                network.update(libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE, section, -1, documents.dhcp_host(other), layer.flag)
             network.update(libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, section, -1, documents.dhcp_host(host), layer.flag)
     except BaseException:
         if fresh:
@@ -473,7 +485,8 @@ def drop_host(network: Any, mac: str) -> None:
 class Reservation(Resource, module="libvirt", name="Reservation"):
     """A DHCP reservation: this MAC always gets this address.
 
-    Live and stored. Made, or put right if the MAC has one already. Raises HypervisorError if another MAC has the address or
+    Live and stored. Made, or put right if the MAC has one already. Raises HypervisorError if another MAC has the
+    address or
     the name.
     """
 

@@ -1,7 +1,9 @@
 """Address ranges of a libvirt network: taking claims out of them and giving them back. Pure.
 
-A libvirt network hands out addresses from an ordered list of ranges. Two stacks may take from the same list and give back
-in any order, so nothing here restores a list blindly: what was removed is added to what is there now, and the exact list
+A libvirt network hands out addresses from an ordered list of ranges. Two stacks may take from the same list and give
+back
+in any order, so nothing here restores a list blindly: what was removed is added to what is there now, and the exact
+list
 of the beginning (order and splits) comes back when, and only when, the same addresses are in it again.
 """
 
@@ -114,7 +116,9 @@ def merge(ranges: Iterable[Range]) -> list[Range]:
 
 
 def give_back(current: Sequence[Range], removed: Sequence[Range], original: Sequence[Range]) -> list[Range]:
-    """`current` with `removed` in it again: exactly `original` if that has the same addresses, else merged and sorted."""
+    """`current` with `removed` in it again: exactly `original` if that has the same addresses, else merged and
+    sorted.
+    """
     missing = subtract(removed, current)
     if not missing:
         return list(original) if merge(current) == merge(original) else list(current)

@@ -1,6 +1,7 @@
 """Volumes in the stack's pool, with the mark that says they are ours.
 
-A volume cannot carry metadata, so before `NAME` is made an empty volume `NAME.owned` is, and it goes after `NAME` is gone.
+A volume cannot carry metadata, so before `NAME` is made an empty volume `NAME.owned` is, and it goes after `NAME` is
+gone.
 A volume without it is foreign and never touched; one with it may be half-written by a killed run and can be made again.
 """
 
@@ -66,7 +67,8 @@ def claim(pool: Any, name: str) -> None:
         return
     if volume_named(pool, name) is not None:
         raise HypervisorError(
-            f"volume {name!r} in pool {pool.name()!r} was not made by this stack and is left alone. Move it away, or delete "
+            f"volume {name!r} in pool {pool.name()!r} was not made by this stack and is left alone. Move it away, or "
+            "delete "
             f"it if nobody needs it: virsh vol-delete {name} --pool {pool.name()}"
         )
     pool.createXML(documents.volume(name + OWNED, 1), 0)

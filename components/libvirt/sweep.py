@@ -1,7 +1,9 @@
 """What killed runs left behind, removed with the pool.
 
-A run that is killed after a libvirt call and before the engine writes its state leaves something that no state knows, so
-`destroy` would pass it by. The pool is made first and goes last, and everything else of the stack bears a mark: the domain
+A run that is killed after a libvirt call and before the engine writes its state leaves something that no state knows,
+so
+`destroy` would pass it by. The pool is made first and goes last, and everything else of the stack bears a mark: the
+domain
 its owner, a volume its `.owned`, a change of the network its record in the pool. So the pool's end is where to look.
 """
 
@@ -29,9 +31,7 @@ def sweep(connection: Any, pool: Any, owner: str) -> None:
             remove(domain)
             remove_log(connection, name, facts.console_log)
     ours = {
-        each[: -len(storage.OWNED)]
-        for each in (volume.name() for volume in pool.listAllVolumes(0))
-        if each.endswith(storage.OWNED)
+        each[: -len(storage.OWNED)] for each in (volume.name() for volume in pool.listAllVolumes(0)) if each.endswith(storage.OWNED)
     }
     for slot in sorted(ours):
         if not slot.endswith((".0", ".1")):

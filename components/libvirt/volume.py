@@ -86,7 +86,7 @@ class BaseImageArgs:
     name: the volume's name; let it carry the digest, so that another image is another volume and overlays stay whole.
     path: where the pool will have it (pool path / name).
     source: http(s) URL, file:// URL or path on the machine that runs Pulumi.
-    checksum: "sha256:<hex>" or "sha512:<hex>" of the file at `source`.
+    checksum: "sha256:<hex>" or "sha512:<hex>" of the file at `source`, or the URL of a checksum file ("<hex>  <name>" lines).
     format: qcow2 or raw.
     """
 
@@ -108,7 +108,7 @@ class BaseImageProvider(VolumeProvider):
     def validate(self, olds: Props, news: Props) -> list[tuple[str, str]]:
         wrong = []
         checksum, kind = news.get("checksum"), news.get("format")
-        if not is_unknown(checksum) and not CHECKSUM.fullmatch(str(checksum)):
+        if not is_unknown(checksum) and not CHECKSUM.fullmatch(str(checksum)) and "://" not in str(checksum):
             wrong.append(("checksum", f"{checksum!r} is not of the form sha256:<64 hex digits> or sha512:<128 hex digits>"))
         if not is_unknown(kind) and kind not in {"qcow2", "raw"}:
             wrong.append(("format", f"{kind!r} is neither qcow2 nor raw"))
@@ -158,7 +158,7 @@ def _verified(connection: Any, pool: Any, inputs: Props) -> Props | None:
 def _fetch(connection: Any, pool: Any, inputs: Props) -> Props:
     """Stream source → hash → volume in one pass, then prove it and leave the mark."""
     name, kind = inputs["name"], inputs["format"]
-    algorithm, _, expected = inputs["checksum"].partition(":")
+    algorithm, expected = _expected(inputs["checksum"], inputs["source"])
     digest = hashlib.new(algorithm)
     head = bytearray()
     size = 0
@@ -184,25 +184,49 @@ def _fetch(connection: Any, pool: Any, inputs: Props) -> Props:
         storage.path_matches(volume, inputs["path"])
         storage.send(connection, volume, chunks(), length)
     if length and size != length:
-        raise HypervisorError(f"{inputs['source']} ended after {size} of {length} bytes. Try again, or set another source")
+        raise HypervisorError(f"{shown(inputs['source'])} ended after {size} of {length} bytes. Try again, or set another source")
     if digest.hexdigest() != expected:
         raise HypervisorError(
-            f"{inputs['source']} has {algorithm} {digest.hexdigest()}, not {expected} as the image's checksum setting says "
+            f"{shown(inputs['source'])} has {algorithm} {digest.hexdigest()}, not {expected} as the image's checksum "
+            "setting says "
             f"({size} bytes read). Either the file is damaged or replaced, or the setting is of another release"
         )
     capacity = size
     qcow2 = documents.qcow2_header(bytes(head))
     if kind == "qcow2":
         if qcow2 is None:
-            raise HypervisorError(f"{inputs['source']} is no qcow2 image. Set the image's format to raw, or another source")
+            raise HypervisorError(f"{shown(inputs['source'])} is no qcow2 image. Set the image's format to raw, or another source")
         if qcow2.has_backing or qcow2.has_data_file:
-            raise HypervisorError(f"{inputs['source']} needs a second file. Convert it: qemu-img convert -O qcow2 in out")
+            raise HypervisorError(f"{shown(inputs['source'])} needs a second file. Convert it: qemu-img convert -O qcow2 in out")
         capacity = qcow2.virtual_size
     elif qcow2 is not None:
-        raise HypervisorError(f"{inputs['source']} is a qcow2 image. Set the image's format to qcow2")
+        raise HypervisorError(f"{shown(inputs['source'])} is a qcow2 image. Set the image's format to qcow2")
     facts = {"checksum": inputs["checksum"], "format": kind, "size": size, "capacity": capacity}
     storage.write(connection, pool, name + storage.VERIFIED, json.dumps(facts).encode())
     return facts
+
+
+def _expected(checksum: str, source: str) -> tuple[str, str]:
+    """Algorithm and digest of the checksum setting, which is both at once or the URL of a file that names the image."""
+    if CHECKSUM.fullmatch(checksum):
+        algorithm, _, digest = checksum.partition(":")
+        return algorithm, digest
+    opened, _ = _opened(checksum)
+    with opened as file:
+        text = next(_chunks(file, checksum), b"").decode(errors="replace")
+    name = urllib.parse.urlsplit(source).path.rpartition("/")[2]
+    found = {
+        digest.lower()
+        for digest, each in (line.split() for line in text.splitlines() if len(line.split()) == 2)
+        if each.lstrip("*").rpartition("/")[2] == name
+    }
+    algorithms = {64: "sha256", 128: "sha512"}
+    if len(found) != 1 or len(digest := found.pop()) not in algorithms or set(digest) - set("0123456789abcdef"):
+        raise HypervisorError(
+            f"{shown(checksum)} does not name {name} once with a SHA-256 or SHA-512. Set the image's checksum itself, or "
+            "another checksum file"
+        )
+    return algorithms[len(digest)], digest
 
 
 def _opened(source: str) -> tuple[contextlib.AbstractContextManager[BinaryIO], int]:
@@ -214,19 +238,27 @@ def _opened(source: str) -> tuple[contextlib.AbstractContextManager[BinaryIO], i
             response = urllib.request.urlopen(request, timeout=STALL_LIMIT)  # noqa: S310
             return response, int(response.headers.get("Content-Length") or 0)
         if scheme not in {"", "file"}:
-            raise HypervisorError(f"{source}: {scheme} is no kind of source. Use http(s)://, file:// or a path")
+            raise HypervisorError(f"{shown(source)}: {scheme} is no kind of source. Use http(s)://, file:// or a path")
         path = Path(urllib.request.url2pathname(urllib.parse.urlsplit(source).path) if scheme else source).expanduser()
         return path.open("rb"), path.stat().st_size
     except urllib.error.HTTPError as error:
         raise HypervisorError(
-            f"{source}: the server answers {error.code} {error.reason}. Check the URL, or set a mirror"
+            f"{shown(source)}: the server answers {error.code} {error.reason}. Check the URL, or set a mirror"
         ) from None
     except urllib.error.URLError as error:
         raise HypervisorError(
-            f"{source} cannot be fetched: {error.reason}. Set a mirror or a local file as source"
+            f"{shown(source)} cannot be fetched: {error.reason}. Set a mirror or a local file as source"
         ) from None
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise HypervisorError(f"{source} cannot be read: {error}. Set a mirror or a local file as source") from None
+        raise HypervisorError(f"{shown(source)} cannot be read: {error}. Set a mirror or a local file as source") from None
+
+
+def shown(source: str) -> str:
+    """A source as it may appear in a message: without password and query, which can hold a token."""
+    parts = urllib.parse.urlsplit(source)
+    if "://" not in source or not (parts.query or "@" in parts.netloc):
+        return source
+    return urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _chunks(source: BinaryIO, name: str) -> Iterator[bytes]:
@@ -235,7 +267,7 @@ def _chunks(source: BinaryIO, name: str) -> Iterator[bytes]:
             chunk = source.read(1 << 20)
         except (OSError, http.client.HTTPException) as error:
             raise HypervisorError(
-                f"{name}: the download stopped ({error or type(error).__name__}). Try again, or set a mirror"
+                f"{shown(name)}: the download stopped ({error or type(error).__name__}). Try again, or set a mirror"
             ) from None
         if not chunk:
             return
@@ -245,7 +277,8 @@ def _chunks(source: BinaryIO, name: str) -> Iterator[bytes]:
 class BaseImage(Resource, module="libvirt", name="BaseImage"):
     """A disk image in the pool, read-only and shared by overlays.
 
-    Streamed from `source` into the pool while its checksum is taken, so nothing is kept on this machine. `NAME.verified`
+    Streamed from `source` into the pool while its checksum is taken, so nothing is kept on this machine.
+    `NAME.verified`
     beside it says that it is whole: with it the image is not read again, without it the image is fetched again. Raises
     HypervisorError for a source that cannot be read, stalls for 60 s, is cut off or has another checksum, and then
     leaves nothing.
@@ -313,7 +346,8 @@ class OverlayDiskProvider(VolumeProvider):
     def check(self, _olds: Props, news: Props) -> Any:
         """As for all; and `serial` is kept from the old inputs or made.
 
-        The engine checks again without old inputs when a resource is replaced, so each disk ever made has a serial of its
+        The engine checks again without old inputs when a resource is replaced, so each disk ever made has a serial of
+        its
         own, which a preview knows already (but with a value of its own: it is random).
         """
         if not news.get("serial"):
@@ -331,7 +365,8 @@ class OverlayDiskProvider(VolumeProvider):
             return [
                 (
                     "capacity",
-                    f"the disk has {old} bytes ({old / 2**30:g} GiB) and cannot shrink to {new} ({new / 2**30:g} GiB): its file "
+                    f"the disk has {old} bytes ({old / 2**30:g} GiB) and cannot shrink to {new} ({new / 2**30:g} "
+                    "GiB): its file "
                     "system would lose its end. Set the old size or more, or rebuild the node with a new disk",
                 )
             ]
@@ -352,8 +387,10 @@ class OverlayDiskProvider(VolumeProvider):
                 domain = find(connection.lookupByUUIDString, inputs["domain_uuid"])
                 if domain is not None and domain.isActive():
                     raise HypervisorError(
-                        f"disk {inputs['path']} is in use by the running domain {domain.name()!r} and is not the disk wanted "
-                        f"(it is {facts.capacity} bytes over {facts.backing_path or 'nothing'}). Stop the domain and try "
+                        f"disk {inputs['path']} is in use by the running domain {domain.name()!r} and is not the "
+                        "disk wanted "
+                        f"(it is {facts.capacity} bytes over {facts.backing_path or 'nothing'}). Stop the domain and "
+                        "try "
                         f"again: virsh destroy {domain.name()}"
                     )
             _backing_fits(connection, inputs)
@@ -405,7 +442,8 @@ def _backing_fits(connection: Any, inputs: Props) -> None:
     size = documents.read_volume(backing.XMLDesc(0)).capacity
     if size > inputs["capacity"]:
         raise HypervisorError(
-            f"disk {inputs['name']!r} of {inputs['capacity'] / 2**30:g} GiB is smaller than its image ({size / 2**30:g} GiB). "
+            f"disk {inputs['name']!r} of {inputs['capacity'] / 2**30:g} GiB is smaller than its image "
+            f"({size / 2**30:g} GiB). "
             "Set a larger disk size"
         )
 
@@ -424,7 +462,8 @@ def _grow(connection: Any, volume: Any, inputs: Props) -> None:
 class OverlayDisk(Resource, module="libvirt", name="OverlayDisk"):
     """A node's disk: a qcow2 file that holds what differs from the base image.
 
-    Made, or adopted if it is ours over the same image and not too large. `serial` is new with every disk made anew. Raises
+    Made, or adopted if it is ours over the same image and not too large. `serial` is new with every disk made anew.
+    Raises
     HypervisorError if the volume is foreign, or ours but in use by a running domain and not the disk wanted.
     """
 

@@ -1,0 +1,132 @@
+"""The host of the e2e tier, and a stack on it, driven as a user drives it: by `./lab` in a clean copy of the checkout."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A clean copy of what git tracks, with a state of its own, and one stack in it."""
+
+    path: Path
+    stack: str
+
+    def lab(self, *words: str, ok: bool = True, limit: int = 2400) -> str:
+        """Run `./lab -s STACK WORDS`; what it prints. Fails the test unless it ends as expected."""
+        done = subprocess.run(
+            ["./lab", "-s", self.stack, *words],
+            cwd=self.path,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=limit,
+            check=False,
+        )
+        print(done.stdout)
+        assert (done.returncode == 0) == ok, f"./lab {' '.join(words)} ended with {done.returncode}:\n{done.stdout[-6000:]}"
+        return done.stdout
+
+    def outputs(self) -> dict[str, Any]:
+        done = subprocess.run(
+            ["./lab", "pulumi", "stack", "output", "-s", self.stack, "--json", "--show-secrets"],
+            cwd=self.path,
+            env=_environment(),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found = json.loads(done.stdout)
+        assert isinstance(found, dict)
+        return found
+
+    def set(self, key: str, **fields: Any) -> None:
+        """Set fields of one top-level setting in the stack's file; None removes the key."""
+        file = self.path / f"Pulumi.{self.stack}.yaml"
+        document = yaml.safe_load(file.read_text())
+        document["config"].setdefault(f"k3s-macvlan:{key}", {}).update(fields)
+        file.write_text(yaml.safe_dump(document))
+
+    def node(self, command: str) -> str:
+        """Run a command on the first node, as root."""
+        outputs = self.outputs()
+        key = self.path / ".lab" / "e2e-key"
+        key.touch(mode=0o600)
+        key.write_text(outputs["sshPrivateKey"])
+        hosts = self.path / ".lab" / "e2e-hosts"
+        node = outputs["nodes"][0]
+        hosts.write_text(f"{node['address']} {node['hostKey']}\n")
+        options = [f"-oUserKnownHostsFile={hosts}", "-oStrictHostKeyChecking=yes", "-oConnectTimeout=20", "-oIdentitiesOnly=yes"]
+        words = outputs["sshCommand"].split()
+        try:
+            done = subprocess.run(
+                [words[0], "-i", str(key), *options, *words[1:], "sudo", "-n", "bash", "-s"],
+                input=command,
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=False,
+            )
+        finally:
+            key.unlink()
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        return done.stdout
+
+
+def _environment() -> dict[str, str]:
+    ours = {"LAB_TESTNET": "none"}  # this tier is inside it already
+    return {key: value for key, value in os.environ.items() if not key.startswith("PULUMI_")} | ours
+
+
+@pytest.fixture(scope="session")
+def stack() -> str:
+    found = os.environ.get("LAB_E2E_STACK", "")
+    if not found:
+        pytest.skip("LAB_E2E_STACK is not set: ./lab test e2e chooses the host")
+    return found
+
+
+@pytest.fixture(scope="session")
+def checkout(stack: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    path = tmp_path_factory.mktemp("e2e") / "checkout"
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, tracked.split("\0")):
+        if (ROOT / name).is_file():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, path / name)
+    (path / ".venv").symlink_to(ROOT / ".venv")
+    _use_the_registry_s_multus(path, stack)
+    found = Checkout(path, stack)
+    yield found
+    # Whatever failed, nothing stays on the host. With LAB_E2E_KEEP the stack is left for a look.
+    if not os.environ.get("LAB_E2E_KEEP"):
+        found.lab("-y", "destroy")
+
+
+def _use_the_registry_s_multus(path: Path, stack: str) -> None:
+    """The closed test network has whichever Multus release was built there; ask its registry."""
+    if stack != "testnet":
+        return
+    import urllib.request  # noqa: PLC0415
+
+    name = "k8snetworkplumbingwg/multus-cni"
+    with urllib.request.urlopen(f"http://10.99.0.1:5000/v2/{name}/tags/list", timeout=10) as answer:
+        tags = sorted(json.load(answer)["tags"])
+    file = path / f"Pulumi.{stack}.yaml"
+    document = yaml.safe_load(file.read_text())
+    document["config"].setdefault("k3s-macvlan:multus", {})["image"] = f"ghcr.io/{name}:{tags[-1]}"
+    file.write_text(yaml.safe_dump(document))

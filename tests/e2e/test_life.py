@@ -1,0 +1,180 @@
+"""The life of a stack with the real engine, real machines, K3s and Multus: from an empty host to an empty host.
+
+The tests are chapters of one story and run in this order.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+import urllib.request
+from ipaddress import IPv4Address
+from typing import Any
+
+import pytest
+import yaml
+from conftest import Checkout
+
+pytestmark = pytest.mark.e2e
+
+OTHER_LAYOUT = "v1.28.15+k3s1"
+
+
+def virsh(*words: str) -> str:
+    done = subprocess.run(["virsh", "-c", "qemu:///system", "-q", *words], capture_output=True, text=True, check=False)
+    return done.stdout
+
+
+def host(project_only: bool = True) -> dict[str, Any]:
+    """What libvirt has that could be ours."""
+    return {
+        "domains": virsh("list", "--all", "--name").split(),
+        "pools": virsh("pool-list", "--all", "--name").split(),
+        "network": virsh("net-dumpxml", "--inactive", "default"),
+        "live": virsh("net-dumpxml", "default"),
+    }
+
+
+@pytest.fixture(scope="module")
+def before() -> dict[str, Any]:
+    return host()
+
+
+def kubectl(checkout: Checkout, words: str) -> str:
+    return checkout.node(f"k3s kubectl {words}")
+
+
+def unknowns(preview: dict[str, Any]) -> list[str]:
+    """Where a preview (--json) has values that it does not know; the engine writes them as this constant."""
+    return [part for part in json.dumps(preview).split('"') if part == "04da6b54-80e4-46f7-96ec-b56ff0331ba9"]
+
+
+def changes(checkout: Checkout) -> dict[str, str]:
+    """Resource name -> operation, for all that a preview would change."""
+    done = subprocess.run(
+        ["./lab", "-s", checkout.stack, "preview", "--json"],
+        cwd=checkout.path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    steps = json.loads(done.stdout[done.stdout.index("{") :])["steps"]
+    return {step["urn"].rsplit("::", 1)[1]: step["op"] for step in steps if step["op"] != "same"}
+
+
+def test_up_serves_the_page(checkout: Checkout, before: dict[str, Any]) -> None:
+    checkout.lab("-y", "up")
+    outputs = checkout.outputs()
+    assert outputs["proof"]["status"] == 200
+    assert outputs["proof"]["title"] == "Welcome to nginx!"
+    with urllib.request.urlopen(outputs["url"], timeout=10) as answer:
+        assert "Welcome to nginx!" in answer.read().decode()
+    address = IPv4Address(outputs["address"])
+    assert IPv4Address("192.168.122.200") <= address <= IPv4Address("192.168.122.210")
+
+
+def test_events_name_both_networks(checkout: Checkout) -> None:
+    events = kubectl(checkout, "get events -o json")
+    messages = [item["message"] for item in json.loads(events)["items"] if item["reason"] == "AddedInterface"]
+    assert any(text.startswith("Add eth0 [10.42.") and text.endswith("from cbr0") for text in messages), messages
+    address = checkout.outputs()["address"]
+    assert f"Add net1 [{address}/24] from default/macvlan-conf" in messages
+
+
+def test_pod_still_reaches_the_cluster(checkout: Checkout) -> None:
+    # 401 or 403: the API answers somebody without a token. busybox's wget says so on stderr.
+    answer = checkout.node(
+        "k3s kubectl exec nginx-macvlan -- /bin/sh -c "
+        "'busybox wget -T 10 --no-check-certificate -O - https://10.43.0.1:443/version 2>&1 || true'"
+    )
+    assert "gitVersion" in answer or "401" in answer or "403" in answer, answer
+
+
+def test_multus_token_does_not_expire(checkout: Checkout) -> None:
+    text = checkout.node("cat /var/lib/rancher/k3s/agent/etc/cni/net.d/multus.d/multus.kubeconfig")
+    token = yaml.safe_load(text)["users"][0]["user"]["token"]
+    import base64  # noqa: PLC0415
+
+    body = token.split(".")[1]
+    claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+    assert "exp" not in claims
+    assert claims["sub"] == "system:serviceaccount:kube-system:multus"
+
+
+def test_second_run_changes_nothing(checkout: Checkout) -> None:
+    assert changes(checkout) == {}
+    done = subprocess.run(
+        ["./lab", "-s", checkout.stack, "preview", "--json"],
+        cwd=checkout.path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert unknowns(json.loads(done.stdout[done.stdout.index("{") :])) == []
+    checkout.lab("-y", "up", "--expect-no-changes")
+
+
+def test_refresh_finds_no_drift(checkout: Checkout) -> None:
+    checkout.lab("-y", "refresh", "--expect-no-changes")
+
+
+def test_stopped_machine_is_seen_and_started(checkout: Checkout) -> None:
+    domain = checkout.outputs()["nodes"][0]["domain"]
+    virsh("destroy", domain)
+    checkout.lab("-y", "refresh")
+    assert domain not in virsh("list", "--name").split()
+    checkout.lab("-y", "up")
+    assert domain in virsh("list", "--name").split()
+    served(checkout.outputs()["url"], 600)
+
+
+def served(url: str, limit: float) -> None:
+    deadline = time.monotonic() + limit
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=3) as answer:
+                assert "Welcome to nginx!" in answer.read().decode()
+                return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+
+
+def test_change_of_the_pod_touches_only_the_pod(checkout: Checkout) -> None:
+    checkout.set("workload", image="docker.io/library/nginx:1.25-alpine")
+    planned = changes(checkout)
+    assert set(planned) <= {"nginx-macvlan", "proof"}, planned
+    checkout.lab("-y", "up")
+    assert checkout.outputs()["proof"]["status"] == 200
+
+
+def test_rebuild_with_the_other_cni_layout(checkout: Checkout) -> None:
+    """Another first boot is another machine; everything in it is made anew, at the same name, address and MAC."""
+    old = checkout.outputs()["nodes"][0]
+    serial = checkout.node("cat /etc/machine-id")
+    checkout.set("cloudInit", timezone="UTC")
+    checkout.set("k3s", version=OTHER_LAYOUT)
+    checkout.lab("-y", "up")
+    outputs = checkout.outputs()
+    assert outputs["nodes"][0] == old
+    assert checkout.node("cat /etc/machine-id") != serial
+    assert checkout.node("ls /var/lib/rancher/k3s/data/cni/macvlan /var/lib/rancher/k3s/data/cni/multus").split()
+    version = kubectl(checkout, "get nodes -o jsonpath='{.items[*].status.nodeInfo.kubeletVersion}'")
+    assert "1.28.15" in version
+    with urllib.request.urlopen(outputs["url"], timeout=10) as answer:
+        assert "Welcome to nginx!" in answer.read().decode()
+    assert changes(checkout) == {}
+    checkout.lab("-y", "refresh", "--expect-no-changes")
+
+
+def test_destroy_of_a_dead_machine_leaves_nothing(checkout: Checkout, before: dict[str, Any]) -> None:
+    virsh("destroy", checkout.outputs()["nodes"][0]["domain"])
+    started = time.monotonic()
+    checkout.lab("-y", "destroy")
+    assert time.monotonic() - started < 120  # it waited for no API server
+    assert host() == before
+    left = subprocess.run(["ls", "/var/lib/libvirt/images"], capture_output=True, text=True, check=True).stdout.split()
+    assert not [name for name in left if name.startswith("k3s-macvlan-")]
+    checkout.lab("-y", "destroy")

@@ -1,0 +1,188 @@
+"""Changes by hand show in read, as inputs that differ, and an update or a new create puts them right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.libvirt import documents
+from components.libvirt.domain import DomainProvider
+from components.libvirt.network import DhcpClaimProvider, ReservationProvider
+from components.libvirt.pool import StoragePoolProvider
+from components.libvirt.provider import LibvirtProvider
+from components.libvirt.volume import BaseImageProvider, OverlayDiskProvider, SeedImageProvider
+
+from .world import NETWORK, World, claim_inputs, domain_inputs, overlay_inputs, reservation_inputs, seed_inputs
+
+pytestmark = [pytest.mark.provider, pytest.mark.timeout(300)]
+
+
+def repaired(provider: LibvirtProvider, inputs: dict[str, Any], outs: dict[str, Any]) -> list[str]:
+    """Read, diff, update as the engine does after a refresh; returns what the diff saw. Asserts that it is right
+    then.
+    """
+    seen = provider.read("id", dict(outs))
+    assert seen.id == "id"
+    checked = provider.check(dict(seen.inputs or {}), dict(inputs)).inputs
+    change = provider.diff("id", dict(seen.outs or {}), checked)
+    assert change.changes
+    assert not change.replaces
+    drifted = [name for name in checked if (seen.outs or {}).get(name) != checked[name]]
+    new = dict(provider.update("id", dict(seen.outs or {}), checked).outs or {})
+    again = provider.read("id", dict(new))
+    assert not provider.diff("id", dict(again.outs or {}), provider.check(dict(again.inputs or {}), dict(inputs)).inputs).changes
+    return drifted
+
+
+def test_pool_stopped_and_removed(world: World, pool: dict[str, Any], base: dict[str, Any]) -> None:
+    provider = StoragePoolProvider()
+    with world.libvirt() as conn:
+        found = conn.storagePoolLookupByName(world.name)
+        found.setAutostart(0)
+        found.destroy()
+    assert BaseImageProvider().read("id", base).id == "id"  # unseen is not gone
+    assert set(repaired(provider, world.pool(), pool)) == {"active", "autostart"}
+    with world.libvirt() as conn:
+        found = conn.storagePoolLookupByName(world.name)
+        found.destroy()
+        found.undefine()
+    assert provider.read("id", pool).id == ""
+    assert BaseImageProvider().read("id", base).id == ""
+    provider.create(world.pool())
+    assert BaseImageProvider().read("id", base).id == "id"
+
+
+def test_volumes_removed_by_hand(world: World, base: dict[str, Any]) -> None:
+    disk = dict(OverlayDiskProvider().create(overlay_inputs(world, base)).outs or {})
+    seed = dict(SeedImageProvider().create(seed_inputs(world)).outs or {})
+    made: list[tuple[LibvirtProvider, dict[str, Any]]] = [
+        (OverlayDiskProvider(), disk),
+        (SeedImageProvider(), seed),
+        (BaseImageProvider(), base),
+    ]
+    for provider, outs in made:
+        assert provider.read("id", outs).id == "id"
+        Path(str(outs["path"])).unlink()
+        assert provider.read("id", outs).id == ""
+    for provider, outs in reversed(made):
+        provider.create(dict(outs))
+        assert provider.read("id", outs).id == "id"
+    Path(str(seed["path"])).write_bytes(b"other")
+    assert SeedImageProvider().read("id", seed).id == ""
+
+
+def test_disk_grown_by_hand_is_seen(world: World, base: dict[str, Any]) -> None:
+    inputs = overlay_inputs(world, base)
+    outs = dict(OverlayDiskProvider().create(dict(inputs)).outs or {})
+    with world.libvirt() as conn:
+        conn.storageVolLookupByPath(inputs["path"]).resize(32 << 20, 0)
+    seen = OverlayDiskProvider().read("id", outs)
+    assert (seen.inputs or {})["capacity"] == 32 << 20
+    assert OverlayDiskProvider().check(dict(seen.inputs or {}), dict(inputs)).failures
+
+
+def test_domain_changed_by_hand(world: World, base: dict[str, Any]) -> None:
+    import libvirt  # noqa: PLC0415
+
+    OverlayDiskProvider().create(overlay_inputs(world, base))
+    SeedImageProvider().create(seed_inputs(world))
+    provider, inputs = DomainProvider(), domain_inputs(world)
+    outs = dict(provider.create(dict(inputs)).outs or {})
+    wanted = world.snapshot()
+
+    def edit(action: Any) -> list[str]:
+        with world.libvirt() as conn:
+            action(conn, conn.lookupByUUIDString(inputs["uuid"]))
+        drifted = repaired(provider, inputs, outs)
+        assert world.snapshot() == wanted
+        return drifted
+
+    config = libvirt.VIR_DOMAIN_AFFECT_CONFIG
+
+    def redefine(old: str, new: str) -> Any:
+        def change(conn: Any, domain: Any) -> None:
+            document = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+            assert old in document
+            conn.defineXML(document.replace(old, new))
+
+        return change
+
+    assert edit(lambda _, domain: domain.destroy()) == ["running"]
+    assert edit(lambda _, domain: domain.setAutostart(0)) == ["autostart"]
+    most = config | libvirt.VIR_DOMAIN_MEM_MAXIMUM
+    assert edit(lambda _, domain: domain.setMemoryFlags(32 << 10, most)) == ["memory_mib"]
+    assert edit(redefine(">1</vcpu>", ">2</vcpu>")) == ["cpus"]
+    assert edit(redefine(inputs["mac"], "52:54:00:ab:ff:ff")) == ["definition"]
+    assert edit(redefine("a-seed.iso", "b-seed.iso")) == ["definition"]
+    with world.libvirt() as conn:
+        domain = conn.lookupByUUIDString(inputs["uuid"])
+        domain.destroy()
+        domain.undefine()
+    assert provider.read("id", outs).id == ""
+    provider.create(dict(inputs))
+    assert world.snapshot() == wanted
+
+
+def test_domain_changes_in_place(world: World, base: dict[str, Any]) -> None:
+    OverlayDiskProvider().create(overlay_inputs(world, base))
+    SeedImageProvider().create(seed_inputs(world))
+    provider, inputs = DomainProvider(), domain_inputs(world)
+    outs = dict(provider.create(dict(inputs)).outs or {})
+    with world.libvirt() as conn:
+        number = conn.lookupByUUIDString(inputs["uuid"]).ID()
+    provider.update("id", outs, {**inputs, "autostart": False})
+    with world.libvirt() as conn:
+        domain = conn.lookupByUUIDString(inputs["uuid"])
+        assert (domain.ID(), domain.autostart()) == (number, 0)  # without a restart
+    # The disk of a running guest grows without one either.
+    disk = overlay_inputs(world, base)
+    OverlayDiskProvider().update("id", dict(disk), {**disk, "capacity": 24 << 20})
+    with world.libvirt() as conn:
+        domain = conn.lookupByUUIDString(inputs["uuid"])
+        assert (domain.ID(), domain.blockInfo("vda")[0]) == (number, 24 << 20)
+    provider.update("id", outs, {**inputs, "memory_mib": 96, "cpus": 2, "stop_timeout": 1})
+    with world.libvirt() as conn:
+        domain = conn.lookupByUUIDString(inputs["uuid"])
+        facts = documents.read_domain(domain.XMLDesc(0))
+        assert (facts.memory_mib, facts.cpus) == (96, 2)
+        assert domain.ID() != number
+
+
+def test_reservation_changed_by_hand(world: World) -> None:
+    provider, inputs = ReservationProvider(), reservation_inputs(world)
+    outs = dict(provider.create(dict(inputs)).outs or {})
+    wanted = world.snapshot()
+    ours = documents.dhcp_host(documents.Host(inputs["mac"], inputs["ip"], inputs["name"]))
+
+    def update(command: int, document: str, flags: int) -> None:
+        with world.libvirt() as conn:
+            conn.networkLookupByName(NETWORK).update(command, 4, -1, document, flags)
+
+    update(2, ours, 1)  # deleted live, kept in the stored definition
+    assert set(repaired(provider, inputs, outs)) == {"ip", "name"}
+    assert world.snapshot() == wanted
+    update(2, ours, 3)
+    assert provider.read("id", outs).id == ""
+    update(3, documents.dhcp_host(documents.Host(inputs["mac"], "192.168.150.99", "other")), 3)
+    assert set(repaired(provider, inputs, outs)) == {"ip", "name"}
+    assert world.snapshot() == wanted
+
+
+def test_range_given_back_by_hand_and_record_lost(world: World, pool: dict[str, Any]) -> None:
+    """With the live network: every change of a range restarts dnsmasq."""
+    provider, inputs = DhcpClaimProvider(), claim_inputs(world, ranges=["192.168.150.2-192.168.150.50"])
+    before = world.snapshot()
+    outs = dict(provider.create(dict(inputs)).outs or {})
+    wanted = world.snapshot()
+    with world.libvirt() as conn:
+        network = conn.networkLookupByName(NETWORK)
+        network.update(3, 5, -1, "<range start='192.168.150.10' end='192.168.150.12'/>", 3)
+    assert repaired(provider, inputs, outs) == ["ranges"]
+    assert world.snapshot() == wanted
+    # The record is lost, the state knows all the same.
+    for path in Path(world.path).glob("dhcp.*"):
+        path.unlink()
+    provider.delete("id", outs)
+    assert world.snapshot() == before

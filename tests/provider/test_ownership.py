@@ -1,0 +1,227 @@
+"""What is not ours is named and left alone; what is ours but in no state is adopted."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import subprocess
+import threading
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.libvirt import documents, network
+from components.libvirt.connection import HypervisorError, connect
+from components.libvirt.domain import DomainProvider, diagnose
+from components.libvirt.network import DhcpClaimProvider, ReservationProvider
+from components.libvirt.pool import StoragePoolProvider
+from components.libvirt.volume import BaseImageProvider, OverlayDiskProvider, SeedImageProvider
+
+from .world import (
+    NETWORK,
+    World,
+    claim_inputs,
+    domain_inputs,
+    overlay_inputs,
+    reservation_inputs,
+    seed_inputs,
+)
+
+pytestmark = [pytest.mark.provider, pytest.mark.timeout(300)]
+
+
+def refused(action: Any, *words: str) -> None:
+    with pytest.raises(HypervisorError) as error:
+        action()
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_pool_of_another(world: World) -> None:
+    with world.libvirt() as conn:
+        conn.storagePoolDefineXML(documents.pool(world.name, str(uuid.uuid4()), world.path), 0)
+    before = world.snapshot()
+    refused(lambda: StoragePoolProvider().create(world.pool()), world.name, "is not this stack's", "pool-undefine")
+    other = {**world.pool(), "name": f"{world.name}-b"}
+    refused(lambda: StoragePoolProvider().create(other), world.path, "already uses")
+    StoragePoolProvider().delete("id", world.pool())  # by UUID, so the other one stays
+    assert world.snapshot() == before
+
+
+def test_pool_keeps_what_it_did_not_make(
+    world: World, pool: dict[str, Any], base: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    own = Path(world.file("mine.img"))
+    own.write_bytes(b"precious")
+    StoragePoolProvider().delete("id", pool)
+    assert [path.name for path in own.parent.iterdir()] == ["mine.img"]
+    assert "mine.img" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["image", "overlay", "seed"])
+def test_volume_of_another(kind: str, world: World, base: dict[str, Any], base_inputs: dict[str, Any]) -> None:
+    provider: Any
+    provider, inputs = {
+        "image": (BaseImageProvider(), {**base_inputs, "name": "x.img", "path": world.file("x.img")}),
+        "overlay": (OverlayDiskProvider(), overlay_inputs(world, base)),
+        "seed": (SeedImageProvider(), seed_inputs(world)),
+    }[kind]
+    Path(str(inputs["path"])).write_bytes(b"precious")
+    before = world.snapshot()
+    refused(lambda: provider.create(dict(inputs)), str(inputs["name"]), "left alone", "vol-delete")
+    provider.delete("id", dict(inputs))
+    assert provider.read("id", {**inputs, "sha256": "", "capacity": 0}).id == ""
+    assert world.snapshot() == before
+
+
+def test_domain_of_another(world: World, base: dict[str, Any]) -> None:
+    OverlayDiskProvider().create(overlay_inputs(world, base))
+    SeedImageProvider().create(seed_inputs(world))
+    inputs = domain_inputs(world)
+    theirs = DomainProvider().create({**inputs, "owner": "somebody/else"})
+    before = world.snapshot()
+    for mine in (inputs, {**inputs, "uuid": str(uuid.uuid4())}, {**inputs, "uuid": str(uuid.uuid4()), "name": "lab-test-z"}):
+        refused(lambda mine=mine: DomainProvider().create(dict(mine)), str(inputs["name"]))
+    DomainProvider().delete("id", dict(inputs))
+    assert DomainProvider().read("id", dict(inputs)).id == ""
+    assert world.snapshot() == before
+    DomainProvider().delete(theirs.id, dict(theirs.outs or {}))
+
+
+def test_killed_run_is_adopted_though_it_differs(world: World, base: dict[str, Any]) -> None:
+    """Ours, in no state, and made with other settings: brought to what is wanted now."""
+    OverlayDiskProvider().create(overlay_inputs(world, base))
+    SeedImageProvider().create(seed_inputs(world))
+    DomainProvider().create(domain_inputs(world))
+    DomainProvider().create(domain_inputs(world, memory_mib=96, disk_serial="s2"))
+    with world.libvirt() as conn:
+        facts = documents.read_domain(conn.lookupByName(f"{world.name}-a").XMLDesc(0))
+    assert (facts.memory_mib, facts.serial) == (96, "s2")
+
+
+def test_half_an_image_is_fetched_again(world: World, base: dict[str, Any], base_inputs: dict[str, Any]) -> None:
+    Path(world.file("base.qcow2.verified")).unlink()
+    Path(world.file("base.qcow2")).write_bytes(b"QFI\xfb half")
+    assert BaseImageProvider().read("id", base).id == ""
+    again = BaseImageProvider().create(dict(base_inputs))
+    assert again.outs == base
+    assert Path(world.file("base.qcow2")).read_bytes() == Path(base_inputs["source"]).read_bytes()
+
+
+def test_whole_image_is_not_read_again(world: World, base: dict[str, Any], base_inputs: dict[str, Any]) -> None:
+    again = BaseImageProvider().create({**base_inputs, "source": "/nowhere"})
+    assert (again.outs or {})["capacity"] == base["capacity"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"checksum": "sha256:" + "0" * 64}, ["sha256", "checksum setting"]),
+        ({"source": "/nowhere/x.img"}, ["/nowhere/x.img", "source"]),
+        ({"source": "http://127.0.0.1:9/x.img"}, ["127.0.0.1:9", "mirror"]),
+        ({"source": "ftp://host/x"}, ["ftp"]),
+        ({"format": "raw"}, ["is a qcow2 image"]),
+    ],
+)
+def test_bad_image_leaves_nothing(
+    change: dict[str, Any], words: list[str], world: World, pool: dict[str, Any], base_inputs: dict[str, Any]
+) -> None:
+    before = world.snapshot()
+    refused(lambda: BaseImageProvider().create({**base_inputs, **change}), *words)
+    assert world.snapshot() == before
+
+
+class Half(http.server.BaseHTTPRequestHandler):
+    """Promises a file and gives half of it."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "1000000")
+        self.end_headers()
+        self.wfile.write(b"QFI\xfb" + bytes(499996))
+
+    def log_message(self, *arguments: object) -> None:
+        """Quiet."""
+
+
+def test_download_cut_half_way(world: World, pool: dict[str, Any], base_inputs: dict[str, Any]) -> None:
+    before = world.snapshot()
+    with http.server.HTTPServer(("127.0.0.1", 0), Half) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        source = f"http://127.0.0.1:{server.server_port}/image.qcow2?token=s3cret"
+        with pytest.raises(HypervisorError) as error:
+            BaseImageProvider().create({**base_inputs, "source": source})
+        server.shutdown()
+    assert "ended after 500000 of 1000000 bytes" in str(error.value)
+    assert "s3cret" not in str(error.value)
+    assert world.snapshot() == before
+
+
+def test_image_that_needs_a_second_file(world: World, pool: dict[str, Any], base_inputs: dict[str, Any], tmp_path: Path) -> None:
+    image = tmp_path / "child.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base_inputs["source"], str(image)], check=True)
+    inputs = {
+        **base_inputs,
+        "source": image.as_uri(),
+        "checksum": "sha512:" + hashlib.sha512(image.read_bytes()).hexdigest(),
+    }
+    refused(lambda: BaseImageProvider().create(inputs), "second file")
+
+
+def test_disk_smaller_than_its_image(world: World, base: dict[str, Any]) -> None:
+    before = world.snapshot()
+    refused(lambda: OverlayDiskProvider().create(overlay_inputs(world, base, capacity=1 << 20)), "larger disk size")
+    assert world.snapshot() == before
+
+
+def test_disk_of_a_running_domain_is_not_made_anew(world: World, base: dict[str, Any]) -> None:
+    OverlayDiskProvider().create(overlay_inputs(world, base))
+    SeedImageProvider().create(seed_inputs(world))
+    DomainProvider().create(domain_inputs(world))
+    refused(
+        lambda: OverlayDiskProvider().create(overlay_inputs(world, {**base, "path": "/other"})), "running domain", "virsh destroy"
+    )
+
+
+def test_reservation_of_another(world: World, pool: dict[str, Any]) -> None:
+    before = world.snapshot()
+    refused(lambda: ReservationProvider().create(reservation_inputs(world, ip="192.168.150.240")), "bystander", "address")
+    refused(lambda: ReservationProvider().create(reservation_inputs(world, name="Bystander")), "52:54:00:99:99:99", "name")
+    refused(lambda: DhcpClaimProvider().create(claim_inputs(world, ranges=["192.168.150.235-192.168.150.245"])), "bystander")
+    assert world.snapshot() == before
+
+
+def test_lease_of_another(world: World, pool: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = {"mac": "52:54:00:77:77:77", "ipaddr": "192.168.150.203", "hostname": "printer", "expirytime": 1900000000}
+    monkeypatch.setattr(network, "leases", lambda _: [lease])
+    before = world.snapshot()
+    refused(lambda: DhcpClaimProvider().create(claim_inputs(world)), "printer", "52:54:00:77:77:77", "192.168.150.203", "2030")
+    assert world.snapshot() == before
+    lease["mac"] = "52:54:00:AB:00:01"  # our own machine's
+    monkeypatch.setattr(network, "set_ranges", lambda *_: None)
+    DhcpClaimProvider().create(claim_inputs(world))
+
+
+def test_network_missing_or_stopped(world: World, pool: dict[str, Any]) -> None:
+    refused(lambda: DhcpClaimProvider().create(claim_inputs(world, network="lab-test-none")), "lab-test-none", "not there")
+    with world.libvirt() as conn:
+        conn.networkLookupByName(NETWORK).destroy()
+    refused(lambda: ReservationProvider().create(reservation_inputs(world)), "virsh net-start lab-test")
+
+
+def test_no_libvirt_says_what_to_do() -> None:
+    with pytest.raises(HypervisorError, match="systemctl enable"), connect("qemu+unix:///system?socket=/nowhere/sock"):
+        pass
+
+
+def test_diagnosis_never_raises(world: World, pool: dict[str, Any]) -> None:
+    place: dict[str, Any] = {"console_pool": world.name, "console_name": "a.log", "network": NETWORK, "mac": "52:54:00:ab:00:01"}
+    Path(world.file("a.log")).write_bytes(b"one\r\n\x1b[31mtwo\x1b[0m\r\n" + b"x" * 30000 + b"\r\nlast words\r\n")
+    text = diagnose(world.uri, str(uuid.uuid4()), **place)
+    assert "does not exist" in text
+    assert "last words" in text
+    assert world.file("a.log") in text
+    assert "virtType: qemu" in text
+    assert "virtType" in diagnose("qemu+unix:///system?socket=/nowhere/sock", "x", **{**place, "network": None})

@@ -1,0 +1,47 @@
+"""Create, read, update and delete of every resource on a real libvirtd; twice where twice must not matter."""
+
+from __future__ import annotations
+
+import pytest
+
+from components.libvirt.domain import DomainProvider
+from components.libvirt.network import DhcpClaimProvider, ReservationProvider
+from components.libvirt.pool import StoragePoolProvider
+from components.libvirt.volume import BaseImageProvider, OverlayDiskProvider, SeedImageProvider
+
+from .world import World, claim_inputs, domain_inputs, overlay_inputs, reservation_inputs, seed_inputs
+
+pytestmark = pytest.mark.provider
+
+
+def test_everything_comes_twice_and_goes_twice(world: World, base_inputs: dict) -> None:  # type: ignore[type-arg]
+    before = world.snapshot()
+    steps = [
+        (StoragePoolProvider(), world.pool()),
+        (BaseImageProvider(), base_inputs),
+        (DhcpClaimProvider(), claim_inputs(world)),
+        (ReservationProvider(), reservation_inputs(world)),
+        (OverlayDiskProvider(), overlay_inputs(world, base_inputs)),
+        (SeedImageProvider(), seed_inputs(world)),
+        (DomainProvider(), domain_inputs(world)),
+    ]
+    made = []
+    for provider, inputs in steps:
+        first = provider.create(dict(inputs))
+        after = world.snapshot()
+        second = provider.create(dict(inputs))
+        assert (first.id, first.outs) == (second.id, second.outs)
+        assert world.snapshot() == after, f"{type(provider).__name__}: made twice is not made once"
+        made.append((provider, first))
+    for provider, result in made:
+        seen = provider.read(result.id, dict(result.outs or {}))
+        assert seen.id == result.id
+        assert seen.outs == result.outs, type(provider).__name__
+        assert not provider.diff(result.id, dict(seen.outs or {}), provider.check({}, dict(seen.inputs or {})).inputs).changes
+    for provider, result in reversed(made):
+        provider.delete(result.id, dict(result.outs or {}))
+        gone = world.snapshot()
+        assert provider.read(result.id, dict(result.outs or {})).id == "" or isinstance(provider, DhcpClaimProvider)
+        provider.delete(result.id, dict(result.outs or {}))
+        assert world.snapshot() == gone
+    assert world.snapshot() == before
