@@ -3,13 +3,13 @@
 import pulumi
 
 from components import conflicts, outputs, plan, settings
+from components.access import NodeAccess, NodeAccessArgs
 from components.hypervisor import Hypervisor, HypervisorArgs
 from components.k3s import Cluster, ClusterArgs
 from components.machine import VirtualMachine, VirtualMachineArgs
 from components.macvlan import MacvlanNetwork, MacvlanNetworkArgs, MacvlanPod, MacvlanPodArgs
 from components.multus import Multus, MultusArgs
-from components.plugins import CniPlugins, CniPluginsArgs
-from components.proof import HttpProof, HttpProofArgs
+from components.page import Page, PageArgs
 from components.ssh import client_key
 
 project, stack = pulumi.get_project(), pulumi.get_stack()
@@ -43,24 +43,21 @@ hypervisors = {
 machines = [
     VirtualMachine(
         node.name,
-        VirtualMachineArgs(
-            owner=layout.owner, node=node, hypervisor=hypervisors[node.pool.hypervisor], key=key, settings=config
-        ),
+        VirtualMachineArgs(owner=layout.owner, node=node, hypervisor=hypervisors[node.pool.hypervisor], key=key, settings=config),
     )
     for node in layout.nodes
 ]
 
 # Cluster.
-cluster = Cluster("k3s", ClusterArgs(owner=layout.owner, machines=machines, k3s=config.k3s, timeouts=config.timeouts))
-plugins = CniPlugins(
-    "cni-plugins",
-    CniPluginsArgs(
+cluster = Cluster(
+    "k3s",
+    ClusterArgs(
+        owner=layout.owner,
         machines=machines,
-        cluster=cluster,
+        k3s=config.k3s,
         plugins=config.plugins,
-        bin_directory=layout.cni.bin,
-        version=config.k3s.version,
-        limit=config.timeouts.plugins,
+        cni=layout.cni,
+        timeouts=config.timeouts,
     ),
 )
 multus = Multus(
@@ -68,7 +65,6 @@ multus = Multus(
     MultusArgs(
         machines=machines,
         cluster=cluster,
-        plugins=plugins,
         settings=config.multus,
         paths=layout.cni,
         plugin_names=config.plugins.names,
@@ -89,24 +85,35 @@ network = MacvlanNetwork(
         master=layout.master,
     ),
 )
-pod = MacvlanPod(
-    config.workload.name,
-    MacvlanPodArgs(
-        cluster=cluster,
-        network=network,
-        macvlan=config.macvlan,
-        workload=config.workload,
-        lan=config.network,
-        after=[*multus.gates.values(), *(machine.checked for machine in machines)],
-        limit=config.timeouts.pod,
-    ),
-)
+access = [
+    NodeAccess(f"{machine.node.name}-access", NodeAccessArgs(machine=machine, macvlan=config.macvlan, master=layout.master))
+    for machine in machines
+    if machine.node.access_address is not None
+]
+pods = [
+    MacvlanPod(
+        planned.name,
+        MacvlanPodArgs(
+            cluster=cluster,
+            pod=planned.name,
+            machine=next((machine for machine in machines if machine.node is planned.node), None),
+            network=network,
+            macvlan=config.macvlan,
+            workload=config.workload,
+            lan=config.network,
+            after=[*multus.gates.values(), *(machine.checked for machine in machines)],
+            limit=config.timeouts.pod,
+        ),
+    )
+    for planned in layout.pods
+]
 
 # Proof and exports.
-url = outputs.page_url(pod.address, config.workload.port, config.proof.path)
-proof = (
-    HttpProof("proof", HttpProofArgs(url=url, title=config.proof.title, pod=pod.uid, limit=config.timeouts.proof))
-    if config.proof.enabled
-    else None
-)
-outputs.export(url=url, pod=pod, proof=proof, cluster=cluster, machines=machines, key=key, ssh=config.ssh)
+pages = [
+    Page(
+        f"{pod.pod}-page",
+        PageArgs(pod=pod, port=config.workload.port, proof=config.proof, limit=config.timeouts.proof),
+    )
+    for pod in pods
+]
+outputs.export(pages=pages, cluster=cluster, machines=machines, key=key, ssh=config.ssh)

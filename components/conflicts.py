@@ -46,6 +46,10 @@ def _groups(settings: Settings) -> Iterator[Problem]:
     if wanted > len(nodes):
         conflict = f"holds {len(nodes)} addresses for {wanted} nodes; widen it or lower servers.count or agents.count"
         yield Problem("network.nodes", str(nodes), conflict)
+    access = settings.node_access.addresses
+    if settings.node_access.enabled and access is not None and wanted > len(access):
+        conflict = f"holds {len(access)} addresses for {wanted} nodes; widen it"
+        yield Problem("nodeAccess.addresses", str(access), conflict)
     known = f"is none of hypervisors: {', '.join(sorted(settings.hypervisors))}; name one of them"
     groups: tuple[tuple[str, NodeGroup], ...] = (("server", settings.servers), ("agent", settings.agents))
     for role, group in groups:
@@ -144,6 +148,8 @@ def _pods(settings: Settings) -> Iterator[Problem]:
     if macvlan.ipam == "host-local" and address is not None:
         conflict = "is not asked for by host-local, which counts by itself; set macvlan.ipam: static, or remove the address"
         yield Problem("workload.address", str(address), conflict)
+    if settings.workload.per_node and address is not None:
+        yield Problem("workload.address", str(address), "is one address for a pod on every node; remove it or workload.perNode")
     needed = [macvlan.type, *(["static"] if macvlan.ipam == "static" else [])]
     for plugin in needed:
         if plugin not in plugins:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,88 @@ from pulumi import ComponentResource, Output, ResourceOptions
 from components import remote
 from components.credentials import Token
 from components.machine import VirtualMachine
-from components.plan import NodePlan
-from components.settings import K3s, Timeouts
+from components.plan import CniPaths, NodePlan
+from components.plugins import CniPlugins, CniPluginsArgs
+from components.release import Release, ReleaseArgs
+from components.settings import K3s, Plugins, Timeouts
 
 API_PORT = 6443
+
+
+@dataclass(frozen=True, kw_only=True)
+class K3sNodeArgs:
+    """config_yaml, registries_yaml: its files; the first holds the token. servers: addresses of all servers. after: what must
+    be done before K3s is installed or upgraded on this node."""
+
+    machine: VirtualMachine
+    k3s: K3s
+    config_yaml: Output[str]
+    registries_yaml: str | None
+    servers: Sequence[str]
+    plugins: Plugins
+    cni: CniPaths
+    after: Sequence[pulumi.Resource]
+    timeouts: Timeouts
+
+
+class K3sNode(ComponentResource):
+    """K3s on one machine: installed, with its CNI plugins, Ready.
+
+    installed: the step after which K3s runs and, on a server, its API answers. complete: the steps after which the node is
+    Ready and has its plugins.
+    """
+
+    def __init__(self, name: str, args: K3sNodeArgs, opts: ResourceOptions | None = None) -> None:
+        super().__init__("k3s-macvlan:k3s:K3sNode", name, {}, opts)
+        machine, node = args.machine, args.machine.node
+        inside = ResourceOptions(parent=self, deleted_with=machine.domain)
+        self.installed = remote.run(
+            f"{name}-install",
+            remote.Script(
+                name="k3s-install.sh",
+                environment={
+                    "ROLE": node.role,
+                    "K3S_VERSION": args.k3s.version,
+                    "INSTALL_URL": args.k3s.install_script.url,
+                    "INSTALL_SHA256": args.k3s.install_script.sha256,
+                    "INSTALL_ENV": json.dumps(dict(args.k3s.install_script.environment), sort_keys=True),
+                    "NODE_ADDRESS": str(node.address),
+                    "SERVERS": " ".join(args.servers),
+                    "LIMIT_SECONDS": str(args.timeouts.k3s),
+                    "SERVICE_LIMIT": str(args.timeouts.k3s),
+                },
+                limit=2 * args.timeouts.k3s + 30,
+                stdin=args.config_yaml.apply(lambda text: files(text, args.registries_yaml)),
+            ),
+            connection=machine.connection,
+            triggers=[machine.serial, machine.size],
+            opts=ResourceOptions.merge(inside, ResourceOptions(depends_on=[machine.ready, *args.after])),
+        )
+        plugins = CniPlugins(
+            f"{name}-plugins",
+            CniPluginsArgs(
+                machine=machine,
+                plugins=args.plugins,
+                bin_directory=args.cni.bin,
+                version=args.k3s.version,
+                after=[self.installed],
+                limit=args.timeouts.plugins,
+            ),
+            ResourceOptions(parent=self),
+        )
+        ready = remote.run(
+            f"{name}-ready",
+            remote.Script(
+                name="k3s-node-ready.sh",
+                environment={"NODE_NAME": node.name, "LIMIT_SECONDS": str(args.timeouts.node_ready)},
+                limit=args.timeouts.node_ready + 60,
+            ),
+            connection=machine.connection,
+            triggers=[machine.serial, machine.size, args.k3s.version],
+            opts=ResourceOptions.merge(inside, ResourceOptions(depends_on=[self.installed])),
+        )
+        self.complete: list[pulumi.Resource] = [ready, plugins.installed]
+        self.register_outputs({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,15 +106,17 @@ class ClusterArgs:
     owner: str
     machines: Sequence[VirtualMachine]
     k3s: K3s
+    plugins: Plugins
+    cni: CniPaths
     timeouts: Timeouts
 
 
 class Cluster(ComponentResource):
-    """K3s installed and running: servers one after another, agents in parallel once the first server answers.
+    """K3s on all machines: servers one after another, agents in parallel once the first server answers.
 
     kubeconfig: secret, with the address of the first server or `k3s.apiAddress`.
-    provider, inside: for Kubernetes resources, which can be made as soon as the API answers.
-    installed, ready: per node, the step after which K3s runs on it, and the one after which it is Ready.
+    provider: for Kubernetes resources, which can be made as soon as the API answers. inside: options for them.
+    nodes: K3sNode by name.
     """
 
     def __init__(self, name: str, args: ClusterArgs, opts: ResourceOptions | None = None) -> None:
@@ -45,60 +125,41 @@ class Cluster(ComponentResource):
         first = args.machines[0]
         servers = [machine.node for machine in args.machines if machine.node.role == "server"]
         token = Token(f"{name}-token", opts=own)
-        registries = registries_yaml(args.k3s)
+        # What the cluster's objects live and die with. Alone, a server takes them with its disk; among others it does not.
+        alone = len(servers) == 1
+        anchor: pulumi.Resource = first.domain if alone else token
+        release = Release(
+            f"{name}-release",
+            ReleaseArgs(version=args.k3s.version, cluster=first.serial if alone else args.owner),
+            ResourceOptions(parent=self, deleted_with=anchor),
+        )
 
-        self.installed: dict[str, pulumi.Resource] = {}
-        self.ready: dict[str, pulumi.Resource] = {}
-        last_server: pulumi.Resource | None = None
+        self.nodes: dict[str, K3sNode] = {}
         for machine in args.machines:
             node = machine.node
-            in_node = ResourceOptions(parent=self, deleted_with=machine.domain)
-            # Servers join one after another (etcd adds one member at a time); agents only need the first of them.
-            turn = last_server if node.role == "server" else self.installed[first.node.name]
-            waits_for = [machine.ready, *([turn] if turn else [])]
-            install = remote.run(
+            self.nodes[node.name] = K3sNode(
                 f"{node.name}-k3s",
-                remote.Script(
-                    name="k3s-install.sh",
-                    environment={
-                        "ROLE": node.role,
-                        "K3S_VERSION": args.k3s.version,
-                        "INSTALL_URL": args.k3s.install_script.url,
-                        "INSTALL_SHA256": args.k3s.install_script.sha256,
-                        "INSTALL_ENV": json.dumps(dict(args.k3s.install_script.environment), sort_keys=True),
-                        "LIMIT_SECONDS": str(args.timeouts.k3s),
-                        "SERVICE_LIMIT": str(args.timeouts.k3s),
-                    },
-                    limit=2 * args.timeouts.k3s + 30,
-                    stdin=token.value.apply(
-                        lambda secret, node=node: _files(config(node, servers, args.k3s, secret), registries)  # type: ignore[misc]
-                    ),
+                K3sNodeArgs(
+                    machine=machine,
+                    k3s=args.k3s,
+                    config_yaml=_config_yaml(token, node, servers, args.k3s),
+                    registries_yaml=registries_yaml(args.k3s),
+                    servers=[str(server.address) for server in servers],
+                    plugins=args.plugins,
+                    cni=args.cni,
+                    after=[release, *self._turn(node, args.k3s.agents_at_once)],
+                    timeouts=args.timeouts,
                 ),
-                connection=machine.connection,
-                triggers=[machine.serial, machine.size],
-                opts=ResourceOptions.merge(in_node, ResourceOptions(depends_on=waits_for)),
+                own,
             )
-            ready = remote.run(
-                f"{node.name}-ready",
-                remote.Script(
-                    name="k3s-node-ready.sh",
-                    environment={"NODE_NAME": node.name, "LIMIT_SECONDS": str(args.timeouts.node_ready)},
-                    limit=args.timeouts.node_ready + 60,
-                ),
-                connection=machine.connection,
-                triggers=[machine.serial, machine.size, args.k3s.version],
-                opts=ResourceOptions.merge(in_node, ResourceOptions(depends_on=[install])),
-            )
-            self.installed[node.name], self.ready[node.name] = install, ready
-            if node.role == "server":
-                last_server = ready
+        self._leave(args, first, anchor)
 
         text = remote.read_file(
             f"{name}-kubeconfig",
             "/etc/rancher/k3s/k3s.yaml",
             connection=first.connection,
             triggers=[first.serial],
-            opts=ResourceOptions(parent=self, deleted_with=first.domain, depends_on=[self.installed[first.node.name]]),
+            opts=ResourceOptions(parent=self, deleted_with=first.domain, depends_on=[self.nodes[first.node.name].installed]),
         )
         address = args.k3s.api_address or str(first.node.address)
         self.kubeconfig: Output[str] = Output.secret(text.apply(lambda found: kubeconfig(found, address, args.owner)))
@@ -106,24 +167,65 @@ class Cluster(ComponentResource):
             f"{name}-kubernetes",
             kubeconfig=self.kubeconfig,
             # What decides whether it is the same cluster: not the kubeconfig, whose certificates K3s renews.
-            cluster_identifier=Output.concat(args.owner, "/", first.serial),
+            cluster_identifier=Output.concat(args.owner, "/", first.serial if alone else token.id),
             enable_server_side_apply=True,
             opts=own,
         )
-        self.inside = ResourceOptions(provider=self.provider, deleted_with=first.domain)
+        self.inside = ResourceOptions(provider=self.provider, deleted_with=anchor)
         self.register_outputs({"kubeconfig": self.kubeconfig})
+
+    def _turn(self, node: NodePlan, at_once: int | None) -> list[pulumi.Resource]:
+        """What must be complete before this node is installed or upgraded. The nodes before it are in self.nodes.
+
+        Servers one by one, because etcd adds one member at a time and an upgrade must leave a majority. Agents need the first
+        server to join; for an upgrade their script waits until all servers have the new release.
+        """
+        before = [other for other in self.nodes if other.startswith(node.role)]
+        if node.role == "server":
+            return self.nodes[before[-1]].complete if before else []
+        first = next(iter(self.nodes.values())).installed
+        if at_once is None or len(before) < at_once:
+            return [first]
+        return [first, *self.nodes[before[-at_once]].complete]
+
+    def _leave(self, args: ClusterArgs, first: VirtualMachine, anchor: pulumi.Resource) -> None:
+        """For each node but the first: it leaves the cluster before its machine goes, one after another, the last first."""
+        before: list[pulumi.Resource] = [self.nodes[first.node.name].installed]
+        for machine in args.machines[1:]:
+            undo = remote.Script(
+                name="node-leave.sh",
+                environment={"NODE_NAME": machine.node.name, "DRAIN_SECONDS": str(args.timeouts.drain)},
+                limit=args.timeouts.drain + 240,
+            )
+            leave = remote.run(
+                f"{machine.node.name}-leave",
+                None,
+                undo=undo,
+                connection=first.connection,
+                triggers=[machine.serial],
+                opts=ResourceOptions(
+                    parent=self, deleted_with=anchor, delete_before_replace=True, depends_on=[machine.domain, *before]
+                ),
+            )
+            before = [leave]
+
+
+def _config_yaml(token: Token, node: NodePlan, servers: Sequence[NodePlan], k3s: K3s) -> Output[str]:
+    return token.value.apply(lambda secret: yaml.safe_dump(config(node, servers, k3s, secret), sort_keys=True))
 
 
 def config(node: NodePlan, servers: Sequence[NodePlan], k3s: K3s, token: str) -> dict[str, Any]:
-    """/etc/rancher/k3s/config.yaml of a node. https://docs.k3s.io/installation/configuration"""
+    """/etc/rancher/k3s/config.yaml of a node. https://docs.k3s.io/installation/configuration
+
+    Whether the first server starts the cluster or, made anew, joins what the others kept, is seen on the node alone; so
+    k3s-install.sh writes `cluster-init` or `server` for it, into config.yaml.d.
+    """
     own: dict[str, Any] = {"node-name": node.name, "node-ip": str(node.address), "token": token}
     if node.labels:
         own["node-label"] = list(node.labels)
     if node.taints:
         own["node-taint"] = list(node.taints)
-    if node.first:
-        own["cluster-init"] = True
-    else:
+    if not node.first:
         own["server"] = f"https://{k3s.api_address or servers[0].address}:{API_PORT}"
     if node.role == "server":
         names = [str(server.address) for server in servers] + ([k3s.api_address] if k3s.api_address else [])
@@ -150,12 +252,12 @@ def registries_yaml(k3s: K3s) -> str | None:
     return yaml.safe_dump(document, sort_keys=True) if document else None
 
 
-def _files(config_yaml: Mapping[str, Any], registries: str | None) -> str:
+def files(config_yaml: str, registries: str | None) -> str:
     """What k3s-install.sh reads from stdin."""
-    files = {"/etc/rancher/k3s/config.yaml": {"content": yaml.safe_dump(dict(config_yaml), sort_keys=True), "mode": "0600"}}
+    found = {"/etc/rancher/k3s/config.yaml": {"content": config_yaml, "mode": "0600"}}
     if registries is not None:
-        files["/etc/rancher/k3s/registries.yaml"] = {"content": registries, "mode": "0600"}
-    return json.dumps(files, sort_keys=True)
+        found["/etc/rancher/k3s/registries.yaml"] = {"content": registries, "mode": "0600"}
+    return json.dumps(found, sort_keys=True)
 
 
 def kubeconfig(text: str, address: str, name: str) -> str:

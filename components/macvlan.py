@@ -120,9 +120,12 @@ def canonical(document: dict[str, Any]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class MacvlanPodArgs:
-    """after: steps the pod waits for, so that it cannot start without its second interface. limit: seconds until Ready."""
+    """pod: its name. machine: where it is bound to, if anywhere. after: steps it waits for, so that it cannot start without
+    its second interface. limit: seconds until Ready."""
 
     cluster: Cluster
+    pod: str
+    machine: VirtualMachine | None
     network: MacvlanNetwork
     macvlan: Macvlan
     workload: Workload
@@ -140,24 +143,26 @@ class MacvlanPod(ComponentResource):
 
     def __init__(self, name: str, args: MacvlanPodArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("k3s-macvlan:macvlan:MacvlanPod", name, {}, opts)
-        workload, limit = args.workload, f"{args.limit}s"
+        workload, machine, limit = args.workload, args.machine, f"{args.limit}s"
         annotations: dict[str, Input[str]] = {
             "k8s.v1.cni.cncf.io/networks": attachment(args.macvlan, workload, args.lan),
             "k3s-macvlan.dev/network-revision": args.network.revision,
             # RFC 9535; an escaped path fails after the pod was made (measured.md 23).
             "pulumi.com/waitFor": json.dumps(["condition=Ready", f"jsonpath={{.metadata.annotations['{_STATUS}']}}"]),
         }
-        report = pod_report(f"{name}-report", args.cluster.kubeconfig, workload.namespace, workload.name)
+        report = pod_report(f"{name}-report", args.cluster.kubeconfig, workload.namespace, args.pod)
         pod = core.Pod(
             name,
             metadata=meta.ObjectMetaArgs(
-                name=workload.name,
+                name=args.pod,
                 namespace=workload.namespace,
                 labels={"app.kubernetes.io/name": workload.name, "app.kubernetes.io/managed-by": "pulumi"},
                 annotations=annotations,
             ),
             spec=core.PodSpecArgs(
                 automount_service_account_token=False,
+                node_selector={"kubernetes.io/hostname": machine.node.name} if machine else None,
+                tolerations=[core.TolerationArgs(operator="Exists")] if machine else None,
                 containers=[
                     core.ContainerArgs(
                         name="web",
@@ -172,6 +177,7 @@ class MacvlanPod(ComponentResource):
                 args.cluster.inside,
                 ResourceOptions(
                     parent=self,
+                    deleted_with=machine.domain if machine else None,
                     depends_on=[*args.network.ready, *args.after],
                     # A running pod keeps the network it was made with.
                     replace_on_changes=["metadata.annotations"],
@@ -181,7 +187,9 @@ class MacvlanPod(ComponentResource):
                 ),
             ),
         )
-        interface = pod.metadata.annotations.apply(lambda found: second_interface(found, workload.name))
+        self.pod = args.pod
+        self.node = machine.node.name if machine else None
+        interface = pod.metadata.annotations.apply(lambda found: second_interface(found, args.pod))
         self.address: Output[str] = interface.apply(lambda found: str(found["ips"][0]))
         self.mac: Output[str] = interface.apply(lambda found: str(found["mac"]))
         self.uid: Output[str] = pod.metadata.uid

@@ -24,7 +24,6 @@ from components import remote
 from components.k3s import Cluster
 from components.machine import VirtualMachine
 from components.plan import CniPaths
-from components.plugins import CniPlugins
 from components.settings import Multus as MultusSettings
 from components.settings import Timeouts
 
@@ -43,7 +42,6 @@ class MultusArgs:
 
     machines: list[VirtualMachine]
     cluster: Cluster
-    plugins: CniPlugins
     settings: MultusSettings
     paths: CniPaths
     plugin_names: tuple[str, ...]
@@ -95,9 +93,10 @@ class Multus(ComponentResource):
         )
         # Made before the DaemonSet and so removed after it: pods first, then the daemon, then its files.
         cleaners = [
-            remote.on_delete(
+            remote.run(
                 f"{machine.node.name}-multus-clean",
-                remote.Script(
+                None,
+                undo=remote.Script(
                     name="multus-clean.sh", environment={"CONF_DIR": args.paths.conf, "BIN_DIR": args.paths.bin}, limit=60
                 ),
                 connection=machine.connection,
@@ -140,11 +139,7 @@ class Multus(ComponentResource):
                 opts=ResourceOptions(
                     parent=self,
                     deleted_with=machine.domain,
-                    depends_on=[
-                        daemon_set,
-                        args.plugins.installed[machine.node.name],
-                        args.cluster.ready[machine.node.name],
-                    ],
+                    depends_on=[daemon_set, *args.cluster.nodes[machine.node.name].complete],
                 ),
             )
             for machine in args.machines

@@ -2,57 +2,62 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import pulumi
 from pulumi import Output
 
 from components.k3s import Cluster
 from components.machine import VirtualMachine
-from components.macvlan import MacvlanPod
-from components.proof import HttpProof
+from components.page import Page
 from components.settings import Ssh
 from components.ssh import ClientKey
 
 
-def page_url(address: Output[str], port: int, path: str) -> Output[str]:
-    """http://192.168.122.200/ from the pod's address."""
-    return address.apply(lambda found: f"http://{found}{'' if port == 80 else f':{port}'}{path}")
-
-
-def export(
-    *,
-    url: Output[str],
-    pod: MacvlanPod,
-    proof: HttpProof | None,
-    cluster: Cluster,
-    machines: Sequence[VirtualMachine],
-    key: ClientKey,
-    ssh: Ssh,
-) -> None:
-    """Outputs of the stack: url, address, mac, proof, nodes, sshCommand, and, secret, kubeconfig and sshPrivateKey."""
-    pulumi.export("url", url)
-    pulumi.export("address", pod.address)
-    pulumi.export("mac", pod.mac)
-    if proof is not None:
-        pulumi.export(
-            "proof", {"url": proof.url, "status": proof.status, "title": proof.seen, "address": pod.address, "mac": pod.mac}
-        )
-    pulumi.export(
-        "nodes",
-        [
-            {
-                "name": machine.node.name,
-                "role": machine.node.role,
-                "address": str(machine.node.address),
-                "mac": machine.node.mac,
-                "domain": machine.node.domain,
-                "hypervisor": machine.node.pool.hypervisor,
-                "hostKey": machine.host_key.public_key,
-            }
-            for machine in machines
-        ],
-    )
+def export(*, pages: Sequence[Page], cluster: Cluster, machines: Sequence[VirtualMachine], key: ClientKey, ssh: Ssh) -> None:
+    """Outputs of the stack: url, address, mac, proof (of the first page), pages, nodes, sshCommand, and, secret, kubeconfig
+    and sshPrivateKey."""
+    found = Output.all(*(_page(page) for page in pages)).apply(all_different)
+    first = found.apply(lambda all_pages: all_pages[0])
+    for name in ("url", "address", "mac"):
+        pulumi.export(name, first[name])
+    pulumi.export("proof", first)
+    pulumi.export("pages", found)
+    pulumi.export("nodes", [_node(machine) for machine in machines])
     pulumi.export("sshCommand", f"ssh -p {ssh.port} {ssh.user}@{machines[0].node.address}")
     pulumi.export("sshPrivateKey", key.private)
     pulumi.export("kubeconfig", cluster.kubeconfig)
+
+
+def all_different(pages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same pages; ValueError when an address is given twice, which nothing on a network reports by itself."""
+    for address, count in Counter(page["address"] for page in pages).items():
+        if count > 1:
+            pods = ", ".join(page["pod"] for page in pages if page["address"] == address)
+            raise ValueError(f"pods {pods} all have the address {address}: see macvlan.addressesPerNode")
+    return pages
+
+
+def _page(page: Page) -> dict[str, Any]:
+    pod, proof = page.pod, page.proof
+    told: dict[str, Any] = {"pod": pod.pod, "url": page.url, "address": pod.address, "mac": pod.mac}
+    if pod.node is not None:
+        told["node"] = pod.node
+    if proof is not None:
+        told |= {"status": proof.status, "title": proof.seen}
+    return told
+
+
+def _node(machine: VirtualMachine) -> dict[str, Any]:
+    node = machine.node
+    return {
+        "name": node.name,
+        "role": node.role,
+        "address": str(node.address),
+        "mac": node.mac,
+        "domain": node.domain,
+        "hypervisor": node.pool.hypervisor,
+        "hostKey": machine.host_key.public_key,
+    }

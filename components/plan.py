@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from components.addresses import AddressRange, merge
-from components.settings import NodeGroup, NodeOverride, Settings
+from components.settings import NodeGroup, NodeOverride, Settings, Workload
 
 # Namespace of all UUIDs made here: uuid5(NAMESPACE_URL, "https://k3s-macvlan.dev").
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://k3s-macvlan.dev")
@@ -58,12 +58,21 @@ class NodePlan:
     labels: tuple[str, ...]  # key=value
     taints: tuple[str, ...]  # key=value:Effect
     slice: AddressRange  # macvlan addresses this node may give out
+    access_address: IPv4Address | None  # of the node's own macvlan interface, where nodes reach their own pods
     check_address: IPv4Address | None  # of the temporary interface of the macvlan check; no two nodes use the same
 
     @property
     def first(self) -> bool:
         """The server that starts the cluster."""
         return self.role == "server" and self.index == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PodPlan:
+    """One pod on the network: its name, and the node it is bound to, if any."""
+
+    name: str
+    node: NodePlan | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +106,7 @@ class Plan:
     owner: str  # the mark on what is ours: project/stack
     nodes: tuple[NodePlan, ...]
     pools: tuple[PoolPlan, ...]
+    pods: tuple[PodPlan, ...]
     image: ImagePlan
     claims: tuple[AddressRange, ...]  # taken out of the network's DHCP range
     cni: CniPaths
@@ -145,10 +155,14 @@ def _node_names(role: str, count: int) -> list[str]:
     return [f"{role}-{index + 1}" for index in range(count)]
 
 
-def _counted_address(settings: Settings, role: str, index: int) -> IPv4Address:
+def _counted(addresses: AddressRange, role: str, index: int) -> IPv4Address:
     """Servers up from the start of the range, agents down from its end: a new node moves no other."""
-    nodes = settings.network.nodes
-    return nodes.first + index if role == "server" else nodes.last - index
+    return addresses.first + index if role == "server" else addresses.last - index
+
+
+def _access_address(settings: Settings, role: str, index: int) -> IPv4Address | None:
+    access = settings.node_access
+    return _counted(access.addresses, role, index) if access.enabled and access.addresses else None
 
 
 def _slice(settings: Settings, role: str, index: int) -> AddressRange:
@@ -183,7 +197,7 @@ def _nodes(project: str, stack: str, settings: Settings, pools: dict[str, PoolPl
                 index=index,
                 uuid=str(uuid.uuid5(_NAMESPACE, f"{project}/{stack}/{name}")),
                 mac=override.mac or mac_address(project, stack, name),
-                address=override.address or _counted_address(settings, role, index),
+                address=override.address or _counted(settings.network.nodes, role, index),
                 pool=pool or next(iter(pools.values())),
                 cpus=override.cpus or group.cpus,
                 memory=override.memory or group.memory,
@@ -191,6 +205,7 @@ def _nodes(project: str, stack: str, settings: Settings, pools: dict[str, PoolPl
                 labels=tuple(f"{key}={value}" for key, value in sorted(labels.items())),
                 taints=group.taints if override.taints is None else override.taints,
                 slice=_slice(settings, role, index),
+                access_address=_access_address(settings, role, index),
                 check_address=_check_address(settings, ordinal),
             )
             ordinal += 1
@@ -215,11 +230,19 @@ def claims(nodes: tuple[NodePlan, ...], settings: Settings) -> tuple[Claim, ...]
         for node in nodes
         if node.address not in settings.network.nodes
     ]
+    if settings.node_access.enabled and settings.node_access.addresses:
+        found.append(Claim(setting="nodeAccess.addresses", range=settings.node_access.addresses))
     if settings.workload.address:
         found.append(Claim(setting="workload.address", range=AddressRange.single(settings.workload.address)))
     if settings.macvlan_check.enabled and settings.macvlan_check.address:
         found.append(Claim(setting="macvlanCheck.address", range=AddressRange.single(settings.macvlan_check.address)))
     return tuple(found)
+
+
+def _pods(nodes: tuple[NodePlan, ...], workload: Workload) -> tuple[PodPlan, ...]:
+    if not workload.per_node:
+        return (PodPlan(name=workload.name, node=None),)
+    return tuple(PodPlan(name=f"{workload.name}-{node.name}", node=node) for node in nodes)
 
 
 def make(project: str, stack: str, settings: Settings) -> Plan:
@@ -242,6 +265,7 @@ def make(project: str, stack: str, settings: Settings) -> Plan:
         owner=f"{project}/{stack}",
         nodes=nodes,
         pools=tuple(pool for name, pool in pools.items() if name in used),
+        pods=_pods(nodes, settings.workload),
         image=image_plan(settings),
         claims=merge(claim.range for claim in claims(nodes, settings)),
         cni=CniPaths(

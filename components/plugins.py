@@ -2,60 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pulumi
 from pulumi import ComponentResource, ResourceOptions
 
 from components import remote
-from components.k3s import Cluster
 from components.machine import VirtualMachine
 from components.settings import Plugins
 
 
 @dataclass(frozen=True, kw_only=True)
 class CniPluginsArgs:
-    """bin_directory: on the nodes. limit: seconds for download and installation. version: K3s's."""
+    """bin_directory: on the node. version: K3s's; with the old CNI directory each release has its own, so it is a trigger.
+    after: the step that starts K3s, which makes the directory. limit: seconds for download and installation."""
 
-    machines: list[VirtualMachine]
-    cluster: Cluster
+    machine: VirtualMachine
     plugins: Plugins
     bin_directory: str
     version: str
+    after: Sequence[pulumi.Resource]
     limit: int
 
 
 class CniPlugins(ComponentResource):
-    """The plugins of a release archive on every node, downloaded by the node and verified.
+    """The plugins of a release archive on one node, downloaded by the node and verified.
 
-    installed: per node, the step after which they are there. With the old CNI directory each K3s release has its own, so
-    the release is among the triggers.
+    installed: the step after which they are there. After an upgrade of K3s it also puts back a Multus that had been in the
+    former directory, so that the node is whole before the next one begins.
     """
 
     def __init__(self, name: str, args: CniPluginsArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("k3s-macvlan:plugins:CniPlugins", name, {}, opts)
         checksum = args.plugins.checksum
-        self.installed: dict[str, pulumi.Resource] = {
-            machine.node.name: remote.run(
-                f"{machine.node.name}-plugins",
-                remote.Script(
-                    name="plugins-install.sh",
-                    environment={
-                        "ARCHIVE_URL": args.plugins.url,
-                        "ARCHIVE_SHA256": checksum.removeprefix("sha256:") if checksum.startswith("sha256:") else "",
-                        "ARCHIVE_SUMS_URL": "" if checksum.startswith("sha256:") else checksum,
-                        "PLUGINS": " ".join(args.plugins.names),
-                        "BIN_DIR": args.bin_directory,
-                        "LIMIT_SECONDS": str(args.limit),
-                    },
-                    limit=args.limit + 30,
-                ),
-                connection=machine.connection,
-                triggers=[machine.serial, args.version],
-                opts=ResourceOptions(
-                    parent=self, deleted_with=machine.domain, depends_on=[args.cluster.installed[machine.node.name]]
-                ),
-            )
-            for machine in args.machines
-        }
+        digest = checksum.removeprefix("sha256:") if checksum.startswith("sha256:") else ""
+        self.installed = remote.run(
+            f"{name}-install",
+            remote.Script(
+                name="plugins-install.sh",
+                environment={
+                    "ARCHIVE_URL": args.plugins.url,
+                    "ARCHIVE_SHA256": digest,
+                    "ARCHIVE_SUMS_URL": "" if digest else checksum,
+                    "PLUGINS": " ".join(args.plugins.names),
+                    "BIN_DIR": args.bin_directory,
+                    "LIMIT_SECONDS": str(args.limit),
+                },
+                limit=args.limit + 30,
+            ),
+            connection=args.machine.connection,
+            triggers=[args.machine.serial, args.version],
+            opts=ResourceOptions(parent=self, deleted_with=args.machine.domain, depends_on=list(args.after)),
+        )
         self.register_outputs({})

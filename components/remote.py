@@ -54,46 +54,29 @@ class Script:
 
 def run(
     resource_name: str,
-    script: Script,
+    script: Script | None,
     *,
     connection: ConnectionArgs,
     triggers: Sequence[Input[str]],
     opts: ResourceOptions,
+    undo: Script | None = None,
     dial: int = DIAL_SECONDS,
 ) -> Command:
     """Run the script when the resource is made, and again when its text, parameters or stdin change.
 
-    triggers: what the node is; another node runs it anew. dial: seconds for the connection beside the script's own limit.
-    Errors: the script's stderr.
+    script: None for a resource that only undoes. undo: run when the resource goes. triggers: what the node is; another node
+    runs it anew. dial: seconds for the connection beside the script's own limit. Errors: the script's stderr.
     """
+    limit = max(each.limit for each in (script, undo) if each is not None)
     return Command(
         resource_name,
         connection=connection,
-        create=script.line(),
-        stdin=script.stdin,
+        create=script.line() if script else "true",
+        delete=undo.line() if undo else None,
+        stdin=script.stdin if script else None,
         triggers=list(triggers),
         add_previous_output_in_env=False,
-        opts=ResourceOptions.merge(opts, _limits(script.limit + dial)),
-    )
-
-
-def on_delete(
-    resource_name: str,
-    script: Script,
-    *,
-    connection: ConnectionArgs,
-    triggers: Sequence[Input[str]],
-    opts: ResourceOptions,
-) -> Command:
-    """Run the script when the resource goes; nothing when it is made or its text changes."""
-    return Command(
-        resource_name,
-        connection=connection,
-        create="true",
-        delete=script.line(),
-        triggers=list(triggers),
-        add_previous_output_in_env=False,
-        opts=ResourceOptions.merge(opts, _limits(script.limit + DIAL_SECONDS)),
+        opts=ResourceOptions.merge(opts, _limits(limit + dial)),
     )
 
 

@@ -190,12 +190,17 @@ class Hypervisor(Model):
 class Network(Model):
     """The real network that nodes and macvlan pods share."""
 
+    kind: Literal["libvirt", "bridge"] = "libvirt"
+    """libvirt: a network of libvirt's, whose DHCP gives the nodes their addresses; bridge: a bridge of the host on a network
+    that others run, where nodes have static addresses."""
     name: LibvirtName = "default"
-    """libvirt network the nodes are connected to."""
+    """Name of the libvirt network, or of the host's bridge."""
     cidr: IPv4Network = IPv4Network("192.168.122.0/24")
     """The network's addresses."""
     gateway: IPv4Address = IPv4Address("192.168.122.1")
     """The network's gateway; on a libvirt network the hypervisor itself."""
+    nameservers: tuple[IPv4Address, ...] = ()
+    """DNS servers of the nodes, with kind bridge; the gateway where none is named. libvirt's DHCP names its own."""
     nodes: AddressRange = AddressRange.parse("192.168.122.180-192.168.122.199")
     """Range for node addresses: servers count up from its start, agents down from its end."""
     exclude: tuple[AddressRange, ...] = ()
@@ -406,6 +411,8 @@ class K3s(Model):
     """CNI plugin directory on the node; by default the one this K3s release searches."""
     cni_conf_directory: Path = "/var/lib/rancher/k3s/agent/etc/cni/net.d"
     """CNI configuration directory on the node."""
+    agents_at_once: Annotated[int, Field(ge=1, le=100)] | None = None
+    """How many agents are installed or upgraded at the same time; absent: all."""
     pod_cidr: IPv4Network = IPv4Network("10.42.0.0/16")
     """Pod addresses (K3s's cluster-cidr)."""
     service_cidr: IPv4Network = IPv4Network("10.43.0.0/16")
@@ -527,8 +534,25 @@ class Workload(Model):
     """Its image."""
     port: Annotated[int, Field(ge=1, le=65535)] = 80
     """Port the image listens on."""
+    per_node: bool = False
+    """A pod on every node instead of one anywhere; each is proven."""
     address: IPv4Address | None = None
     """Fixed address of the pod, with `macvlan.ipam: static`."""
+
+
+class NodeAccess(Model):
+    """Access from each node to the macvlan pods on it, which the kernel otherwise does not allow."""
+
+    enabled: bool = False
+    """Give each node a macvlan interface of its own with an address of `addresses` and a route for the pods' range."""
+    addresses: AddressRange | None = None
+    """One address per node, counted like `network.nodes`."""
+
+    @model_validator(mode="after")
+    def _addresses(self) -> NodeAccess:
+        if self.enabled and self.addresses is None:
+            raise ValueError("addresses is needed: a range of the network with one address per node, used by nobody else")
+        return self
 
 
 class MacvlanCheck(Model):
@@ -566,6 +590,8 @@ class Timeouts(Model):
     """Download, installation and start of K3s until its API answers."""
     node_ready: Seconds = 600
     """From then until the node is Ready."""
+    drain: Seconds = 120
+    """For the pods of a node that is removed to end, before it goes all the same."""
     plugins: Seconds = 600
     """Download and installation of the CNI plugins."""
     multus: Seconds = 900
@@ -582,7 +608,7 @@ class Settings(Model):
     hypervisors: Annotated[dict[Name, Hypervisor], Field(min_length=1)] = {"local": Hypervisor()}
     """libvirt hosts by name: `uri` and `poolDirectory` each. Nodes are placed on `local` unless they say otherwise."""
     network: Network = Network()
-    """The real network: libvirt network `name`, `cidr`, `gateway`, range of `nodes`, ranges to `exclude`, `interface`."""
+    """The real network: `kind`, `name`, `cidr`, `gateway`, range of `nodes`, ranges to `exclude`, `interface`, ..."""
     servers: Servers = Servers()
     """Servers: `count`, `cpus`, `memory` (MiB), `disk` (GiB), `labels`, `taints`, `hypervisor`, `overrides` per node."""
     agents: NodeGroup = NodeGroup()
@@ -604,7 +630,9 @@ class Settings(Model):
     macvlan: Macvlan = Macvlan()
     """The NetworkAttachmentDefinition: `name`, `type`, `mode`, `master`, `range`, `ipam`, `defaultRoute`, ..."""
     workload: Workload = Workload()
-    """The pod: `name`, `image`, `port`, a fixed `address` with static IPAM."""
+    """The pod: `name`, `image`, `port`, one `perNode`, a fixed `address` with static IPAM."""
+    node_access: NodeAccess = NodeAccess()
+    """Access from nodes to their own macvlan pods: `enabled`, `addresses` (a range with one per node)."""
     macvlan_check: MacvlanCheck = MacvlanCheck()
     """The check before K3s is installed: `enabled`, `address`, `ping`."""
     proof: Proof = Proof()

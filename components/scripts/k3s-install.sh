@@ -8,9 +8,13 @@
 #   INSTALL_URL     where the install script is (http, https or file)
 #   INSTALL_SHA256  its SHA-256, or empty for no check
 #   INSTALL_ENV     JSON map of further environment for the install script, e.g. {"INSTALL_K3S_MIRROR": "cn"}, or empty
+#   NODE_ADDRESS    this node's address
+#   SERVERS         addresses of all servers, the first one first, with blanks between
 #   LIMIT_SECONDS   whole seconds for download and installation
 #   SERVICE_LIMIT   whole seconds from the start of the service until it works
 # Stdin: JSON map of files, {"/etc/rancher/k3s/config.yaml": {"content": "...", "mode": "0600"}, ...}
+# The first server starts the cluster, unless another one of SERVERS answers: then it was made anew and joins what that one
+# kept. An agent that has another release waits until all servers have K3S_VERSION (docs.k3s.io/upgrades: servers first).
 # Changes: the files (those of a former run that are no longer named are removed), what the install script installs,
 # unit k3s or k3s-agent enabled and, when needed, restarted; records in /var/lib/k3s-macvlan, log in /var/log/k3s-install.log.
 # Exit: 0 it works; 1 with the reason and the way out. A node that a server refuses (token, name) is seen in the
@@ -20,6 +24,7 @@ PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin
 export ROOT=${ROOT:-}
 : "${ROLE:?}" "${K3S_VERSION:?}" "${INSTALL_URL:?}" "${LIMIT_SECONDS:?}" "${SERVICE_LIMIT:?}"
 INSTALL_SHA256=${INSTALL_SHA256:-}
+NODE_ADDRESS=${NODE_ADDRESS:-} SERVERS=${SERVERS:-}
 export INSTALL_ENV=${INSTALL_ENV:-}
 
 state=$ROOT/var/lib/k3s-macvlan
@@ -30,6 +35,8 @@ k3s=$ROOT/usr/local/bin/k3s
 note() { echo "k3s: $*" >&2; }
 fail() { note "$@"; exit 1; }
 
+[[ "$NODE_ADDRESS $SERVERS" =~ ^[0-9.\ ]*$ ]] || fail "NODE_ADDRESS and SERVERS must be IPv4 addresses"
+read -ra servers <<< "$SERVERS"
 [[ $LIMIT_SECONDS =~ ^[0-9]{1,6}$ ]] || fail "LIMIT_SECONDS must be whole seconds"
 [[ $SERVICE_LIMIT =~ ^[0-9]{1,6}$ ]] || fail "SERVICE_LIMIT must be whole seconds"
 case $ROLE in
@@ -106,7 +113,7 @@ for name, value in extra.items():
     if re.fullmatch(r"K3S_.*(TOKEN|SECRET_KEY|ACCESS_KEY)", name):
         fail(f"must not carry {name}: it is not kept secret. Give it as a K3s option instead")
 env = {k: v for k, v in os.environ.items() if k not in
-       ("ROLE", "ROOT", "K3S_VERSION", "INSTALL_URL", "INSTALL_SHA256", "INSTALL_ENV", "LIMIT_SECONDS", "SERVICE_LIMIT")}
+       ("ROLE", "ROOT", "NODE_ADDRESS", "SERVERS", "K3S_VERSION", "INSTALL_URL", "INSTALL_SHA256", "INSTALL_ENV", "LIMIT_SECONDS", "SERVICE_LIMIT")}
 env.update(extra)
 try:
     os.execvpe(sys.argv[1], sys.argv[1:], env)
@@ -184,7 +191,39 @@ except OSError as error:
 record(todo)
 '
 
+# How the first server comes to its cluster. Decided once, by what is found when there is no datastore yet.
+cluster=$ROOT/etc/rancher/k3s/config.yaml.d/10-cluster.yaml
+if [[ $ROLE == server && ${#servers[@]} -gt 0 && $NODE_ADDRESS == "${servers[0]}" && ! -e $data/server/db/etcd/name &&
+  ! -d $data/server/db/etcd/member ]]; then
+  line="cluster-init: true"
+  for other in "${servers[@]:1}"; do
+    if [[ $(curl --silent --insecure --max-time 5 --noproxy '*' "https://$other:6443/ping" 2> /dev/null || true) == pong ]]; then
+      note "server $other answers, so this one joins it"
+      line="server: https://$other:6443"
+      break
+    fi
+  done
+  (umask 022; mkdir -p "$(dirname "$cluster")"; echo "$line" > "$cluster.new"; mv "$cluster.new" "$cluster")
+fi
+
 installed_version() { "$k3s" --version 2> /dev/null | awk 'NR == 1 {print $3}' || true; }
+
+# The release that a server's API runs, asked with the kubelet's credentials.
+server_version() {
+  curl --silent --max-time 10 --noproxy '*' --cacert "$data/agent/server-ca.crt" --cert "$data/agent/client-kubelet.crt" \
+    --key "$data/agent/client-kubelet.key" --url "https://$1:6443/version" 2> /dev/null |
+    python3 -c 'import json, sys; print(json.load(sys.stdin).get("gitVersion", ""))' 2> /dev/null || true
+}
+if [[ $ROLE == agent && -x $k3s && -e $data/agent/client-kubelet.key && $(installed_version) != "$K3S_VERSION" ]]; then
+  for server in "${servers[@]}"; do
+    until [[ $(server_version "$server") == "$K3S_VERSION" ]]; do
+      ((SECONDS < LIMIT_SECONDS)) ||
+        fail "server $server has not got $K3S_VERSION within $LIMIT_SECONDS s, and an agent must not be newer than its servers"
+      progress "waiting for server $server to have $K3S_VERSION"
+      sleep 1
+    done
+  done
+fi
 
 wanted=$(printf '%s\n' "$ROLE" "$K3S_VERSION" "$INSTALL_ENV" | sha256sum | cut -d ' ' -f 1)
 if [[ ! -x $k3s || ! -e $unit_file || $(cat "$state/installed" 2> /dev/null || true) != "$wanted" ||
@@ -253,7 +292,7 @@ fingerprint() {
 import hashlib, os, sys
 root, binary = os.environ["ROOT"], sys.argv[1]
 digest = hashlib.sha256()
-paths = open(root + "/var/lib/k3s-macvlan/files").read().splitlines()
+paths = open(root + "/var/lib/k3s-macvlan/files").read().splitlines() + ["/etc/rancher/k3s/config.yaml.d/10-cluster.yaml"]
 for path in [root + p for p in paths] + sys.argv[2:]:
     try:
         with open(path, "rb") as f:

@@ -5,7 +5,7 @@
 #   CONF_DIR  e.g. /var/lib/rancher/k3s/agent/etc/cni/net.d
 #   BIN_DIR   e.g. /var/lib/rancher/k3s/data/cni
 # Changes: removes 00-multus.conf, 00-multus.conflist (and *.new of them) and multus.d from CONF_DIR; multus and
-# passthru, both installed by Multus's installer, and their half-written copies (*.temp) from BIN_DIR.
+# passthru, both installed by Multus's installer, and their half-written copies (*.temp) from BIN_DIR, and the kept copy.
 # Exit: 0 none of them is there (any more); 1 one cannot be removed.
 set -euo pipefail
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin
@@ -16,6 +16,7 @@ for directory in "$CONF_DIR" "$BIN_DIR"; do
 done
 
 conf=$ROOT$CONF_DIR bin=$ROOT$BIN_DIR
+rm -f "$ROOT/var/lib/k3s-macvlan/cni/multus"
 # The configuration goes first: from then on the node's own network serves new pods.
 found=()
 for path in "$conf"/00-multus.conf{,list}{,.new} "$conf/multus.d" "$bin"/{multus,passthru}{,.temp}; do

@@ -6,7 +6,7 @@
 #   BIN_DIR        where its binary and the plugins are
 #   PLUGINS        plugins that must answer, with blanks between; may be empty
 #   LIMIT_SECONDS  whole seconds to wait at most
-# Changes: nothing.
+# Changes: keeps a copy of the binary for plugins-install.sh, which needs it when an upgrade of K3s makes a new BIN_DIR.
 # Exit: 0 configuration, kubeconfig with a token, binary and plugins are there and answer; 1 at the limit, naming each
 # part that is not.
 set -euo pipefail
@@ -99,4 +99,8 @@ while true; do
   fi
   sleep 0.5
 done
+copy=$ROOT/var/lib/k3s-macvlan/cni/multus
+if ! cmp --silent "$ROOT$BIN_DIR/multus" "$copy"; then
+  (umask 077; mkdir -p "${copy%/*}"; cat "$ROOT$BIN_DIR/multus" > "$copy.new"; mv "$copy.new" "$copy")
+fi
 echo "conf=$conf"

@@ -138,6 +138,14 @@ while true; do
       temporary=
     fi
   done
+  # An upgrade of K3s may have made a new directory, without the Multus that the configuration names (multus-gate.sh kept it).
+  if [[ -s $store/multus && ! -e $directory/multus ]]; then
+    temporary=$(mktemp "$directory/.multus.new.XXXXXX")
+    cat "$store/multus" > "$temporary"
+    chmod 0755 "$temporary"
+    mv -f "$temporary" "$directory/multus"
+    temporary=
+  fi
   [[ $(readlink -f "$ROOT$BIN_DIR") != "$directory" ]] || break
 done
 echo "installed=$(IFS=,; echo "${plugins[*]}") dir=$BIN_DIR"

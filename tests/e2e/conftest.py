@@ -102,6 +102,10 @@ def stack() -> str:
 
 @pytest.fixture(scope="session")
 def checkout(stack: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    if os.environ.get("LAB_E2E_CHECKOUT"):
+        # One that LAB_E2E_KEEP kept: go on where it stands.
+        yield Checkout(Path(os.environ["LAB_E2E_CHECKOUT"]), stack)
+        return
     path = tmp_path_factory.mktemp("e2e") / "checkout"
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, tracked.split("\0")):

@@ -1,0 +1,99 @@
+"""`lab doctor`: what stands in the way of a stack on this machine, before `up` runs into it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from components import conflicts
+from components.settings import SettingsError
+from labtools.checks import downloads, hypervisor, tools
+from labtools.errors import LabError
+from labtools.findings import LEVELS, Finding, error, guarded, ok, unknown, warning
+from labtools.stack import load_settings, stack_file
+
+
+def examine(stack: str, *, offline: bool = False) -> list[Finding]:
+    """All findings about a stack, the worst first."""
+    found: list[Finding] = []
+    name = stack_file(stack).name
+    try:
+        config, plan = load_settings(stack)
+        conflicts.check(plan, config)
+    except SettingsError as mistakes:
+        for problem in mistakes.problems:
+            value = f" = {problem.value}" if problem.value else ""
+            found.append(
+                error("stack file", f"{name}: {problem.setting}{value}", problem.conflict, f"correct {name}; docs/settings.md")
+            )
+        found.append(unknown("hypervisor", "not looked at until the stack file is right"))
+        return ordered([*found, *guarded("tools", tools.check(needs_binding=True))])
+    except LabError as absent:
+        return [error("stack file", str(absent), "it has the settings", "./lab -s STACK doctor, or write the file")]
+    found.append(ok("stack file", f"{name}: {len(plan.nodes)} node(s), no mistake"))
+    found += [warning("stack file", *_halves(text), f"{name}; docs/settings.md") for text in conflicts.warnings(config)]
+    found += guarded("tools", tools.check(needs_binding=True))
+    for pool in plan.pools:
+        found += guarded(f"hypervisor {pool.hypervisor}", hypervisor.check(pool, plan, config))
+    if offline:
+        found.append(unknown("downloads", "not asked (--offline)"))
+    else:
+        found += guarded("downloads", downloads.check(config))
+    return ordered(found)
+
+
+def _halves(text: str) -> tuple[str, str]:
+    """What was seen and why it matters, of a warning in one sentence."""
+    for sign in (": ", ", so "):
+        before, found, after = text.partition(sign)
+        if found:
+            return before, after
+    return text, ""
+
+
+def ordered(found: Sequence[Finding]) -> list[Finding]:
+    return sorted(found, key=lambda finding: LEVELS.index(finding.level))
+
+
+def plain(stack: str, found: Sequence[Finding]) -> dict[str, Any]:
+    count = {level: sum(finding.level == level for finding in found) for level in LEVELS}
+    return {"stack": stack, "counts": count, "findings": [finding.plain() for finding in found]}
+
+
+def render(stack: str, found: Sequence[Finding], console: Any) -> None:
+    from rich.padding import Padding  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    styles = {"error": "bold red", "warning": "yellow", "unknown": "cyan", "ok": "green"}
+    for finding in found:
+        line = Text(f"{finding.level:<8}", style=styles[finding.level])
+        line.append(f"{finding.check}: ", style="bold" if finding.level != "ok" else "default")
+        console.print(line.append(finding.seen, style="default"))
+        for label, text in (("why", finding.why), ("cure", finding.cure)):
+            if text:
+                console.print(Padding(Text(f"{label:<5} ", style="dim").append(text, style="default"), (0, 0, 0, 8)))
+    count = plain(stack, found)["counts"]
+    summary = ", ".join(
+        f"{count[level]} {word}"
+        for level, word in (("error", "error(s)"), ("warning", "warning(s)"), ("unknown", "not looked at"), ("ok", "ok"))
+    )
+    console.print(Text(f"stack {stack}: {summary}", style="bold"))
+
+
+def main(stack: str, arguments: Sequence[str]) -> int:
+    """1 if there is an error, else 0."""
+    parser = argparse.ArgumentParser(prog="./lab doctor", description="what stands in the way of a stack on this machine")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.add_argument("--offline", action="store_true", help="do not ask the download sites")
+    options = parser.parse_args(arguments)
+    found = examine(stack, offline=options.offline)
+    if options.json:
+        sys.stdout.write(json.dumps(plain(stack, found), indent=2) + "\n")
+    else:
+        from rich.console import Console  # noqa: PLC0415
+
+        render(stack, found, Console(width=None if sys.stdout.isatty() else 120, highlight=False))
+    return 1 if any(finding.level == "error" for finding in found) else 0

@@ -1,0 +1,36 @@
+"""`lab kubectl`: kubectl with the stack's kubeconfig, which stays in memory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+
+from labtools import ssh
+from labtools.errors import LabError
+from labtools.stack import Stack
+
+
+def memory_file(text: str) -> int:
+    """A file descriptor, inherited by what is started, of a file that exists in memory only."""
+    fd = os.memfd_create("kubeconfig", 0)
+    os.write(fd, text.encode())
+    return fd
+
+
+def main(stack: Stack, arguments: Sequence[str]) -> int:
+    """kubectl on this machine; without one, K3s's own on the first server, which reads no files of this machine."""
+    program = shutil.which("kubectl")
+    if program is None:
+        server = stack.first_server
+        sys.stderr.write(f"lab: no kubectl on PATH, so it is run on {server.name}: files it names are that machine's\n")
+        command = ssh.quoted(["sudo", "-n", "k3s", "kubectl", *arguments])
+        return ssh.run(stack, server, [command], terminal=sys.stdin.isatty() and sys.stdout.isatty()).returncode
+    if not stack.kubeconfig:
+        raise LabError(f"stack {stack.name} has no kubeconfig in its outputs yet: ./lab -s {stack.name} up")
+    fd = memory_file(stack.kubeconfig)
+    environment = {**os.environ, "KUBECONFIG": f"/proc/self/fd/{fd}"}
+    os.chdir(os.environ.get("LAB_CALLER") or ".")  # where the files it names are
+    os.execve(program, ["kubectl", *arguments], environment)  # noqa: S606 - kubectl in our place
+    raise AssertionError("execve does not return")

@@ -1,0 +1,228 @@
+"""A stack as it is known on this machine: its settings from its file, its outputs from Pulumi.
+
+Secrets are read where a verb needs them and never shown: their fields are left out of every repr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components import plan as plans
+from components import settings as models
+from labtools.errors import LabError
+
+ROOT = Path(__file__).resolve().parent.parent
+_SECRET = "4dabf18193072939515e22adb298388d"  # noqa: S105 - the key that marks a secret value in Pulumi's JSON
+HIDDEN = "[secret]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """A node as the outputs tell it. host_key: the public key its SSH server must show."""
+
+    name: str
+    role: str
+    address: str
+    mac: str
+    domain: str
+    hypervisor: str
+    host_key: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """What is known of a stack. Empty fields: not known, because `up` has not come so far; `notes` says so."""
+
+    name: str
+    url: str = ""
+    address: str = ""
+    mac: str = ""
+    proof: Mapping[str, Any] | None = None
+    nodes: tuple[Node, ...] = ()
+    ssh_user: str = "ubuntu"
+    ssh_port: int = 22
+    private_key: str = field(default="", repr=False)
+    kubeconfig: str = field(default="", repr=False)
+    notes: tuple[str, ...] = ()
+
+    def node(self, name: str) -> Node:
+        """The node of this name (server-1), domain name or address."""
+        for node in self.nodes:
+            if name in (node.name, node.domain, node.address):
+                return node
+        known = ", ".join(node.name for node in self.nodes) or "none: `./lab up` makes them"
+        raise LabError(f"there is no node {name}; the nodes of stack {self.name}: {known}")
+
+    @property
+    def first_server(self) -> Node:
+        servers = [node for node in self.nodes if node.role == "server"]
+        if not servers:
+            raise LabError(f"stack {self.name} has no server yet: ./lab -s {self.name} up")
+        return servers[0]
+
+
+# --- settings ---
+
+
+def project(root: Path = ROOT) -> str:
+    """The project's name, from Pulumi.yaml."""
+    return str(yaml.safe_load((root / "Pulumi.yaml").read_text(encoding="utf-8"))["name"])
+
+
+def stack_file(stack: str, root: Path = ROOT) -> Path:
+    return root / f"Pulumi.{stack.rsplit('/', 1)[-1]}.yaml"
+
+
+def raw_settings(document: Mapping[str, Any], project_name: str) -> dict[str, Any]:
+    """The project's keys of a stack file; encrypted values, which only Pulumi can read, as a placeholder or left out."""
+    raw: dict[str, Any] = {}
+    for name, value in (document.get("config") or {}).items():
+        namespace, _, key = str(name).partition(":")
+        if namespace == project_name and not _encrypted(value):
+            raw[key] = _without_secrets(value)
+    return raw
+
+
+def _encrypted(value: Any) -> bool:
+    return isinstance(value, Mapping) and set(value) == {"secure"}
+
+
+def _without_secrets(value: Any) -> Any:
+    if _encrypted(value):
+        return HIDDEN
+    if isinstance(value, Mapping):
+        return {key: _without_secrets(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_secrets(item) for item in value]
+    return value
+
+
+def load_settings(stack: str, root: Path = ROOT) -> tuple[models.Settings, plans.Plan]:
+    """Settings and plan from the stack's file. Raises SettingsError with every mistake, LabError if there is no file."""
+    path = stack_file(stack, root)
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise LabError(f"there is no {path.name}: ./lab -s STACK takes the name of a stack file that is here") from None
+    except yaml.YAMLError as error:
+        raise LabError(f"{path.name} is no YAML document: {' '.join(str(error).split())}") from None
+    name = project(root)
+    config = models.parse(stack, raw_settings(document, name))
+    return config, plans.make(name, stack.rsplit("/", 1)[-1], config)
+
+
+# --- outputs ---
+
+
+def parse_outputs(stack: str, outputs: Mapping[str, Any]) -> Stack:
+    """The stack from `pulumi stack output --json --show-secrets`; what is not there stays empty."""
+    command = re.fullmatch(r"ssh -p (\d+) ([^@\s]+)@\S+", str(outputs.get("sshCommand", "")))
+    nodes = tuple(
+        Node(
+            name=str(item.get("name", "")),
+            role=str(item.get("role", "")),
+            address=str(item.get("address", "")),
+            mac=str(item.get("mac", "")),
+            domain=str(item.get("domain", "")),
+            hypervisor=str(item.get("hypervisor", "")),
+            host_key=str(item.get("hostKey") or ""),
+        )
+        for item in outputs.get("nodes") or ()
+    )
+    return Stack(
+        name=stack,
+        url=str(outputs.get("url") or ""),
+        address=str(outputs.get("address") or ""),
+        mac=str(outputs.get("mac") or ""),
+        proof=outputs.get("proof"),
+        nodes=nodes,
+        ssh_user=command.group(2) if command else "ubuntu",
+        ssh_port=int(command.group(1)) if command else 22,
+        private_key=str(outputs.get("sshPrivateKey") or ""),
+        kubeconfig=str(outputs.get("kubeconfig") or ""),
+    )
+
+
+def from_state(stack: Stack, state: Mapping[str, Any], config: models.Settings, plan: plans.Plan) -> Stack:
+    """The stack completed from its state and plan: an `up` that failed half-way has made keys and machines, but no outputs."""
+    found = {
+        str(resource["urn"]).rsplit("::", 1)[-1]: resource.get("outputs") or {}
+        for resource in (state.get("deployment") or {}).get("resources") or ()
+    }
+
+    def value(name: str, key: str) -> str:
+        return _plain(found.get(name, {}).get(key))
+
+    nodes = tuple(
+        Node(
+            name=node.name,
+            role=node.role,
+            address=str(node.address),
+            mac=node.mac,
+            domain=node.domain,
+            hypervisor=node.pool.hypervisor,
+            host_key=value(f"{node.name}-host-key", "public_key"),
+        )
+        for node in plan.nodes
+        if f"{node.name}-domain" in found or f"{node.name}-host-key" in found
+    )
+    note = "the last `up` did not finish, so what is shown comes from the stack's state and file"
+    return replace(
+        stack,
+        nodes=nodes,
+        ssh_user=config.ssh.user,
+        ssh_port=config.ssh.port,
+        private_key=value("client-key", "private_key"),
+        notes=(*stack.notes, note),
+    )
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping) and _SECRET in value:
+        text = value.get("plaintext")
+        return _plain(json.loads(text)) if isinstance(text, str) else ""
+    return value if isinstance(value, str) else ""
+
+
+def pulumi_path() -> str:
+    """The Pulumi program: on PATH, or where `lab` installs it."""
+    home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
+    found = shutil.which("pulumi") or shutil.which("pulumi", path=str(home / "bin"))
+    if found is None:
+        raise LabError("there is no pulumi on PATH: `./lab preview` installs it")
+    return found
+
+
+def pulumi_json(*arguments: str) -> Any:
+    """What a pulumi command prints as JSON; its output holds secrets, so no error repeats it."""
+    done = subprocess.run(  # noqa: S603 - our own arguments
+        [pulumi_path(), *arguments], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise LabError(f"pulumi {arguments[0]} {arguments[1]} failed: {done.stderr.strip() or 'it says nothing'}")
+    try:
+        return json.loads(done.stdout or "{}")
+    except ValueError:
+        raise LabError(f"pulumi {arguments[0]} {arguments[1]} printed no JSON") from None
+
+
+def read(name: str, run: Callable[..., Any] = pulumi_json) -> Stack:
+    """The stack's outputs; where its last `up` has not come to them, what its state and file tell."""
+    stack = parse_outputs(name, run("stack", "output", "-s", name, "--json", "--show-secrets"))
+    if stack.nodes:
+        return stack
+    try:
+        config, plan = load_settings(name)
+    except models.SettingsError as error:
+        return replace(stack, notes=(str(error),))
+    return from_state(stack, run("stack", "export", "-s", name, "--show-secrets"), config, plan)

@@ -1,0 +1,214 @@
+"""Which setting changes which resources, and how: the table, asserted in an update and in a preview."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import pytest
+
+from components.libvirt.domain import DomainProvider
+from components.libvirt.network import DhcpClaimProvider, ReservationProvider
+from components.libvirt.pool import StoragePoolProvider
+from components.libvirt.volume import BaseImageProvider, OverlayDiskProvider, SeedImageProvider
+from components.proof import HttpProofProvider
+from components.release import ReleaseProvider
+
+from .conftest import Run
+from .engine import Deployment, Registered, config_of, opened, run
+
+pytestmark = pytest.mark.program
+
+PROVIDERS = {
+    "Domain": DomainProvider,
+    "DhcpClaim": DhcpClaimProvider,
+    "Reservation": ReservationProvider,
+    "StoragePool": StoragePoolProvider,
+    "BaseImage": BaseImageProvider,
+    "OverlayDisk": OverlayDiskProvider,
+    "SeedImage": SeedImageProvider,
+    "HttpProof": HttpProofProvider,
+    "Release": ReleaseProvider,
+}
+R, U, K, C = "replaced", "updated", "kept", "changed"
+"""kept: the input is another, and the provider says that nothing follows. changed: Kubernetes says what follows."""
+
+IN_MACHINE = {
+    "server-1-booted": R,
+    "server-1-disk-grow": R,
+    "server-1-macvlan-check": R,
+    "server-1-k3s-install": R,
+    "server-1-k3s-ready": R,
+    "k3s-kubeconfig": R,
+    "server-1-k3s-plugins-install": R,
+    "server-1-multus-clean": R,
+    "server-1-multus-gate": R,
+}
+# A new size restarts the machine; what runs in it is waited for again.
+RESIZED = {"server-1-domain": U, "server-1-k3s-install": R, "server-1-k3s-ready": R}
+# Another machine: what lives in Kubernetes goes with it by deletedWith, and the provider learns that it is another cluster.
+NEW_MACHINE = {"server-1-disk": R, "server-1-seed": R, "server-1-domain": R, "k3s-kubernetes": C, "k3s-release": R, **IN_MACHINE}
+CONNECTED = dict.fromkeys(IN_MACHINE, U)
+
+TABLE: list[tuple[str, dict[str, Any], dict[str, str]]] = [
+    ("servers.memory", {"servers": {"memory": 8192}}, RESIZED),
+    ("servers.cpus", {"servers": {"cpus": 4}}, RESIZED),
+    ("servers.disk", {"servers": {"disk": 40}}, {"server-1-disk": U, "server-1-disk-grow": R}),
+    ("servers.labels", {"servers": {"labels": {"a": "b"}}}, {"server-1-k3s-install": U}),
+    ("servers.taints", {"servers": {"taints": ["a=b:NoSchedule"]}}, {"server-1-k3s-install": U}),
+    ("machine.diskCache", {"machine": {"diskCache": "none"}}, {"server-1-domain": U}),
+    ("machine.autostart", {"machine": {"autostart": False}}, {"server-1-domain": U}),
+    ("image.checksum", {"image": {"checksum": "sha256:" + "1" * 64}}, {"local-image": R, **NEW_MACHINE}),
+    ("image.source", {"image": {"source": "/srv/same.qcow2"}}, {"local-image": K}),
+    ("cloudInit", {"cloudInit": {"packages": ["htop"]}}, NEW_MACHINE),
+    ("ssh.authorizedKeys", {"ssh": {"authorizedKeys": ["ssh-ed25519 AAAA me"]}}, NEW_MACHINE),
+    ("ssh.port", {"ssh": {"port": 2222}}, CONNECTED),
+    ("network.exclude", {"network": {"exclude": ["192.168.122.2"]}}, {}),
+    (
+        "network.nodes, same start",
+        {"network": {"nodes": "192.168.122.180-192.168.122.190"}},
+        {"local-dhcp": U},
+    ),
+    (
+        "k3s.version, CNI directory moves",
+        {"k3s": {"version": "v1.28.15+k3s1"}},
+        {
+            "k3s-release": U,
+            "server-1-k3s-install": U,
+            "server-1-k3s-ready": R,
+            "server-1-k3s-plugins-install": R,
+            "server-1-multus-clean": U,
+            "multus-daemonset": C,
+            "server-1-multus-gate": R,
+        },
+    ),
+    (
+        "k3s.version, it stays",
+        {"k3s": {"version": "v1.27.9+k3s1"}},
+        {
+            "k3s-release": U,
+            "server-1-k3s-install": U,
+            "server-1-k3s-ready": R,
+            "server-1-k3s-plugins-install": R,
+            "multus-daemonset": C,
+            "server-1-multus-gate": R,
+        },
+    ),
+    (
+        "k3s.registries",
+        {"k3s": {"registries": {"mirrors": {"quay.io": {"endpoint": ["https://quay.example"]}}}}},
+        {"server-1-k3s-install": U},
+    ),
+    ("k3s.config", {"k3s": {"config": {"kubelet-arg": ["max-pods=50"]}}}, {"server-1-k3s-install": U}),
+    ("k3s.apiAddress", {"k3s": {"apiAddress": "k3s.example"}}, {"server-1-k3s-install": U, "k3s-kubernetes": C}),
+    (
+        "plugins.names",
+        {"plugins": {"names": ["macvlan", "bridge"]}},
+        {"server-1-k3s-plugins-install": U, "server-1-multus-gate": U},
+    ),
+    ("plugins.url", {"plugins": {"url": "https://mirror.example/p.tgz"}}, {"server-1-k3s-plugins-install": U}),
+    (
+        "multus.image",
+        {"multus": {"image": "ghcr.io/k8snetworkplumbingwg/multus-cni:v4.2.3"}},
+        {"multus-daemonset": C, "server-1-multus-gate": R},
+    ),
+    ("multus.memoryLimit", {"multus": {"memoryLimit": "512Mi"}}, {"multus-daemonset": C}),
+    ("macvlan.mode", {"macvlan": {"mode": "vepa"}}, {"macvlan-conf-definition": C, "nginx-macvlan": C}),
+    ("macvlan.defaultRoute", {"macvlan": {"defaultRoute": True}}, {"macvlan-conf-definition": C, "nginx-macvlan": C}),
+    (
+        "macvlan.range",
+        {"macvlan": {"range": "192.168.122.200-192.168.122.220"}},
+        {"local-dhcp": U, "macvlan-conf-definition": C, "nginx-macvlan": C},
+    ),
+    ("macvlanCheck.address", {"macvlanCheck": {"address": "192.168.122.206"}}, {"server-1-macvlan-check": U}),
+    ("workload.image", {"workload": {"image": "docker.io/library/nginx:1.27"}}, {"nginx-macvlan": C}),
+    ("proof.title", {"proof": {"title": "Other"}}, {"nginx-macvlan-proof": R}),
+    ("timeouts.boot", {"timeouts": {"boot": 900}}, {}),
+    ("timeouts.pod", {"timeouts": {"pod": 900}}, {}),
+    ("timeouts.proof", {"timeouts": {"proof": 900}}, {"nginx-macvlan-proof": K}),
+    ("timeouts.shutdown", {"timeouts": {"shutdown": 90}}, {"server-1-domain": K}),
+]
+
+
+def how(old: Registered, new: Registered) -> str:
+    """What the engine makes of the new inputs."""
+    olds, news = opened(old.inputs), opened(new.inputs)
+    if new.kind in PROVIDERS:
+        diff = PROVIDERS[new.kind]().diff("id", olds, news)
+        return R if diff.replaces else U if diff.changes else K
+    if new.kind == "Command":
+        return R if olds["triggers"] != news["triggers"] else U
+    return C
+
+
+def visible(resource: Registered) -> dict[str, Any]:
+    """Inputs whose change is a change: the serial of a disk is an output here."""
+    return {name: value for name, value in opened(resource.inputs).items() if name != "__provider"}
+
+
+def changes(old: Deployment, new: Deployment) -> dict[str, str]:
+    """By name: what is another, for all that is in both."""
+    found = {}
+    for urn, each in old.resources.items():
+        other = new.resources.get(urn)
+        if each.custom and other is not None and visible(each) != visible(other):
+            found[each.name] = how(each, other)
+    return found
+
+
+@pytest.mark.parametrize(("change", "expected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
+@pytest.mark.parametrize("mode", ["up", "again"])
+def test_a_setting_changes_what_depends_on_it(deploy: Run, change: dict[str, Any], expected: dict[str, str], mode: str) -> None:
+    old, new = deploy("dev", mode=mode), deploy("dev", change, mode)
+    assert new.names == old.names
+    assert changes(old, new) == expected
+
+
+@pytest.mark.parametrize(("change", "expected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
+def test_a_machine_made_anew_keeps_its_identity(deploy: Run, change: dict[str, Any], expected: dict[str, str]) -> None:
+    old, new = (deploy("dev", each)["server-1-domain"] for each in ({}, change))
+    for name in ("name", "uuid", "mac"):
+        assert old.input(name) == new.input(name)
+
+
+def test_a_limit_of_the_boot_is_a_limit_and_nothing_else(deploy: Run) -> None:
+    old, new = deploy("dev")["server-1-booted"], deploy("dev", {"timeouts": {"boot": 900}})["server-1-booted"]
+    assert old.timeouts != new.timeouts
+    assert old.inputs == new.inputs
+
+
+def many(servers: int, agents: int, **more: Any) -> dict[str, Any]:
+    return {
+        "servers": {"count": servers, **more},
+        "agents": {"count": agents},
+        "macvlan": {"range": "192.168.122.200-192.168.122.229", "addressesPerNode": 3},
+    }
+
+
+@pytest.mark.parametrize(("servers", "agents", "more"), [(1, 0, 1), (1, 1, 2), (1, 2, 5), (3, 1, 2)])
+def test_another_agent_changes_nothing_on_the_others(deploy: Run, servers: int, agents: int, more: int) -> None:
+    """The claim learns the MAC of the new machine."""
+    old, new = deploy("dev", many(servers, agents)), deploy("dev", many(servers, more))
+    assert set(old.resources) <= set(new.resources)
+    assert changes(old, new) == {"local-dhcp": U}
+
+
+@pytest.mark.parametrize(("servers", "more"), [(1, 3), (3, 5)])
+def test_another_server_is_told_to_every_k3s_and_changes_nothing_else(deploy: Run, servers: int, more: int) -> None:
+    """Every server's address is in tls-san and in SERVERS; the cluster and what runs in it stay the same."""
+    old, new = deploy("dev", many(servers, 2)), deploy("dev", many(more, 2))
+    installs = [f"server-{index + 1}-k3s-install" for index in range(servers)] + [f"agent-{i}-k3s-install" for i in (1, 2)]
+    assert changes(old, new) == {"local-dhcp": U, **dict.fromkeys(installs, U)}
+
+
+def test_the_size_of_one_node_is_its_own(deploy: Run) -> None:
+    old = deploy("dev", many(3, 0))
+    new = deploy("dev", many(3, 0, overrides={"server-2": {"memory": 6144}}))
+    assert changes(old, new) == {"server-2-domain": U, "server-2-k3s-install": R, "server-2-k3s-ready": R}
+
+
+def test_two_runs_of_the_modules_differ_in_nothing(deploy: Run) -> None:
+    """No clock and no randomness at program time: the modules loaded anew ask for the same."""
+    old = deploy("dev")
+    importlib.reload(importlib.import_module("components.plan"))
+    assert changes(old, run(config_of("dev"))) == {}

@@ -1,0 +1,371 @@
+"""The graph of every stack file and of every shape: which resources, in which order, with which ties between them."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from components.settings import parse
+
+from .conftest import Run
+from .engine import STACK_FILES, UNKNOWN, Deployment, Mode, Registered, config_of, leaves, merged, run
+
+pytestmark = pytest.mark.program
+
+SHARED = {
+    "BaseImage local-image",
+    "Cluster k3s",
+    "ClusterRole multus-role",
+    "ClusterRoleBinding multus-binding",
+    "Command k3s-kubeconfig",
+    "ConfigMap multus-config",
+    "CustomResourceDefinition multus-crd",
+    "DaemonSet multus-daemonset",
+    "DhcpClaim local-dhcp",
+    "HttpProof nginx-macvlan-proof",
+    "Hypervisor local",
+    "MacvlanNetwork macvlan-conf",
+    "MacvlanPod nginx-macvlan",
+    "Multus multus",
+    "NetworkAttachmentDefinition macvlan-conf-definition",
+    "Page nginx-macvlan-page",
+    "Pod nginx-macvlan",
+    "Release k3s-release",
+    "Secret multus-token",
+    "ServiceAccount multus-account",
+    "SshKeyPair client-key",
+    "StoragePool local-pool",
+    "Token k3s-token",
+    "kubernetes k3s-kubernetes",
+}
+PER_NODE = {
+    "Command {}-booted",
+    "Command {}-disk-grow",
+    "CniPlugins {}-k3s-plugins",
+    "Command {}-k3s-install",
+    "Command {}-k3s-plugins-install",
+    "Command {}-k3s-ready",
+    "Command {}-macvlan-check",
+    "Command {}-multus-clean",
+    "Command {}-multus-gate",
+    "Domain {}-domain",
+    "K3sNode {}-k3s",
+    "OverlayDisk {}-disk",
+    "Reservation {}-reservation",
+    "SeedImage {}-seed",
+    "SshKeyPair {}-host-key",
+    "VirtualMachine {}",
+}
+SLICED = {"Command {}-network"}
+NOT_FIRST = {"Command {}-leave"}
+KUBERNETES = {
+    "multus-role", "multus-binding", "multus-config", "multus-crd", "multus-daemonset", "macvlan-conf-definition",
+    "nginx-macvlan", "multus-token", "multus-account",
+}  # fmt: skip
+# Resources that do not live in a machine, so nothing may spare them a deletion.
+OUTSIDE = {"local-image", "local-dhcp", "local-pool", "client-key", "k3s-token", "k3s-kubernetes", "nginx-macvlan-proof"}
+# They live and die with the cluster: with its one server, or with the token of several.
+CLUSTER = KUBERNETES | {"k3s-release"}
+TOP = {"Hypervisor", "VirtualMachine", "Cluster", "Multus", "MacvlanNetwork", "MacvlanPod", "Page", "NodeAccess"}
+OUTSIDE_PER_NODE = {"{}-domain", "{}-disk", "{}-reservation", "{}-seed", "{}-host-key"}
+
+MODES = ("up", "first", "again")
+EVERY = pytest.mark.parametrize(("name", "mode"), [(name, mode) for name in STACK_FILES for mode in MODES])
+UPS = pytest.mark.parametrize("name", STACK_FILES)
+
+
+def nodes_of(name: str) -> tuple[list[str], bool]:
+    """The stack's nodes, and whether each has a slice of its own."""
+    settings = parse(name, config_of(name))
+    servers = [f"server-{index + 1}" for index in range(settings.servers.count)]
+    agents = [f"agent-{index + 1}" for index in range(settings.agents.count)]
+    return servers + agents, settings.macvlan.addresses_per_node is not None
+
+
+def expected(nodes: list[str], sliced: bool) -> list[str]:
+    per_node = PER_NODE | (SLICED if sliced else set())
+    later = {each.format(node) for node in nodes[1:] for each in NOT_FIRST}
+    return sorted(SHARED | later | {each.format(node) for node in nodes for each in per_node})
+
+
+def anchor(deployment: Deployment) -> str:
+    """What the cluster's objects go with."""
+    alone = "server-2" not in {each.name for each in deployment.of("VirtualMachine")}
+    return deployment["server-1-domain" if alone else "k3s-token"].urn
+
+
+def node_of(resource: Registered) -> str:
+    return "-".join(resource.name.split("-")[:2])
+
+
+def shape(servers: int, agents: int) -> dict[str, Any]:
+    count = servers + agents
+    sliced = {"addressesPerNode": 2} if count > 1 else {}
+    return {
+        "servers": {"count": servers},
+        "agents": {"count": agents},
+        "network": {"nodes": "192.168.122.170-192.168.122.199"},
+        "macvlan": {"range": "192.168.122.200-192.168.122.245", **sliced},
+    }
+
+
+SHAPES = [(servers, agents) for servers in (1, 3, 5) for agents in (0, 1, 2, 7, 15, 17) if servers + agents <= 20]
+EACH_SHAPE = pytest.mark.parametrize(("servers", "agents"), SHAPES)
+
+
+# --- stack files
+
+
+@EVERY
+def test_exactly_these_resources(deploy: Run, name: str, mode: str) -> None:
+    assert deploy(name, mode=mode).names == expected(*nodes_of(name))
+
+
+@EVERY
+def test_order_has_no_cycle(deploy: Run, name: str, mode: str) -> None:
+    deployment = deploy(name, mode=mode)
+    assert len(deployment.sorted()) == len(deployment.resources)
+
+
+@EVERY
+def test_each_step_waits_for_what_it_needs(deploy: Run, name: str, mode: str) -> None:
+    deployment = deploy(name, mode=mode)
+    for node in nodes_of(name)[0]:
+        steps = {
+            f"{node}-disk": {"local-image", "local-pool", f"{node}-host-key", "client-key"},
+            f"{node}-seed": {"local-pool", f"{node}-host-key", "client-key"},
+            f"{node}-reservation": {"local-dhcp"},
+            f"{node}-domain": {f"{node}-reservation", f"{node}-disk", f"{node}-seed"},
+            f"{node}-booted": {f"{node}-domain"},
+            f"{node}-macvlan-check": {f"{node}-booted"},
+            f"{node}-disk-grow": {f"{node}-booted", f"{node}-disk"},
+            f"{node}-k3s-install": {f"{node}-booted", "k3s-token", "k3s-release"},
+            f"{node}-k3s-ready": {f"{node}-k3s-install"},
+            f"{node}-k3s-plugins-install": {f"{node}-k3s-install"},
+            f"{node}-multus-clean": {f"{node}-booted"},
+            f"{node}-multus-gate": {"multus-daemonset", f"{node}-k3s-plugins-install", f"{node}-k3s-ready"},
+        }
+        if node != "server-1":
+            steps[f"{node}-leave"] = {f"{node}-domain", "server-1-k3s-install"}
+        for step, needed in steps.items():
+            assert needed <= deployment.before(step), step
+        assert f"{node}-macvlan-check" not in deployment.before(f"{node}-k3s-install"), "the check runs beside K3s"
+    assert {"server-1-k3s-install", "server-1-booted"} <= deployment.before("k3s-kubeconfig")
+    assert {"k3s-kubeconfig"} <= deployment.before("k3s-kubernetes")
+    assert {"multus-account"} <= deployment.before("multus-token")
+    assert {"multus-account", "multus-role"} <= deployment.before("multus-binding")
+
+
+@EVERY
+def test_the_daemonset_comes_after_all_it_uses_and_after_its_cleaners(deploy: Run, name: str, mode: str) -> None:
+    deployment = deploy(name, mode=mode)
+    cleaners = {f"{node}-multus-clean" for node in nodes_of(name)[0]}
+    wanted = {"multus-crd", "multus-account", "multus-role", "multus-binding", "multus-token", "multus-config"}
+    assert wanted | cleaners <= deployment.before("multus-daemonset")
+    for cleaner in cleaners:
+        assert "multus-daemonset" not in deployment.before(cleaner), "the cleaner would go before the daemon"
+
+
+@EVERY
+def test_the_pod_comes_after_its_network_every_gate_and_every_check(deploy: Run, name: str, mode: str) -> None:
+    deployment = deploy(name, mode=mode)
+    nodes, sliced = nodes_of(name)
+    before = deployment.before("nginx-macvlan")
+    assert "multus-crd" in deployment.before("macvlan-conf-definition")
+    assert "macvlan-conf-definition" in before
+    for node in nodes:
+        assert {f"{node}-multus-gate", f"{node}-macvlan-check", f"{node}-k3s-plugins-install"} <= before
+        if sliced:
+            assert f"{node}-network" in before
+    assert "nginx-macvlan" in deployment.before("nginx-macvlan-proof")
+
+
+@EVERY
+def test_kubernetes_resources_use_our_provider_alone(deploy: Run, name: str, mode: str) -> None:
+    deployment = deploy(name, mode=mode)
+    provider = deployment["k3s-kubernetes"]
+    found = {each.name for each in deployment.custom if each.type.startswith("kubernetes:")}
+    assert found == KUBERNETES
+    for each in deployment.custom:
+        if each.type.startswith("kubernetes:"):
+            assert each.provider.rsplit("::", 1)[0] == provider.urn, each.name
+        else:
+            assert each.provider == "", each.name
+    assert provider.input("clusterIdentifier"), "without it another kubeconfig replaces everything"
+    assert provider.input("enableServerSideApply") in (True, "true")
+    assert deployment.of("kubernetes") == [provider]
+
+
+@EVERY
+def test_what_lives_in_a_machine_goes_with_it(deploy: Run, name: str, mode: str) -> None:
+    deployment = deploy(name, mode=mode)
+    nodes = nodes_of(name)[0]
+    outside = OUTSIDE | {each.format(node) for node in nodes for each in OUTSIDE_PER_NODE}
+    for each in deployment.custom:
+        if each.name in outside:
+            assert each.deleted_with == "", each.name
+        else:
+            node = "server-1" if each.name == "k3s-kubeconfig" else node_of(each)
+            with_cluster = each.name in CLUSTER or each.name.endswith("-leave")
+            assert each.deleted_with == (anchor(deployment) if with_cluster else deployment[f"{node}-domain"].urn), each.name
+
+
+@EVERY
+def test_everything_is_under_its_component(deploy: Run, name: str, mode: str) -> None:
+    deployment = deploy(name, mode=mode)
+    stack = f"urn:pulumi:{name}::k3s-macvlan::pulumi:pulumi:Stack::k3s-macvlan-{name}"
+    for each in deployment.resources.values():
+        if each.name == "client-key" or each.kind in TOP:
+            assert each.parent == stack, each.name
+        else:
+            assert each.parent in deployment.resources, each.name
+            assert deployment.resources[each.parent].type.startswith("k3s-macvlan:"), each.name
+
+
+@EVERY
+def test_nothing_is_renamed_protected_or_kept_without_saying_so(deploy: Run, name: str, mode: str) -> None:
+    for each in deploy(name, mode=mode).resources.values():
+        if not each.type.startswith("kubernetes:"):  # its SDK has aliases for the versions of the API
+            assert each.aliases == (), each.name
+        assert not each.protect, each.name
+
+
+@EVERY
+def test_hooks_and_limits(deploy: Run, name: str, mode: str) -> None:
+    deployment = deploy(name, mode=mode)
+    limits = parse(name, config_of(name)).timeouts
+    for each in deployment.of("Command"):
+        assert each.timeouts.keys() == {"create", "update", "delete"}, each.name
+    for node in nodes_of(name)[0]:
+        booted = deployment[f"{node}-booted"]
+        assert booted.hooks == {"onError": [f"{node}-boot-report"]}
+        assert booted.timeouts["create"] == f"{limits.boot + limits.cloud_init + 30}s"
+    pod = deployment["nginx-macvlan"]
+    assert pod.hooks == {"onError": ["nginx-macvlan-report"]}
+    assert pod.timeouts["create"] == f"{limits.pod}s"
+    assert pod.delete_before_replace
+    assert deployment["multus-daemonset"].timeouts["create"] == f"{limits.multus}s"
+    assert {"nginx-macvlan-report", "server-1-boot-report"} <= set(deployment.error_hooks)
+
+
+@EVERY
+def test_two_runs_ask_for_the_same(deploy: Run, name: str, mode: Mode) -> None:
+    one, two = deploy(name, mode=mode), run(config_of(name), stack_name=name, mode=mode)
+    assert {urn: each.inputs for urn, each in one.resources.items()} == {urn: each.inputs for urn, each in two.resources.items()}
+    assert one.outputs == two.outputs
+
+
+@UPS
+def test_a_preview_needs_neither_libvirt_nor_a_network(deploy: Run, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setitem(sys.modules, "libvirt", None)
+    assert run(config_of(name), stack_name=name, mode="first").names == expected(*nodes_of(name))
+
+
+@UPS
+def test_dynamic_providers_are_short_names_in_state(deploy: Run, name: str) -> None:
+    for each in deploy(name).custom:
+        if "__provider" in each.inputs:
+            assert isinstance(each.inputs["__provider"], str), f"{each.name}: a secret, so slow and opaque"
+            assert len(each.inputs["__provider"]) < 200, f"{each.name}: pickled by value"
+
+
+def test_the_article_is_a_warning_and_the_default_is_not(deploy: Run) -> None:
+    def warned(deployment: Deployment) -> str:
+        return "\n".join(text for level, text in deployment.log if level == "WARNING")
+
+    assert "macvlan.defaultRoute" in warned(deploy("cn"))
+    assert "macvlan.defaultRoute" not in warned(deploy("dev"))
+
+
+# --- shapes
+
+
+@EACH_SHAPE
+def test_each_node_has_the_same_number_of_resources(deploy: Run, servers: int, agents: int) -> None:
+    nodes = [f"server-{i + 1}" for i in range(servers)] + [f"agent-{i + 1}" for i in range(agents)]
+    deployment = deploy("dev", shape(servers, agents))
+    assert deployment.names == expected(nodes, servers + agents > 1)
+    assert len(deployment.sorted()) == len(deployment.resources)
+
+
+@EACH_SHAPE
+def test_servers_join_one_after_another_and_agents_wait_for_the_first_alone(deploy: Run, servers: int, agents: int) -> None:
+    deployment = deploy("dev", shape(servers, agents))
+    names = [f"server-{i + 1}" for i in range(servers)] + [f"agent-{i + 1}" for i in range(agents)]
+    installs = {f"{name}-k3s-install" for name in names}
+    for index in range(servers):
+        before = deployment.before(f"server-{index + 1}-k3s-install")
+        assert before & installs == {f"server-{i + 1}-k3s-install" for i in range(index)}
+        if index:
+            assert {f"server-{index}-k3s-ready", f"server-{index}-k3s-plugins-install"} <= before
+    for index in range(agents):
+        before = deployment.before(f"agent-{index + 1}-k3s-install")
+        assert before & installs == {"server-1-k3s-install"}
+    pod = deployment.before("nginx-macvlan")
+    assert installs <= pod
+
+
+@EACH_SHAPE
+def test_no_two_nodes_share_an_identity(deploy: Run, servers: int, agents: int) -> None:
+    deployment, count = deploy("dev", shape(servers, agents)), servers + agents
+    domains, hosts = deployment.of("Domain"), deployment.of("Reservation")
+    for resources, key in (
+        (domains, "mac"), (domains, "uuid"), (domains, "name"), (domains, "console_log"), (domains, "disk_path"),
+        (domains, "seed_path"), (hosts, "ip"), (hosts, "mac"), (hosts, "name"),
+    ):  # fmt: skip
+        assert len({each.input(key) for each in resources}) == count, key
+    checks = [each.input("create") for each in deployment.of("Command") if each.name.endswith("-macvlan-check")]
+    addresses = {word for text in checks for word in text.split() if word.startswith("TEST_ADDRESS=")}
+    assert len(addresses) == count, "two nodes would check one address at the same time"
+    files = [each.input("stdin") for each in deployment.of("Command") if each.name.endswith("-network")]
+    assert len(set(files)) == (count if count > 1 else 0), "two nodes would give out the same addresses"
+
+
+@pytest.mark.parametrize(("servers", "agents"), [(1, 1), (3, 2), (5, 15)])
+def test_a_second_preview_of_many_nodes_knows_everything(deploy: Run, servers: int, agents: int) -> None:
+    deployment = deploy("dev", shape(servers, agents), "again")
+    for each in deployment.resources.values():
+        assert [path for path, value in leaves(each.inputs) if value is UNKNOWN] == [], each.name
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_agents_may_be_taken_some_at_a_time(deploy: Run, at_once: int) -> None:
+    deployment = deploy("dev", merged(shape(1, 7), {"k3s": {"agentsAtOnce": at_once}}))
+    for index in range(7):
+        before = deployment.before(f"agent-{index + 1}-k3s-ready")
+        done = {each for each in before if each.startswith("agent-") and each.endswith("-k3s-ready")}
+        assert len(done) == len({other for other in range(index) if (index - other) % at_once == 0}), index
+    assert len(deployment.sorted()) == len(deployment.resources)
+
+
+@EACH_SHAPE
+def test_nodes_leave_one_after_another_the_last_first(deploy: Run, servers: int, agents: int) -> None:
+    """Deletion is the other way round: what depends on a machine goes before it."""
+    deployment = deploy("dev", shape(servers, agents))
+    later = [f"server-{i + 1}" for i in range(1, servers)] + [f"agent-{i + 1}" for i in range(agents)]
+    for index, node in enumerate(later):
+        leave = deployment[f"{node}-leave"]
+        before = deployment.before(f"{node}-leave")
+        assert {each for each in before if each.endswith("-leave")} == {f"{other}-leave" for other in later[:index]}
+        assert f"{node}-domain" in before
+        assert "node-leave.sh" in leave.input("delete")
+        assert (leave.input("create"), leave.delete_before_replace) == ("true", True)
+
+
+def test_a_pod_on_every_node_with_a_page_and_a_proof_each(deploy: Run) -> None:
+    access = {"nodeAccess": {"enabled": True, "addresses": "192.168.122.246-192.168.122.253"}}
+    deployment = deploy("dev", merged(shape(3, 2), {"workload": {"perNode": True}, **access}))
+    nodes = ["server-1", "server-2", "server-3", "agent-1", "agent-2"]
+    assert len(deployment.sorted()) == len(deployment.resources)
+    for node in nodes:
+        pod = deployment[f"nginx-macvlan-{node}"]
+        assert pod.input("spec")["nodeSelector"] == {"kubernetes.io/hostname": node}
+        assert pod.deleted_with == deployment[f"{node}-domain"].urn
+        assert f"nginx-macvlan-{node}" in deployment.before(f"nginx-macvlan-{node}-proof")
+        access_step = deployment[f"{node}-access"]
+        assert access_step.deleted_with == deployment[f"{node}-domain"].urn
+        assert f"{node}-booted" in deployment.before(access_step.name)
+    assert [page["node"] for page in deployment.outputs["pages"]] == nodes
+    assert len({page["address"] for page in deployment.outputs["pages"]}) == len(nodes)

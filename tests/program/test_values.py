@@ -1,0 +1,362 @@
+"""What the resources are told: known in previews, secret where it is secret, and right."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+import pulumi
+import pytest
+import yaml
+from cryptography.hazmat.primitives import serialization as form
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from components import plan
+from components.settings import parse
+
+from .conftest import Run
+from .engine import (
+    CLIENT_KEY,
+    POD_ADDRESS,
+    POD_MAC,
+    SERVICE_TOKEN,
+    STACK_FILES,
+    TOKEN,
+    UNKNOWN,
+    Deployment,
+    Secret,
+    config_of,
+    leaves,
+    opened,
+    run,
+)
+
+pytestmark = pytest.mark.program
+
+UPS = pytest.mark.parametrize("name", STACK_FILES)
+EVERY = pytest.mark.parametrize(("name", "mode"), [(name, mode) for name in STACK_FILES for mode in ("up", "first", "again")])
+MADE_SECRETS = (TOKEN, "PRIVATE-KEY-OF-", CLIENT_KEY, SERVICE_TOKEN)
+
+
+def environment(command: str) -> dict[str, str]:
+    """The variables that a command gives its script."""
+    words = shlex.split(command)
+    assert words[:3] == ["sudo", "-n", "env"]
+    return dict(word.split("=", 1) for word in words[3 : words.index("timeout")])
+
+
+# --- previews
+
+
+@UPS
+def test_a_second_preview_knows_everything(deploy: Run, name: str) -> None:
+    deployment = deploy(name, mode="again")
+    for each in deployment.resources.values():
+        assert [path for path, value in leaves(each.inputs) if value is UNKNOWN] == [], each.name
+    assert [path for path, value in leaves(deployment.outputs) if value is UNKNOWN] == []
+
+
+@UPS
+def test_a_second_preview_has_the_inputs_of_the_update(deploy: Run, name: str) -> None:
+    up, again = deploy(name), deploy(name, mode="again")
+    for urn, each in up.resources.items():
+        assert again.resources[urn].inputs == each.inputs, each.name
+
+
+@EVERY
+def test_identity_is_known_in_every_preview(deploy: Run, name: str, mode: str) -> None:
+    deployment = deploy(name, mode=mode)
+    layout = plan.make("k3s-macvlan", name, parse(name, config_of(name)))
+    for node in layout.nodes:
+        domain, host = deployment[f"{node.name}-domain"], deployment[f"{node.name}-reservation"]
+        assert (domain.input("mac"), domain.input("uuid"), domain.input("name")) == (node.mac, node.uuid, node.domain)
+        assert (host.input("mac"), host.input("ip")) == (node.mac, str(node.address))
+        for each in deployment.of("Command"):
+            # Before the keys are made the SDK knows nothing of a connection, not even its host.
+            if each.name.startswith(f"{node.name}-") and not each.name.endswith("-leave") and mode != "first":
+                assert each.input("connection")["host"] == str(node.address), each.name
+    if mode != "first":
+        assert deployment["k3s-kubeconfig"].input("connection")["host"] == str(layout.nodes[0].address)
+
+
+@UPS
+def test_a_first_preview_leaves_open_only_what_is_made(deploy: Run, name: str) -> None:
+    """Keys, the token and what follows from them; no path, name, number or script."""
+    may_be = {
+        "connection", "stdin", "generation", "clusterIdentifier", "user_data", "meta_data", "kubeconfig", "url",
+        "pod", "metadata.annotations.kubernetes.io/service-account.name", "roleRef.name", "subjects.0.name",
+        "spec.template.spec.serviceAccountName", "spec.template.spec.volumes.2.configMap.name",
+        "spec.template.spec.volumes.3.secret.secretName",
+    }  # fmt: skip
+    for each in deploy(name, mode="first").custom:
+        unknown = {path for path, value in leaves(each.inputs) if value is UNKNOWN}
+        assert unknown <= may_be, each.name
+
+
+@UPS
+def test_a_preview_of_a_pod_made_anew_goes_through(deploy: Run, name: str) -> None:
+    """The provider then answers with the inputs, in which no network-status can be."""
+    deployment = deploy(name, mode="replaced")
+    assert deployment["nginx-macvlan-proof"].input("url") is UNKNOWN
+
+
+# --- secrets
+
+
+@EVERY
+def test_no_secret_of_ours_is_in_clear(deploy: Run, name: str, mode: str) -> None:
+    _assert_hidden(deploy(name, mode=mode), MADE_SECRETS)
+
+
+def _assert_hidden(deployment: Deployment, secrets: tuple[str, ...]) -> None:
+    for each in deployment.resources.values():
+        clear = [(path, str(value)) for path, value in leaves(each.inputs, secrets=False)]
+        clear += [("name", each.name), ("urn", each.urn)]
+        # These reach argv on the node and error texts, secret or not.
+        clear += [(key, str(each.input(key))) for key in ("create", "update", "delete") if key in each.inputs]
+        for path, text in clear:
+            for secret in secrets:
+                assert secret not in text, f"{each.name}: {secret} in {path}"
+    told = [str(value) for _, value in leaves(deployment.outputs, secrets=False)] + [text for _, text in deployment.log]
+    for text in told:
+        for secret in secrets:
+            assert secret not in text
+
+
+def _own_key() -> str:
+    key = Ed25519PrivateKey.generate()
+    return key.private_bytes(form.Encoding.PEM, form.PrivateFormat.OpenSSH, form.NoEncryption()).decode()
+
+
+SEEDED: dict[str, Any] = {
+    "registry password": {"k3s": {"registries": {"configs": {"docker.io": {"auth": {"username": "me", "password": "SEED"}}}}}},
+    "registry token": {"k3s": {"registries": {"configs": {"docker.io": {"auth": {"identity_token": "SEED"}}}}}},
+    "K3s option": {"k3s": {"config": {"etcd-s3-secret-key": "SEED"}}},
+    "K3s server option": {"k3s": {"serverConfig": {"datastore-endpoint": "postgres://k:SEED@db/k"}}},
+    "cloud-init": {"cloudInit": {"write_files": [{"path": "/etc/x", "content": "SEED"}]}},
+    "proxy of the install script": {"k3s": {"installScript": {"environment": {"HTTPS_PROXY": "http://me:SEED@proxy:3128"}}}},
+}
+
+
+@pytest.mark.parametrize("where", SEEDED)
+@pytest.mark.parametrize("mode", ["up", "first"])
+def test_a_secret_from_the_settings_is_in_clear_nowhere(where: str, mode: Any) -> None:
+    text = json.dumps(SEEDED[where]).replace("SEED", "SEEDED-5ecre7")
+    deployment = run(config_of("dev", json.loads(text)), mode=mode)
+    _assert_hidden(deployment, ("SEEDED-5ecre7",))
+
+
+def test_a_key_of_the_users_own_is_used_and_hidden() -> None:
+    private = _own_key()
+    deployment = run(config_of("dev", {"ssh": {"privateKey": private}}))
+    assert "client-key" not in {each.name for each in deployment.resources.values()}
+    assert deployment["server-1-booted"].input("connection")["privateKey"] == private
+    _assert_hidden(deployment, (private, *private.splitlines()[1:-1]))
+    assert deployment.outputs["sshPrivateKey"] == Secret(private)
+
+
+@pytest.mark.parametrize("mode", ["up", "again"])
+@UPS
+def test_what_must_be_secret_is(deploy: Run, name: str, mode: str) -> None:
+    """In a first preview the SDK hands over unknown values without the mark."""
+    deployment = deploy(name, mode=mode)
+    wanted = {
+        "client-key": {"private_key"},
+        "server-1-host-key": {"private_key"},
+        "k3s-token": {"value"},
+        "server-1-seed": {"user_data"},
+        "multus-token": {"data"},
+        "k3s-kubeconfig": {"stdout"},
+    }
+    for resource, names in wanted.items():
+        assert names <= deployment[resource].secret_outputs, resource
+    assert isinstance(deployment["k3s-kubernetes"].inputs["kubeconfig"], Secret)
+    assert isinstance(deployment["server-1-seed"].inputs["user_data"], Secret)
+    assert isinstance(deployment["server-1-k3s-install"].inputs["stdin"], Secret)
+    assert deployment["k3s-kubeconfig"].input("logging") == "stderr"
+    for each in deployment.of("Command"):
+        assert isinstance(each.inputs["connection"], Secret), each.name
+        assert each.input("addPreviousOutputInEnv") is False, each.name
+    for output in ("kubeconfig", "sshPrivateKey"):
+        assert isinstance(deployment.outputs[output], Secret), output
+
+
+# --- exports
+
+
+@UPS
+def test_the_stack_tells_the_page_its_pod_and_its_nodes(deploy: Run, name: str) -> None:
+    outputs = deploy(name).outputs
+    page = f"http://{POD_ADDRESS}/"
+    assert (outputs["url"], outputs["address"], outputs["mac"]) == (page, POD_ADDRESS, POD_MAC)
+    wanted = {"pod": "nginx-macvlan", "url": page, "address": POD_ADDRESS, "mac": POD_MAC}
+    assert outputs["proof"] == {**wanted, "status": 200, "title": "Welcome to nginx!"}
+    assert outputs["pages"] == [outputs["proof"]]
+    assert outputs["nodes"][0]["name"] == "server-1"
+    assert outputs["nodes"][0]["address"] == "192.168.122.180"
+    assert outputs["sshCommand"] == "ssh -p 22 ubuntu@192.168.122.180"
+    kubeconfig = yaml.safe_load(opened(outputs["kubeconfig"]))
+    assert kubeconfig["clusters"][0]["cluster"]["server"] == "https://192.168.122.180:6443"
+    assert kubeconfig["current-context"] == f"k3s-macvlan-{name}"
+
+
+def test_without_proof_there_is_none(deploy: Run) -> None:
+    deployment = deploy("dev", {"proof": {"enabled": False}})
+    assert deployment.of("HttpProof") == []
+    assert "status" not in (deployment.outputs.get("proof") or {})
+    assert deployment.outputs["url"] == f"http://{POD_ADDRESS}/"
+
+
+def test_port_and_path_are_in_the_address(deploy: Run) -> None:
+    deployment = deploy("dev", {"workload": {"port": 8080}, "proof": {"path": "/a"}})
+    assert deployment["nginx-macvlan-proof"].input("url") == f"http://{POD_ADDRESS}:8080/a"
+
+
+# --- the scenario to the letter
+
+
+def test_cn_installs_k3s_as_the_article_does(deploy: Run) -> None:
+    install = deploy("cn")["server-1-k3s-install"]
+    given = environment(install.input("create"))
+    assert given["INSTALL_URL"] == "https://rancher-mirror.oss-cn-beijing.aliyuncs.com/k3s/k3s-install.sh"
+    assert (given["K3S_VERSION"], given["ROLE"]) == ("v1.27.8+k3s2", "server")
+    assert json.loads(given["INSTALL_ENV"]) == {"INSTALL_K3S_MIRROR": "cn"}
+    files = json.loads(install.input("stdin"))
+    config = yaml.safe_load(files["/etc/rancher/k3s/config.yaml"]["content"])
+    assert config["system-default-registry"] == "docker.nju.edu.cn"
+    # --cluster-init is for k3s-install.sh to add: a first server made anew joins what the others kept.
+    assert "cluster-init" in install.input("create")
+    registries = yaml.safe_load(files["/etc/rancher/k3s/registries.yaml"]["content"])
+    assert registries == {
+        "mirrors": {
+            "docker.io": {"endpoint": ["https://docker.nju.edu.cn"]},
+            "ghcr.io": {"endpoint": ["https://ghcr.nju.edu.cn"]},
+        }
+    }
+    assert {entry["mode"] for entry in files.values()} == {"0600"}
+
+
+def test_cn_has_the_articles_network_and_dev_no_route(deploy: Run) -> None:
+    cn = json.loads(deploy("cn")["macvlan-conf-definition"].input("spec")["config"])
+    assert cn == {
+        "cniVersion": "0.3.1",
+        "name": "macvlan-conf",
+        "type": "macvlan",
+        "master": "enp1s0",
+        "mode": "bridge",
+        "ipam": {
+            "type": "host-local",
+            "subnet": "192.168.122.0/24",
+            "rangeStart": "192.168.122.200",
+            "rangeEnd": "192.168.122.210",
+            "routes": [{"dst": "0.0.0.0/0"}],
+            "gateway": "192.168.122.1",
+        },
+    }
+    dev = json.loads(deploy("dev")["macvlan-conf-definition"].input("spec")["config"])
+    assert dev["ipam"]["routes"] == []
+    assert "gateway" not in dev["ipam"]
+
+
+@UPS
+def test_multus_has_the_scenarios_patches_and_a_token_that_lasts(deploy: Run, name: str) -> None:
+    deployment = deploy(name)
+    daemon_set = deployment["multus-daemonset"]
+    assert daemon_set.input("metadata")["name"] == "kube-multus-ds"
+    pod = daemon_set.input("spec")["template"]["spec"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert volumes["cni"]["hostPath"]["path"] == "/var/lib/rancher/k3s/agent/etc/cni/net.d"
+    version = parse(name, config_of(name)).k3s.version
+    assert volumes["cnibin"]["hostPath"]["path"] == plan.cni_bin_directory(version)
+    (container,) = pod["containers"]
+    flag = "--multus-kubeconfig-file-host=/var/lib/rancher/k3s/agent/etc/cni/net.d/multus.d/multus.kubeconfig"
+    assert flag in container["args"]
+    assert container["resources"]["limits"]["memory"] == "256Mi"
+    assert pod["priorityClassName"] == "system-node-critical"
+    assert pod["automountServiceAccountToken"] is False
+    assert volumes["token"]["secret"]["secretName"] == deployment["multus-token"].input("metadata")["name"]
+    assert deployment["multus-token"].input("type") == "kubernetes.io/service-account-token"
+    annotations = deployment["multus-token"].input("metadata")["annotations"]
+    assert annotations == {"kubernetes.io/service-account.name": "multus"}
+    for image in (container["image"], pod["initContainers"][0]["image"]):
+        assert image == parse(name, config_of(name)).multus.image
+
+
+@UPS
+def test_the_pod_waits_for_its_second_interface(deploy: Run, name: str) -> None:
+    pod = deploy(name)["nginx-macvlan"]
+    annotations = pod.input("metadata")["annotations"]
+    assert annotations["k8s.v1.cni.cncf.io/networks"] == "macvlan-conf"
+    assert json.loads(annotations["pulumi.com/waitFor"]) == [
+        "condition=Ready",
+        "jsonpath={.metadata.annotations['k8s.v1.cni.cncf.io/network-status']}",
+    ]
+    assert pod.replace_on_changes == ("metadata.annotations",)
+
+
+@UPS
+def test_the_machines_are_what_the_stack_file_says(deploy: Run, name: str) -> None:
+    settings = parse(name, config_of(name))
+    deployment = deploy(name)
+    domain = deployment["server-1-domain"]
+    assert domain.input("virt_type") == settings.machine.virt_type
+    assert domain.input("memory_mib") == settings.servers.memory
+    assert domain.input("network") == "default"
+    assert deployment["server-1-disk"].input("capacity") == settings.servers.disk * 2**30
+    seed = deployment["server-1-seed"]
+    user_data = yaml.safe_load(seed.input("user_data"))
+    assert user_data["hostname"] == yaml.safe_load(seed.input("meta_data"))["local-hostname"] == domain.input("name")
+    nic = yaml.safe_load(seed.input("network_config"))["ethernets"]["enp1s0"]
+    assert nic["match"] == {"macaddress": domain.input("mac")}
+    assert deployment["local-dhcp"].input("ranges") == ["192.168.122.180-192.168.122.210"]
+
+
+# --- bad settings
+
+
+def test_bad_settings_end_the_run_before_anything_is_registered() -> None:
+    change = {
+        "k3s": {"version": "latest"},
+        "macvlan": {"range": "192.168.122.210-192.168.122.200", "mode": "l7"},
+        "network": {"gateway": "fe80::1"},
+        "workload": {"image": "nginx"},
+        "nonsense": 1,
+    }
+    with pytest.raises(pulumi.RunError) as caught:
+        run(config_of("dev", change))
+    text = str(caught.value)
+    for setting in ("k3s.version", "macvlan.range", "macvlan.mode", "network.gateway", "workload.image", "nonsense"):
+        assert setting in text
+    assert "6 mistakes" in text
+    assert caught.value.deployment.resources == {}  # type: ignore[attr-defined]
+
+
+def test_conflicts_end_the_run_before_anything_is_registered() -> None:
+    change = {
+        "macvlan": {"range": "192.168.122.190-192.168.122.210"},
+        "network": {"gateway": "192.168.122.185"},
+        "servers": {"hypervisor": "far"},
+    }
+    with pytest.raises(pulumi.RunError) as caught:
+        run(config_of("dev", change))
+    text = str(caught.value)
+    for setting in ("macvlan.range", "network.nodes", "servers.hypervisor"):
+        assert setting in text
+    assert caught.value.deployment.resources == {}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("change", "setting"),
+    [
+        ({"cloudInit": {"users": []}}, "cloudInit"),
+        ({"cloudInit": {"ssh_keys": {}}}, "cloudInit"),
+        ({"ssh": {"privateKey": "no key"}}, "ssh.privateKey"),
+        ({"ssh": {"privateKey": ""}}, "ssh.privateKey"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["up", "first"])
+def test_what_only_the_machine_would_refuse_is_a_mistake_too(change: dict[str, Any], setting: str, mode: Any) -> None:
+    with pytest.raises(pulumi.RunError, match=setting) as caught:
+        run(config_of("dev", change), mode=mode)
+    assert caught.value.deployment.resources == {}  # type: ignore[attr-defined]

@@ -1,0 +1,128 @@
+"""Conflicts between settings: each with the setting, its value, the conflict and the way out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from components import conflicts, plan
+from components.settings import SettingsError, parse
+
+pytestmark = pytest.mark.unit
+
+
+def check(raw: dict[str, Any], stack: str = "dev") -> list[str]:
+    settings = parse(stack, raw)
+    try:
+        conflicts.check(plan.make("k3s-macvlan", stack, settings), settings)
+    except SettingsError as error:
+        return [str(problem) for problem in error.problems]
+    return []
+
+
+CASES: list[tuple[str, dict[str, Any], list[str]]] = [
+    ("gateway outside", {"network": {"gateway": "10.0.0.1"}}, ["network.gateway = 10.0.0.1: is outside network.cidr"]),
+    ("nodes hold the gateway", {"network": {"nodes": "192.168.122.1-192.168.122.9"}}, ["network.nodes", "holds network.gateway"]),
+    ("nodes hold the network address", {"network": {"nodes": "192.168.122.0-192.168.122.9", "gateway": "192.168.122.254"}},
+     ["holds the network address of 192.168.122.0/24"]),
+    ("pods hold the broadcast address",
+     {"macvlan": {"range": "192.168.122.250-192.168.122.255"}, "macvlanCheck": {"enabled": False}},
+     ["macvlan.range", "holds the broadcast address"]),
+    ("nodes outside", {"network": {"nodes": "10.0.0.1-10.0.0.9"}}, ["network.nodes = 10.0.0.1-10.0.0.9: is not inside"]),
+    ("pods outside", {"macvlan": {"range": "10.0.0.1-10.0.0.9"}}, ["macvlan.range = 10.0.0.1-10.0.0.9: is not inside"]),
+    ("pods half outside", {"macvlan": {"range": "192.168.122.250-192.168.123.5"}}, ["macvlan.range", "is not inside"]),
+    ("nodes and pods", {"macvlan": {"range": "192.168.122.195-192.168.122.210"}},
+     ["macvlan.range = 192.168.122.195-192.168.122.210: overlaps network.nodes 192.168.122.180-192.168.122.199"]),
+    ("excluded", {"network": {"exclude": ["192.168.122.203", "192.168.122.181-192.168.122.182"]}},
+     ["holds network.exclude.0 192.168.122.203", "holds network.exclude.1"]),
+    ("check on a node", {"macvlanCheck": {"address": "192.168.122.185"}}, ["macvlanCheck.address = 192.168.122.185: overlaps"]),
+    ("check without address", {"macvlanCheck": {"address": None}}, ["macvlanCheck.address: is needed for the check"]),
+    ("check outside", {"macvlanCheck": {"address": "10.0.0.1"}}, ["macvlanCheck.address = 10.0.0.1: is not inside"]),
+    ("too many nodes", {"network": {"nodes": "192.168.122.180-192.168.122.181"}, "servers": {"count": 3},
+                        "macvlan": {"addressesPerNode": 2}}, ["network.nodes", "holds 2 addresses for 3 nodes"]),
+    ("same address", {"agents": {"count": 1, "overrides": {"agent-1": {"address": "192.168.122.180"}}},
+                      "macvlan": {"addressesPerNode": 2}}, ["is the address of server-1 and of agent-1"]),
+    ("same MAC", {"servers": {"overrides": {"server-1": {"mac": "02:00:00:00:00:01"}}},
+                  "agents": {"count": 1, "overrides": {"agent-1": {"mac": "02:00:00:00:00:01"}}},
+                  "macvlan": {"addressesPerNode": 2}}, ["agents.overrides.agent-1.mac = 02:00:00:00:00:01"]),
+    ("override of nobody", {"servers": {"overrides": {"server-9": {}}}}, ["servers.overrides.server-9: names no node"]),
+    ("unknown hypervisor", {"servers": {"hypervisor": "far"}}, ["servers.hypervisor = 'far': is none of hypervisors: local"]),
+    ("unknown hypervisor of one", {"servers": {"overrides": {"server-1": {"hypervisor": "far"}}}},
+     ["servers.overrides.server-1.hypervisor = 'far'"]),
+    ("no slices", {"agents": {"count": 1}}, ["macvlan.addressesPerNode: is needed for 2 nodes", "set it to at most 5"]),
+    ("no room for slices", {"agents": {"count": 19}, "macvlan": {"range": "192.168.122.200-192.168.122.205"}},
+     ["macvlan.addressesPerNode: is needed for 20 nodes", "widen it to 20"]),
+    ("slices too large", {"agents": {"count": 2}, "macvlan": {"addressesPerNode": 5}},
+     ["macvlan.range", "holds 11 addresses, but 3 nodes x addressesPerNode 5 = 15"]),
+    ("static without address", {"macvlan": {"ipam": "static"}, "plugins": {"names": ["macvlan", "static"]}},
+     ["macvlan.ipam = 'static'", "set workload.address"]),
+    ("address without static", {"workload": {"address": "192.168.122.203"}}, ["workload.address = 192.168.122.203"]),
+    ("plugin missing", {"macvlan": {"type": "ipvlan", "mode": "l2"}}, ["plugins.names = ['macvlan']: lacks ipvlan"]),
+    ("passthru takes the NIC", {"macvlan": {"mode": "passthru"}}, ["macvlan.mode = 'passthru': would take enp1s0 away"]),
+    ("pod network", {"k3s": {"podCidr": "192.168.0.0/16"}}, ["k3s.podCidr = 192.168.0.0/16: overlaps network.cidr"]),
+    ("service network", {"k3s": {"serviceCidr": "10.42.128.0/17"}}, ["k3s.podCidr", "overlaps k3s.serviceCidr"]),
+    ("isolation", {"multus": {"namespaceIsolation": True}, "macvlan": {"namespace": "nets"}, "workload": {"namespace": "apps"}},
+     ["multus.namespaceIsolation = True: forbids the pod in apps the network in nets"]),
+    ("access on nodes", {"nodeAccess": {"enabled": True, "addresses": "192.168.122.180-192.168.122.181"}},
+     ["nodeAccess.addresses = 192.168.122.180-192.168.122.181: overlaps network.nodes"]),
+    ("too few for access", {"nodeAccess": {"enabled": True, "addresses": "192.168.122.20"}, "servers": {"count": 3},
+                            "macvlan": {"addressesPerNode": 2}}, ["nodeAccess.addresses"]),
+    ("one address for many pods", {"workload": {"address": "192.168.122.203", "perNode": True}, "macvlan": {"ipam": "static"},
+                                   "plugins": {"names": ["macvlan", "static"]}}, ["remove it or workload.perNode"]),
+    ("one host twice", {"hypervisors": {"local": {}, "other": {}}, "agents": {"count": 1, "hypervisor": "other"},
+                        "macvlan": {"addressesPerNode": 2}}, ["hypervisors."]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("raw", "said"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_a_conflict_is_named_with_both_sides(raw: dict[str, Any], said: list[str]) -> None:
+    text = "\n".join(check(raw))
+    for part in said:
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {},
+        {"macvlan": {"range": "192.168.122.2-192.168.122.179"}, "macvlanCheck": {"address": "192.168.122.254"}},
+        {"macvlan": {"addressesPerNode": 11}},
+        {"servers": {"count": 3}, "agents": {"count": 2}, "macvlan": {"addressesPerNode": 2}},
+        {"macvlan": {"ipam": "static"}, "plugins": {"names": ["macvlan", "static"]}, "workload": {"address": "192.168.122.203"}},
+        {"macvlan": {"mode": "passthru", "master": "enp2s0"}},
+        {"macvlanCheck": {"enabled": False, "address": None}},
+        {"servers": {"overrides": {"server-1": {"address": "192.168.122.50"}}}},
+        {"network": {"exclude": ["192.168.122.2-192.168.122.179"]}},
+    ],
+)
+def test_what_holds_together_is_taken(raw: dict[str, Any]) -> None:
+    assert check(raw) == []
+
+
+@pytest.mark.parametrize("stack", ["Dev", "a_b", "a.b", "x" * 60, "ä"])
+def test_a_stack_whose_name_is_no_host_name_is_refused(stack: str) -> None:
+    assert "rename the stack" in "\n".join(check({}, stack))
+
+
+def test_all_conflicts_come_together_and_once() -> None:
+    found = check(
+        {"network": {"gateway": "10.0.0.1"}, "macvlan": {"range": "10.0.0.1-10.0.0.9"}, "macvlanCheck": {"address": "10.9.9.9"}}
+    )
+    assert len(found) == len(set(found)) >= 3
+
+
+def test_a_fixed_address_is_kept_out_of_the_check() -> None:
+    """The pod may be running when another node is checked."""
+    settings = parse(
+        "dev",
+        {
+            "macvlan": {"ipam": "static"},
+            "plugins": {"names": ["macvlan", "static"]},
+            "workload": {"address": "192.168.122.200"},
+            "agents": {"count": 3},
+        },
+    )
+    layout = plan.make("k3s-macvlan", "dev", settings)
+    conflicts.check(layout, settings)
+    assert settings.workload.address not in [node.check_address for node in layout.nodes]

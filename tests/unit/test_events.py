@@ -1,0 +1,87 @@
+"""What is told of a pod that does not become ready."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from components.events import describe, lines
+
+pytestmark = pytest.mark.unit
+
+
+def event(reason: str, message: str, **when: str) -> dict[str, Any]:
+    return {"reason": reason, "message": message, **when}
+
+
+def test_phase_conditions_waiting_containers_and_events_in_order() -> None:
+    pod = {
+        "status": {
+            "phase": "Pending",
+            "conditions": [
+                {"type": "Ready", "status": "False", "reason": "ContainersNotReady", "message": "not yet"},
+                {"type": "PodScheduled", "status": "True"},
+            ],
+            "containerStatuses": [
+                {"name": "web", "state": {"waiting": {"reason": "ErrImagePull", "message": "no route"}}},
+                {"name": "other", "state": {"running": {}}},
+            ],
+        }
+    }
+    events = {
+        "items": [
+            event("AddedInterface", "Add net1", lastTimestamp="2026-01-01T00:00:02Z"),
+            event("AddedInterface", "Add eth0", lastTimestamp="2026-01-01T00:00:01Z"),
+            event("Pulling", "image", lastTimestamp=None, eventTime="2026-01-01T00:00:03.000000Z"),  # type: ignore[arg-type]
+        ]
+    }
+    assert lines(pod, events) == [
+        "phase Pending",
+        "Ready=False ContainersNotReady not yet",
+        "PodScheduled=True",
+        "container web: ErrImagePull no route",
+        "event AddedInterface: Add eth0",
+        "event AddedInterface: Add net1",
+        "event Pulling: image",
+    ]
+
+
+def test_only_the_last_events_are_told() -> None:
+    items = [event("R", str(number), lastTimestamp=f"2026-01-01T00:00:{number:02}Z") for number in range(40)]
+    found = lines({}, {"items": items})
+    assert found[0] == "phase None"
+    assert found[1:] == [f"event R: {number}" for number in range(25, 40)]
+
+
+@pytest.mark.parametrize(
+    ("pod", "events"),
+    [
+        ({}, {}),
+        ({"status": {"conditions": None, "containerStatuses": None}}, {"items": None}),
+        ({"status": None}, {}),
+        ({"status": {"conditions": [{}]}}, {"items": [{}]}),
+        ([], []),
+    ],
+)
+def test_describe_never_raises_whatever_the_api_answers(monkeypatch: pytest.MonkeyPatch, pod: Any, events: Any) -> None:
+    """It runs inside an error hook: an error there would stand in place of the pod's own."""
+    monkeypatch.setattr("components.events._client", lambda _: lambda path: events if "events" in path else pod)
+    assert describe("", "default", "p")
+
+
+def test_an_api_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_path: str) -> Any:
+        raise ConnectionRefusedError("refused")
+
+    monkeypatch.setattr("components.events._client", lambda _: refused)
+    assert describe("", "default", "p") == "nothing: refused"
+
+
+@pytest.mark.parametrize(
+    "kubeconfig",
+    ["", "[]", "clusters: []", ": :", yaml.safe_dump({"clusters": [{"cluster": {}}], "users": [{"user": {}}]})],
+)
+def test_describe_never_raises(kubeconfig: str) -> None:
+    assert describe(kubeconfig, "default", "p").startswith("nothing: ")

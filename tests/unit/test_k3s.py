@@ -1,0 +1,138 @@
+"""What K3s reads on a node, and the kubeconfig it gives."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from components import plan
+from components.k3s import config, files, kubeconfig, registries_yaml
+from components.settings import K3S_OWN_KEYS, parse
+
+pytestmark = pytest.mark.unit
+steady = settings(deadline=None, database=None, derandomize=True)
+
+
+def configs(**raw: Any) -> dict[str, dict[str, Any]]:
+    found = parse("dev", {"servers": {"count": 3}, "agents": {"count": 1}, "macvlan": {"addressesPerNode": 2}, **raw})
+    layout = plan.make("k3s-macvlan", "dev", found)
+    return {node.name: config(node, layout.servers, found.k3s, "t0ken") for node in layout.nodes}
+
+
+def test_all_but_the_first_server_join_it() -> None:
+    """What the first does is decided on the node: start the cluster, or join what the others kept."""
+    found = configs()
+    assert not {"server", "cluster-init"} & set(found["server-1"])
+    for name in ("server-2", "server-3", "agent-1"):
+        assert found[name]["server"] == "https://192.168.122.180:6443"
+    assert {each["token"] for each in found.values()} == {"t0ken"}
+
+
+def test_certificates_hold_every_server_and_the_virtual_address() -> None:
+    servers = ["192.168.122.180", "192.168.122.181", "192.168.122.182"]
+    assert configs()["server-2"]["tls-san"] == servers
+    found = configs(k3s={"apiAddress": "k3s.example"})
+    assert found["server-1"]["tls-san"] == [*servers, "k3s.example"]
+    assert found["agent-1"]["server"] == "https://k3s.example:6443"
+    assert "tls-san" not in found["agent-1"]
+
+
+def test_an_agent_gets_no_option_of_a_server() -> None:
+    """K3s agents refuse to start with some of them."""
+    found = configs(k3s={"systemDefaultRegistry": "r.example", "serverConfig": {"disable": ["traefik"]}, "config": {"debug": True}})
+    assert set(found["agent-1"]) == {"node-name", "node-ip", "token", "server", "debug"}
+    assert found["server-1"]["disable"] == ["traefik"]
+    assert found["server-1"]["system-default-registry"] == "r.example"
+
+
+def test_labels_taints_and_name_are_the_nodes() -> None:
+    found = configs(agents={"count": 1, "labels": {"b": "2", "a": "1"}, "taints": ["x=y:NoExecute"]})["agent-1"]
+    assert (found["node-label"], found["node-taint"]) == (["a=1", "b=2"], ["x=y:NoExecute"])
+    assert (found["node-name"], found["node-ip"]) == ("agent-1", "192.168.122.199")
+
+
+def test_all_that_is_ours_is_refused_as_a_further_key() -> None:
+    """What the program writes itself wins, so a second value would be lost without a word."""
+    written = {key for each in configs(k3s={"systemDefaultRegistry": "r.example"}).values() for key in each}
+    assert written <= K3S_OWN_KEYS
+
+
+def test_registries() -> None:
+    found = parse(
+        "dev",
+        {
+            "k3s": {
+                "registries": {
+                    "mirrors": {
+                        "docker.io": {"endpoint": ["https://a", "https://b"], "rewrite": {"^(.*)$": "proxy/$1"}},
+                        "*": {"endpoint": ["https://c"]},
+                    },
+                    "configs": {
+                        "a": {"auth": {"username": "me", "password": "p: '\"\n#{}"}},
+                        "b": {"tls": {"insecure_skip_verify": True}},
+                    },
+                }
+            }
+        },
+    )
+    assert yaml.safe_load(registries_yaml(found.k3s) or "") == {
+        "mirrors": {
+            "docker.io": {"endpoint": ["https://a", "https://b"], "rewrite": {"^(.*)$": "proxy/$1"}},
+            "*": {"endpoint": ["https://c"]},
+        },
+        "configs": {
+            "a": {"auth": {"username": "me", "password": "p: '\"\n#{}"}},
+            "b": {"tls": {"insecure_skip_verify": True}},
+        },
+    }
+
+
+def test_no_registries_is_no_file() -> None:
+    found = parse("dev", {}).k3s
+    assert registries_yaml(found) is None
+    assert set(json.loads(files("", None))) == {"/etc/rancher/k3s/config.yaml"}
+    assert json.loads(files("", "x: 1\n"))["/etc/rancher/k3s/registries.yaml"] == {"content": "x: 1\n", "mode": "0600"}
+
+
+@steady
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+        max_leaves=8,
+    ),
+    st.text(),
+)
+def test_any_value_reaches_the_node_as_data(value: Any, token: str) -> None:
+    registries = {"configs": {"h": {"auth": {"password": token}}}}
+    found = parse("dev", {"k3s": {"config": {"kubelet-arg": value}, "registries": registries}})
+    node = plan.make("k3s-macvlan", "dev", found).nodes[0]
+    written = yaml.safe_dump(config(node, [node], found.k3s, token))
+    arrived = json.loads(files(written, registries_yaml(found.k3s)))
+    read = yaml.safe_load(arrived["/etc/rancher/k3s/config.yaml"]["content"])
+    assert (read["kubelet-arg"], read["token"]) == (value, token)
+    assert yaml.safe_load(arrived["/etc/rancher/k3s/registries.yaml"]["content"])["configs"]["h"]["auth"]["password"] == token
+
+
+def test_the_kubeconfig_leads_to_the_address_under_the_stacks_name() -> None:
+    text = yaml.safe_dump(
+        {
+            "clusters": [{"name": "default", "cluster": {"server": "https://127.0.0.1:6443", "certificate-authority-data": "CA"}}],
+            "users": [{"name": "default", "user": {"client-certificate-data": "C", "client-key-data": "K"}}],
+        }
+    )
+    found = yaml.safe_load(kubeconfig(text, "192.168.122.180", "k3s-macvlan/dev"))
+    label = "k3s-macvlan-dev"
+    assert found == {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": label, "cluster": {"server": "https://192.168.122.180:6443", "certificate-authority-data": "CA"}}],
+        "users": [{"name": label, "user": {"client-certificate-data": "C", "client-key-data": "K"}}],
+        "contexts": [{"name": label, "context": {"cluster": label, "user": label}}],
+        "current-context": label,
+    }

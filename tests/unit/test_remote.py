@@ -1,0 +1,105 @@
+"""Scripts as commands: parameters arrive as data whatever they hold, and comments are not part of what is sent."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from components import remote
+
+pytestmark = pytest.mark.unit
+steady = settings(deadline=None, database=None, derandomize=True, max_examples=60)
+
+SCRIPTS = sorted(path.name for path in remote.SCRIPTS.glob("*.sh"))
+SUDO = '#!/bin/sh\n[ "$1" = -n ] || exit 9\nshift\nexec "$@"\n'
+TIMEOUT = "#!/bin/bash\nenv -0\nprintf 'ARG %s\\0' \"$@\"\n"
+EVIL = [
+    "", " ", "x", "$(touch pwned)", "`touch pwned`", "'; touch pwned; '", '"; touch pwned; "', "a\nb", "a\\", "$HOME",
+    "*", "~", "!x",
+    "&& touch pwned", "| touch pwned", "> pwned", "-n", "--", "A=B", "'", '"', "\\'", "ä€😀", "\x01\x7f", "x" * 5000, "%s%n",
+    "{a,b}",
+    "\r\n", "#no comment", "${IFS}touch${IFS}pwned", "\t",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def stubs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stubs")
+    for name, text in (("sudo", SUDO), ("timeout", TIMEOUT)):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def arrived(line: str, stubs: Path, shell: str = "bash") -> tuple[dict[str, str], list[str]]:
+    """Environment and arguments that a script gets when a node's shell runs this line."""
+    environment = {"PATH": f"{stubs}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
+    before = set(stubs.iterdir())
+    done = subprocess.run([shell, "-c", line], env=environment, cwd=stubs, capture_output=True, check=True, timeout=20)
+    assert done.stderr == b""
+    assert set(stubs.iterdir()) == before, "something of it was run"
+    words = [word.decode("utf-8", "surrogateescape") for word in done.stdout.split(b"\0")[:-1]]
+    variables = dict(word.split("=", 1) for word in words if not word.startswith("ARG "))
+    return variables, [word.removeprefix("ARG ") for word in words if word.startswith("ARG ")]
+
+
+@pytest.mark.parametrize("value", EVIL)
+@pytest.mark.parametrize("shell", ["bash", "sh"])
+def test_a_parameter_arrives_as_it_is(stubs: Path, value: str, shell: str) -> None:
+    line = remote.command_line("node-ready.sh", {"A_VALUE": value, "LIMIT_SECONDS": "7"}, 7)
+    assert subprocess.run([shell, "-n", "-c", line], capture_output=True, check=True).stderr == b""
+    variables, arguments = arrived(line, stubs, shell)
+    assert variables["A_VALUE"] == value
+    assert variables["LIMIT_SECONDS"] == "7"
+    assert arguments == ["--kill-after=10", "7", "bash", "-c", remote.text("node-ready.sh"), "node-ready.sh"]
+
+
+@steady
+@given(st.dictionaries(st.sampled_from(["A", "B", "LONG_NAME"]), st.text(st.characters(exclude_characters="\0", codec="utf-8"))))
+def test_any_parameters_arrive_as_they_are(stubs: Path, environment: dict[str, str]) -> None:
+    variables, _ = arrived(remote.command_line("node-ready.sh", environment, 1), stubs)
+    assert {name: variables.get(name) for name in environment} == environment
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_is_whole_without_its_comments(name: str) -> None:
+    text = remote.text(name)
+    assert text.startswith("set -euo pipefail")
+    assert subprocess.run(["bash", "-n", "-c", text], capture_output=True, check=True).stderr == b""
+    assert len(remote.command_line(name, {}, 1)) < 100_000, "one word of a command line holds 128 KiB at most"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setattr(remote, "SCRIPTS", tmp_path)
+    remote.text.cache_clear()
+    yield tmp_path
+    remote.text.cache_clear()
+
+
+def test_comments_and_blank_lines_are_not_part_of_what_is_sent(folder: Path) -> None:
+    (folder / "a.sh").write_text("#!/usr/bin/env bash\n# What it does.\nset -euo pipefail\n\necho '#' # tail\n  # inner\necho b\n")
+    first = remote.text("a.sh")
+    remote.text.cache_clear()
+    (folder / "a.sh").write_text("#!/bin/bash\n\n# Said better.\n#\nset -euo pipefail\necho '#' # tail\n\n\necho b\n# End.\n")
+    assert remote.text("a.sh") == first == "set -euo pipefail\necho '#' # tail\necho b"
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_comment_more_in_a_script_changes_nothing(folder: Path, name: str) -> None:
+    source = Path(remote.__file__).parent / "scripts" / name
+    lines = source.read_text().splitlines()
+    (folder / "one.sh").write_text("\n".join(lines) + "\n")
+    (folder / "two.sh").write_text("\n".join([lines[0], "# another word", "", *lines[1:], "# the end"]) + "\n\n")
+    assert remote.text("one.sh") == remote.text("two.sh")
+
+
+def test_a_script_without_parameters_is_a_command_too(stubs: Path) -> None:
+    _, arguments = arrived(remote.Script(name="disk-grow.sh", limit=5).line(), stubs)
+    assert arguments[-2:] == [remote.text("disk-grow.sh"), "disk-grow.sh"]
