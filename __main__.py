@@ -2,7 +2,7 @@
 
 import pulumi
 
-from components import conflicts, outputs, plan, settings
+from components import conflicts, outputs, settings
 from components.access import NodeAccess, NodeAccessArgs
 from components.hypervisor import Hypervisor, HypervisorArgs
 from components.k3s import Cluster, ClusterArgs
@@ -16,9 +16,7 @@ project, stack = pulumi.get_project(), pulumi.get_stack()
 
 # Settings and plan: every mistake is told here, before anything is made.
 try:
-    config = settings.parse(stack, settings.from_stack(project))
-    layout = plan.make(project, stack, config)
-    conflicts.check(layout, config)
+    config, layout = conflicts.load(project, stack, settings.from_stack(project))
 except settings.SettingsError as error:
     raise pulumi.RunError(str(error)) from None
 for warning in conflicts.warnings(config):

@@ -5,17 +5,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from itertools import combinations
+from typing import Any
 
 from components.addresses import AddressRange
-from components.plan import Claim, NodePlan, Plan, claims
-from components.settings import NodeGroup, Problem, Settings, SettingsError
+from components.libvirt import documents
+from components.plan import Claim, NodePlan, Plan, claims, make
+from components.settings import NodeGroup, Problem, Settings, SettingsError, parse_as_far_as_possible
+from components.ssh import public_key
+
+
+def load(project: str, stack: str, raw: Mapping[str, Any]) -> tuple[Settings, Plan]:
+    """Settings and plan from raw configuration; SettingsError with the mistakes of single settings and those between them."""
+    settings, problems = parse_as_far_as_possible(raw)
+    wrong = {problem.setting.split(".")[0] for problem in problems}
+    plan = make(project, stack, settings)
+    try:
+        check(plan, settings)
+    except SettingsError as error:
+        # Where a setting is wrong, its default stood in for it; what only that default contradicts is no mistake.
+        problems += [each for each in error.problems if not any(key in f"{each.setting} {each.conflict}" for key in wrong)]
+    if problems:
+        raise SettingsError(stack, sorted(set(problems)))
+    return settings, plan
 
 
 def check(plan: Plan, settings: Settings) -> None:
     """Raise SettingsError unless the plan holds together."""
     problems = {
+        *_texts(settings),
         *_groups(settings),
         *_names(plan.nodes, settings),
         *_addresses(plan.nodes, settings),
@@ -26,6 +46,25 @@ def check(plan: Plan, settings: Settings) -> None:
     }
     if problems:
         raise SettingsError(plan.stack, sorted(problems))
+
+
+def _texts(settings: Settings) -> Iterator[Problem]:
+    try:
+        documents.user_data(
+            hostname="node",
+            user=settings.ssh.user,
+            authorized_keys=[],
+            host_private_key="",
+            host_public_key="",
+            extra=settings.cloud_init,
+        )
+    except ValueError as error:
+        yield Problem("cloudInit", "", str(error))
+    if settings.ssh.private_key is not None:
+        try:
+            public_key(settings.ssh.private_key.get_secret_value())
+        except ValueError as error:
+            yield Problem("ssh.privateKey", "", f"is {error}; ssh-keygen makes one, or leave it out")
 
 
 def warnings(settings: Settings) -> tuple[str, ...]:
@@ -50,6 +89,11 @@ def _groups(settings: Settings) -> Iterator[Problem]:
     if settings.node_access.enabled and access is not None and wanted > len(access):
         conflict = f"holds {len(access)} addresses for {wanted} nodes; widen it"
         yield Problem("nodeAccess.addresses", str(access), conflict)
+    by_uri = Counter(hypervisor.uri for hypervisor in settings.hypervisors.values())
+    for name, hypervisor in sorted(settings.hypervisors.items()):
+        if by_uri[hypervisor.uri] > 1:
+            conflict = "is the URI of another of hypervisors too, where the pool has the same name; name each host once"
+            yield Problem(f"hypervisors.{name}.uri", hypervisor.uri, conflict)
     known = f"is none of hypervisors: {', '.join(sorted(settings.hypervisors))}; name one of them"
     groups: tuple[tuple[str, NodeGroup], ...] = (("server", settings.servers), ("agent", settings.agents))
     for role, group in groups:

@@ -36,9 +36,9 @@ def describe(kubeconfig: str, namespace: str, pod: str) -> str:
         get = _client(kubeconfig)
         found = get(f"/api/v1/namespaces/{namespace}/pods/{pod}")
         events = get(f"/api/v1/namespaces/{namespace}/events?fieldSelector=involvedObject.name%3D{pod}")
+        return "\n".join(lines(found, events))
     except Exception as error:
         return f"nothing: {error}"
-    return "\n".join(lines(found, events))
 
 
 def lines(pod: dict[str, Any], events: dict[str, Any]) -> list[str]:

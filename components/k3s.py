@@ -130,8 +130,8 @@ class Cluster(ComponentResource):
         anchor: pulumi.Resource = first.domain if alone else token
         release = Release(
             f"{name}-release",
-            ReleaseArgs(version=args.k3s.version, cluster=first.serial if alone else args.owner),
-            ResourceOptions(parent=self, deleted_with=anchor),
+            ReleaseArgs(version=args.k3s.version, serial=first.serial, alone=alone),
+            own,
         )
 
         self.nodes: dict[str, K3sNode] = {}
@@ -167,7 +167,7 @@ class Cluster(ComponentResource):
             f"{name}-kubernetes",
             kubeconfig=self.kubeconfig,
             # What decides whether it is the same cluster: not the kubeconfig, whose certificates K3s renews.
-            cluster_identifier=Output.concat(args.owner, "/", first.serial if alone else token.id),
+            cluster_identifier=Output.concat(args.owner, "/", release.cluster),
             enable_server_side_apply=True,
             opts=own,
         )

@@ -156,7 +156,10 @@ class VirtualMachine(ComponentResource):
         )
         self.ready: pulumi.Resource = booted
         # A new size restarts the machine; what runs in it is waited for again.
-        self.size = f"{node.cpus} CPUs, {node.memory} MiB"
+        shape = settings.machine
+        self.size = (
+            f"{node.cpus} CPUs ({shape.virt_type} {shape.cpu_mode} {shape.cpu_model}), {node.memory} MiB, {shape.disk_cache}"
+        )
         remote.run(
             f"{name}-disk-grow",
             remote.Script(name="disk-grow.sh", limit=300),

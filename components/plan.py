@@ -157,7 +157,9 @@ def _node_names(role: str, count: int) -> list[str]:
 
 def _counted(addresses: AddressRange, role: str, index: int) -> IPv4Address:
     """Servers up from the start of the range, agents down from its end: a new node moves no other."""
-    return addresses.first + index if role == "server" else addresses.last - index
+    # Past the end of all addresses it stays there: conflicts.py tells of a range that is too small.
+    counted = int(addresses.first) + index if role == "server" else int(addresses.last) - index
+    return IPv4Address(max(0, min(counted, 2**32 - 1)))
 
 
 def _access_address(settings: Settings, role: str, index: int) -> IPv4Address | None:
@@ -170,25 +172,30 @@ def _slice(settings: Settings, role: str, index: int) -> AddressRange:
     whole, size = settings.macvlan.range, settings.macvlan.addresses_per_node
     if size is None:
         return whole
-    start = index * size if role == "server" else len(whole) - (index + 1) * size
-    return whole.slice(max(0, min(start, len(whole) - 1)), size)
+    first = _counted(whole, "server", (index if role == "server" else len(whole) // size - 1 - index) * size)
+    return AddressRange(first, _counted(AddressRange.single(first), "server", size - 1))
 
 
-def _check_address(settings: Settings, ordinal: int) -> IPv4Address | None:
-    """The set address for the first node; the others, checked at the same time, take pod addresses, not in use yet."""
-    if not settings.macvlan_check.enabled or ordinal == 0:
-        return settings.macvlan_check.address if settings.macvlan_check.enabled else None
-    free = [address for address in settings.macvlan.range if address != settings.macvlan_check.address]
-    return free[(ordinal - 1) % len(free)] if free else None
+def _check_address(settings: Settings, own: AddressRange, first: bool) -> IPv4Address | None:
+    """Free when it is checked: the set address on a node alone, and where there are slices the end of the node's own.
+
+    Nodes that share one range (static addresses) are not told apart by it, so only the first is checked.
+    """
+    check = settings.macvlan_check
+    if not check.enabled:
+        return None
+    if settings.macvlan.addresses_per_node is not None:
+        return own.last
+    return check.address if first else None
 
 
 def _nodes(project: str, stack: str, settings: Settings, pools: dict[str, PoolPlan]) -> Iterator[NodePlan]:
     groups: tuple[tuple[str, NodeGroup], ...] = (("server", settings.servers), ("agent", settings.agents))
-    ordinal = 0
     for role, group in groups:
         for index, name in enumerate(_node_names(role, group.count)):
             override = group.overrides.get(name, NodeOverride())
             pool = pools.get(override.hypervisor or group.hypervisor)
+            own = _slice(settings, role, index)
             labels = {**group.labels, **(override.labels or {})}
             yield NodePlan(
                 name=name,
@@ -204,11 +211,10 @@ def _nodes(project: str, stack: str, settings: Settings, pools: dict[str, PoolPl
                 disk=(override.disk or group.disk) * GIB,
                 labels=tuple(f"{key}={value}" for key, value in sorted(labels.items())),
                 taints=group.taints if override.taints is None else override.taints,
-                slice=_slice(settings, role, index),
+                slice=own,
                 access_address=_access_address(settings, role, index),
-                check_address=_check_address(settings, ordinal),
+                check_address=_check_address(settings, own, first=role == "server" and index == 0),
             )
-            ordinal += 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ when the pod, its address or what is expected changes. Module path and class nam
 
 from __future__ import annotations
 
+import http.client
 import re
 import time
 import urllib.error
@@ -61,19 +62,24 @@ class HttpProof(Resource, module="proof", name="HttpProof"):
 def prove(url: str, title: str, limit: float) -> tuple[int, str]:
     """Status and title of the page at `url`, asked until its title is `title`; TimeoutError after `limit` seconds."""
     # A proxy could answer in the pod's place, or not reach it.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
     deadline, seen = time.monotonic() + limit, "nothing"
     while True:
         try:
             with opener.open(url, timeout=3) as answer:
-                found = _title(answer.read(_MAX_PAGE).decode(errors="replace"))
+                page = _read(answer, deadline)
+                if page is None:
+                    raise TimeoutError("the page did not come to its end")
+                found = _title(page.decode(errors="replace"))
                 if found == title:
                     return int(answer.status), found
                 seen = f"status {answer.status} and the title {found!r}"
         except urllib.error.HTTPError as error:
             seen = f"status {error.code}"
-        except OSError as error:
-            seen = str(getattr(error, "reason", None) or error)
+        except (OSError, http.client.HTTPException) as error:
+            # At the deadline an answer is cut off; what was seen before says more.
+            if seen == "nothing" or time.monotonic() < deadline:
+                seen = str(getattr(error, "reason", None) or error)
         if time.monotonic() >= deadline:
             raise TimeoutError(
                 f"{url} did not serve the title {title!r} within timeouts.proof = {limit:.0f} s; seen last: {seen}. The pod "
@@ -84,6 +90,26 @@ def prove(url: str, title: str, limit: float) -> tuple[int, str]:
         time.sleep(_INTERVAL)
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A page of another host proves nothing."""
+
+    def redirect_request(self, *_args: Any, **_more: Any) -> None:
+        return None
+
+
+def _read(answer: Any, deadline: float) -> bytes | None:
+    """The page, up to a limit; None if it has not come to its end by the deadline."""
+    page = b""
+    while len(page) < _MAX_PAGE:
+        if time.monotonic() >= deadline:
+            return None
+        part = answer.read1(2**16)
+        if not part:
+            break
+        page += part
+    return page
+
+
 def _title(page: str) -> str:
-    match = re.search(r"<title>(.*?)</title>", page, re.IGNORECASE | re.DOTALL)
+    match = re.search(r"<title\b[^>]*>(.*?)</title>", page, re.IGNORECASE | re.DOTALL)
     return match.group(1).strip() if match else ""

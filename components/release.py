@@ -18,10 +18,11 @@ from components.plan import k3s_release
 
 @dataclass(frozen=True, kw_only=True)
 class ReleaseArgs:
-    """version: as v1.27.8+k3s2. cluster: another value is another cluster, which may start with any release."""
+    """version: as v1.27.8+k3s2. serial: of the first server's disk. alone: it is the only server, so its data are the cluster."""
 
     version: Input[str]
-    cluster: Input[str]
+    serial: Input[str]
+    alone: Input[bool]
 
 
 class ReleaseProvider(ResourceProvider):
@@ -31,14 +32,14 @@ class ReleaseProvider(ResourceProvider):
         """Without state: only the class's name goes into the stack's state."""
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
-        refused = ""
-        if isinstance(_olds.get("cluster"), str) and _olds["cluster"] == news.get("cluster"):
-            refused = refusal(_olds["version"], news["version"])
-        return CheckResult(news, [CheckFailure("version", refused)] if refused else [])
+        same = _olds.get("cluster") and not (news["alone"] and _olds.get("serial") != news.get("serial"))
+        inputs = {**news, "cluster": _olds["cluster"] if same else secrets.token_hex(8)}
+        refused = refusal(_olds["version"], news["version"]) if same else ""
+        return CheckResult(inputs, [CheckFailure("version", refused)] if refused else [])
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         other = _olds.get("cluster") != _news.get("cluster")
-        changed = other or _olds.get("version") != _news.get("version")
+        changed = other or any(_olds.get(name) != _news.get(name) for name in ("version", "serial", "alone"))
         return DiffResult(changes=changed, replaces=["cluster"] if other else [], delete_before_replace=True)
 
     def create(self, props: dict[str, Any]) -> CreateResult:
@@ -62,9 +63,20 @@ def refusal(old: str, new: str) -> str:
 
 
 class Release(Resource, module="release", name="Release"):
-    """The release that the cluster runs. A step back, or over a minor release, is a failed check: nothing is changed."""
+    """The cluster as one thing with one release.
+
+    cluster: its identity, random, an input that check() keeps, so a preview knows it. It changes when the only server is made
+    anew, and stays when a server among others is, or servers are added. A release that is older, or skips a minor release, is
+    a failed check: nothing is changed.
+    """
 
     version: Output[str]
+    cluster: Output[str]
 
     def __init__(self, resource_name: str, args: ReleaseArgs, opts: ResourceOptions | None = None) -> None:
-        super().__init__(ReleaseProvider(), resource_name, {"version": args.version, "cluster": args.cluster}, opts)
+        super().__init__(
+            ReleaseProvider(),
+            resource_name,
+            {"version": args.version, "serial": args.serial, "alone": args.alone, "cluster": None},
+            opts,
+        )

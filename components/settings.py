@@ -8,6 +8,7 @@ addresses or names computed from them is in plan.py, which adds its own problems
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from components.addresses import AddressRange
 
@@ -123,7 +125,7 @@ def _bytes(quantity: str) -> float:
 
 
 def _version(value: str) -> str:
-    if not re.fullmatch(r"v1\.\d+\.\d+(-[a-z0-9.]+)?\+k3s\d+", value):
+    if not re.fullmatch(r"v1\.\d{1,3}\.\d{1,3}(-[a-z0-9.]{1,20})?\+k3s\d{1,3}", value):
         raise ValueError("not a K3s release; write it as v1.27.8+k3s2 (channels float, so they are not taken)")
     return value
 
@@ -147,10 +149,12 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0
 LibvirtName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 # Linux: 15 bytes at most, and the name is used on command lines of the node.
 Interface = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$")]
-Mac = Annotated[str, StringConstraints(pattern=r"^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$", to_lower=True)]
+Mac = Annotated[str, StringConstraints(pattern=r"^(?i:[0-9a-f][02468ace](:[0-9a-f]{2}){5})$", to_lower=True)]
 PluginName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
 EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[A-Z_][A-Z0-9_]{0,63}$")]
-LabelKey = Annotated[str, StringConstraints(pattern=r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")]
+LabelKey = Annotated[
+    str, StringConstraints(pattern=r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")
+]
 LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")]
 Taint = Annotated[
     str,
@@ -158,7 +162,7 @@ Taint = Annotated[
         pattern=r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9._-]{1,63}(=[A-Za-z0-9._-]{0,63})?:(NoSchedule|PreferNoSchedule|NoExecute)$"
     ),
 ]
-Seconds = Annotated[int, Field(ge=1, le=86400)]
+Seconds = Annotated[int, Field(strict=True, ge=1, le=86400)]
 
 
 def to_camel(name: str) -> str:
@@ -190,17 +194,12 @@ class Hypervisor(Model):
 class Network(Model):
     """The real network that nodes and macvlan pods share."""
 
-    kind: Literal["libvirt", "bridge"] = "libvirt"
-    """libvirt: a network of libvirt's, whose DHCP gives the nodes their addresses; bridge: a bridge of the host on a network
-    that others run, where nodes have static addresses."""
     name: LibvirtName = "default"
-    """Name of the libvirt network, or of the host's bridge."""
+    """libvirt network the nodes are connected to."""
     cidr: IPv4Network = IPv4Network("192.168.122.0/24")
     """The network's addresses."""
     gateway: IPv4Address = IPv4Address("192.168.122.1")
     """The network's gateway; on a libvirt network the hypervisor itself."""
-    nameservers: tuple[IPv4Address, ...] = ()
-    """DNS servers of the nodes, with kind bridge; the gateway where none is named. libvirt's DHCP names its own."""
     nodes: AddressRange = AddressRange.parse("192.168.122.180-192.168.122.199")
     """Range for node addresses: servers count up from its start, agents down from its end."""
     exclude: tuple[AddressRange, ...] = ()
@@ -215,11 +214,11 @@ class Network(Model):
 class NodeSize(Model):
     """Size and Kubernetes properties of a node."""
 
-    cpus: Annotated[int, Field(ge=1, le=512)] = 2
+    cpus: Annotated[int, Field(strict=True, ge=1, le=512)] = 2
     """Virtual CPUs. K3s asks for 2 on a server."""
-    memory: Annotated[int, Field(ge=512, le=4194304)] = 4096
+    memory: Annotated[int, Field(strict=True, ge=512, le=4194304)] = 4096
     """Memory in MiB. K3s asks for 2048 on a server."""
-    disk: Annotated[int, Field(ge=3, le=65536)] = 20
+    disk: Annotated[int, Field(strict=True, ge=3, le=65536)] = 20
     """Root disk in GiB. It may grow later, never shrink."""
     labels: dict[LabelKey, LabelValue] = {}
     """Kubernetes node labels."""
@@ -232,11 +231,11 @@ class NodeSize(Model):
 class NodeOverride(Model):
     """What differs for one node of a group; absent fields are the group's."""
 
-    cpus: Annotated[int, Field(ge=1, le=512)] | None = None
+    cpus: Annotated[int, Field(strict=True, ge=1, le=512)] | None = None
     """Virtual CPUs."""
-    memory: Annotated[int, Field(ge=512, le=4194304)] | None = None
+    memory: Annotated[int, Field(strict=True, ge=512, le=4194304)] | None = None
     """Memory in MiB."""
-    disk: Annotated[int, Field(ge=3, le=65536)] | None = None
+    disk: Annotated[int, Field(strict=True, ge=3, le=65536)] | None = None
     """Root disk in GiB."""
     labels: dict[LabelKey, LabelValue] | None = None
     """Kubernetes node labels, added to the group's."""
@@ -253,7 +252,7 @@ class NodeOverride(Model):
 class NodeGroup(NodeSize):
     """A group of nodes of one role."""
 
-    count: Annotated[int, Field(ge=0, le=100)] = 0
+    count: Annotated[int, Field(strict=True, ge=0, le=100)] = 0
     """How many nodes."""
     overrides: dict[Name, NodeOverride] = {}
     """Per node (server-1, agent-2, ...): what differs from the group."""
@@ -262,7 +261,7 @@ class NodeGroup(NodeSize):
 class Servers(NodeGroup):
     """The servers: control plane and embedded etcd."""
 
-    count: Annotated[int, Field(ge=1, le=99)] = 1
+    count: Annotated[int, Field(strict=True, ge=1, le=99)] = 1
     """How many servers: 1, or an odd number from 3 for embedded etcd with a majority."""
 
     @model_validator(mode="after")
@@ -322,7 +321,7 @@ class Ssh(Model):
     by default the program makes one and keeps it in the stack's state."""
     authorized_keys: tuple[Text, ...] = ()
     """Further public keys that may log in."""
-    port: Annotated[int, Field(ge=1, le=65535)] = 22
+    port: Annotated[int, Field(strict=True, ge=1, le=65535)] = 22
     """Port of the SSH server."""
 
     @model_validator(mode="after")
@@ -335,6 +334,25 @@ class Ssh(Model):
 # --- K3s --------------------------------------------------------------------------------------------------------------
 
 
+# What the program sets itself for the install script (k3s-install.sh refuses the same).
+_INSTALL_OWN = {
+    "INSTALL_K3S_" + name
+    for name in (
+        "VERSION",
+        "EXEC",
+        "SKIP_START",
+        "SKIP_ENABLE",
+        "NAME",
+        "TYPE",
+        "BIN_DIR",
+        "SYSTEMD_DIR",
+        "COMMIT",
+        "PR",
+        "CHANNEL",
+    )
+} | {"K3S_URL"}
+
+
 class InstallScript(Model):
     """K3s's install script."""
 
@@ -343,14 +361,24 @@ class InstallScript(Model):
     sha256: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")] = ""
     """SHA-256 of the script; empty: not checked."""
     environment: dict[EnvironmentName, Text] = {}
-    """Environment of the script, for mirrors: INSTALL_K3S_MIRROR, INSTALL_K3S_MIRROR_URL, GITHUB_URL, proxies."""
+    """Environment of the script, for mirrors: INSTALL_K3S_MIRROR, INSTALL_K3S_MIRROR_URL, GITHUB_URL, proxies. No secrets:
+    it is in the node's process list while the script runs."""
 
     @model_validator(mode="after")
     def _ours(self) -> InstallScript:
-        ours = {"INSTALL_K3S_VERSION", "INSTALL_K3S_EXEC", "INSTALL_K3S_SKIP_START", "K3S_TOKEN", "K3S_URL"}
-        taken = sorted(ours & self.environment.keys())
+        taken = sorted(_INSTALL_OWN & self.environment.keys())
         if taken:
             raise ValueError(f"environment sets {', '.join(taken)}, which the program sets itself; use k3s.version and k3s.config")
+        telling = sorted(
+            name
+            for name, value in self.environment.items()
+            if re.search(r"://[^/]*@", value) or re.search(r"TOKEN|SECRET|PASSWORD", name)
+        )
+        if telling:
+            raise ValueError(
+                f"environment: {', '.join(telling)} would show credentials in the node's process list; use a mirror or proxy "
+                "without any, or registries.configs for a registry"
+            )
         return self
 
 
@@ -385,7 +413,8 @@ class Registries(Model):
 K3S_OWN_KEYS = frozenset(
     {
         "cluster-init", "server", "token", "token-file", "agent-token", "agent-token-file", "node-name", "node-ip",
-        "node-label", "node-taint", "tls-san", "system-default-registry", "data-dir", "write-kubeconfig",
+        "node-label", "node-taint", "tls-san", "system-default-registry", "cluster-cidr", "service-cidr", "data-dir",
+        "write-kubeconfig",
     }
 )  # fmt: skip
 
@@ -411,7 +440,7 @@ class K3s(Model):
     """CNI plugin directory on the node; by default the one this K3s release searches."""
     cni_conf_directory: Path = "/var/lib/rancher/k3s/agent/etc/cni/net.d"
     """CNI configuration directory on the node."""
-    agents_at_once: Annotated[int, Field(ge=1, le=100)] | None = None
+    agents_at_once: Annotated[int, Field(strict=True, ge=1, le=100)] | None = None
     """How many agents are installed or upgraded at the same time; absent: all."""
     pod_cidr: IPv4Network = IPv4Network("10.42.0.0/16")
     """Pod addresses (K3s's cluster-cidr)."""
@@ -494,15 +523,15 @@ class Macvlan(Model):
     """macvlan: a MAC address per pod; ipvlan: the node's MAC address for all."""
     mode: Literal["bridge", "vepa", "private", "passthru", "l2", "l3", "l3s"] = "bridge"
     """macvlan: bridge, vepa, private, passthru; ipvlan: l2, l3, l3s."""
-    master: Interface | Literal[""] = ""
+    master: Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,14})?$")] = ""
     """Parent interface on the node; empty: `network.interface`, which is found by its MAC address."""
-    mtu: Annotated[int, Field(ge=68, le=65535)] | None = None
+    mtu: Annotated[int, Field(strict=True, ge=68, le=65535)] | None = None
     """MTU of the pods' interface; absent: the parent's."""
     ipam: Literal["host-local", "static"] = "host-local"
     """host-local: from `range`, counted on the node; static: each pod names its address in its annotation."""
     range: AddressRange = AddressRange.parse("192.168.122.200-192.168.122.210")
     """Addresses for pods; they are taken out of libvirt's DHCP range."""
-    addresses_per_node: Annotated[int, Field(ge=1, le=65536)] | None = None
+    addresses_per_node: Annotated[int, Field(strict=True, ge=1, le=65536)] | None = None
     """Size of each node's own slice of `range`; needed for more than one node, because host-local counts per node."""
     data_directory: Path | None = "/run/cni/macvlan"
     """host-local's record of given addresses on the node. In /run, so that a reboot leaves no address taken for ever."""
@@ -532,7 +561,7 @@ class Workload(Model):
     """Its namespace."""
     image: Image = "docker.io/library/nginx:1.25"
     """Its image."""
-    port: Annotated[int, Field(ge=1, le=65535)] = 80
+    port: Annotated[int, Field(strict=True, ge=1, le=65535)] = 80
     """Port the image listens on."""
     per_node: bool = False
     """A pod on every node instead of one anywhere; each is proven."""
@@ -608,7 +637,7 @@ class Settings(Model):
     hypervisors: Annotated[dict[Name, Hypervisor], Field(min_length=1)] = {"local": Hypervisor()}
     """libvirt hosts by name: `uri` and `poolDirectory` each. Nodes are placed on `local` unless they say otherwise."""
     network: Network = Network()
-    """The real network: `kind`, `name`, `cidr`, `gateway`, range of `nodes`, ranges to `exclude`, `interface`, ..."""
+    """The real network: `name`, `cidr`, `gateway`, range of `nodes`, ranges to `exclude`, `interface`, ..."""
     servers: Servers = Servers()
     """Servers: `count`, `cpus`, `memory` (MiB), `disk` (GiB), `labels`, `taints`, `hypervisor`, `overrides` per node."""
     agents: NodeGroup = NodeGroup()
@@ -642,20 +671,17 @@ class Settings(Model):
 
 
 # Values under these paths may be secrets, so no error text repeats them.
-_HIDDEN = (
-    "ssh.privateKey",
-    "k3s.registries",
-    "k3s.installScript.environment",
-    "k3s.config",
-    "k3s.serverConfig",
-    "cloudInit",
-)
+_HIDDEN = ("ssh.privateKey", "k3s.registries", "k3s.installScript.environment", "k3s.config", "k3s.serverConfig", "cloudInit")
 
 
-def _shown(path: str, value: Any) -> str:
-    if path.startswith(_HIDDEN) or isinstance(value, (BaseModel, Mapping, list, tuple)):
+def _shown(path: str, value: Any, kind: str) -> str:
+    """A wrong value as text; "" where it may hold a secret: under these paths, under unknown names, in place of a mapping."""
+    in_place_of_mapping = kind in ("model_type", "dict_type") and path.split(".", maxsplit=1)[0] in ("ssh", "k3s")
+    if path.startswith(_HIDDEN) or kind == "extra_forbidden" or in_place_of_mapping:
         return ""
-    text = repr(value)
+    if isinstance(value, (BaseModel, Mapping, list, tuple)):
+        return ""
+    text = re.sub(r"://[^/@]*@", "://[hidden]@", repr(value))
     return text if len(text) <= 100 else text[:97] + "..."
 
 
@@ -663,9 +689,8 @@ def _known_keys(path: tuple[int | str, ...]) -> str:
     model: Any = Settings
     for step in path[:-1]:
         fields = {to_camel(name): field.annotation for name, field in getattr(model, "model_fields", {}).items()}
-        model = fields.get(str(step))
-    fields = getattr(model, "model_fields", {})
-    return ", ".join(to_camel(name) for name in fields)
+        model = fields.get(to_camel(str(step)))
+    return ", ".join(to_camel(name) for name in getattr(model, "model_fields", {}))
 
 
 def from_stack(project: str) -> dict[str, Any]:
@@ -676,7 +701,7 @@ def from_stack(project: str) -> dict[str, Any]:
         if namespace == project:
             try:
                 raw[key] = json.loads(text)
-            except ValueError:
+            except (ValueError, RecursionError):
                 raw[key] = text
     return raw
 
@@ -686,15 +711,53 @@ def parse(stack: str, raw: Mapping[str, Any]) -> Settings:
 
     Raises SettingsError with every mistake.
     """
-    try:
-        return Settings.model_validate(dict(raw))
-    except ValidationError as error:
-        problems = []
-        for item in error.errors(include_url=False, include_context=False):
-            path = ".".join(str(step) for step in item["loc"]).replace(".[key]", "")
-            message = item["msg"].removeprefix("Value error, ")
-            if item["type"] == "extra_forbidden":
-                known = _known_keys(item["loc"])
-                message = "no such setting; correct its name or remove it" + (f" (known here: {known})" if known else "")
-            problems.append(Problem(path or "(all)", _shown(path, item.get("input")), message))
-        raise SettingsError(stack, sorted(problems)) from None
+    settings, problems = parse_as_far_as_possible(raw)
+    if problems:
+        raise SettingsError(stack, problems)
+    return settings
+
+
+def parse_as_far_as_possible(raw: Mapping[str, Any]) -> tuple[Settings, list[Problem]]:
+    """Settings without what is wrong, and what is wrong.
+
+    A check that concerns several fields is made only where each of them is right, so what is wrong is left out and the rest
+    is read again, until nothing more is found.
+    """
+    rest: dict[str, Any] = copy.deepcopy(dict(raw))
+    problems: list[Problem] = []
+    while True:
+        try:
+            return Settings.model_validate(rest), sorted(set(problems))
+        except RecursionError:
+            return Settings(), [*problems, Problem("(all)", "", "is nested too deeply to be read; write it flatter")]
+        except ValidationError as error:
+            for item in error.errors(include_url=False, include_context=False):
+                problems.append(_problem(item))
+                _leave_out(rest, item["loc"])
+
+
+def _problem(item: ErrorDetails) -> Problem:
+    path = ".".join(to_camel(str(step)) for step in item["loc"]).replace(".[key]", "")
+    message = re.sub(r"://[^/@\s]*@", "://[hidden]@", item["msg"].removeprefix("Value error, "))
+    if item["type"] == "extra_forbidden":
+        known = _known_keys(item["loc"])
+        message = "no such setting; correct its name or remove it" + (f" (known here: {known})" if known else "")
+    return Problem(path or "(all)", _shown(path, item.get("input"), item["type"]), message)
+
+
+def _leave_out(rest: dict[str, Any], location: tuple[int | str, ...]) -> None:
+    """Take the innermost mapping entry on the way to the mistake out of the configuration; at least the top-level key."""
+    holder: Any = rest
+    found: tuple[dict[str, Any], str] | None = None
+    for step in location:
+        name = step if isinstance(step, str) else None
+        if not isinstance(holder, dict) or name is None:
+            break
+        key = next((each for each in (name, to_camel(name)) if each in holder), None)
+        if key is None:
+            break
+        found, holder = (holder, key), holder[key]
+    if found is None:
+        rest.clear()
+    else:
+        del found[0][found[1]]

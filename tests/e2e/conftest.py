@@ -101,12 +101,16 @@ def stack() -> str:
 
 
 @pytest.fixture(scope="session")
-def checkout(stack: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+def checkout(stack: str) -> Iterator[Checkout]:
     if os.environ.get("LAB_E2E_CHECKOUT"):
         # One that LAB_E2E_KEEP kept: go on where it stands.
         yield Checkout(Path(os.environ["LAB_E2E_CHECKOUT"]), stack)
         return
-    path = tmp_path_factory.mktemp("e2e") / "checkout"
+    # Not pytest's own temporary folder, which later runs remove, and with it the state of what is on the host.
+    path = ROOT / ".lab" / "e2e"
+    if path.exists():
+        Checkout(path, stack).lab("-y", "destroy")
+        shutil.rmtree(path)
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, tracked.split("\0")):
         if (ROOT / name).is_file():

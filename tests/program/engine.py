@@ -245,6 +245,9 @@ class Engine(mocks.MockMonitor):
             # check() makes it, so a preview has one; a disk made anew has another.
             made_from = [str(opened(inputs[name])) for name in OverlayDiskProvider.replaces if name in inputs]
             outputs["serial"] = hashlib.sha256("|".join(made_from).encode()).hexdigest()[:16]
+        if registered.kind == "Release":
+            # Likewise: kept while servers are added, another when the only server is made anew (tests/unit/test_release.py).
+            outputs["cluster"] = f"of-{opened(inputs['serial'])}"
         for name in registered.secret_outputs & outputs.keys():
             outputs[name] = outputs[name] if isinstance(outputs[name], Secret) else Secret(outputs[name])
         answer = struct_pb2.Struct()

@@ -135,7 +135,6 @@ SEEDED: dict[str, Any] = {
     "K3s option": {"k3s": {"config": {"etcd-s3-secret-key": "SEED"}}},
     "K3s server option": {"k3s": {"serverConfig": {"datastore-endpoint": "postgres://k:SEED@db/k"}}},
     "cloud-init": {"cloudInit": {"write_files": [{"path": "/etc/x", "content": "SEED"}]}},
-    "proxy of the install script": {"k3s": {"installScript": {"environment": {"HTTPS_PROXY": "http://me:SEED@proxy:3128"}}}},
 }
 
 
@@ -145,6 +144,15 @@ def test_a_secret_from_the_settings_is_in_clear_nowhere(where: str, mode: Any) -
     text = json.dumps(SEEDED[where]).replace("SEED", "SEEDED-5ecre7")
     deployment = run(config_of("dev", json.loads(text)), mode=mode)
     _assert_hidden(deployment, ("SEEDED-5ecre7",))
+
+
+def test_a_proxy_with_credentials_is_refused_and_hidden() -> None:
+    """The install script's environment is in the node's process list, so it must hold none."""
+    environment = {"HTTPS_PROXY": "http://me:SEEDED-5ecre7@proxy:3128"}
+    with pytest.raises(pulumi.RunError) as caught:
+        run(config_of("dev", {"k3s": {"installScript": {"environment": environment}}}))
+    assert "HTTPS_PROXY would show credentials" in str(caught.value)
+    assert "SEEDED-5ecre7" not in str(caught.value)
 
 
 def test_a_key_of_the_users_own_is_used_and_hidden() -> None:

@@ -148,7 +148,9 @@ def test_a_mistake_between_fields_is_told_beside_one_in_a_field() -> None:
 
 
 def test_a_conflict_is_told_beside_a_mistake() -> None:
-    text = mistakes({"network": {"gateway": "192.168.122.185"}, "proof": {"path": "x"}})
+    with pytest.raises(SettingsError) as caught:
+        conflicts.load("k3s-macvlan", "dev", {"network": {"gateway": "192.168.122.185"}, "proof": {"path": "x"}})
+    text = str(caught.value)
     assert "proof.path" in text
     assert "network.nodes" in text
 
