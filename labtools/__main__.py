@@ -49,7 +49,9 @@ def _diagram(name: str, arguments: Sequence[str]) -> int:
         stack = stacks.read(name)
         config, plan = stacks.load_settings(name)
         seen = status.look(stack)
-        bridge = hypervisor.bridge(plan.pools[0].uri, config.network.name) if plan.pools else ""
+        bridge = config.network.name
+        if not stacks.on_bridge(config) and plan.pools:
+            bridge = hypervisor.bridge(plan.pools[0].uri, config.network.name)
         versions = {node.name: node.version for node in seen.nodes or ()}
         data = diagram.view(stack, config, plan, pods=seen.pods, versions=versions, bridge=bridge, notes=seen.notes)
     svg = diagram.draw(data)

@@ -22,6 +22,7 @@ EXAMPLE: dict[str, Any] = {
     "network": {"name": "default", "bridge": "virbr0", "cidr": "192.168.122.0/24", "gateway": "192.168.122.1"},
     "attachment": {"name": "macvlan-conf", "type": "macvlan", "mode": "bridge", "range": "192.168.122.200-192.168.122.210"},
     "interface": "enp1s0",
+    "access": False,
     "hypervisors": [
         {
             "name": "local",
@@ -66,7 +67,7 @@ def view(
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What `draw` needs. pods: None if the API did not tell; then the stack's own pod is drawn where it must be."""
-    shown = _own_pod(stack, config) if pods is None else [pod for pod in pods if pod.second]
+    shown = _own_pods(stack, config) if pods is None else [pod for pod in pods if pod.second]
     names = [node.name for node in stack.nodes]
     placed = {name: [_pod(pod) for pod in shown if pod.node == name] for name in names}
     attachment = config.macvlan
@@ -85,6 +86,7 @@ def view(
             "range": str(attachment.range),
         },
         "interface": plan.master,
+        "access": config.node_access.enabled,
         "hypervisors": [
             {
                 "name": pool.hypervisor,
@@ -104,24 +106,28 @@ def view(
         ],
         "unplaced": [_pod(pod) for pod in shown if pod.node not in names],
         "url": stack.url,
-        "title": str((stack.proof or {}).get("title") or ""),
+        "title": next((str(page["title"]) for page in stack.pages if page.get("title")), ""),
         "notes": list(notes),
     }
 
 
-def _own_pod(stack: Stack, config: Settings) -> list[Pod]:
-    if not stack.address:
-        return []
+def _own_pods(stack: Stack, config: Settings) -> list[Pod]:
+    """The stack's pods by its outputs alone, on the node they are bound to, or on the only one."""
+    only = stack.nodes[0].name if len(stack.nodes) == 1 else ""
     return [
         Pod(
             namespace=config.workload.namespace,
-            name=config.workload.name,
-            node=stack.nodes[0].name if len(stack.nodes) == 1 else "",
+            name=str(page.get("pod") or config.workload.name),
+            node=str(page.get("node") or only),
             phase="",
             ready=False,
-            interfaces=(Interface(name="net1", network=config.macvlan.name, address=stack.address, mac=stack.mac),),
+            interfaces=(
+                Interface(name="net1", network=config.macvlan.name, address=str(page["address"]), mac=str(page.get("mac") or "")),
+            ),
             complete=True,
         )
+        for page in stack.pages
+        if page.get("address")
     ]
 
 
@@ -266,7 +272,7 @@ def _hypervisor(
     inner: list[str] = []
     row = y + 56
     for node in hypervisor["nodes"]:
-        drawn, height = _machine(row, node, data["interface"])
+        drawn, height = _machine(row, node, data["interface"], access=data["access"])
         inner += drawn
         row += height + 16
     if unplaced:
@@ -333,7 +339,7 @@ def _pods(x: float, y: float, pods: Sequence[Mapping[str, Any]]) -> Iterator[tup
         y += height + 12
 
 
-def _machine(y: float, node: Mapping[str, Any], interface: str) -> tuple[list[str], float]:
+def _machine(y: float, node: Mapping[str, Any], interface: str, *, access: bool) -> tuple[list[str], float]:
     """A virtual machine with the node itself on its left, its pods on its right, and the ways between them."""
     pods = node["pods"]
     stack_height = sum(_pod_height(pod) + 12 for pod in pods) - 12 if pods else 0
@@ -367,13 +373,17 @@ def _machine(y: float, node: Mapping[str, Any], interface: str) -> tuple[list[st
             _path(f"M{riser:g} {trunk:g}V{middle:g}H{pod_x + _POD_WIDTH:g}", _GREEN),
             *drawn,
             _dot(pod_x + _POD_WIDTH, middle, _GREEN),
-            _path(f"M{node_x + _NODE_WIDTH:g} {node_middle:g}L{pod_x:g} {middle:g}", _RED, dash="6 5"),
+            _path(
+                f"M{node_x + _NODE_WIDTH:g} {node_middle:g}L{pod_x:g} {middle:g}",
+                _GREEN if access else _RED,
+                dash="" if access else "6 5",
+            ),
         ]
         # Nearer to the pod, so that the crosses of several pods stand apart.
         crosses.append(
             _cross(node_x + _NODE_WIDTH + 0.55 * (pod_x - node_x - _NODE_WIDTH), node_middle + 0.55 * (middle - node_middle))
         )
-    return parts + crosses, height
+    return parts + ([] if access else crosses), height
 
 
 def _unplaced(y: float, pods: Sequence[Mapping[str, Any]]) -> tuple[list[str], float]:
@@ -408,6 +418,8 @@ def _reach(data: Mapping[str, Any]) -> list[tuple[bool, str]]:
         found.append((False, "pods on one node reach each other only if the switch sends their frames back (mode vepa)"))
     else:
         found.append((True, "pods on one node reach each other"))
+    if data["access"]:
+        return [*found, (True, "a node and its own pods reach each other by the node's own macvlan interface (nodeAccess)")]
     found.append((False, f"a node and its own pods do not: the kernel passes nothing between an interface and its {kind} children"))
     return found
 

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 
 from labtools import ssh
-from labtools.errors import LabError
 from labtools.stack import Stack
 
 
@@ -22,13 +21,12 @@ def memory_file(text: str) -> int:
 def main(stack: Stack, arguments: Sequence[str]) -> int:
     """kubectl on this machine; without one, K3s's own on the first server, which reads no files of this machine."""
     program = shutil.which("kubectl")
-    if program is None:
+    if program is None or not stack.kubeconfig:
+        lacks = "no kubectl on PATH" if program is None else "no kubeconfig in the stack's outputs yet"
         server = stack.first_server
-        sys.stderr.write(f"lab: no kubectl on PATH, so it is run on {server.name}: files it names are that machine's\n")
+        sys.stderr.write(f"lab: {lacks}, so it is run on {server.name}: files it names are that machine's\n")
         command = ssh.quoted(["sudo", "-n", "k3s", "kubectl", *arguments])
         return ssh.run(stack, server, [command], terminal=sys.stdin.isatty() and sys.stdout.isatty()).returncode
-    if not stack.kubeconfig:
-        raise LabError(f"stack {stack.name} has no kubeconfig in its outputs yet: ./lab -s {stack.name} up")
     fd = memory_file(stack.kubeconfig)
     environment = {**os.environ, "KUBECONFIG": f"/proc/self/fd/{fd}"}
     os.chdir(os.environ.get("LAB_CALLER") or ".")  # where the files it names are

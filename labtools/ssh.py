@@ -15,7 +15,8 @@ from labtools.errors import LabError
 from labtools.stack import Node, Stack
 
 # Started by ssh-agent, which ends with it: takes the key from the file descriptor $1, then becomes ssh.
-_LAUNCH = 'key=$1; shift; ssh-add -q - <&"$key" || exit 125; eval "exec $key<&-"; exec ssh "$@"'
+# bash and not sh: dash knows file descriptors of one digit only.
+_LAUNCH = 'key=$1; shift; ssh-add -q - <&"$key" || exit 125; exec {key}<&-; exec ssh "$@"'
 
 
 def options(node: Node, stack: Stack, known_hosts: str) -> list[str]:
@@ -73,7 +74,7 @@ def run(
     known_hosts = folder / "known_hosts"
     known_hosts.write_text(known_hosts_line(node), encoding="utf-8")
     key = _pipe(stack.private_key)
-    words = ["ssh-agent", "sh", "-c", _LAUNCH, "ssh", str(key), *options(node, stack, str(known_hosts))]
+    words = ["ssh-agent", "bash", "-c", _LAUNCH, "ssh", str(key), *options(node, stack, str(known_hosts))]
     words += [*(["-t"] if terminal else []), *(["-q"] if quiet else []), node.address, *command]
     before = {each: signal.signal(each, _leave) for each in (signal.SIGTERM, signal.SIGHUP)}
     # An interrupt is for the command at the other end; ssh tells how it ended.

@@ -47,7 +47,7 @@ class Stack:
     url: str = ""
     address: str = ""
     mac: str = ""
-    proof: Mapping[str, Any] | None = None
+    pages: tuple[Mapping[str, Any], ...] = ()
     nodes: tuple[Node, ...] = ()
     ssh_user: str = "ubuntu"
     ssh_port: int = 22
@@ -121,6 +121,11 @@ def load_settings(stack: str, root: Path = ROOT) -> tuple[models.Settings, plans
     return config, plans.make(name, stack.rsplit("/", 1)[-1], config)
 
 
+def on_bridge(config: models.Settings) -> bool:
+    """Whether machines are connected to a bridge of the host and not to a network of libvirt's (network.kind, where it is)."""
+    return getattr(config.network, "kind", "libvirt") == "bridge"
+
+
 # --- outputs ---
 
 
@@ -144,7 +149,7 @@ def parse_outputs(stack: str, outputs: Mapping[str, Any]) -> Stack:
         url=str(outputs.get("url") or ""),
         address=str(outputs.get("address") or ""),
         mac=str(outputs.get("mac") or ""),
-        proof=outputs.get("proof"),
+        pages=tuple(outputs.get("pages") or ([outputs["proof"]] if outputs.get("proof") else ())),
         nodes=nodes,
         ssh_user=command.group(2) if command else "ubuntu",
         ssh_port=int(command.group(1)) if command else 22,
@@ -176,15 +181,26 @@ def from_state(stack: Stack, state: Mapping[str, Any], config: models.Settings, 
         for node in plan.nodes
         if f"{node.name}-domain" in found or f"{node.name}-host-key" in found
     )
-    note = "the last `up` did not finish, so what is shown comes from the stack's state and file"
+    note = (
+        "the last `up` did not finish, so what is shown comes from the stack's state and file"
+        if nodes
+        else "there is nothing: the stack was never brought up, or is destroyed"
+    )
     return replace(
         stack,
         nodes=nodes,
         ssh_user=config.ssh.user,
         ssh_port=config.ssh.port,
         private_key=value("client-key", "private_key"),
+        kubeconfig=_reached(value("k3s-kubeconfig", "stdout"), config, plan),
         notes=(*stack.notes, note),
     )
+
+
+def _reached(kubeconfig: str, config: models.Settings, plan: plans.Plan) -> str:
+    """The kubeconfig as it is on the first server, with the API's address as it is seen from here."""
+    address = config.k3s.api_address or str(plan.nodes[0].address)
+    return re.sub(r"(?m)^(\s*server: https://)127\.0\.0\.1(:\d+)\s*$", rf"\g<1>{address}\g<2>", kubeconfig)
 
 
 def _plain(value: Any) -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from labtools import hypervisor, kube
 from labtools.stack import Stack, load_settings
+
+_PAGE_SECONDS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +23,7 @@ class Seen:
     states: dict[str, str] = field(default_factory=dict)
     nodes: list[kube.KubeNode] | None = None
     pods: list[kube.Pod] | None = None
-    page: str = ""
+    pages: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -40,23 +43,26 @@ def look(stack: Stack) -> Seen:
             nodes, pods = kube.read(stack.kubeconfig)
         except Exception as error:
             notes.append(f"the Kubernetes API does not answer: {error}")
-    return Seen(states=states, nodes=nodes, pods=pods, page=page(stack), notes=tuple(notes))
+    return Seen(states=states, nodes=nodes, pods=pods, pages=pages(stack), notes=tuple(notes))
 
 
-def page(stack: Stack) -> str:
-    """What the page says now, asked once."""
-    if not stack.url:
-        return ""
+def pages(stack: Stack) -> dict[str, str]:
+    """What each page says now by its URL, all asked at the same time."""
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        known = [page for page in stack.pages if page.get("url")]
+        return {str(page["url"]): found for page, found in zip(known, pool.map(_page, known), strict=True)}
+
+
+def _page(page: Mapping[str, Any]) -> str:
     from components.proof import prove  # noqa: PLC0415 - imports Pulumi
 
-    title = str((stack.proof or {}).get("title") or "")
     try:
-        status, found = prove(stack.url, title, 0)
+        status, found = prove(str(page["url"]), str(page.get("title") or ""), _PAGE_SECONDS)
     except Exception as error:
         text = str(error)
         _before, _sign, seen = text.partition("seen last: ")
         return f"not served to this machine: {seen.split('. ', 1)[0] or text}"
-    return f"served to this machine now: {status} {found!r}"
+    return f"served to this machine: {status} {found!r}"
 
 
 def plain(stack: Stack, seen: Seen) -> dict[str, Any]:
@@ -65,8 +71,7 @@ def plain(stack: Stack, seen: Seen) -> dict[str, Any]:
     return {
         "stack": stack.name,
         "url": stack.url,
-        "proof": dict(stack.proof) if stack.proof else None,
-        "page": seen.page,
+        "pages": [{**page, "now": seen.pages.get(str(page.get("url")), "")} for page in stack.pages],
         "kubernetes": seen.nodes is not None,
         "nodes": [
             {
@@ -134,13 +139,13 @@ def render(status: dict[str, Any], console: Any) -> None:
                 )
         console.print(pods if status["pods"] else Text("No pod has an address on the network.", style="bold"))
         console.print()
-    proof = status["proof"]
-    if proof:
-        proven = f"{proof.get('url')} {proof.get('status')} {proof.get('title')!r} from {proof.get('address')} {proof.get('mac')}"
-        console.print(Text("Proof of the last up  ", style="bold").append(proven, style="default"))
-    if status["url"]:
-        served = status["page"].startswith("served")
-        console.print(Text("Page                  ", style="bold").append(status["page"], style="green" if served else "bold red"))
+    if status["pages"]:
+        pages = table("Pages", "url", "pod", "proven by the last up", "now")
+        for page in status["pages"]:
+            proven = f"{page['status']:g} {page.get('title')!r}" if page.get("status") else "no proof (proof.enabled)"
+            served = page["now"].startswith("served")
+            pages.add_row(page.get("url", ""), page.get("pod", ""), proven, word(page["now"] or "not asked", served))
+        console.print(pages)
     for note in status["notes"]:
         console.print(Text(f"note: {note}", style="yellow"))
 

@@ -131,8 +131,8 @@ def settings_md() -> str:
         "Generated from `components/settings.py` by `tools/describe_settings.py`.",
         "",
         "Each top-level name is a key of a stack file (Pulumi.STACK.yaml), `k3s-macvlan:NAME`; what a stack does not set has the",
-        "default. Ranges are written `first-last`, memory in MiB, disks in GiB, limits in seconds. All mistakes of a stack file are",
-        "reported together, before anything is made.",
+        "default. Ranges are written `first-last`, memory in MiB, disks in GiB, limits in seconds. All mistakes of a stack file",
+        "are reported together, before anything is made.",
     ]
     for name, field in Settings.model_fields.items():
         key = to_camel(name)

@@ -212,7 +212,10 @@ installed_version() { "$k3s" --version 2> /dev/null | awk 'NR == 1 {print $3}' |
 server_version() {
   curl --silent --max-time 10 --noproxy '*' --cacert "$data/agent/server-ca.crt" --cert "$data/agent/client-kubelet.crt" \
     --key "$data/agent/client-kubelet.key" --url "https://$1:6443/version" 2> /dev/null |
-    python3 -c 'import json, sys; print(json.load(sys.stdin).get("gitVersion", ""))' 2> /dev/null || true
+    python3 -c '
+import json, sys
+print(json.load(sys.stdin).get("gitVersion", ""))
+' 2> /dev/null || true
 }
 if [[ $ROLE == agent && -x $k3s && -e $data/agent/client-kubelet.key && $(installed_version) != "$K3S_VERSION" ]]; then
   for server in "${servers[@]}"; do

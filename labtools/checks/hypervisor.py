@@ -20,6 +20,7 @@ from components.plan import GIB, NodePlan, Plan, PoolPlan
 from components.settings import Settings
 from labtools.checks import machine
 from labtools.findings import Finding, Findings, error, guarded, ok, unknown, warning
+from labtools.stack import on_bridge
 
 OLDEST = 7_000_000
 # What a fresh node takes at once: K3s with its images over the base image. The rest of its disk is taken as it is used.
@@ -78,7 +79,7 @@ def look(connection: Any, pool: PoolPlan, plan: Plan, config: Settings) -> Facts
     began = time.monotonic()
     capabilities = connection.getCapabilities()
     probe = time.monotonic() - began
-    network = find(connection.networkLookupByName, config.network.name)
+    network = None if on_bridge(config) else find(connection.networkLookupByName, config.network.name)
     active = network is not None and bool(network.isActive())
     xmls = {
         domain.name(): (domain.XMLDesc(0), bool(domain.isActive()))
@@ -99,7 +100,7 @@ def look(connection: Any, pool: PoolPlan, plan: Plan, config: Settings) -> Facts
         network_active=active,
         network_autostart=network is not None and bool(network.autostart()),
         leases=leases(network) if active else [],
-        reservations=[host for layer in layers(network) for host in layer.facts.hosts] if network is not None else [],
+        reservations=[] if network is None else _reservations(network),
         running={name: documents.read_domain(xml).memory_mib for name, (xml, runs) in xmls.items() if runs},
         interfaces={name: xml for name, (xml, _runs) in xmls.items()},
         space=space,
@@ -112,6 +113,12 @@ def security_models(capabilities: str) -> tuple[str, ...]:
     root = documents.parse(capabilities)
     models = [element.text or "" for element in root.findall("host/secmodel/model")]
     return tuple(model for model in models if model in ("apparmor", "selinux"))
+
+
+def _reservations(network: Any) -> list[documents.Host]:
+    with contextlib.suppress(Exception):  # a driver that does not tell both of a network's definitions
+        return [host for layer in layers(network) for host in layer.facts.hosts]
+    return list(documents.read_network(network.XMLDesc(0)).hosts)
 
 
 def _memory(connection: Any) -> tuple[int | None, int | None]:
@@ -148,10 +155,14 @@ def judge(facts: Facts, pool: PoolPlan, plan: Plan, config: Settings) -> Finding
     yield from judge_memory(facts, nodes)
     yield judge_space(facts, pool, nodes)
     bridge = ""
-    if facts.network is not None:
-        bridge = documents.read_network(facts.network).bridge
-    yield from judge_network(facts, config, dnsmasq=_dnsmasq() if local else None)
-    yield judge_addresses(facts, plan, config)
+    if on_bridge(config):
+        bridge = config.network.name
+        yield machine.bridge_device(bridge) if local else unknown("network", f"bridge {bridge} is not seen from here")
+    else:
+        if facts.network is not None:
+            bridge = documents.read_network(facts.network).bridge
+        yield from judge_network(facts, config, dnsmasq=_dnsmasq() if local else None)
+        yield judge_addresses(facts, plan, config)
     yield from judge_interfaces(facts)
     if local:
         yield from guarded("routes", machine.routes(config.network.cidr, bridge, local=True))

@@ -97,6 +97,30 @@ def judge_neighbours(found: Iterable[Mapping[str, Any]], ranges: Sequence[Addres
     return ok("addresses", "this machine has met nobody at the stack's addresses")
 
 
+# --- a bridge of the host ---
+
+
+def bridge_device(name: str, system: Path = Path("/sys/class/net")) -> Finding:
+    """Whether the host has this bridge, up and with a port."""
+    folder = system / name
+    if not (folder / "bridge").is_dir():
+        return error(
+            "network",
+            f"this machine has no bridge {name}",
+            "network.kind is bridge: machines are connected to a bridge of the host",
+            "make it with the host's network configuration (netplan, ifupdown, nmcli), with the NIC as its port; or network.name",
+        )
+    ports = sorted(port.name for port in (folder / "brif").iterdir()) if (folder / "brif").is_dir() else []
+    if (folder / "operstate").read_text(encoding="ascii").strip() == "down" or not ports:
+        return warning(
+            "network",
+            f"bridge {name} is down or has no port ({', '.join(ports) or 'none'})",
+            "machines on it reach nobody else",
+            f"ip link set {name} up; give it the NIC as a port",
+        )
+    return ok("network", f"bridge {name} has the ports {', '.join(ports)}")
+
+
 # --- bridged frames ---
 
 

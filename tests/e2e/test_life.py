@@ -159,13 +159,13 @@ def test_change_of_the_pod_touches_only_the_pod(checkout: Checkout) -> None:
 def test_rebuild_with_the_other_cni_layout(checkout: Checkout) -> None:
     """Another first boot is another machine; everything in it is made anew, at the same name, address and MAC."""
     old = checkout.outputs()["nodes"][0]
-    serial = checkout.node("cat /etc/machine-id")
+    instance = checkout.node("cat /var/lib/cloud/data/instance-id")
     checkout.set("cloudInit", timezone="UTC")
     checkout.set("k3s", version=OTHER_LAYOUT)
     checkout.lab("-y", "up")
     outputs = checkout.outputs()
     assert outputs["nodes"][0] == old
-    assert checkout.node("cat /etc/machine-id") != serial
+    assert checkout.node("cat /var/lib/cloud/data/instance-id") != instance
     assert checkout.node("ls /var/lib/rancher/k3s/data/cni/macvlan /var/lib/rancher/k3s/data/cni/multus").split()
     version = kubectl(checkout, "get nodes -o jsonpath='{.items[*].status.nodeInfo.kubeletVersion}'")
     assert "1.28.15" in version

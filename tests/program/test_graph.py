@@ -65,7 +65,16 @@ KUBERNETES = {
     "nginx-macvlan", "multus-token", "multus-account",
 }  # fmt: skip
 # Resources that do not live in a machine, so nothing may spare them a deletion.
-OUTSIDE = {"local-image", "k3s-release", "local-dhcp", "local-pool", "client-key", "k3s-token", "k3s-kubernetes", "nginx-macvlan-proof"}
+OUTSIDE = {
+    "local-image",
+    "k3s-release",
+    "local-dhcp",
+    "local-pool",
+    "client-key",
+    "k3s-token",
+    "k3s-kubernetes",
+    "nginx-macvlan-proof",
+}
 # They live and die with the cluster: with its one server, or with the token of several.
 CLUSTER = KUBERNETES
 TOP = {"Hypervisor", "VirtualMachine", "Cluster", "Multus", "MacvlanNetwork", "MacvlanPod", "Page", "NodeAccess"}

@@ -20,7 +20,9 @@ def sums(tmp_path: Path, text: str) -> str:
     return f"file://{tmp_path}/SHA512SUMS"
 
 
-@pytest.mark.parametrize("line", [f"{SHA512}  debian-12.qcow2", f"{SHA512.upper()} *debian-12.qcow2", f"{SHA512}  ./debian-12.qcow2"])
+@pytest.mark.parametrize(
+    "line", [f"{SHA512}  debian-12.qcow2", f"{SHA512.upper()} *debian-12.qcow2", f"{SHA512}  ./debian-12.qcow2"]
+)
 def test_named_once(tmp_path: Path, line: str) -> None:
     assert _expected(sums(tmp_path, f"{'cd' * 64}  debian-13.qcow2\n{line}\n"), SOURCE) == ("sha512", SHA512)
 

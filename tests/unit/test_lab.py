@@ -33,6 +33,7 @@ case "$1 $2" in
     "-V ") echo Python 3.11.0 ;;
     "-c import libvirt") exit "$NO_BINDING" ;;
     "-m pip") ;;
+    "-m labtools") ;;
     "-m pytest") tier=${{3#tests/}}; result=RESULT_$tier; set -- ${{!result}} "${{@:5}}"
         [ "$1" != none ] || exit 5
         [ "$1" != crash ] || exit 3
@@ -124,7 +125,7 @@ def lab(tmp_path: Path) -> Lab:
 # --- usage ---
 
 
-@pytest.mark.parametrize("arguments", [(), ("doctor",), ("-x", "up"), ("-s",)])
+@pytest.mark.parametrize("arguments", [(), ("undo",), ("-x", "up"), ("-s",)])
 def test_wrong_usage_ends_with_the_usage(lab: Lab, arguments: tuple[str, ...]) -> None:
     assert "up | preview | destroy" in lab.run(*arguments, code=2)
     assert lab.log.read_text() == ""
@@ -173,6 +174,55 @@ def test_destroy_and_status_make_no_stack(lab: Lab) -> None:
     assert "nothing to destroy" in lab.run("destroy")
     assert "no stack dev yet" in lab.run("status", code=1)
     assert not [call for call in lab.calls("pulumi") if "init" in call]
+
+
+# --- labtools ---
+
+LOOKS = [
+    ("status", "--json"),
+    ("ssh", "server-1", "ls -l; id"),
+    ("kubectl", "logs", "-c", "web", "-s", "x"),
+    ("logs", "server-1"),
+    ("diagram", "a b.svg"),
+]
+
+
+@pytest.mark.parametrize("words", LOOKS, ids=[words[0] for words in LOOKS])
+def test_looks_go_to_labtools_with_stack_and_arguments(lab: Lab, tmp_path: Path, words: tuple[str, ...]) -> None:
+    lab.run("up")
+    lab.run(*words)
+    assert f"python -m labtools -s dev {' '.join(words)}" in lab.calls("python")
+    assert not lab.calls("apt-get") and not [call for call in lab.calls("pulumi") if "plugin" in call]
+
+
+@pytest.mark.parametrize("verb", ["ssh", "kubectl", "logs", "diagram"])
+def test_looks_make_no_stack(lab: Lab, verb: str) -> None:
+    assert "no stack dev yet" in lab.run(verb, "server-1", code=1)
+    assert not [call for call in lab.calls("python") if "labtools" in call]
+
+
+def test_the_example_picture_needs_no_stack(lab: Lab) -> None:
+    lab.run("diagram", "--example", "x.svg")
+    assert "python -m labtools -s dev diagram --example x.svg" in lab.calls("python")
+
+
+def test_labtools_are_told_where_lab_was_called(lab: Lab, tmp_path: Path) -> None:
+    lab.program("python", 'echo "called in $LAB_CALLER"' + PYTHON, folder=lab.root / ".venv/bin")
+    assert f"called in {Path.cwd()}" in lab.run("doctor")
+
+
+def test_doctor_needs_neither_hypervisor_nor_state(lab: Lab) -> None:
+    lab.run("-s", "cn", "doctor", "--json")
+    assert "python -m labtools -s cn doctor --json" in lab.calls("python")
+    assert not lab.calls("virsh") and not lab.calls("pulumi") and not (lab.root / ".lab/state").exists()
+
+
+def test_doctor_goes_on_without_the_binding(lab: Lab) -> None:
+    lab.program("dpkg-query", "exit 1", logged=False)
+    lab.program("apt-get", "exit 1")
+    assert "could not install" in lab.run("doctor")
+    assert "python -m labtools -s dev doctor" in lab.calls("python")
+    assert "libvirt-python" not in (lab.root / ".lab/requirements-preview.txt").read_text()
 
 
 # --- set-up ---

@@ -29,6 +29,8 @@ NAMES = {
     "multus-gate",
     "multus-clean",
     "disk-grow",
+    "node-access",
+    "node-leave",
 }
 CONF_DIR = "/var/lib/rancher/k3s/agent/etc/cni/net.d"
 BIN_DIR = "/var/lib/rancher/k3s/data/cni"
@@ -803,9 +805,7 @@ def test_macvlan_refuses(lan: Lan, change: dict[str, str], said: str) -> None:
     assert leftovers() == []
 
 
-@pytest.mark.parametrize(
-    ("release", "code", "said"), [("3.8.0", 1, "too old"), ("3.10.0-957.el7", 0, "4.0 or later is advised")]
-)
+@pytest.mark.parametrize(("release", "code", "said"), [("3.8.0", 1, "too old"), ("3.10.0-957.el7", 0, "4.0 or later is advised")])
 def test_macvlan_kernel(lan: Lan, release: str, code: int, said: str) -> None:
     lan.command("uname", f"#!/bin/sh\necho {release}\n")
     done = lan.check()
@@ -816,3 +816,83 @@ def test_macvlan_module_missing(lan: Lan) -> None:
     lan.command("modprobe", "#!/bin/sh\necho 'Module macvlan not found' >&2\nexit 1\n")
     done = lan.check()
     assert done.returncode == 1 and "Module macvlan not found" in done.stderr
+
+
+# --- node-leave
+
+
+def members(node: Node, **ready: bool) -> None:
+    """A cluster of these nodes (agents are named agent-*), behind a kubectl that writes down what it is told."""
+    items = [
+        {
+            "metadata": {
+                "name": name.replace("_", "-"),
+                "labels": {} if name.startswith("agent") else {"node-role.kubernetes.io/etcd": "true"},
+            },
+            "status": {"conditions": [{"type": "Ready", "status": str(up)}]},
+        }
+        for name, up in ready.items()
+    ]
+    (node.stub / "nodes.json").write_text(json.dumps({"items": items}))
+    node.command(
+        "k3s",
+        '#!/bin/bash\nshift\necho "$*" >> "$STUB/kubectl.log"\n'
+        '[[ "$1 $2" != "get nodes" ]] || cat "$STUB/nodes.json"\n[[ $1 != drain ]] || exit "${DRAIN:-0}"\n',
+    )
+
+
+def told(node: Node) -> list[str]:
+    return [line.split(" --")[0] for line in (node.stub / "kubectl.log").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("drain", ["0", "1"])
+def test_an_agent_leaves_drained_or_not(node: Node, drain: str) -> None:
+    members(node, server_1=True, agent_1=False)
+    done = node.run("node-leave", NODE_NAME="agent-1", DRAIN_SECONDS="1", DRAIN=drain)
+    assert (done.returncode, done.stdout) == (0, "left=agent-1\n"), done.stderr
+    assert told(node)[1:] == ["drain agent-1", "delete node agent-1", "-n kube-system delete secret agent-1.node-password.k3s"]
+
+
+def test_a_node_that_is_gone_leaves_no_secret(node: Node) -> None:
+    members(node, server_1=True)
+    assert node.run("node-leave", NODE_NAME="agent-1", DRAIN_SECONDS="1").returncode == 0
+    assert told(node)[1:] == ["-n kube-system delete secret agent-1.node-password.k3s"]
+
+
+def test_a_server_may_not_take_the_majority_with_it(node: Node) -> None:
+    members(node, server_1=True, server_2=False, server_3=True)
+    done = node.run("node-leave", NODE_NAME="server-3", DRAIN_SECONDS="1")
+    assert done.returncode == 1
+    assert "of the other 2 servers 1 are Ready, and etcd needs 2" in done.stderr
+    assert told(node) == ["get nodes -o json"]
+    assert node.run("node-leave", NODE_NAME="server-2", DRAIN_SECONDS="1").returncode == 0
+
+
+# --- node-access
+
+
+def test_access_is_kept_by_a_unit_and_removed(node: Node) -> None:
+    node.command("ip", '#!/bin/sh\necho "$*" >> "$STUB/ip.log"\n')
+    node.file("sys/class/net/enp1s0/address", "52:54:00:00:00:01\n")
+    node.file("etc/systemd/system/keep.service", "")
+    on = {"ACTION": "on", "PARENT": "enp1s0", "ADDRESS": "192.168.122.150", "RANGES": "192.168.122.200/29 192.168.122.208/31"}
+    done = node.run("node-access", **on)
+    assert done.returncode == 0, done.stderr
+    unit = (node.root / "etc/systemd/system/k3s-macvlan-access.service").read_text()
+    assert "link add mvaccess0 link enp1s0 type macvlan mode bridge\n" in unit
+    assert "address add 192.168.122.150/32 dev mvaccess0\n" in unit
+    assert unit.count("route replace") == 2
+    assert "route replace 192.168.122.208/31 dev mvaccess0 src 192.168.122.150\n" in unit
+    for _ in range(2):
+        assert node.run("node-access", ACTION="off").stdout == "access=off\n"
+    assert [path.name for path in (node.root / "etc/systemd/system").iterdir()] == ["keep.service"]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"PARENT": "a;b"}, {"PARENT": "eth9"}, {"ADDRESS": "1.2.3.4; reboot"}, {"RANGES": "$(reboot)"}, {"ACTION": "maybe"}]
+)
+def test_access_refuses_what_is_no_address(node: Node, wrong: dict[str, str]) -> None:
+    node.file("sys/class/net/enp1s0/address", "52:54:00:00:00:01\n")
+    on = {"ACTION": "on", "PARENT": "enp1s0", "ADDRESS": "192.168.122.150", "RANGES": "192.168.122.200/29"}
+    assert node.run("node-access", **{**on, **wrong}).returncode == 1
+    assert not (node.root / "etc/systemd/system/k3s-macvlan-access.service").exists()
