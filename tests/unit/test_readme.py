@@ -20,7 +20,7 @@ from labtools.stack import project, raw_settings
 pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).parents[2]
-OTHERS = {"settings.md", "pull-requests.md"}  # generated, and with tests of its own
+OTHERS = {"settings.md"}  # generated
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
@@ -134,7 +134,7 @@ def test_settings_that_a_page_names_exist(page: Path) -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         file, _sign, anchor = target.partition("#")
-        if file.startswith("http") or file.endswith("pull-requests.md"):
+        if file.startswith("http"):
             continue
         path = (page.parent / file) if file else page
         assert path.exists(), f"{page.name}: {target}"
