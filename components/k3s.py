@@ -66,7 +66,7 @@ class K3sNode(ComponentResource):
                     "SERVICE_LIMIT": str(args.timeouts.k3s),
                 },
                 limit=2 * args.timeouts.k3s + 30,
-                stdin=args.config_yaml.apply(lambda text: files(text, args.registries_yaml)),
+                stdin=args.config_yaml.apply(lambda text: files(node.role, text, args.registries_yaml)),
             ),
             connection=machine.connection,
             triggers=[machine.serial, machine.size],
@@ -252,9 +252,22 @@ def registries_yaml(k3s: K3s) -> str | None:
     return yaml.safe_dump(document, sort_keys=True) if document else None
 
 
-def files(config_yaml: str, registries: str | None) -> str:
+# A power cut soon after a pod has started leaves empty files in CNI's caches, and no pod with such a file can be torn down
+# or made again: "cached result: unexpected end of JSON input" (seen in the e2e tier; multus-cni issue 1087). Without its file
+# the teardown goes on. An empty file is never a valid one.
+_CACHE_DROP_IN = """\
+[Service]
+ExecStartPre=-/usr/bin/find /var/lib/cni/results /var/lib/cni/multus -type f -empty -delete
+"""
+
+
+def files(role: str, config_yaml: str, registries: str | None) -> str:
     """What k3s-install.sh reads from stdin."""
-    found = {"/etc/rancher/k3s/config.yaml": {"content": config_yaml, "mode": "0600"}}
+    unit = "k3s.service" if role == "server" else "k3s-agent.service"
+    found = {
+        "/etc/rancher/k3s/config.yaml": {"content": config_yaml, "mode": "0600"},
+        f"/etc/systemd/system/{unit}.d/10-cni-cache.conf": {"content": _CACHE_DROP_IN, "mode": "0644"},
+    }
     if registries is not None:
         found["/etc/rancher/k3s/registries.yaml"] = {"content": registries, "mode": "0600"}
     return json.dumps(found, sort_keys=True)

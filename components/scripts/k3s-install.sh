@@ -336,6 +336,7 @@ active=$(unit_state ActiveState)
 systemctl is-enabled --quiet "$unit" 2> /dev/null || systemctl enable --quiet "$unit"
 if [[ $(cat "$state/started" 2> /dev/null || true) != "$current" || ($active != active && $active != activating) ]]; then
   since=$(date +%s) restarted=true
+  timeout 60 systemctl daemon-reload || true
   timeout 60 systemctl reset-failed "$unit" 2> /dev/null || true
   timeout 60 systemctl restart --no-block "$unit" || fail "systemd would not start $unit"
   # Recorded now and not when it works: a run that is killed while it waits need not restart K3s a second time.

@@ -95,8 +95,10 @@ def test_registries() -> None:
 def test_no_registries_is_no_file() -> None:
     found = parse("dev", {}).k3s
     assert registries_yaml(found) is None
-    assert set(json.loads(files("", None))) == {"/etc/rancher/k3s/config.yaml"}
-    assert json.loads(files("", "x: 1\n"))["/etc/rancher/k3s/registries.yaml"] == {"content": "x: 1\n", "mode": "0600"}
+    drop_in = "/etc/systemd/system/{}.service.d/10-cni-cache.conf"
+    assert set(json.loads(files("server", "", None))) == {"/etc/rancher/k3s/config.yaml", drop_in.format("k3s")}
+    assert set(json.loads(files("agent", "", None))) == {"/etc/rancher/k3s/config.yaml", drop_in.format("k3s-agent")}
+    assert json.loads(files("server", "", "x: 1\n"))["/etc/rancher/k3s/registries.yaml"] == {"content": "x: 1\n", "mode": "0600"}
 
 
 @steady
@@ -113,7 +115,7 @@ def test_any_value_reaches_the_node_as_data(value: Any, token: str) -> None:
     found = parse("dev", {"k3s": {"config": {"kubelet-arg": value}, "registries": registries}})
     node = plan.make("k3s-macvlan", "dev", found).nodes[0]
     written = yaml.safe_dump(config(node, [node], found.k3s, token))
-    arrived = json.loads(files(written, registries_yaml(found.k3s)))
+    arrived = json.loads(files("server", written, registries_yaml(found.k3s)))
     read = yaml.safe_load(arrived["/etc/rancher/k3s/config.yaml"]["content"])
     assert (read["kubelet-arg"], read["token"]) == (value, token)
     assert yaml.safe_load(arrived["/etc/rancher/k3s/registries.yaml"]["content"])["configs"]["h"]["auth"]["password"] == token
