@@ -242,7 +242,10 @@ def test_cn_installs_k3s_as_the_article_does(deploy: Run) -> None:
             "ghcr.io": {"endpoint": ["https://ghcr.nju.edu.cn"]},
         }
     }
-    assert {entry["mode"] for entry in files.values()} == {"0600"}
+    assert {entry["mode"] for path, entry in files.items() if path.startswith("/etc/rancher/")} == {"0600"}
+    assert [path for path in files if not path.startswith("/etc/rancher/")] == [
+        "/etc/systemd/system/k3s.service.d/10-cni-cache.conf"
+    ]
 
 
 def test_cn_has_the_articles_network_and_dev_no_route(deploy: Run) -> None:
