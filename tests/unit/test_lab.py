@@ -34,7 +34,7 @@ case "$1 $2" in
     "-c import libvirt") exit "$NO_BINDING" ;;
     "-m pip") ;;
     "-m labtools") ;;
-    "-m pytest") tier=${{3#tests/}}; result=RESULT_$tier; set -- ${{!result}} "${{@:5}}"
+    "-m pytest") tier=${{5#tests/}}; result=RESULT_$tier; set -- ${{!result}} "$4"
         [ "$1" != none ] || exit 5
         [ "$1" != crash ] || exit 3
         echo "<testsuites><testsuite tests='$1' failures='$2' errors='0' skipped='$3'/></testsuites>" > "$4"
@@ -160,7 +160,7 @@ def test_verbs_pass_stack_and_arguments_to_pulumi(lab: Lab, verb: str) -> None:
     lab.run("-s", "cn", verb, "--target", "a b")
     call = next(call for call in lab.calls("pulumi") if call.startswith(f"pulumi {verb}"))
     assert call.startswith(f"pulumi {verb} -s cn --config-file {lab.root}/.lab/Pulumi.cn.yaml ")
-    assert call.endswith(" --diff --target a b" if verb == "preview" else " --yes --target a b")
+    assert call.endswith(" --diff --policy-pack policy --target a b" if verb == "preview" else " --yes --target a b")
 
 
 def test_destroy_names_what_is_left(lab: Lab) -> None:
@@ -256,6 +256,12 @@ def test_preview_needs_no_hypervisor_and_no_binding(lab: Lab) -> None:
     assert lab.calls("apt-get") == lab.calls("virsh") == []
     wanted = (lab.root / ".lab/requirements-preview.txt").read_text()
     assert "pulumi==" in wanted and "libvirt-python" not in wanted
+
+
+@pytest.mark.parametrize("option", ["--refresh", "--refresh=true", "-r"])
+def test_a_preview_that_reads_what_is_there_needs_the_binding(lab: Lab, option: str) -> None:
+    lab.run("preview", option)
+    assert "libvirt-python" in (lab.root / ".lab/requirements-run.txt").read_text()
 
 
 def test_a_remote_hypervisor_needs_no_daemon_here(lab: Lab) -> None:

@@ -56,7 +56,7 @@ def commands() -> list[tuple[str, str]]:
 def test_blocks_name_their_language() -> None:
     for page in PAGES:
         fences = re.findall(r"(?m)^```(.*)$", page.read_text())
-        assert set(fences[::2]) <= {"sh", "yaml", ""} and set(fences[1::2]) <= {""}, page
+        assert set(fences[::2]) <= {"sh", "yaml", "json", ""} and set(fences[1::2]) <= {""}, page
 
 
 @pytest.mark.parametrize(("page", "command"), commands())
@@ -110,6 +110,12 @@ def test_annotations_and_networks_in_manifests_are_json() -> None:
                 assert json.loads(document["spec"]["config"])["name"] == document["metadata"]["name"]
                 seen += 1
     assert seen >= 3
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_json_is_json(page: Path) -> None:
+    for text in blocks(page, "json"):
+        json.loads(text)
 
 
 def test_every_key_is_in_the_readme_s_table() -> None:

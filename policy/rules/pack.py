@@ -1,0 +1,115 @@
+"""The pack: which rule breaks a preview (mandatory), which only says something (advisory), and what may be configured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pulumi
+from pulumi_policy import (
+    EnforcementLevel,
+    Policy,
+    PolicyConfigSchema,
+    PolicyPack,
+    ReportViolation,
+    ResourceValidationArgs,
+    ResourceValidationPolicy,
+    StackValidationArgs,
+    StackValidationPolicy,
+)
+
+from rules import downloads, names, network, workloads
+
+NAME = "k3s-macvlan"
+MULTUS = "DaemonSet/kube-multus-ds"
+MANDATORY, ADVISORY = EnforcementLevel.MANDATORY, EnforcementLevel.ADVISORY
+
+Rule = Callable[[str, Any], Iterator[str]]
+
+
+def policies() -> list[Policy]:
+    addresses = network.Addresses()
+
+    def in_network(args: ResourceValidationArgs, report: ReportViolation) -> None:
+        addresses.see(args.urn, args.resource_type, args.props)
+        for message in network.outside(args.resource_type, args.props):
+            report(message, None)
+
+    def out_of_dhcp(args: StackValidationArgs, report: ReportViolation) -> None:
+        for message, urn in addresses.unclaimed(each.urn for each in args.resources):
+            report(message, urn)
+
+    return [
+        _rule("image-pinned", "Images have a tag or a digest.", downloads.floating_images),
+        _rule("image-not-latest", "Images are not of the tag latest.", downloads.latest_images, ADVISORY),
+        _rule("download-verified", "Downloads have a checksum.", downloads.unverified),
+        _rule("checksum-by-value", "Checksums are written down, not downloaded.", downloads.verified_by_its_site, ADVISORY),
+        _rule("install-script-verified", "K3s's install script has a checksum.", downloads.unverified_install_script, ADVISORY),
+        _rule("name-limits", "Names are within the limits of libvirt, Kubernetes and guests.", names.out_of_limits),
+        ResourceValidationPolicy(
+            name="no-privileged-pod",
+            description="Only Multus runs privileged.",
+            validate=_privileged,
+            enforcement_level=MANDATORY,
+            config_schema=_texts("allowed", "What may be privileged: Kind/name.", [MULTUS]),
+        ),
+        ResourceValidationPolicy(
+            name="no-default-route",
+            description="Pods keep the cluster's default route.",
+            validate=_default_route,
+            enforcement_level=MANDATORY,
+            config_schema=_texts("acknowledged", "Names of networks that may have a default route.", []),
+        ),
+        ResourceValidationPolicy(
+            name="range-in-network",
+            description="The pods' addresses are hosts of their network.",
+            validate=in_network,
+            enforcement_level=MANDATORY,
+        ),
+        # Of what the rule before has seen: switched off, it switches this one off too.
+        StackValidationPolicy(
+            name="range-out-of-dhcp",
+            description="The pods' addresses are taken out of DHCP.",
+            validate=out_of_dhcp,
+            enforcement_level=MANDATORY,
+        ),
+    ]
+
+
+def serve() -> None:
+    """Answer Pulumi until it ends this process."""
+    PolicyPack(name=NAME, policies=policies())
+
+
+def _rule(name: str, description: str, rule: Rule, level: EnforcementLevel = MANDATORY) -> ResourceValidationPolicy:
+    def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
+        for message in rule(args.resource_type, args.props):
+            report(message, None)
+
+    return ResourceValidationPolicy(name=name, description=description, validate=validate, enforcement_level=level)
+
+
+def _texts(name: str, description: str, default: list[str]) -> PolicyConfigSchema:
+    schema = {"type": "array", "items": {"type": "string"}, "description": description, "default": default}
+    return PolicyConfigSchema(properties={name: schema})
+
+
+def _privileged(args: ResourceValidationArgs, report: ReportViolation) -> None:
+    for message in workloads.privileged(args.resource_type, args.props, args.get_config().get("allowed", [MULTUS])):
+        report(message, None)
+
+
+def _default_route(args: ResourceValidationArgs, report: ReportViolation) -> None:
+    acknowledged = [*args.get_config().get("acknowledged", []), *acknowledged_by_setting()]
+    for message in network.default_routes(args.resource_type, args.props, acknowledged):
+        report(message, None)
+
+
+def acknowledged_by_setting() -> list[str]:
+    """The program's own network, where macvlan.defaultRoute asks for the route; the program then warns by itself."""
+    try:
+        found = pulumi.Config().get_object("macvlan")
+    except pulumi.ConfigTypeError:
+        found = None
+    macvlan = found if isinstance(found, Mapping) else {}
+    return [str(macvlan.get("name", "macvlan-conf"))] if macvlan.get("defaultRoute") is True else []

@@ -1,0 +1,140 @@
+"""The pack as Pulumi's engine asks it: over the analyzer's messages, with what a preview does not know yet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pulumi.runtime
+import pytest
+from pulumi.runtime import proto
+from pulumi_policy import EnforcementLevel
+from pulumi_policy.policy import _PolicyAnalyzerServicer
+from pulumi_policy.proxy import UNKNOWN_STRING_VALUE
+from rules import pack
+
+pytestmark = pytest.mark.unit
+
+CLAIM = ("pulumi-python:dynamic/libvirt:DhcpClaim", {"ranges": ["192.168.122.180-192.168.122.199"]})
+NETWORK = {
+    "name": "macvlan-conf",
+    "ipam": {
+        "type": "host-local",
+        "subnet": "192.168.122.0/24",
+        "rangeStart": "192.168.122.200",
+        "rangeEnd": "192.168.122.210",
+        "routes": [{"dst": "0.0.0.0/0"}],
+    },
+}
+NAD = ("kubernetes:k8s.cni.cncf.io/v1:NetworkAttachmentDefinition", {"spec": {"config": json.dumps(NETWORK)}})
+PRIVILEGED = (
+    "kubernetes:core/v1:Pod",
+    {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "a:1", "securityContext": {"privileged": True}}]}},
+)
+SECRET = "1b47061264138c4ac30d75fd1eb44270"  # Pulumi's mark of a secret value
+
+
+@pytest.fixture(autouse=True)
+def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A stack's configuration as the engine gives it to a pack."""
+    for name, value in {"PROJECT": "k3s-macvlan", "STACK": "dev", "DRY_RUN": "true"}.items():
+        monkeypatch.setenv(f"PULUMI_{name}", value)
+    monkeypatch.setenv("PULUMI_CONFIG", "{}")
+    pulumi.runtime.set_all_config({})
+    yield
+    pulumi.runtime.set_all_config({})
+
+
+def servicer() -> Any:
+    return _PolicyAnalyzerServicer(pack.NAME, "1.0.0", pack.policies(), EnforcementLevel.ADVISORY)
+
+
+def analyze(asked: Any, kind: str, props: dict[str, Any], urn: str = "urn::x") -> dict[str, Any]:
+    request = proto.AnalyzeRequest(type=kind, urn=urn, name="x")
+    request.properties.update(props)
+    answer = asked.Analyze(request, None)
+    return {each.policyName: each for each in answer.diagnostics}
+
+
+def configure(asked: Any, policy: str, props: dict[str, Any]) -> None:
+    """As --policy-pack-config does, at the level mandatory."""
+    config = proto.PolicyConfig(enforcementLevel=proto.MANDATORY)
+    config.properties.update(props)
+    asked.Configure(proto.ConfigureAnalyzerRequest(policyConfig={policy: config}), None)
+
+
+def test_the_pack_asks_for_what_the_project_asks_for() -> None:
+    """It runs in the project's environment; its own list serves who publishes it."""
+    folder = Path(__file__).parents[1]
+    wanted = [line for line in (folder / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    project = {line.split()[0] for line in (folder.parent / "requirements.txt").read_text().splitlines() if line.strip()}
+    assert set(wanted) <= project
+
+
+def test_every_policy_says_what_it_is_for() -> None:
+    info = servicer().GetAnalyzerInfo(None, None)
+    assert len({each.name for each in info.policies}) == len(info.policies) == 10
+    assert all(each.description.endswith(".") for each in info.policies)
+    advisory = {each.name for each in info.policies if each.enforcementLevel == proto.ADVISORY}
+    assert advisory == {"image-not-latest", "checksum-by-value", "install-script-verified"}
+
+
+def test_a_violation_is_mandatory_and_says_where() -> None:
+    found = analyze(servicer(), *PRIVILEGED)
+    assert list(found) == ["no-privileged-pod"]
+    assert found["no-privileged-pod"].enforcementLevel == proto.MANDATORY
+    assert "container c of Pod/p" in found["no-privileged-pod"].message
+
+
+def test_what_may_be_privileged_is_configured() -> None:
+    asked = servicer()
+    configure(asked, "no-privileged-pod", {"allowed": ["Pod/p"]})
+    assert not analyze(asked, *PRIVILEGED)
+
+
+def test_a_level_is_configured() -> None:
+    asked, pod = servicer(), {"spec": {"containers": [{"name": "c", "image": "nginx:latest"}]}}
+    assert analyze(asked, "kubernetes:core/v1:Pod", pod)["image-not-latest"].enforcementLevel == proto.ADVISORY
+    configure(asked, "image-not-latest", {})
+    assert analyze(asked, "kubernetes:core/v1:Pod", pod)["image-not-latest"].enforcementLevel == proto.MANDATORY
+
+
+def test_a_default_route_needs_the_setting_or_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "no-default-route" in analyze(servicer(), *NAD)
+    asked = servicer()
+    configure(asked, "no-default-route", {"acknowledged": ["macvlan-conf"]})
+    assert not analyze(asked, *NAD)
+    for setting, broken in (
+        ({"defaultRoute": True}, False),
+        ({"defaultRoute": True, "name": "macvlan-conf"}, False),
+        ({"defaultRoute": False}, True),
+        ({"defaultRoute": True, "name": "another"}, True),
+    ):
+        monkeypatch.setenv("PULUMI_CONFIG", json.dumps({"k3s-macvlan:macvlan": json.dumps(setting)}))
+        assert ("no-default-route" in analyze(servicer(), *NAD)) is broken, setting
+
+
+def test_the_stack_rule_uses_what_the_resource_rules_saw() -> None:
+    """In a first preview the stack's view of Kubernetes resources has no properties at all."""
+    asked = servicer()
+    analyze(asked, *CLAIM, urn="urn::dhcp")
+    analyze(asked, *NAD, urn="urn::lan")
+    kinds = {"urn::dhcp": CLAIM[0], "urn::lan": NAD[0]}
+    resources = [proto.AnalyzerResource(type=kind, urn=urn, name="x") for urn, kind in kinds.items()]
+    [found] = asked.AnalyzeStack(proto.AnalyzeStackRequest(resources=resources), None).diagnostics
+    assert (found.policyName, found.urn) == ("range-out-of-dhcp", "urn::lan")
+    assert "192.168.122.200-192.168.122.210" in found.message
+    analyze(asked, CLAIM[0], {"ranges": ["192.168.122.180-192.168.122.210"]}, urn="urn::dhcp")
+    assert not asked.AnalyzeStack(proto.AnalyzeStackRequest(resources=resources), None).diagnostics
+
+
+def test_unknown_and_secret_values_say_nothing() -> None:
+    """Not even that a policy could not be run: pulumi-policy's own answer to an unknown value."""
+    unknown = {"metadata": {"name": UNKNOWN_STRING_VALUE}, "spec": {"containers": [{"image": UNKNOWN_STRING_VALUE}]}}
+    assert not analyze(servicer(), "kubernetes:core/v1:Pod", unknown)
+    secret = {"4dabf18193072939515e22adb298388d": SECRET, "value": UNKNOWN_STRING_VALUE}
+    assert not analyze(
+        servicer(), "command:remote:Command", {"create": UNKNOWN_STRING_VALUE, "stdin": secret, "connection": secret}
+    )
