@@ -106,6 +106,9 @@ pods = [
     for planned in layout.pods
 ]
 
+for machine in machines:
+    machine.sync(after=[pod.uid for pod in pods if pod.node in (None, machine.node.name)])
+
 # Proof and exports.
 pages = [
     Page(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pulumi
-from pulumi import ComponentResource, ErrorHook, Output, ResourceHookBinding, ResourceOptions
+from pulumi import ComponentResource, ErrorHook, Input, Output, ResourceHookBinding, ResourceOptions
 
 from components import remote
 from components.credentials import SshKeyPair
@@ -188,6 +189,16 @@ class VirtualMachine(ComponentResource):
                 opts=ResourceOptions.merge(self.inside, ResourceOptions(depends_on=[booted])),
             )
         self.register_outputs({"address": str(node.address), "mac": node.mac, "serial": self.serial})
+
+    def sync(self, after: Sequence[Input[str]]) -> None:
+        """What was installed, pulled and started until now survives a power cut. after: identities of the last of it."""
+        remote.run(
+            f"{self.node.name}-sync",
+            remote.Script(name="node-sync.sh", limit=120),
+            connection=self.connection,
+            triggers=[self.serial, *after],
+            opts=ResourceOptions.merge(self.inside, ResourceOptions(depends_on=[self.ready])),
+        )
 
 
 def _user_data(node: NodePlan, settings: Settings, keys: dict[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """Scripts on nodes: how a file of components/scripts becomes one remote command.
 
-Parameters that are no secrets go by environment variables on the command line, secrets and documents by stdin. The text
-sent is the script without comments and blank lines, so that an edit of those changes nothing in any stack.
+Parameters that are no secrets go by environment variables on the command line; the script itself, secrets and documents go
+by stdin, so that the error of a failed command quotes one readable line. The text sent is the script without comments and
+blank lines, so that an edit of those changes nothing in any stack.
 """
 
 from __future__ import annotations
@@ -28,11 +29,28 @@ def text(name: str) -> str:
     return "\n".join(line for line in lines if line.strip() and not line.lstrip().startswith("#"))
 
 
-def command_line(name: str, environment: Mapping[str, str], limit: int) -> str:
-    """The command that runs the script as root within `limit` seconds."""
+def command_line(name: str, environment: Mapping[str, str], limit: int, *, before: int = 0, after: int = 0) -> str:
+    """The command that runs the script, which it takes from stdin, as root within `limit` seconds.
+
+    before, after: bytes of stdin on either side of the script that are not for it. What follows is its stdin. A script that
+    arrives cut off is not run.
+    """
+    size = len(text(name).encode())
+    lines = [
+        *([f"{_take(before)} > /dev/null"] if before else []),
+        f"text=$({_take(size)})",
+        f'if [ "$(printf %s "$text" | wc -c)" != {size} ]; then echo "$0 did not arrive whole" >&2; exit 1; fi',
+        *([f"{_take(after)} > /dev/null"] if after else []),
+        'exec bash -c "$text" "$0"',
+    ]
     variables = [f"{key}={value}" for key, value in sorted(environment.items())]
-    words = ["sudo", "-n", "env", *variables, "timeout", "--kill-after=10", str(limit), "bash", "-c", text(name), name]
+    words = ["sudo", "-n", "env", *variables, "timeout", "--kill-after=10", str(limit), "bash", "-c", "; ".join(lines), name]
     return shlex.join(words)
+
+
+def _take(size: int) -> str:
+    """Passes on `size` bytes of stdin and, unlike some a `head`, reads none that follow."""
+    return f"dd iflag=fullblock bs={size} count=1 status=none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,16 +58,13 @@ class Script:
     """One run of a script on a node.
 
     name: file in components/scripts. environment: its parameters. limit: seconds until it is ended; the script is told a
-    limit of its own by its parameters and ends by itself before. stdin: secrets and documents.
+    limit of its own by its parameters and ends by itself before. stdin: secrets and documents; not for one that undoes.
     """
 
     name: str
     limit: int
     environment: Mapping[str, str] = field(default_factory=dict)
     stdin: Input[str] | None = None
-
-    def line(self) -> str:
-        return command_line(self.name, self.environment, self.limit)
 
 
 def run(
@@ -68,12 +83,18 @@ def run(
     runs it anew. dial: seconds for the connection beside the script's own limit. Errors: the script's stderr.
     """
     limit = max(each.limit for each in (script, undo) if each is not None)
+    # Both commands of a resource get the same stdin.
+    doing, undoing = (text(each.name) if each else "" for each in (script, undo))
+    before, after = len(doing.encode()), len(undoing.encode())
+    sent: Input[str] = doing + undoing
+    if script is not None and script.stdin is not None:
+        sent = pulumi.Output.concat(sent, script.stdin)
     return Command(
         resource_name,
         connection=connection,
-        create=script.line() if script else "true",
-        delete=undo.line() if undo else None,
-        stdin=script.stdin if script else None,
+        create=command_line(script.name, script.environment, script.limit, after=after) if script else "true",
+        delete=command_line(undo.name, undo.environment, undo.limit, before=before) if undo else None,
+        stdin=sent,
         triggers=list(triggers),
         add_previous_output_in_env=False,
         opts=ResourceOptions.merge(opts, _limits(limit + dial)),

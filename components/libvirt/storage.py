@@ -1,13 +1,14 @@
 """Volumes in the stack's pool, with the mark that says they are ours.
 
-A volume cannot carry metadata, so before `NAME` is made an empty volume `NAME.owned` is, and it goes after `NAME` is
-gone.
-A volume without it is foreign and never touched; one with it may be half-written by a killed run and can be made again.
+A volume cannot carry metadata, so before `NAME` is made an empty volume `NAME.owned` is, and it goes after `NAME` is gone.
+A volume without it is foreign and never touched; one with it may be half-written by a killed run and can be made again,
+unless `NAME.verified` says that it is whole.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -67,8 +68,7 @@ def claim(pool: Any, name: str) -> None:
         return
     if volume_named(pool, name) is not None:
         raise HypervisorError(
-            f"volume {name!r} in pool {pool.name()!r} was not made by this stack and is left alone. Move it away, or "
-            "delete "
+            f"volume {name!r} in pool {pool.name()!r} was not made by this stack and is left alone. Move it away, or delete "
             f"it if nobody needs it: virsh vol-delete {name} --pool {pool.name()}"
         )
     pool.createXML(documents.volume(name + OWNED, 1), 0)
@@ -94,6 +94,23 @@ def delete(pool: Any, name: str) -> None:
         when_free(lambda: pool.refresh(0))
         if volume_named(pool, name) is not None:
             raise
+
+
+def verify(connection: Any, pool: Any, name: str, facts: dict[str, Any]) -> None:
+    """Leave the mark that our volume is whole, and what it is; the last step of making one."""
+    write(connection, pool, name + VERIFIED, json.dumps(facts).encode())
+
+
+def facts(connection: Any, pool: Any, name: str) -> dict[str, Any]:
+    """What the mark says that `verify` left; nothing if there is none, or it was cut off."""
+    marker = volume_named(pool, name + VERIFIED)
+    if marker is None:
+        return {}
+    try:
+        found = json.loads(fetch(connection, marker))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def send(connection: Any, volume: Any, chunks: Iterable[bytes], length: int) -> None:

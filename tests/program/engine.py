@@ -11,6 +11,7 @@ import contextvars
 import hashlib
 import json
 import runpy
+import shlex
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from pulumi.runtime import config as pulumi_config
 from pulumi.runtime import mocks, rpc, settings, stack
 from pulumi.runtime.proto import engine_pb2, resource_pb2
 
+from components import remote
 from components.libvirt.volume import OverlayDiskProvider
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -144,6 +146,15 @@ class Registered:
 
     def input(self, name: str) -> Any:
         return opened(self.inputs.get(name))
+
+    def document(self) -> str:
+        """What the script of a remote command finds on its stdin."""
+        sent = str(self.input("stdin") or "")
+        for command in ("create", "delete"):
+            name = shlex.split(self.input(command) or "true")[-1]
+            if name.endswith(".sh"):
+                sent = sent.removeprefix(remote.text(name))
+        return sent
 
 
 @dataclass

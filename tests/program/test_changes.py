@@ -43,6 +43,7 @@ IN_MACHINE = {
     "server-1-k3s-plugins-install": R,
     "server-1-multus-clean": R,
     "server-1-multus-gate": R,
+    "server-1-sync": R,
 }
 # A new size restarts the machine; what runs in it is waited for again.
 RESIZED = {"server-1-domain": U, "server-1-k3s-install": R, "server-1-k3s-ready": R}

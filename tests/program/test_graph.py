@@ -50,6 +50,7 @@ PER_NODE = {
     "Command {}-macvlan-check",
     "Command {}-multus-clean",
     "Command {}-multus-gate",
+    "Command {}-sync",
     "Domain {}-domain",
     "K3sNode {}-k3s",
     "OverlayDisk {}-disk",

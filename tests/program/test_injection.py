@@ -90,7 +90,7 @@ def test_parameters_of_the_scripts_are_the_settings(deployment: Deployment) -> N
 
 
 def test_the_nodes_files_hold_the_settings(deployment: Deployment) -> None:
-    files = json.loads(deployment["server-1-k3s-install"].input("stdin"))
+    files = json.loads(deployment["server-1-k3s-install"].document())
     config = yaml.safe_load(files["/etc/rancher/k3s/config.yaml"]["content"])
     for key, value in {**CHANGE["k3s"]["config"], **CHANGE["k3s"]["serverConfig"]}.items():
         assert config[key] == value

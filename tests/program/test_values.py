@@ -82,9 +82,9 @@ def test_identity_is_known_in_every_preview(deploy: Run, name: str, mode: str) -
 
 @UPS
 def test_a_first_preview_leaves_open_only_what_is_made(deploy: Run, name: str) -> None:
-    """Keys, the token and what follows from them; no path, name, number or script."""
+    """Keys, the token, the pod, and what follows from them; no path, name, number or script."""
     may_be = {
-        "connection", "stdin", "generation", "clusterIdentifier", "user_data", "meta_data", "kubeconfig", "url",
+        "connection", "stdin", "triggers.1", "generation", "clusterIdentifier", "user_data", "meta_data", "kubeconfig", "url",
         "pod", "metadata.annotations.kubernetes.io/service-account.name", "roleRef.name", "subjects.0.name",
         "spec.template.spec.serviceAccountName", "spec.template.spec.volumes.2.configMap.name",
         "spec.template.spec.volumes.3.secret.secretName",
@@ -230,11 +230,11 @@ def test_cn_installs_k3s_as_the_article_does(deploy: Run) -> None:
     assert given["INSTALL_URL"] == "https://rancher-mirror.oss-cn-beijing.aliyuncs.com/k3s/k3s-install.sh"
     assert (given["K3S_VERSION"], given["ROLE"]) == ("v1.27.8+k3s2", "server")
     assert json.loads(given["INSTALL_ENV"]) == {"INSTALL_K3S_MIRROR": "cn"}
-    files = json.loads(install.input("stdin"))
+    files = json.loads(install.document())
     config = yaml.safe_load(files["/etc/rancher/k3s/config.yaml"]["content"])
     assert config["system-default-registry"] == "docker.nju.edu.cn"
     # --cluster-init is for k3s-install.sh to add: a first server made anew joins what the others kept.
-    assert "cluster-init" in install.input("create")
+    assert "cluster-init" in install.input("stdin")
     registries = yaml.safe_load(files["/etc/rancher/k3s/registries.yaml"]["content"])
     assert registries == {
         "mirrors": {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import os
 import subprocess
 import threading
 import uuid
@@ -99,6 +100,38 @@ def test_killed_run_is_adopted_though_it_differs(world: World, base: dict[str, A
     with world.libvirt() as conn:
         facts = documents.read_domain(conn.lookupByName(f"{world.name}-a").XMLDesc(0))
     assert (facts.memory_mib, facts.serial) == (96, "s2")
+
+
+def test_a_disk_without_state_is_adopted_only_as_what_it_is(world: World, base: dict[str, Any]) -> None:
+    """Of the same generation (a killed run) it is kept; of another (the state was lost), or unknown, it is made anew."""
+    inputs = overlay_inputs(world, base)
+    disk = Path(str(inputs["path"]))
+
+    def kept(**change: str) -> bool:
+        os.utime(disk, (1, 1))
+        OverlayDiskProvider().create({**inputs, **change})
+        return disk.stat().st_mtime == 1
+
+    OverlayDiskProvider().create(dict(inputs))
+    assert kept(serial="s2")
+    assert not kept(generation="2")
+    assert kept(generation="2")
+    disk.with_name(disk.name + ".verified").unlink()
+    assert not kept(generation="2")
+
+
+def test_a_disk_of_another_generation_in_use_is_left_alone(world: World, base: dict[str, Any]) -> None:
+    inputs = overlay_inputs(world, base)
+    OverlayDiskProvider().create(dict(inputs))
+    SeedImageProvider().create(seed_inputs(world))
+    DomainProvider().create(domain_inputs(world))
+    before = world.snapshot()
+    changed = {**inputs, "generation": "2"}
+    refused(lambda: OverlayDiskProvider().create(dict(changed)), f"{world.name}-a", "state was lost", "virsh destroy")
+    assert world.snapshot() == before
+    with world.libvirt() as conn:
+        conn.lookupByName(f"{world.name}-a").destroy()
+    OverlayDiskProvider().create(dict(changed))
 
 
 def test_half_an_image_is_fetched_again(world: World, base: dict[str, Any], base_inputs: dict[str, Any]) -> None:

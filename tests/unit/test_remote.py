@@ -1,4 +1,4 @@
-"""Scripts as commands: parameters arrive as data whatever they hold, and comments are not part of what is sent."""
+"""Scripts as commands: parameters and documents arrive as data whatever they hold, and comments are not part of what is sent."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ def test_a_parameter_arrives_as_it_is(stubs: Path, value: str, shell: str) -> No
     variables, arguments = arrived(line, stubs, shell)
     assert variables["A_VALUE"] == value
     assert variables["LIMIT_SECONDS"] == "7"
-    assert arguments == ["--kill-after=10", "7", "bash", "-c", remote.text("node-ready.sh"), "node-ready.sh"]
+    assert arguments[:4] == ["--kill-after=10", "7", "bash", "-c"]
+    assert arguments[5:] == ["node-ready.sh"]
 
 
 @steady
@@ -72,7 +73,8 @@ def test_a_script_is_whole_without_its_comments(name: str) -> None:
     text = remote.text(name)
     assert text.startswith("set -euo pipefail")
     assert subprocess.run(["bash", "-n", "-c", text], capture_output=True, check=True).stderr == b""
-    assert len(remote.command_line(name, {}, 1)) < 100_000, "one word of a command line holds 128 KiB at most"
+    assert len(text.encode()) < 100_000, "one word of a command line holds 128 KiB at most"
+    assert len(remote.command_line(name, {}, 1)) < 400, "a failed command is quoted whole in its error"
 
 
 @pytest.fixture
@@ -100,6 +102,36 @@ def test_a_comment_more_in_a_script_changes_nothing(folder: Path, name: str) -> 
     assert remote.text("one.sh") == remote.text("two.sh")
 
 
-def test_a_script_without_parameters_is_a_command_too(stubs: Path) -> None:
-    _, arguments = arrived(remote.Script(name="disk-grow.sh", limit=5).line(), stubs)
-    assert arguments[-2:] == [remote.text("disk-grow.sh"), "disk-grow.sh"]
+ECHO = 'set -euo pipefail\necho "$0: $A"\ncat\n'
+"""Says its name, its parameter and what it was given."""
+
+
+def ran(line: str, stdin: bytes, stubs: Path) -> subprocess.CompletedProcess[bytes]:
+    environment = {"PATH": f"{stubs}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
+    return subprocess.run(["sh", "-c", line], input=stdin, env=environment, capture_output=True, check=False, timeout=20)
+
+
+@pytest.fixture
+def sudo(tmp_path: Path) -> Path:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/sudo").write_text(SUDO)
+    (tmp_path / "bin/sudo").chmod(0o755)
+    return tmp_path / "bin"
+
+
+@pytest.mark.parametrize("document", [b"", b"one\ntwo\n\n", b"\x00\xff$(touch pwned)\n", b"x" * 200_000])
+def test_a_script_comes_by_stdin_and_its_document_after_it(folder: Path, sudo: Path, document: bytes) -> None:
+    (folder / "a.sh").write_text(ECHO + 'echo "ä€😀"\n')
+    (folder / "undo.sh").write_text("echo undone\n")
+    both = (remote.text("a.sh") + remote.text("undo.sh")).encode()
+    before, after = len(remote.text("a.sh").encode()), len(remote.text("undo.sh").encode())
+    done = ran(remote.command_line("a.sh", {"A": "1"}, 9, after=after), both + document, sudo)
+    assert (done.returncode, done.stdout) == (0, b"a.sh: 1\n" + document + "ä€😀\n".encode()), done.stderr
+    done = ran(remote.command_line("undo.sh", {}, 9, before=before), both + document, sudo)
+    assert (done.returncode, done.stdout) == (0, b"undone\n"), done.stderr
+
+
+def test_a_script_that_is_cut_off_is_not_run(folder: Path, sudo: Path) -> None:
+    (folder / "a.sh").write_text("echo one\necho two\n")
+    done = ran(remote.command_line("a.sh", {}, 9), remote.text("a.sh").encode()[:-5], sudo)
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"a.sh did not arrive whole\n")

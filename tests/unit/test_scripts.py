@@ -31,6 +31,7 @@ NAMES = {
     "disk-grow",
     "node-access",
     "node-leave",
+    "node-sync",
 }
 CONF_DIR = "/var/lib/rancher/k3s/agent/etc/cni/net.d"
 BIN_DIR = "/var/lib/rancher/k3s/data/cni"
