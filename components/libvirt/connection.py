@@ -90,9 +90,8 @@ HINTS = (
     ),
     (
         ("End of file while reading data",),
-        "The remote side closed the connection. Check that ssh to the host works without a password and that the "
-        "user there "
-        "is in group libvirt",
+        "The remote side closed the connection. Check that ssh to the host works without a password and that the user there is "
+        "in group libvirt",
     ),
     (("No space left",), "The file system of the pool is full. Free space there, or set another pool path"),
     (("Cannot allocate memory",), "The hypervisor has too little free memory for this guest. Lower its memory setting"),
@@ -178,9 +177,8 @@ def say(text: str) -> None:
 def plain_errors() -> None:
     """Make the provider process report a HypervisorError as its text, without the traceback that the SDK would send.
 
-    pulumi/dynamic/__main__.py answers every exception with traceback.format_exc(); there is no other place to decide
-    what
-    the user sees. Anything but a HypervisorError is a defect and keeps its traceback.
+    pulumi/dynamic/__main__.py answers every exception with traceback.format_exc(); there is no other place to decide what the
+    user sees. Anything but a HypervisorError is a defect and keeps its traceback.
     """
     original = traceback.format_exc
     if getattr(original, "plain", False):

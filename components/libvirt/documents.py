@@ -1,9 +1,7 @@
 """libvirt's XML and cloud-init's YAML, built and read. Pure: no libvirt, no files, no clock.
 
-Every document is built as a tree and serialised by a library, so a quote, a `<` or a line break in a name is data and
-can
-never become structure. Formats: https://libvirt.org/format.html, https://docs.cloud-init.io (NoCloud, network config
-v2).
+Every document is built as a tree and serialised by a library, so a quote, a `<` or a line break in a name is data and can
+never become structure. Formats: https://libvirt.org/format.html, https://docs.cloud-init.io (NoCloud, network config v2).
 """
 
 from __future__ import annotations
@@ -450,8 +448,7 @@ def user_data(
 ) -> str:
     """cloud-init's user data.
 
-    One user with sudo and keys only, no password login, the host key that the program pins. `extra` is merged at the
-    top
+    One user with sudo and keys only, no password login, the host key that the program pins. `extra` is merged at the top
     level; a key of ours in it raises ValueError naming the key. The result holds a private key: treat it as a secret.
     """
     ours: dict[str, Any] = {

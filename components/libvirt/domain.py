@@ -36,11 +36,9 @@ class DomainArgs:
     mac, and network (a libvirt network's name) or bridge (a host bridge's name): the one NIC, enp1s0.
     disk_path, disk_serial: the `OverlayDisk`; another serial is another machine, and the domain is made anew.
     seed_path: the `SeedImage`. extra_disks: more read-only disks, raw, as vdc and on.
-    console_log: file for the serial console, in the directory of `pool`, so that it can be read and removed as a
-    volume.
+    console_log: file for the serial console, in the directory of `pool`, so that it can be read and removed as a volume.
     virt_type: auto (KVM if libvirt offers it), kvm, or qemu (plain emulation).
-    cpu_mode: auto (host-passthrough under KVM, maximum under emulation), host-passthrough, host-model, maximum, or
-    custom
+    cpu_mode: auto (host-passthrough under KVM, maximum under emulation), host-passthrough, host-model, maximum, or custom
     with cpu_model, a name of `virsh cpu-models`.
     disk_cache: none, writeback, unsafe, … as in libvirt's <driver cache>.
     machine: QEMU's machine type. autostart: start with the host.
@@ -241,9 +239,8 @@ def _refuse_strangers(connection: Any, inputs: Props, owners: set[str]) -> None:
                 raise HypervisorError(_foreign(facts, f"UUID {facts.uuid}", uri))
             if facts.name != inputs["name"]:
                 raise HypervisorError(
-                    f"domain {facts.name!r} on {uri} bears this stack's UUID {facts.uuid} for {inputs['name']!r}: it "
-                    "was renamed. "
-                    f"Rename it back (virsh domrename {facts.name} {inputs['name']}) or remove it (virsh undefine "
+                    f"domain {facts.name!r} on {uri} bears this stack's UUID {facts.uuid} for {inputs['name']!r}: it was "
+                    f"renamed. Rename it back (virsh domrename {facts.name} {inputs['name']}) or remove it (virsh undefine "
                     f"{facts.name})"
                 )
         elif facts.name == inputs["name"]:
@@ -332,10 +329,9 @@ def remove_log(connection: Any, pool_name: str, console_log: str) -> None:
 class Domain(Resource, module="libvirt", name="Domain"):
     """A virtual machine, running.
 
-    Defined and started, or adopted and put right if it bears this stack's mark. Memory, CPUs and what else can change
-    in
-    place do so with an orderly restart of the guest. Raises HypervisorError if name or UUID belong to a domain without
-    the mark, or another domain has the MAC. Removed by powering off. Created without waiting for the guest to boot.
+    Defined and started, or adopted and put right if it bears this stack's mark. Memory, CPUs and what else can change in
+    place do so with an orderly restart of the guest. Raises HypervisorError if name or UUID belong to a domain without the
+    mark, or another domain has the MAC. Removed by powering off. Created without waiting for the guest to boot.
     """
 
     uri: Output[str]

@@ -1,7 +1,6 @@
 """What the stack borrows from a libvirt network: addresses taken out of its DHCP ranges, and reservations.
 
-The network itself belongs to the host. It is changed by net-update alone, live and in its stored definition, so guests
-of
+The network itself belongs to the host. It is changed by net-update alone, live and in its stored definition, so guests of
 others keep their connection; dnsmasq is restarted by libvirt in a blink and keeps its leases.
 """
 
@@ -163,9 +162,8 @@ def _entry(record: Record, layer: str) -> tuple[list[Range], list[Range]]:
 def _take(connection: Any, inputs: Props, known: Record) -> Record:
     """Make the network's ranges lack the claims, whatever an earlier run has done or left half done.
 
-    Order: the record says what *may* be missing from the network, before it is; after the change, what is. So a run
-    that
-    is killed anywhere can be repeated or taken back. `known`: what the state says, should the record be lost.
+    Order: the record says what *may* be missing from the network, before it is; after the change, what is. So a run that is
+    killed anywhere can be repeated or taken back. `known`: what the state says, should the record be lost.
     """
     network = network_named(connection, inputs["network"])
     claims = ranges.parse_all(inputs["ranges"])
@@ -193,9 +191,8 @@ def _take(connection: Any, inputs: Props, known: Record) -> Record:
 class Plan:
     """A record in the making.
 
-    A range is changed by taking it out and putting its pieces in, so while that goes on every address may be missing,
-    and
-    the record must say so; only afterwards it says which ones are.
+    A range is changed by taking it out and putting its pieces in, so while that goes on every address may be missing, and the
+    record must say so; only afterwards it says which ones are.
     """
 
     def __init__(self, network: str, macs: Iterable[str]) -> None:
@@ -269,20 +266,16 @@ def _refuse_strangers(network: Any, found: Sequence[Layer], claims: Sequence[Ran
             continue
         until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(lease.get("expirytime") or 0))
         raise HypervisorError(
-            f"address {address} on libvirt network {inputs['network']!r} is leased to "
-            f"{lease.get('hostname') or 'a machine'} "
-            f"({mac}) until {until}, and lies in the range {names} that this stack wants for itself. Shut that "
-            "machine down "
-            "and wait for the lease to end, give it another address, or set other ranges"
+            f"address {address} on libvirt network {inputs['network']!r} is leased to {lease.get('hostname') or 'a machine'} "
+            f"({mac}) until {until}, and lies in the range {names} that this stack wants for itself. Shut that machine down and "
+            "wait for the lease to end, give it another address, or set other ranges"
         )
     for layer in found:
         for host in layer.facts.hosts:
             if host.ip and host.mac not in macs and any(host.ip in claim for claim in claims):
                 raise HypervisorError(
-                    f"address {host.ip} is reserved on libvirt network {inputs['network']!r} for "
-                    f"{host.name or 'a machine'} "
-                    f"({host.mac or 'no MAC'}), and lies in the range {names} that this stack wants for itself. Set "
-                    "other "
+                    f"address {host.ip} is reserved on libvirt network {inputs['network']!r} for {host.name or 'a machine'} "
+                    f"({host.mac or 'no MAC'}), and lies in the range {names} that this stack wants for itself. Set other "
                     f"ranges, or remove the reservation: virsh net-update {inputs['network']} delete ip-dhcp-host "
                     f'"{documents.dhcp_host(host)}" --live --config'
                 )
@@ -342,10 +335,8 @@ def write_record(connection: Any, pool: Any, name: str, record: Record) -> None:
 class DhcpClaim(Resource, module="libvirt", name="DhcpClaim"):
     """Addresses that the network's DHCP server does not hand out while the stack exists.
 
-    The network's ranges without the claims, live and stored; on delete they get them back, exactly as they were if
-    nobody
-    else changed them meanwhile. Raises HypervisorError if the network is missing or stopped, or if a stranger's live
-    lease
+    The network's ranges without the claims, live and stored; on delete they get them back, exactly as they were if nobody
+    else changed them meanwhile. Raises HypervisorError if the network is missing or stopped, or if a stranger's live lease
     or reservation lies in a claim: with its name, MAC and address. Measured: measured.md 14.
     """
 
@@ -485,8 +476,7 @@ def drop_host(network: Any, mac: str) -> None:
 class Reservation(Resource, module="libvirt", name="Reservation"):
     """A DHCP reservation: this MAC always gets this address.
 
-    Live and stored. Made, or put right if the MAC has one already. Raises HypervisorError if another MAC has the
-    address or
+    Live and stored. Made, or put right if the MAC has one already. Raises HypervisorError if another MAC has the address or
     the name.
     """
 

@@ -100,9 +100,8 @@ def _ensure(connection: Any, inputs: Props) -> None:
             )
         if facts.path.rstrip("/") == path.rstrip("/"):
             raise HypervisorError(
-                f"storage pool {facts.name!r} on {inputs['uri']} already uses {path}. Set another pool path: two "
-                "pools on "
-                "one directory would delete each other's files"
+                f"storage pool {facts.name!r} on {inputs['uri']} already uses {path}. Set another pool path: two pools on one "
+                "directory would delete each other's files"
             )
     pool = find(connection.storagePoolLookupByUUIDString, uuid)
     made = pool is None
@@ -110,11 +109,9 @@ def _ensure(connection: Any, inputs: Props) -> None:
         facts = documents.read_pool(pool.XMLDesc(0))
         if (facts.name, facts.path.rstrip("/")) != (name, path.rstrip("/")):
             raise HypervisorError(
-                f"storage pool {facts.name!r} ({facts.path}) on {inputs['uri']} bears this stack's UUID {uuid} under "
-                "another "
-                f"name or path. Remove it (virsh pool-destroy {facts.name}; virsh pool-undefine {facts.name}), or "
-                "set the "
-                "pool's name and path back"
+                f"storage pool {facts.name!r} ({facts.path}) on {inputs['uri']} bears this stack's UUID {uuid} under another "
+                f"name or path. Remove it (virsh pool-destroy {facts.name}; virsh pool-undefine {facts.name}), or set the pool's "
+                "name and path back"
             )
     try:
         if pool is None:
@@ -154,8 +151,7 @@ def _delete_directory(pool: Any) -> None:
 class StoragePool(Resource, module="libvirt", name="StoragePool"):
     """A directory pool of the stack's own, started with the host.
 
-    Made, or adopted if it bears this stack's UUID. Raises HypervisorError if the name or the directory belongs to
-    another
+    Made, or adopted if it bears this stack's UUID. Raises HypervisorError if the name or the directory belongs to another
     pool. Removed with its directory; files in it that the stack did not make are left and named.
     """
 

@@ -1,7 +1,6 @@
 """What the providers share: which inputs force a new resource, which change in place, and a diff that says so.
 
-Everything here is pure: check and diff run in previews, on machines without libvirt. The module path and class name of
-a
+Everything here is pure: check and diff run in previews, on machines without libvirt. The module path and class name of a
 provider are in every state file (pulumi stores providers pickled by name): moving one breaks destroy and refresh.
 """
 

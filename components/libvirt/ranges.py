@@ -1,10 +1,8 @@
 """Address ranges of a libvirt network: taking claims out of them and giving them back. Pure.
 
-A libvirt network hands out addresses from an ordered list of ranges. Two stacks may take from the same list and give
-back
-in any order, so nothing here restores a list blindly: what was removed is added to what is there now, and the exact
-list
-of the beginning (order and splits) comes back when, and only when, the same addresses are in it again.
+A libvirt network hands out addresses from an ordered list of ranges. Two stacks may take from the same list and give back
+in any order, so nothing here restores a list blindly: what was removed is added to what is there now, and the exact list of
+the beginning (order and splits) comes back when, and only when, the same addresses are in it again.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
 """What killed runs left behind, removed with the pool.
 
-A run that is killed after a libvirt call and before the engine writes its state leaves something that no state knows,
-so
-`destroy` would pass it by. The pool is made first and goes last, and everything else of the stack bears a mark: the
-domain
+A run that is killed after a libvirt call and before the engine writes its state leaves something that no state knows, so
+`destroy` would pass it by. The pool is made first and goes last, and everything else of the stack bears a mark: the domain
 its owner, a volume its `.owned`, a change of the network its record in the pool. So the pool's end is where to look.
 """
 

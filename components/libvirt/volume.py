@@ -182,9 +182,8 @@ def _fetch(connection: Any, pool: Any, inputs: Props) -> Props:
         raise HypervisorError(f"{shown(inputs['source'])} ended after {size} of {length} bytes. Try again, or set another source")
     if digest.hexdigest() != expected:
         raise HypervisorError(
-            f"{shown(inputs['source'])} has {algorithm} {digest.hexdigest()}, not {expected} as the image's checksum "
-            "setting says "
-            f"({size} bytes read). Either the file is damaged or replaced, or the setting is of another release"
+            f"{shown(inputs['source'])} has {algorithm} {digest.hexdigest()}, not {expected} as the image's checksum setting "
+            f"says ({size} bytes read). Either the file is damaged or replaced, or the setting is of another release"
         )
     capacity = size
     qcow2 = documents.qcow2_header(bytes(head))
@@ -272,11 +271,10 @@ def _chunks(source: BinaryIO, name: str) -> Iterator[bytes]:
 class BaseImage(Resource, module="libvirt", name="BaseImage"):
     """A disk image in the pool, read-only and shared by overlays.
 
-    Streamed from `source` into the pool while its checksum is taken, so nothing is kept on this machine.
-    `NAME.verified`
+    Streamed from `source` into the pool while its checksum is taken, so nothing is kept on this machine. `NAME.verified`
     beside it says that it is whole: with it the image is not read again, without it the image is fetched again. Raises
-    HypervisorError for a source that cannot be read, stalls for 60 s, is cut off or has another checksum, and then
-    leaves nothing.
+    HypervisorError for a source that cannot be read, stalls for 60 s, is cut off or has another checksum, and then leaves
+    nothing.
     """
 
     uri: Output[str]
@@ -341,8 +339,7 @@ class OverlayDiskProvider(VolumeProvider):
     def check(self, _olds: Props, news: Props) -> Any:
         """As for all; and `serial` is kept from the old inputs or made.
 
-        The engine checks again without old inputs when a resource is replaced, so each disk ever made has a serial of
-        its
+        The engine checks again without old inputs when a resource is replaced, so each disk ever made has a serial of its
         own, which a preview knows already (but with a value of its own: it is random).
         """
         if not news.get("serial"):
@@ -360,8 +357,7 @@ class OverlayDiskProvider(VolumeProvider):
             return [
                 (
                     "capacity",
-                    f"the disk has {old} bytes ({old / 2**30:g} GiB) and cannot shrink to {new} ({new / 2**30:g} "
-                    "GiB): its file "
+                    f"the disk has {old} bytes ({old / 2**30:g} GiB) and cannot shrink to {new} ({new / 2**30:g} GiB): its file "
                     "system would lose its end. Set the old size or more, or rebuild the node with a new disk",
                 )
             ]
@@ -439,8 +435,7 @@ def _backing_fits(connection: Any, inputs: Props) -> None:
     size = documents.read_volume(backing.XMLDesc(0)).capacity
     if size > inputs["capacity"]:
         raise HypervisorError(
-            f"disk {inputs['name']!r} of {inputs['capacity'] / 2**30:g} GiB is smaller than its image "
-            f"({size / 2**30:g} GiB). "
+            f"disk {inputs['name']!r} of {inputs['capacity'] / 2**30:g} GiB is smaller than its image ({size / 2**30:g} GiB). "
             "Set a larger disk size"
         )
 
