@@ -7,6 +7,7 @@ import json
 import os
 import ssl
 import urllib.request
+from collections.abc import Callable
 from typing import Any
 
 import pulumi
@@ -33,7 +34,7 @@ def pod_report(name: str, kubeconfig: Output[str], namespace: str, pod: str) -> 
 def describe(kubeconfig: str, namespace: str, pod: str) -> str:
     """Phase, conditions and events of the pod, a line each. Never raises."""
     try:
-        get = _client(kubeconfig)
+        get = client(kubeconfig)
         found = get(f"/api/v1/namespaces/{namespace}/pods/{pod}")
         events = get(f"/api/v1/namespaces/{namespace}/events?fieldSelector=involvedObject.name%3D{pod}")
         return "\n".join(lines(found, events))
@@ -58,7 +59,8 @@ def lines(pod: dict[str, Any], events: dict[str, Any]) -> list[str]:
     return seen
 
 
-def _client(kubeconfig: str) -> Any:
+def client(kubeconfig: str) -> Callable[[str], Any]:
+    """A function that gets a path of the Kubernetes API as JSON; OSError if the API does not answer in 10 s or refuses."""
     document = yaml.safe_load(kubeconfig)
     cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
     context = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())

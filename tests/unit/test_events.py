@@ -67,7 +67,7 @@ def test_only_the_last_events_are_told() -> None:
 )
 def test_describe_never_raises_whatever_the_api_answers(monkeypatch: pytest.MonkeyPatch, pod: Any, events: Any) -> None:
     """It runs inside an error hook: an error there would stand in place of the pod's own."""
-    monkeypatch.setattr("components.events._client", lambda _: lambda path: events if "events" in path else pod)
+    monkeypatch.setattr("components.events.client", lambda _: lambda path: events if "events" in path else pod)
     assert describe("", "default", "p")
 
 
@@ -75,7 +75,7 @@ def test_an_api_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) ->
     def refused(_path: str) -> Any:
         raise ConnectionRefusedError("refused")
 
-    monkeypatch.setattr("components.events._client", lambda _: refused)
+    monkeypatch.setattr("components.events.client", lambda _: refused)
     assert describe("", "default", "p") == "nothing: refused"
 
 
