@@ -667,7 +667,7 @@ class Settings(Model):
     proof: Proof = Proof()
     """The HTTP request at the end: `enabled`, `path`, `title`."""
     timeouts: Timeouts = Timeouts()
-    """Limits of each wait in seconds."""
+    """Limits of each wait in seconds. A step on a node is told its limit, so with another one it runs again, to no effect."""
 
 
 # Values under these paths may be secrets, so no error text repeats them.
