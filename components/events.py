@@ -1,4 +1,4 @@
-"""What Kubernetes says about a pod that does not become ready: its phase, conditions and events, asked of the API."""
+"""What Kubernetes says about pods that do not become ready: phase, conditions and events, asked of the API."""
 
 from __future__ import annotations
 
@@ -31,6 +31,37 @@ def pod_report(name: str, kubeconfig: Output[str], namespace: str, pod: str) -> 
     return ErrorHook(name, report)
 
 
+def daemon_report(name: str, kubeconfig: Output[str], namespace: str, daemon: str, what: str) -> ErrorHook:
+    """An error hook that logs why the pods of a DaemonSet, labelled `name: daemon`, are not ready. what: the setting of
+    their image."""
+
+    async def report(_args: pulumi.ErrorHookArgs) -> bool:
+        text = await kubeconfig.future()
+        seen = describe_all(text, namespace, daemon) if text else "nothing: the kubeconfig is not known"
+        pulumi.log.error(
+            f"the pods of DaemonSet {daemon} in {namespace} did not become ready on all nodes. The API says:\n{seen}\n"
+            f"ErrImagePull names an image that the registry refuses: correct {what}, or the registry (k3s.registries)"
+        )
+        return False
+
+    return ErrorHook(name, report)
+
+
+def describe_all(kubeconfig: str, namespace: str, label: str) -> str:
+    """`describe` for each pod with the label `name`. Never raises."""
+    try:
+        get = _client(kubeconfig)
+        pods = get(f"/api/v1/namespaces/{namespace}/pods?labelSelector=name%3D{label}")["items"]
+        seen: list[str] = []
+        for pod in pods:
+            name = pod["metadata"]["name"]
+            events = get(f"/api/v1/namespaces/{namespace}/events?fieldSelector=involvedObject.name%3D{name}")
+            seen += [f"pod {name} on node {pod.get('spec', {}).get('nodeName')}:", *lines(pod, events)]
+        return "\n".join(seen) or "nothing: there is no such pod"
+    except Exception as error:
+        return f"nothing: {error!r}"
+
+
 def describe(kubeconfig: str, namespace: str, pod: str) -> str:
     """Phase, conditions and events of the pod, a line each. Never raises."""
     try:
@@ -50,7 +81,7 @@ def lines(pod: dict[str, Any], events: dict[str, Any]) -> list[str]:
         f"{condition['type']}={condition['status']} {condition.get('reason', '')} {condition.get('message', '')}".rstrip()
         for condition in status.get("conditions", [])
     ]
-    for container in status.get("containerStatuses", []):
+    for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
         waiting = container.get("state", {}).get("waiting")
         if waiting:
             seen.append(f"container {container['name']}: {waiting.get('reason')} {waiting.get('message', '')}".rstrip())

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pulumi
-from pulumi import ComponentResource, CustomTimeouts, ResourceOptions
+from pulumi import ComponentResource, CustomTimeouts, ResourceHookBinding, ResourceOptions
 from pulumi_kubernetes.apiextensions import v1 as apiextensions
 from pulumi_kubernetes.apps import v1 as apps
 from pulumi_kubernetes.core import v1 as core
@@ -21,6 +21,7 @@ from pulumi_kubernetes.meta import v1 as meta
 from pulumi_kubernetes.rbac import v1 as rbac
 
 from components import remote
+from components.events import daemon_report
 from components.k3s import Cluster
 from components.machine import VirtualMachine
 from components.plan import CniPaths
@@ -105,6 +106,7 @@ class Multus(ComponentResource):
             )
             for machine in args.machines
         ]
+        report = daemon_report(f"{name}-report", args.cluster.kubeconfig, namespace, _LABELS["name"], "multus.image")
         daemon_set = apps.DaemonSet(
             f"{name}-daemonset",
             metadata=meta.ObjectMetaArgs(name=DAEMON_SET, namespace=namespace, labels=_LABELS),
@@ -118,7 +120,11 @@ class Multus(ComponentResource):
             ),
             opts=ResourceOptions.merge(
                 own,
-                ResourceOptions(depends_on=[binding, self.crd, *cleaners], custom_timeouts=_timeouts(args.timeouts.multus)),
+                ResourceOptions(
+                    depends_on=[binding, self.crd, *cleaners],
+                    custom_timeouts=_timeouts(args.timeouts.multus),
+                    hooks=ResourceHookBinding(on_error=[report]),
+                ),
             ),
         )
         self.gates: dict[str, pulumi.Resource] = {

@@ -111,9 +111,22 @@ HINTS = (
 )
 
 
+LOST = (
+    "End of file while reading data",
+    "Cannot write data",
+    "Cannot read data",
+    "Cannot recv data",
+    "client socket is closed",
+    "Connection reset",
+    "connection closed due to keepalive",
+)
+
+
 def explain(error: Exception, uri: str) -> str:
     """libvirt's own message, where it came from, and what to do about it where that is known."""
     message = " ".join(str(error).split())
+    if "+ssh" not in uri and any(words in message for words in LOST):
+        return f"libvirt ({uri}): {message}. libvirtd was stopped or restarted meanwhile. When it runs again, say `up` again."
     hint = next((hint for words, hint in HINTS if all(word.lower() in message.lower() for word in words)), "")
     return f"libvirt ({uri}): {message}" + (f". {hint}." if hint else "")
 

@@ -51,9 +51,8 @@ class VolumeProvider(LibvirtProvider):
         state = self.known(props)
         with connect(state["uri"]) as connection:
             pool = find(connection.storagePoolLookupByName, state["pool"])
-            if pool is None:
-                return ReadResult("", {})
-            if pool.isActive():  # in a stopped pool nothing can be seen; the pool itself shows as changed
+            # In a pool that is stopped or undefined nothing can be seen; the pool itself shows as changed or gone.
+            if pool is not None and pool.isActive():
                 storage.refresh(pool)
                 seen = self.look(connection, pool, state)
                 if seen is None:

@@ -7,12 +7,13 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from harness import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,6 +24,19 @@ class Checkout:
 
     path: Path
     stack: str
+    said: list[str] = field(default_factory=list)
+    """Everything that `lab` and `run` have printed."""
+
+    def run(self, *words: str) -> Run:
+        """Start `./lab -s STACK WORDS`. Its output is kept in `said` when `finished` is called with it."""
+        return Run(["./lab", "-s", self.stack, *words], self.path, _environment())
+
+    def finished(self, run: Run, limit: int = 600) -> tuple[int, str]:
+        """Wait for the end of what `run` started: its exit code and what it printed."""
+        code = run.end(limit)
+        print(run.text)
+        self.said.append(run.text)
+        return code, run.text
 
     def lab(self, *words: str, ok: bool = True, limit: int = 2400) -> str:
         """Run `./lab -s STACK WORDS`; what it prints. Fails the test unless it ends as expected."""
@@ -38,6 +52,7 @@ class Checkout:
             check=False,
         )
         print(done.stdout)
+        self.said.append(done.stdout)
         assert (done.returncode == 0) == ok, f"./lab {' '.join(words)} ended with {done.returncode}:\n{done.stdout[-6000:]}"
         return done.stdout
 
@@ -53,6 +68,20 @@ class Checkout:
         found = json.loads(done.stdout)
         assert isinstance(found, dict)
         return found
+
+    def pulumi(self, *words: str, stdin: str = "") -> str:
+        """Run `./lab pulumi WORDS -s STACK` and give back what it prints; it is not in `said`."""
+        done = subprocess.run(
+            ["./lab", "pulumi", *words, "-s", self.stack],
+            cwd=self.path,
+            env=_environment(),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"pulumi {' '.join(words)}: {done.stderr}"
+        return done.stdout
 
     def set(self, key: str, **fields: Any) -> None:
         """Set fields of one top-level setting in the stack's file; None removes the key."""
@@ -87,6 +116,17 @@ class Checkout:
         return done.stdout
 
 
+FAULTS: list[str] = []
+"""The faults that a story has gone through, for the summary."""
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if FAULTS:
+        terminalreporter.section("faults on the way to the page")
+        terminalreporter.write_line(", ".join(FAULTS))
+        terminalreporter.write_line(f"cases: {len(FAULTS)}")
+
+
 def _environment() -> dict[str, str]:
     ours = {"LAB_TESTNET": "none"}  # this tier is inside it already
     return {key: value for key, value in os.environ.items() if not key.startswith("PULUMI_")} | ours
@@ -100,7 +140,7 @@ def stack() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def checkout(stack: str) -> Iterator[Checkout]:
     if os.environ.get("LAB_E2E_CHECKOUT"):
         # One that LAB_E2E_KEEP kept: go on where it stands.

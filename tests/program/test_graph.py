@@ -257,7 +257,8 @@ def test_hooks_and_limits(deploy: Run, name: str, mode: str) -> None:
     assert pod.timeouts["create"] == f"{limits.pod}s"
     assert pod.delete_before_replace
     assert deployment["multus-daemonset"].timeouts["create"] == f"{limits.multus}s"
-    assert {"nginx-macvlan-report", "server-1-boot-report"} <= set(deployment.error_hooks)
+    assert deployment["multus-daemonset"].hooks == {"onError": ["multus-report"]}
+    assert {"nginx-macvlan-report", "server-1-boot-report", "multus-report"} <= set(deployment.error_hooks)
 
 
 @EVERY

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from components.events import describe, lines
+from components.events import describe, describe_all, lines
 
 pytestmark = pytest.mark.unit
 
@@ -24,6 +24,7 @@ def test_phase_conditions_waiting_containers_and_events_in_order() -> None:
                 {"type": "Ready", "status": "False", "reason": "ContainersNotReady", "message": "not yet"},
                 {"type": "PodScheduled", "status": "True"},
             ],
+            "initContainerStatuses": [{"name": "copy", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}],
             "containerStatuses": [
                 {"name": "web", "state": {"waiting": {"reason": "ErrImagePull", "message": "no route"}}},
                 {"name": "other", "state": {"running": {}}},
@@ -41,6 +42,7 @@ def test_phase_conditions_waiting_containers_and_events_in_order() -> None:
         "phase Pending",
         "Ready=False ContainersNotReady not yet",
         "PodScheduled=True",
+        "container copy: CrashLoopBackOff",
         "container web: ErrImagePull no route",
         "event AddedInterface: Add eth0",
         "event AddedInterface: Add net1",
@@ -69,6 +71,29 @@ def test_describe_never_raises_whatever_the_api_answers(monkeypatch: pytest.Monk
     """It runs inside an error hook: an error there would stand in place of the pod's own."""
     monkeypatch.setattr("components.events.client", lambda _: lambda path: events if "events" in path else pod)
     assert describe("", "default", "p")
+
+
+def test_each_pod_of_a_label_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = "ghcr.io/k8snetworkplumbingwg/multus-cni:v0"
+    waiting = {"name": "install", "state": {"waiting": {"reason": "ErrImagePull", "message": f"{image}: not found"}}}
+    pod = {"metadata": {"name": "ds-1"}, "spec": {"nodeName": "server-1"}, "status": {"initContainerStatuses": [waiting]}}
+    asked: list[str] = []
+
+    def get(path: str) -> Any:
+        asked.append(path)
+        return {"items": [] if "/events" in path else [pod]}
+
+    monkeypatch.setattr("components.events._client", lambda _: get)
+    assert describe_all("", "kube-system", "multus") == (
+        f"pod ds-1 on node server-1:\nphase None\ncontainer install: ErrImagePull {image}: not found"
+    )
+    assert asked[0] == "/api/v1/namespaces/kube-system/pods?labelSelector=name%3Dmultus"
+
+
+@pytest.mark.parametrize("pods", [{}, {"items": None}, {"items": [{}]}, {"items": [None]}, []])
+def test_describe_all_never_raises_and_says_something(monkeypatch: pytest.MonkeyPatch, pods: Any) -> None:
+    monkeypatch.setattr("components.events._client", lambda _: lambda _path: pods)
+    assert describe_all("", "kube-system", "multus")
 
 
 def test_an_api_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,7 +160,8 @@ def test_verbs_pass_stack_and_arguments_to_pulumi(lab: Lab, verb: str) -> None:
     lab.run("-s", "cn", verb, "--target", "a b")
     call = next(call for call in lab.calls("pulumi") if call.startswith(f"pulumi {verb}"))
     assert call.startswith(f"pulumi {verb} -s cn --config-file {lab.root}/.lab/Pulumi.cn.yaml ")
-    assert call.endswith(" --diff --policy-pack policy --target a b" if verb == "preview" else " --yes --target a b")
+    own = {"preview": " --diff --policy-pack policy", "refresh": " --yes --clear-pending-creates"}.get(verb, " --yes")
+    assert call.endswith(f"{own} --target a b")
 
 
 def test_destroy_names_what_is_left(lab: Lab) -> None:
