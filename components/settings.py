@@ -493,6 +493,15 @@ class Multus(Model):
     """CPU request of the container."""
 
     @model_validator(mode="after")
+    def _thin(self) -> Multus:
+        if self.image.partition("@")[0].endswith(("-thick", ":thick")):
+            raise ValueError(
+                f"image = {self.image}: is the thick Multus, which needs equal paths inside and outside of its container, and "
+                "K3s's are others; take the same tag without -thick"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _memory(self) -> Multus:
         if _bytes(self.memory_limit) < 256 * 2**20:
             raise ValueError(

@@ -72,6 +72,11 @@ TABLE: list[tuple[str, dict[str, Any], dict[str, str]]] = [
         {"local-dhcp": U},
     ),
     (
+        "servers.overrides.address: etcd does not survive it",
+        {"servers": {"overrides": {"server-1": {"address": "192.168.122.190"}}}},
+        {**NEW_MACHINE, "server-1-reservation": U},
+    ),
+    (
         "k3s.version, CNI directory moves",
         {"k3s": {"version": "v1.28.15+k3s1"}},
         {

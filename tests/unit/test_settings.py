@@ -176,6 +176,8 @@ def test_a_conflict_is_told_beside_a_mistake() -> None:
         ({"plugins": {"checksum": "sha512:" + "0" * 128}}, "write sha256:<hex>"),
         ({"plugins": {"names": []}}, "plugins.names"),
         ({"multus": {"memoryLimit": "128Mi"}}, "set 256Mi or more"),
+        ({"multus": {"image": "ghcr.io/k8snetworkplumbingwg/multus-cni:v4.2.4-thick"}}, "is the thick Multus"),
+        ({"multus": {"image": "r/multus-cni:thick"}}, "is the thick Multus"),
         ({"multus": {"memoryRequest": "1Gi"}}, "memoryRequest = 1Gi is above memoryLimit = 256Mi"),
         ({"macvlan": {"mode": "l2"}}, "mode = l2 is not a mode of macvlan; its modes are bridge, vepa, private, passthru"),
         ({"macvlan": {"type": "ipvlan"}}, "mode = bridge is not a mode of ipvlan; its modes are l2, l3, l3s"),

@@ -1,0 +1,41 @@
+"""A domain goes with everything that libvirt keeps of it, or would refuse to let it go for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from components.libvirt.domain import DomainProvider
+from components.libvirt.volume import OverlayDiskProvider, SeedImageProvider
+
+from .world import World, domain_inputs, overlay_inputs, seed_inputs
+
+pytestmark = [pytest.mark.provider, pytest.mark.timeout(300)]
+
+SNAPSHOT = """<domainsnapshot><name>by hand</name><disks><disk name='vda' snapshot='internal'/><disk name='vdb' snapshot='no'/></disks>
+</domainsnapshot>"""
+
+
+@pytest.mark.parametrize("kept", ["snapshot", "saved state", "nothing, as a transient domain"])
+def test_a_domain_goes_with_what_hands_left_on_it(world: World, base: dict[str, Any], kept: str) -> None:
+    OverlayDiskProvider().create(overlay_inputs(world, base))
+    SeedImageProvider().create(seed_inputs(world))
+    before = world.snapshot()
+    provider, inputs = DomainProvider(), domain_inputs(world)
+    outs = dict(provider.create(dict(inputs)).outs or {})
+    with world.libvirt() as conn:
+        domain = conn.lookupByUUIDString(inputs["uuid"])
+        if kept == "snapshot":
+            domain.destroy()
+            domain.snapshotCreateXML(SNAPSHOT, 0)
+            assert domain.snapshotNum(0) == 1
+        elif kept == "saved state":
+            domain.managedSave(0)
+            assert domain.hasManagedSaveImage(0)
+        else:
+            domain.undefine()
+            assert domain.isActive() and not domain.isPersistent()
+    provider.delete("id", outs)
+    assert provider.read("id", outs).id == ""
+    assert world.snapshot() == before
