@@ -312,6 +312,14 @@ def test_in_the_end_the_page_is_served(story: Story) -> None:
     assert len(names) == 5, names  # and the image, and the record of the DHCP range
 
 
+def test_the_second_interface_announces_itself_and_outlasts_the_node_s_network(story: Story) -> None:
+    entered = "nsenter --net --target $(pgrep --oldest --exact nginx)"
+    assert story.checkout.node(f"{entered} sysctl -n net.ipv4.conf.net1.arp_notify").strip() == "1"
+    story.checkout.node("systemctl restart systemd-networkd && networkctl status > /dev/null")
+    with urllib.request.urlopen(story.checkout.outputs()["url"], timeout=20) as answer:
+        assert "Welcome to nginx!" in answer.read().decode()
+
+
 # --- changes of the running stack, in place
 
 

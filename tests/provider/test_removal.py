@@ -13,8 +13,8 @@ from .world import World, domain_inputs, overlay_inputs, seed_inputs
 
 pytestmark = [pytest.mark.provider, pytest.mark.timeout(300)]
 
-SNAPSHOT = """<domainsnapshot><name>by hand</name><disks><disk name='vda' snapshot='internal'/><disk name='vdb' snapshot='no'/></disks>
-</domainsnapshot>"""
+SNAPSHOT = """<domainsnapshot><name>by hand</name><disks>
+<disk name='vda' snapshot='internal'/><disk name='vdb' snapshot='no'/></disks></domainsnapshot>"""
 
 
 @pytest.mark.parametrize("kept", ["snapshot", "saved state", "nothing, as a transient domain"])
