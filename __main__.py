@@ -2,7 +2,7 @@
 
 import pulumi
 
-from components import conflicts, outputs, settings
+from components import conflicts, outputs, quiet, settings
 from components.access import NodeAccess, NodeAccessArgs
 from components.hypervisor import Hypervisor, HypervisorArgs
 from components.k3s import Cluster, ClusterArgs
@@ -12,6 +12,7 @@ from components.multus import Multus, MultusArgs
 from components.page import Page, PageArgs
 from components.ssh import client_key
 
+quiet.end_quietly()
 project, stack = pulumi.get_project(), pulumi.get_stack()
 
 # Settings and plan: every mistake is told here, before anything is made.

@@ -50,7 +50,7 @@ def daemon_report(name: str, kubeconfig: Output[str], namespace: str, daemon: st
 def describe_all(kubeconfig: str, namespace: str, label: str) -> str:
     """`describe` for each pod with the label `name`. Never raises."""
     try:
-        get = _client(kubeconfig)
+        get = client(kubeconfig)
         pods = get(f"/api/v1/namespaces/{namespace}/pods?labelSelector=name%3D{label}")["items"]
         seen: list[str] = []
         for pod in pods:

@@ -268,7 +268,8 @@ def _refuse_strangers(network: Any, found: Sequence[Layer], claims: Sequence[Ran
         raise HypervisorError(
             f"address {address} on libvirt network {inputs['network']!r} is leased to {lease.get('hostname') or 'a machine'} "
             f"({mac}) until {until}, and lies in the range {names} that this stack wants for itself. Shut that machine down and "
-            "wait for the lease to end, give it another address, or set other ranges"
+            "wait for the lease to end, give it another address, or set other ranges. If that machine is gone for good, end its "
+            f"lease on the hypervisor: dhcp_release {found[0].facts.bridge} {address} {mac} (Debian: dnsmasq-utils)"
         )
     for layer in found:
         for host in layer.facts.hosts:

@@ -230,7 +230,14 @@ def test_lease_of_another(world: World, pool: dict[str, Any], monkeypatch: pytes
     lease = {"mac": "52:54:00:77:77:77", "ipaddr": "192.168.150.203", "hostname": "printer", "expirytime": 1900000000}
     monkeypatch.setattr(network, "leases", lambda _: [lease])
     before = world.snapshot()
-    refused(lambda: DhcpClaimProvider().create(claim_inputs(world)), "printer", "52:54:00:77:77:77", "192.168.150.203", "2030")
+    refused(
+        lambda: DhcpClaimProvider().create(claim_inputs(world)),
+        "printer",
+        "52:54:00:77:77:77",
+        "192.168.150.203",
+        "2030",
+        "dhcp_release",
+    )
     assert world.snapshot() == before
     lease["mac"] = "52:54:00:AB:00:01"  # our own machine's
     monkeypatch.setattr(network, "set_ranges", lambda *_: None)

@@ -83,7 +83,7 @@ def test_each_pod_of_a_label_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append(path)
         return {"items": [] if "/events" in path else [pod]}
 
-    monkeypatch.setattr("components.events._client", lambda _: get)
+    monkeypatch.setattr("components.events.client", lambda _: get)
     assert describe_all("", "kube-system", "multus") == (
         f"pod ds-1 on node server-1:\nphase None\ncontainer install: ErrImagePull {image}: not found"
     )
@@ -92,7 +92,7 @@ def test_each_pod_of_a_label_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("pods", [{}, {"items": None}, {"items": [{}]}, {"items": [None]}, []])
 def test_describe_all_never_raises_and_says_something(monkeypatch: pytest.MonkeyPatch, pods: Any) -> None:
-    monkeypatch.setattr("components.events._client", lambda _: lambda _path: pods)
+    monkeypatch.setattr("components.events.client", lambda _: lambda _path: pods)
     assert describe_all("", "kube-system", "multus")
 
 

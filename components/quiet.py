@@ -1,0 +1,18 @@
+"""How the program ends when Pulumi ends it: after a resource has failed, or at Ctrl-C, Pulumi sends it SIGINT.
+
+Python would answer with two tracebacks of Pulumi's own launcher, printed below the error that matters.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+LAUNCHER = "pulumi-language-python-exec"
+
+
+def end_quietly() -> None:
+    """End without a word at SIGINT, where Pulumi runs this process; elsewhere (in tests) nothing is changed."""
+    if getattr(sys.modules["__main__"], "__file__", "").endswith(LAUNCHER):
+        signal.signal(signal.SIGINT, lambda *_: os._exit(1))

@@ -1,0 +1,32 @@
+"""The program ends without a traceback when Pulumi ends it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from components.quiet import LAUNCHER
+
+pytestmark = pytest.mark.unit
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = f"""
+import os, signal, sys
+sys.path.insert(0, {str(ROOT)!r})
+from components import quiet
+quiet.end_quietly()
+os.kill(os.getpid(), signal.SIGINT)
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize(("name", "quiet"), [(LAUNCHER, True), ("other", False)])
+def test_sigint(tmp_path: Path, name: str, quiet: bool) -> None:
+    (tmp_path / name).write_text(PROGRAM)
+    done = subprocess.run([sys.executable, str(tmp_path / name)], capture_output=True, text=True, timeout=60, check=False)
+    assert ("KeyboardInterrupt" in done.stderr) != quiet
+    assert done.returncode != 0
+    assert done.stderr == "" or not quiet
