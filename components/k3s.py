@@ -169,6 +169,8 @@ class Cluster(ComponentResource):
             # What decides whether it is the same cluster: not the kubeconfig, whose certificates K3s renews.
             cluster_identifier=Output.concat(args.owner, "/", release.cluster),
             enable_server_side_apply=True,
+            # What a run made that was killed before it wrote its state; fields that another has set are conflicts all the same.
+            upsert_existing_objects=True,
             opts=own,
         )
         self.inside = ResourceOptions(provider=self.provider, deleted_with=anchor)

@@ -205,6 +205,7 @@ def test_kubernetes_resources_use_our_provider_alone(deploy: Run, name: str, mod
             assert each.provider == "", each.name
     assert provider.input("clusterIdentifier"), "without it another kubeconfig replaces everything"
     assert provider.input("enableServerSideApply") in (True, "true")
+    assert provider.input("upsertExistingObjects") in (True, "true")
     assert deployment.of("kubernetes") == [provider]
 
 
