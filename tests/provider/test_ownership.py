@@ -239,9 +239,10 @@ def test_lease_of_another(world: World, pool: dict[str, Any], monkeypatch: pytes
         "dhcp_release",
     )
     assert world.snapshot() == before
-    lease["mac"] = "52:54:00:AB:00:01"  # our own machine's
     monkeypatch.setattr(network, "set_ranges", lambda *_: None)
-    DhcpClaimProvider().create(claim_inputs(world))
+    for ours in ({"mac": "52:54:00:AB:00:01"}, {"hostname": "lab-test-tests-agent-1"}):  # a machine of ours, or one that was
+        monkeypatch.setattr(network, "leases", lambda _, ours=ours: [{**lease, **ours}])
+        DhcpClaimProvider().create(claim_inputs(world))
 
 
 def test_network_missing_or_stopped(world: World, pool: dict[str, Any]) -> None:
