@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pulumi import ComponentResource, CustomTimeouts, Input, Output, ResourceHookBinding, ResourceOptions
+from pulumi import ComponentResource, CustomTimeouts, Input, Output, ResourceHookBinding, ResourceOptions, RunError
 from pulumi.output import UNKNOWN
 from pulumi.runtime import is_dry_run
 from pulumi_kubernetes.apiextensions import CustomResource
@@ -216,11 +216,11 @@ def attachment(macvlan: Macvlan, workload: Workload, network: Network) -> str:
 
 
 def second_interface(annotations: dict[str, Any] | None, pod: str) -> dict[str, Any]:
-    """The network-status entry of net1; ValueError where a pod has none."""
+    """The network-status entry of net1; RunError where a pod has none."""
     for entry in network_status(annotations or {}):
         if entry.get("interface") == "net1" and entry.get("ips") and entry.get("mac"):
             return entry
-    raise ValueError(
+    raise RunError(
         f"pod {pod} runs without net1: its network-status annotation names no such interface. It came up while Multus was "
         f"not in place; delete it (kubectl delete pod {pod}) and run `pulumi up --refresh`"
     )

@@ -32,11 +32,11 @@ def export(*, pages: Sequence[Page], cluster: Cluster, machines: Sequence[Virtua
 
 
 def all_different(pages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same pages; ValueError when an address is given twice, which nothing on a network reports by itself."""
+    """The same pages; RunError when an address is given twice, which nothing on a network reports by itself."""
     for address, count in Counter(page["address"] for page in pages).items():
         if count > 1:
             pods = ", ".join(page["pod"] for page in pages if page["address"] == address)
-            raise ValueError(f"pods {pods} all have the address {address}: see macvlan.addressesPerNode")
+            raise pulumi.RunError(f"pods {pods} all have the address {address}: see macvlan.addressesPerNode")
     return pages
 
 

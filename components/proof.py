@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pulumi import Input, Output, ResourceOptions
-from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider
+from pulumi.dynamic import ConfigureRequest, CreateResult, DiffResult, Resource, ResourceProvider
+
+from components.libvirt.connection import PlainError, plain_errors
 
 _INTERVAL = 0.25
 _MAX_PAGE = 2**20
@@ -32,11 +34,20 @@ class HttpProofArgs:
     limit: Input[int]
 
 
+class PageError(PlainError, TimeoutError):
+    """The page was not served in time; the text says what was seen and the way out."""
+
+
 class HttpProofProvider(ResourceProvider):
     serialize_as_secret_always = False
 
     def __init__(self) -> None:
         """Without state: only the class's name goes into the stack's state."""
+
+    def configure(self, req: ConfigureRequest) -> None:
+        """Called once in the provider process."""
+        del req
+        plain_errors()
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         changed = [name for name in ("url", "title", "pod") if _olds.get(name) != _news.get(name)]
@@ -60,7 +71,7 @@ class HttpProof(Resource, module="proof", name="HttpProof"):
 
 
 def prove(url: str, title: str, limit: float) -> tuple[int, str]:
-    """Status and title of the page at `url`, asked until its title is `title`; TimeoutError after `limit` seconds."""
+    """Status and title of the page at `url`, asked until its title is `title`; PageError after `limit` seconds."""
     # A proxy could answer in the pod's place, or not reach it.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
     deadline, seen = time.monotonic() + limit, "nothing"
@@ -81,7 +92,7 @@ def prove(url: str, title: str, limit: float) -> tuple[int, str]:
             if seen == "nothing" or time.monotonic() < deadline:
                 seen = str(getattr(error, "reason", None) or error)
         if time.monotonic() >= deadline:
-            raise TimeoutError(
+            raise PageError(
                 f"{url} did not serve the title {title!r} within timeouts.proof = {limit:.0f} s; seen last: {seen}. The pod "
                 "has this address, so look at the way to it: this machine must be a neighbour on the pod's network (a "
                 "hypervisor is; a node never reaches its own macvlan pods), and no filter may drop foreign MAC "

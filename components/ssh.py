@@ -25,8 +25,13 @@ def client_key(settings: Ssh, comment: str) -> ClientKey:
     if settings.private_key is None:
         pair = SshKeyPair("client-key", comment)
         return ClientKey(private=pair.private_key, public=pair.public_key)
-    private = settings.private_key.get_secret_value()
+    private = whole(settings.private_key.get_secret_value())
     return ClientKey(private=Output.secret(private), public=Output.from_input(public_key(private)))
+
+
+def whole(private: str) -> str:
+    """The key with the end of its last line, which `pulumi config set` cuts off, and without which OpenSSH reads none."""
+    return private.strip() + "\n"
 
 
 def public_key(private: str) -> str:

@@ -20,7 +20,11 @@ BUSY_LIMIT = 120.0
 """Seconds to wait for a pool that is busy with another transfer."""
 
 
-class HypervisorError(Exception):
+class PlainError(Exception):
+    """An error whose text is meant for the user, who is not shown where in the program it came up."""
+
+
+class HypervisorError(PlainError):
     """What libvirt refused or what stands in the way, with the way out. Its text is meant for the user."""
 
 
@@ -188,10 +192,10 @@ def say(text: str) -> None:
 
 
 def plain_errors() -> None:
-    """Make the provider process report a HypervisorError as its text, without the traceback that the SDK would send.
+    """Make the provider process report a PlainError as its text, without the traceback that the SDK would send.
 
     pulumi/dynamic/__main__.py answers every exception with traceback.format_exc(); there is no other place to decide what the
-    user sees. Anything but a HypervisorError is a defect and keeps its traceback.
+    user sees. Anything but a PlainError is a defect and keeps its traceback.
     """
     original = traceback.format_exc
     if getattr(original, "plain", False):
@@ -200,7 +204,7 @@ def plain_errors() -> None:
     @functools.wraps(original)
     def format_exc(limit: int | None = None, chain: bool = True) -> str:
         error = sys.exc_info()[1]
-        if isinstance(error, HypervisorError) and not os.environ.get("PULUMI_DEBUG_COMMANDS"):
+        if isinstance(error, PlainError) and not os.environ.get("PULUMI_DEBUG_COMMANDS"):
             return str(error)
         return original(limit, chain)
 

@@ -139,6 +139,14 @@ with open("/root/lab-arguments", "a") as out:
 """
 
 
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """While no provider tests run on the same libvirtd: theirs would not outlive a restart of it."""
+    with Path("/run/lab-test.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def virsh(*words: str, ok: bool = True) -> str:
     done = subprocess.run(["virsh", "-c", "qemu:///system", "-q", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0 or not ok, f"virsh {' '.join(words)}: {done.stderr}"
@@ -146,10 +154,10 @@ def virsh(*words: str, ok: bool = True) -> str:
 
 
 def host() -> dict[str, Any]:
-    """What libvirt has that could be ours."""
+    """What libvirt has that could be ours; the provider tests' own are named lab-test."""
+    listed = {"domains": virsh("list", "--all", "--name"), "pools": virsh("pool-list", "--all", "--name")}
     return {
-        "domains": sorted(virsh("list", "--all", "--name").split()),
-        "pools": sorted(virsh("pool-list", "--all", "--name").split()),
+        **{kind: sorted(name for name in text.split() if not name.startswith("lab-test")) for kind, text in listed.items()},
         "network": virsh("net-dumpxml", "--inactive", "default"),
         "live": virsh("net-dumpxml", "default"),
     }
@@ -166,29 +174,27 @@ def libvirtd() -> int:
 
 
 def restart_libvirtd() -> None:
-    """Stop libvirtd and start it as it was started; guests go on. Not while the provider tests run on the same one."""
-    with Path("/run/lab-test.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if Path("/run/systemd/system").exists():
-            subprocess.run(["systemctl", "restart", "libvirtd"], check=True)
-        else:
-            pid = libvirtd()
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")[:-1]
-            with Path(f"/proc/{pid}/ns/mnt").open("rb") as space:  # it sees other files than this process does
-                os.kill(pid, signal.SIGTERM)
-                deadline = time.monotonic() + 60
-                while Path(f"/proc/{pid}").exists():
-                    assert time.monotonic() < deadline, "libvirtd does not end"
-                    time.sleep(0.1)
-                subprocess.run(
-                    ["nsenter", f"--mount=/proc/self/fd/{space.fileno()}", *words, "--daemon"],
-                    pass_fds=[space.fileno()],
-                    check=True,
-                )
-        deadline = time.monotonic() + 60
-        while subprocess.run(["virsh", "-q", "-c", "qemu:///system", "uri"], capture_output=True, check=False).returncode:
-            assert time.monotonic() < deadline, "libvirtd does not answer again"
-            time.sleep(0.2)
+    """Stop libvirtd and start it as it was started; guests go on."""
+    if Path("/run/systemd/system").exists():
+        subprocess.run(["systemctl", "restart", "libvirtd"], check=True)
+    else:
+        pid = libvirtd()
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")[:-1]
+        with Path(f"/proc/{pid}/ns/mnt").open("rb") as space:  # it sees other files than this process does
+            os.kill(pid, signal.SIGTERM)
+            deadline = time.monotonic() + 60
+            while Path(f"/proc/{pid}").exists():
+                assert time.monotonic() < deadline, "libvirtd does not end"
+                time.sleep(0.1)
+            subprocess.run(
+                ["nsenter", f"--mount=/proc/self/fd/{space.fileno()}", *words, "--daemon"],
+                pass_fds=[space.fileno()],
+                check=True,
+            )
+    deadline = time.monotonic() + 60
+    while subprocess.run(["virsh", "-q", "-c", "qemu:///system", "uri"], capture_output=True, check=False).returncode:
+        assert time.monotonic() < deadline, "libvirtd does not answer again"
+        time.sleep(0.2)
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ import yaml
 from conftest import FAULTS, Checkout
 from cryptography.hazmat.primitives import serialization as form
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from harness import NODE_ARGUMENTS, Arguments, Source, host, restart_libvirtd, small_file_system, virsh
+from harness import NODE_ARGUMENTS, Arguments, Source, alone, host, restart_libvirtd, small_file_system, virsh
 
 pytestmark = pytest.mark.e2e
 
@@ -203,7 +203,7 @@ def test_libvirtd_restarted_in_a_download(story: Story, source: Source) -> None:
     FAULTS.append("libvirtd restarted during up")
     source.held.clear()
     source.release.clear()
-    with story.settings(image={"source": source.url("held")}):
+    with alone(), story.settings(image={"source": source.url("held")}):
         run = story.checkout.run("-y", "up")
         assert source.held.wait(120), run.text
         restart_libvirtd()
@@ -265,8 +265,8 @@ def test_an_install_script_that_is_another(story: Story) -> None:
 
 
 def test_k3s_that_does_not_start(story: Story) -> None:
-    with story.settings(k3s={"config": {"no-such-option": "x"}}):
-        story.fails("K3s that does not become ready", "this release does not understand its options")
+    with story.settings(k3s={"config": {"kubelet-arg": ["no-such-option=1"]}}, timeouts={"k3s": 60}):
+        story.fails("K3s that does not become ready", "no-such-option")
 
 
 def test_ssh_that_vanishes(story: Story) -> None:
@@ -288,7 +288,7 @@ def test_ctrl_c_while_k3s_is_installed(story: Story) -> None:
 def test_a_registry_that_refuses_multus(story: Story) -> None:
     image = "ghcr.io/k8snetworkplumbingwg/multus-cni:v0.0.0"
     with story.settings(multus={"image": image}, timeouts={"multus": 40}):
-        story.interrupted("Ctrl-C: Multus", "multus-daemonset creating", after=3)
+        story.interrupted("Ctrl-C: Multus", "multus-daemonset (creating|updating)", after=3)
         text = story.fails("registry that refuses the Multus image", image, "k3s.registries")
     assert "ErrImagePull" in text or "ImagePullBackOff" in text
 
@@ -296,7 +296,7 @@ def test_a_registry_that_refuses_multus(story: Story) -> None:
 def test_ctrl_c_twice_while_the_pod_starts(story: Story) -> None:
     """The pod is there, and the state does not know it."""
     with story.settings(workload={"image": "docker.io/library/nginx:none"}):
-        story.interrupted("Ctrl-C twice: pod", "nginx-macvlan creating", after=4, times=2)
+        story.interrupted("Ctrl-C twice: pod", "core/v1:Pod nginx-macvlan creating", after=4, times=2)
 
 
 def test_a_registry_that_refuses_the_pod(story: Story) -> None:

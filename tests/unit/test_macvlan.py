@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pulumi import RunError
 
 from components.addresses import AddressRange
 from components.macvlan import attachment, canonical, configuration, second_interface
@@ -138,5 +139,5 @@ def test_the_second_interface_is_net1() -> None:
     ],
 )
 def test_a_pod_without_it_is_an_error_that_says_what_to_do(annotations: Any) -> None:
-    with pytest.raises(ValueError, match=r"pod p runs without net1.*kubectl delete pod p"):
+    with pytest.raises(RunError, match=r"pod p runs without net1.*kubectl delete pod p"):
         second_interface(annotations, "p")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import http.server
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +18,7 @@ from components.proof import HttpProofProvider, prove
 
 pytestmark = [pytest.mark.unit, pytest.mark.timeout(60)]
 
+ROOT = Path(__file__).parents[2]
 TITLE = "Welcome to nginx!"
 PAGE = f"<!DOCTYPE html><html><head><title>{TITLE}</title></head></html>".encode()
 # One request may last as long as this beyond the limit.
@@ -188,3 +192,18 @@ def test_the_proof_keeps_what_it_saw() -> None:
         made = HttpProofProvider().create({"url": url, "title": TITLE, "pod": "uid", "limit": 5.0})
     assert made.outs is not None
     assert (made.outs["status"], made.outs["seen"], made.id) == (200, TITLE, url)
+
+
+def test_a_page_that_is_not_served_is_told_without_a_traceback() -> None:
+    script = """
+import traceback
+from pulumi.dynamic import ConfigureRequest, Config
+from components.proof import HttpProofProvider
+HttpProofProvider().configure(ConfigureRequest(config=Config({}, "p")))
+try:
+    HttpProofProvider().create({"url": "http://127.0.0.1:9/", "title": "x", "limit": 0})
+except TimeoutError:
+    print(traceback.format_exc())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True, timeout=60)
+    assert done.stdout.startswith("http://127.0.0.1:9/ did not serve the title")

@@ -25,8 +25,9 @@ signal.pause()
 
 @pytest.mark.parametrize(("name", "quiet"), [(LAUNCHER, True), ("other", False)])
 def test_sigint(tmp_path: Path, name: str, quiet: bool) -> None:
-    (tmp_path / "__main__.py").write_text(PROGRAM)
-    (tmp_path / name).write_text(f"import runpy\nrunpy.run_path({str(tmp_path)!r}, run_name='__main__')\n")
+    """As Pulumi's launcher does: the program is run under the name __main__, in the launcher's place."""
+    (tmp_path / "program.py").write_text(PROGRAM)
+    (tmp_path / name).write_text(f"import runpy\nrunpy.run_path({str(tmp_path / 'program.py')!r}, run_name='__main__')\n")
     done = subprocess.run([sys.executable, str(tmp_path / name)], capture_output=True, text=True, timeout=60, check=False)
     assert ("KeyboardInterrupt" in done.stderr) != quiet
     assert done.returncode != 0

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from components.credentials import SshKeyPairProvider, TokenProvider
-from components.ssh import public_key
+from components.ssh import public_key, whole
 
 pytestmark = pytest.mark.unit
 
@@ -64,3 +64,10 @@ def test_tokens_made_are_random_and_whole() -> None:
     assert len(bytes.fromhex(one.outs["value"])) == 32
     assert one.outs["value"] != two.outs["value"]
     assert one.outs["value"] not in one.id
+
+
+def test_a_key_that_lost_the_end_of_its_last_line_is_whole_again() -> None:
+    """`pulumi config set --secret` cuts it off."""
+    key = Ed25519PrivateKey.generate()
+    text = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.OpenSSH, form.NoEncryption()).decode()
+    assert whole(text) == whole(text.strip()) == text

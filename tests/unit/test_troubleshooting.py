@@ -12,7 +12,7 @@ import pytest
 pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).parents[2]
-RAISED = {"HypervisorError", "TimeoutError", "RunError", "ValueError", "RuntimeError", "LabError", "Problem", "_clash"}
+RAISED = {"HypervisorError", "PageError", "TimeoutError", "RunError", "ValueError", "RuntimeError", "LabError", "Problem", "_clash"}
 SHORTEST = 12
 
 
