@@ -479,9 +479,22 @@ def _assert_none(story: Story, text: str, where: str) -> None:
         assert value not in text, f"{name} is shown: {where}"
 
 
+def test_a_preview_shows_neither_the_old_nor_the_new_secret(story: Story) -> None:
+    with story.settings():
+        for path, name in (
+            ('k3s.registries.configs["registry.example:5000"].auth.password', "other registry"),
+            ("k3s.serverConfig.etcd-s3-secret-key", "other option"),
+            ("cloudInit.write_files[1].content", "other cloud-init"),
+        ):
+            story.secrets[name] = f"5eed-other-{secrets.token_hex(12)}"
+            story.checkout.pulumi("config", "set", "--secret", "--path", f"k3s-macvlan:{path}", stdin=story.secrets[name])
+        said = story.checkout.lab("preview")
+    assert "server-1-k3s-install" in said
+    _assert_none(story, said, "preview of changed secrets")
+
+
 def test_ctrl_c_in_destroy(story: Story) -> None:
     FAULTS.append("Ctrl-C: destroy")
-    story.checkout.lab("preview", "--diff")
     run = story.checkout.run("-y", "destroy")
     run.saw("server-1-domain deleting")
     run.interrupt()
