@@ -22,6 +22,9 @@ from .provider import LibvirtProvider, Props, is_unknown
 AS_MADE = "as made"
 """`definition` of a domain whose MAC, network, disks and log are what the stack made them."""
 
+REMOVED = "removed by hand"
+"""`definition` of a domain that is not there."""
+
 VIRT_TYPES = ("auto", "kvm", "qemu")
 CPU_MODES = ("auto", "host-passthrough", "host-model", "maximum", "custom")
 
@@ -107,7 +110,9 @@ class DomainProvider(LibvirtProvider):
         with connect(state["uri"]) as connection:
             domain = find(connection.lookupByUUIDString, state["uuid"])
             if domain is None:
-                return ReadResult("", {})
+                # Not as gone: what lives in it is deleted with it only while the state knows it.
+                state |= {"running": False, "definition": REMOVED}
+                return ReadResult(id_, state, {name: value for name, value in state.items() if name != "virt_type_used"})
             facts = _facts(domain)
             if facts.owner != state["owner"]:
                 return ReadResult("", {})

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from components.libvirt.domain import DomainProvider
+from components.libvirt.domain import REMOVED, DomainProvider
 from components.libvirt.volume import OverlayDiskProvider, SeedImageProvider
 
 from .world import World, domain_inputs, overlay_inputs, seed_inputs
@@ -37,5 +37,5 @@ def test_a_domain_goes_with_what_hands_left_on_it(world: World, base: dict[str, 
             domain.undefine()
             assert domain.isActive() and not domain.isPersistent()
     provider.delete("id", outs)
-    assert provider.read("id", outs).id == ""
+    assert (provider.read("id", outs).outs or {})["definition"] == REMOVED
     assert world.snapshot() == before
