@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = f"""
 import os, signal, sys
 sys.path.insert(0, {str(ROOT)!r})
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job does not have
 from components import quiet
 quiet.end_quietly()
 os.kill(os.getpid(), signal.SIGINT)
