@@ -163,16 +163,17 @@ def _take(connection: Any, inputs: Props, known: Record) -> Record:
     """Make the network's ranges lack the claims, whatever an earlier run has done or left half done.
 
     Order: the record says what *may* be missing from the network, before it is; after the change, what is. So a run that is
-    killed anywhere can be repeated or taken back. `known`: what the state says, should the record be lost.
+    killed anywhere can be repeated or taken back. `known`: what the state says, should the record be lost. A machine that has
+    gone leaves its lease behind until it ends, so the record also keeps the MACs of former machines.
     """
     network = network_named(connection, inputs["network"])
     claims = ranges.parse_all(inputs["ranges"])
-    macs = {str(mac).lower() for mac in inputs["macs"]}
     pool = storage.pool_named(connection, inputs["pool"], fresh=True)
+    before = read_record(connection, pool, inputs["record"]) or known
+    macs = {str(mac).lower() for mac in (*inputs["macs"], *(before.get("macs") or ()))}
     found = layers(network)
     _refuse_strangers(network, found, claims, macs, inputs)
 
-    before = read_record(connection, pool, inputs["record"]) or known
     during, after = Plan(inputs["network"], macs), Plan(inputs["network"], macs)
     wanted: dict[str, list[Range]] = {}
     for layer in found:

@@ -245,6 +245,20 @@ def test_lease_of_another(world: World, pool: dict[str, Any], monkeypatch: pytes
         DhcpClaimProvider().create(claim_inputs(world))
 
 
+def test_lease_of_a_machine_that_left(world: World, pool: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It lasts for an hour after the machine has gone, and is no stranger's in the next run or in the one after."""
+    lease = {"mac": "52:54:00:ab:00:02", "ipaddr": "192.168.150.203", "hostname": "agent-1", "expirytime": 1900000000}
+    monkeypatch.setattr(network, "leases", lambda _: [lease])
+    both, one = ["52:54:00:ab:00:01", "52:54:00:ab:00:02"], ["52:54:00:ab:00:01"]
+    state = DhcpClaimProvider().create(claim_inputs(world, macs=both))
+    assert state.outs is not None
+    outs = state.outs
+    for macs in (one, ["52:54:00:ab:00:03"], one):
+        outs = DhcpClaimProvider().update(state.id, outs, claim_inputs(world, macs=macs)).outs or {}
+        assert outs["macs"] == macs
+    refused(lambda: DhcpClaimProvider().create(claim_inputs(world, macs=one, record="of-another")), "agent-1")
+
+
 def test_network_missing_or_stopped(world: World, pool: dict[str, Any]) -> None:
     refused(lambda: DhcpClaimProvider().create(claim_inputs(world, network="lab-test-none")), "lab-test-none", "not there")
     with world.libvirt() as conn:
