@@ -39,13 +39,17 @@ hypervisors = {
     )
     for pool in layout.pools
 }
-machines = [
-    VirtualMachine(
-        node.name,
-        VirtualMachineArgs(owner=layout.owner, node=node, hypervisor=hypervisors[node.pool.hypervisor], key=key, settings=config),
+machines: list[VirtualMachine] = []
+for node in layout.nodes:
+    args = VirtualMachineArgs(
+        owner=layout.owner,
+        node=node,
+        hypervisor=hypervisors[node.pool.hypervisor],
+        key=key,
+        settings=config,
+        before=machines[-1] if machines and node.role == "server" else None,
     )
-    for node in layout.nodes
-]
+    machines.append(VirtualMachine(node.name, args))
 
 # Cluster.
 cluster = Cluster(
@@ -53,6 +57,7 @@ cluster = Cluster(
     ClusterArgs(
         owner=layout.owner,
         machines=machines,
+        api_names=layout.api_names,
         k3s=config.k3s,
         plugins=config.plugins,
         cni=layout.cni,

@@ -15,24 +15,22 @@ from pulumi import ComponentResource, Output, ResourceOptions
 from components import remote
 from components.credentials import Token
 from components.machine import VirtualMachine
-from components.plan import CniPaths, NodePlan
+from components.plan import API_PORT, CniPaths, NodePlan
 from components.plugins import CniPlugins, CniPluginsArgs
 from components.release import Release, ReleaseArgs
 from components.settings import K3s, Plugins, Timeouts
 
-API_PORT = 6443
-
 
 @dataclass(frozen=True, kw_only=True)
 class K3sNodeArgs:
-    """config_yaml, registries_yaml: its files; the first holds the token. servers: addresses of all servers. after: what must
-    be done before K3s is installed or upgraded on this node."""
+    """config_yaml, registries_yaml: its files; the first holds the token. server: address of the server that agents ask. after:
+    what must be done before K3s is installed or upgraded on this node."""
 
     machine: VirtualMachine
     k3s: K3s
     config_yaml: Output[str]
     registries_yaml: str | None
-    servers: Sequence[str]
+    server: str
     plugins: Plugins
     cni: CniPaths
     after: Sequence[pulumi.Resource]
@@ -60,8 +58,7 @@ class K3sNode(ComponentResource):
                     "INSTALL_URL": args.k3s.install_script.url,
                     "INSTALL_SHA256": args.k3s.install_script.sha256,
                     "INSTALL_ENV": json.dumps(dict(args.k3s.install_script.environment), sort_keys=True),
-                    "NODE_ADDRESS": str(node.address),
-                    "SERVERS": " ".join(args.servers),
+                    "SERVER": args.server,
                     "LIMIT_SECONDS": str(args.timeouts.k3s),
                     "SERVICE_LIMIT": str(args.timeouts.k3s),
                 },
@@ -101,10 +98,11 @@ class K3sNode(ComponentResource):
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterArgs:
-    """owner: the stack's mark. machines: all nodes, the first server first."""
+    """owner: the stack's mark. machines: all nodes, the first server first. api_names: what the servers' certificates hold."""
 
     owner: str
     machines: Sequence[VirtualMachine]
+    api_names: Sequence[str]
     k3s: K3s
     plugins: Plugins
     cni: CniPaths
@@ -123,7 +121,7 @@ class Cluster(ComponentResource):
         super().__init__("k3s-macvlan:k3s:Cluster", name, {}, opts)
         own = ResourceOptions(parent=self)
         first = args.machines[0]
-        servers = [machine.node for machine in args.machines if machine.node.role == "server"]
+        servers = [machine for machine in args.machines if machine.node.role == "server"]
         token = Token(f"{name}-token", opts=own)
         # What the cluster's objects live and die with. Alone, a server takes them with its disk; among others it does not.
         alone = len(servers) == 1
@@ -137,14 +135,15 @@ class Cluster(ComponentResource):
         self.nodes: dict[str, K3sNode] = {}
         for machine in args.machines:
             node = machine.node
+            join = _join(release, servers, args.k3s) if node.first else Output.from_input(_url(servers[0], args.k3s))
             self.nodes[node.name] = K3sNode(
                 f"{node.name}-k3s",
                 K3sNodeArgs(
                     machine=machine,
                     k3s=args.k3s,
-                    config_yaml=_config_yaml(token, node, servers, args.k3s),
+                    config_yaml=_config_yaml(token, node, join, args),
                     registries_yaml=registries_yaml(args.k3s),
-                    servers=[str(server.address) for server in servers],
+                    server=args.k3s.api_address or str(first.node.address),
                     plugins=args.plugins,
                     cni=args.cni,
                     after=[release, *self._turn(node, args.k3s.agents_at_once)],
@@ -152,7 +151,7 @@ class Cluster(ComponentResource):
                 ),
                 own,
             )
-        self._leave(args, first, anchor)
+        self._leave(args, servers, anchor)
 
         text = remote.read_file(
             f"{name}-kubeconfig",
@@ -190,48 +189,74 @@ class Cluster(ComponentResource):
             return [first]
         return [first, *self.nodes[before[-at_once]].complete]
 
-    def _leave(self, args: ClusterArgs, first: VirtualMachine, anchor: pulumi.Resource) -> None:
-        """For each node but the first: it leaves the cluster before its machine goes, one after another, the last first."""
-        before: list[pulumi.Resource] = [self.nodes[first.node.name].installed]
-        for machine in args.machines[1:]:
+    def _leave(self, args: ClusterArgs, servers: Sequence[VirtualMachine], anchor: pulumi.Resource) -> None:
+        """Each node leaves the cluster before its machine goes, one after another, the last first.
+
+        The first server tells the others out, the second the first. Alone it has nobody, and its step does nothing: it is
+        there so that going back to one server is not the first one's leaving.
+        """
+        first = servers[0]
+        before: list[pulumi.Resource] = []
+        for machine in args.machines:
+            node = machine.node
+            other = servers[1 if len(servers) > 1 else 0] if node.first else first
             undo = remote.Script(
                 name="node-leave.sh",
-                environment={"NODE_NAME": machine.node.name, "DRAIN_SECONDS": str(args.timeouts.drain)},
-                limit=args.timeouts.drain + 240,
+                environment={
+                    "NODE_NAME": node.name,
+                    "ROLE": node.role,
+                    "NODE_ADDRESS": str(node.address),
+                    "DRAIN_SECONDS": str(args.timeouts.drain),
+                },
+                limit=args.timeouts.drain + 300,
             )
             leave = remote.run(
-                f"{machine.node.name}-leave",
+                f"{node.name}-leave",
                 None,
-                undo=undo,
-                connection=first.connection,
+                undo=None if other is machine else undo,
+                connection=other.connection,
                 triggers=[machine.serial],
                 opts=ResourceOptions(
-                    parent=self, deleted_with=anchor, delete_before_replace=True, depends_on=[machine.domain, *before]
+                    parent=self,
+                    deleted_with=anchor,
+                    delete_before_replace=True,
+                    depends_on=[machine.domain, self.nodes[other.node.name].installed, *before],
                 ),
             )
-            before = [leave]
+            before = [] if node.first else [leave]
 
 
-def _config_yaml(token: Token, node: NodePlan, servers: Sequence[NodePlan], k3s: K3s) -> Output[str]:
-    return token.value.apply(lambda secret: yaml.safe_dump(config(node, servers, k3s, secret), sort_keys=True))
+def _url(server: VirtualMachine, k3s: K3s) -> str:
+    return f"https://{k3s.api_address or server.node.address}:{API_PORT}"
 
 
-def config(node: NodePlan, servers: Sequence[NodePlan], k3s: K3s, token: str) -> dict[str, Any]:
-    """/etc/rancher/k3s/config.yaml of a node. https://docs.k3s.io/installation/configuration
+def _join(release: Release, servers: Sequence[VirtualMachine], k3s: K3s) -> Output[str]:
+    """Whom the first server joins: nobody, or, made anew, the others, who have kept the cluster."""
+    if len(servers) == 1:
+        return Output.from_input("")
+    founded = Output.all(release.founder, servers[0].serial)
+    return founded.apply(lambda serials: "" if serials[0] == serials[1] else f"https://{servers[1].node.address}:{API_PORT}")
 
-    Whether the first server starts the cluster or, made anew, joins what the others kept, is seen on the node alone; so
-    k3s-install.sh writes `cluster-init` or `server` for it, into config.yaml.d.
+
+def _config_yaml(token: Token, node: NodePlan, join: Output[str], args: ClusterArgs) -> Output[str]:
+    return Output.all(token=token.value, join=join).apply(
+        lambda found: yaml.safe_dump(config(node, found["join"], args.api_names, args.k3s, found["token"]), sort_keys=True)
+    )
+
+
+def config(node: NodePlan, join: str, api_names: Sequence[str], k3s: K3s, token: str) -> dict[str, Any]:
+    """/etc/rancher/k3s/config.yaml of a node; join: URL of a server, "" for the one that begins the cluster.
+
+    https://docs.k3s.io/installation/configuration
     """
     own: dict[str, Any] = {"node-name": node.name, "node-ip": str(node.address), "token": token}
+    own |= {"server": join} if join else {"cluster-init": True}
     if node.labels:
         own["node-label"] = list(node.labels)
     if node.taints:
         own["node-taint"] = list(node.taints)
-    if not node.first:
-        own["server"] = f"https://{k3s.api_address or servers[0].address}:{API_PORT}"
     if node.role == "server":
-        names = [str(server.address) for server in servers] + ([k3s.api_address] if k3s.api_address else [])
-        own |= {"tls-san": names, "cluster-cidr": str(k3s.pod_cidr), "service-cidr": str(k3s.service_cidr)}
+        own |= {"tls-san": list(api_names), "cluster-cidr": str(k3s.pod_cidr), "service-cidr": str(k3s.service_cidr)}
         if k3s.system_default_registry:
             own["system-default-registry"] = k3s.system_default_registry
     extra = {**k3s.config, **(k3s.server_config if node.role == "server" else {})}

@@ -17,20 +17,23 @@ from components.libvirt import documents
 from components.libvirt.domain import Domain, DomainArgs, diagnose
 from components.libvirt.network import Reservation, ReservationArgs
 from components.libvirt.volume import OverlayDisk, OverlayDiskArgs, SeedImage, SeedImageArgs
-from components.plan import NodePlan, with_prefix
+from components.plan import API_PORT, NodePlan, with_prefix
 from components.settings import Settings
+from components.settled import Settled, SettledArgs
 from components.ssh import ClientKey, connection
 
 
 @dataclass(frozen=True, kw_only=True)
 class VirtualMachineArgs:
-    """owner: the stack's mark. node: from the plan. hypervisor: where it lives. key: who may log in."""
+    """owner: the stack's mark. node: from the plan. hypervisor: where it lives. key: who may log in. before: the server that
+    must serve again before this one is restarted or made anew."""
 
     owner: str
     node: NodePlan
     hypervisor: Hypervisor
     key: ClientKey
     settings: Settings
+    before: VirtualMachine | None = None
 
 
 class VirtualMachine(ComponentResource):
@@ -41,6 +44,7 @@ class VirtualMachine(ComponentResource):
     inside: options for what lives in the machine; it is `deleted_with` the domain.
     size: changes when the machine is restarted for a new size.
     ready: the machine answers; commands depend on it.
+    settled: on a server, the step after which it serves, whatever the run has done to the machine.
     checked: macvlan works on it; pods with macvlan interfaces depend on it. It runs beside the installation of K3s.
     """
 
@@ -49,6 +53,7 @@ class VirtualMachine(ComponentResource):
         self.node = node = args.node
         settings, pool = args.settings, node.pool
         own = ResourceOptions(parent=self)
+        turn = [args.before.settled] if args.before and args.before.settled else []
 
         self.host_key = SshKeyPair(f"{name}-host-key", node.domain, own)
         user_data = Output.all(client=args.key.public, private=self.host_key.private_key, public=self.host_key.public_key).apply(
@@ -85,7 +90,7 @@ class VirtualMachine(ComponentResource):
                 generation=generation,
                 domain_uuid=node.uuid,
             ),
-            own,
+            ResourceOptions.merge(own, ResourceOptions(depends_on=turn)),
         )
         seed = SeedImage(
             f"{name}-seed",
@@ -98,7 +103,7 @@ class VirtualMachine(ComponentResource):
                 meta_data=generation.apply(lambda text: documents.meta_data(instance_id=text, hostname=node.domain)),
                 network_config=network_config,
             ),
-            own,
+            ResourceOptions.merge(own, ResourceOptions(depends_on=turn)),
         )
         console = f"{node.name}-console.log"
         self.domain = Domain(
@@ -126,7 +131,7 @@ class VirtualMachine(ComponentResource):
                 autostart=settings.machine.autostart,
                 stop_timeout=settings.timeouts.shutdown,
             ),
-            ResourceOptions.merge(own, ResourceOptions(depends_on=[reservation])),
+            ResourceOptions.merge(own, ResourceOptions(depends_on=[reservation, *turn])),
         )
         self.serial: Output[str] = disk.serial
         self.connection = connection(
@@ -161,6 +166,20 @@ class VirtualMachine(ComponentResource):
         self.size = (
             f"{node.cpus} CPUs ({shape.virt_type} {shape.cpu_mode} {shape.cpu_model}), {node.memory} MiB, {shape.disk_cache}"
         )
+        limits = settings.timeouts
+        self.settled: pulumi.Resource | None = None
+        if node.role == "server":
+            self.settled = Settled(
+                f"{name}-settled",
+                SettledArgs(
+                    node=node.name,
+                    address=str(node.address),
+                    port=API_PORT,
+                    machine=Output.concat(self.serial, " ", self.size),
+                    limit=limits.boot + limits.cloud_init + limits.k3s,
+                ),
+                ResourceOptions.merge(own, ResourceOptions(depends_on=[self.domain])),
+            )
         remote.run(
             f"{name}-disk-grow",
             remote.Script(name="disk-grow.sh", limit=300),

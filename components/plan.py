@@ -23,6 +23,10 @@ _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://k3s-macvlan.dev")
 _NEW_CNI_DIRECTORY = {28: 15, 29: 10, 30: 6, 31: 2}
 
 GIB = 2**30
+API_PORT = 6443
+
+# Certificates name this many servers from the start, so that adding one restarts no other (etcd advises 7 at most).
+_FORESEEN_SERVERS = 7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +113,7 @@ class Plan:
     pods: tuple[PodPlan, ...]
     image: ImagePlan
     claims: tuple[AddressRange, ...]  # taken out of the network's DHCP range
+    api_names: tuple[str, ...]  # addresses of the servers, those that further ones would get, and k3s.apiAddress
     cni: CniPaths
     master: str  # parent interface of the pods' interfaces
 
@@ -245,6 +250,14 @@ def claims(nodes: tuple[NodePlan, ...], settings: Settings) -> tuple[Claim, ...]
     return tuple(found)
 
 
+def _api_names(nodes: tuple[NodePlan, ...], settings: Settings) -> tuple[str, ...]:
+    present = [node.address for node in nodes if node.role == "server"]
+    further = range(len(present), min(_FORESEEN_SERVERS, len(settings.network.nodes)))
+    addresses = [*present, *(_counted(settings.network.nodes, "server", index) for index in further)]
+    names = [*(str(address) for address in addresses), *([settings.k3s.api_address] if settings.k3s.api_address else [])]
+    return tuple(dict.fromkeys(names))
+
+
 def _pods(nodes: tuple[NodePlan, ...], workload: Workload) -> tuple[PodPlan, ...]:
     if not workload.per_node:
         return (PodPlan(name=workload.name, node=None),)
@@ -274,6 +287,7 @@ def make(project: str, stack: str, settings: Settings) -> Plan:
         pods=_pods(nodes, settings.workload),
         image=image_plan(settings),
         claims=merge(claim.range for claim in claims(nodes, settings)),
+        api_names=_api_names(nodes, settings),
         cni=CniPaths(
             bin=settings.k3s.cni_bin_directory or cni_bin_directory(settings.k3s.version),
             conf=settings.k3s.cni_conf_directory,

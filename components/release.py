@@ -33,7 +33,8 @@ class ReleaseProvider(ResourceProvider):
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         same = _olds.get("cluster") and not (news["alone"] and _olds.get("serial") != news.get("serial"))
-        inputs = {**news, "cluster": _olds["cluster"] if same else secrets.token_hex(8)}
+        new = {"cluster": secrets.token_hex(8), "founder": news["serial"]}
+        inputs = {**news, **({name: _olds[name] for name in new} if same else new)}
         refused = refusal(_olds["version"], news["version"]) if same else ""
         return CheckResult(inputs, [CheckFailure("version", refused)] if refused else [])
 
@@ -66,17 +67,21 @@ class Release(Resource, module="release", name="Release"):
     """The cluster as one thing with one release.
 
     cluster: its identity, random, an input that check() keeps, so a preview knows it. It changes when the only server is made
-    anew, and stays when a server among others is, or servers are added. A release that is older, or skips a minor release, is
-    a failed check: nothing is changed.
+    anew, and stays when a server among others is, or servers are added.
+    founder: serial of the disk that the first server had when the cluster began. With another disk it joins what the others
+    kept, and never begins a second cluster.
+
+    A release that is older, or skips a minor release, is a failed check: nothing is changed.
     """
 
     version: Output[str]
     cluster: Output[str]
+    founder: Output[str]
 
     def __init__(self, resource_name: str, args: ReleaseArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__(
             ReleaseProvider(),
             resource_name,
-            {"version": args.version, "serial": args.serial, "alone": args.alone, "cluster": None},
+            {"version": args.version, "serial": args.serial, "alone": args.alone, "cluster": None, "founder": None},
             opts,
         )

@@ -79,10 +79,11 @@ def run(
 ) -> Command:
     """Run the script when the resource is made, and again when its text, parameters or stdin change.
 
-    script: None for a resource that only undoes. undo: run when the resource goes. triggers: what the node is; another node
-    runs it anew. dial: seconds for the connection beside the script's own limit. Errors: the script's stderr.
+    script: None for a resource that only undoes, or does nothing at all. undo: run when the resource goes. triggers: what the
+    node is; another node runs it anew. dial: seconds for the connection beside the script's own limit. Errors: the script's
+    stderr.
     """
-    limit = max(each.limit for each in (script, undo) if each is not None)
+    limit = max((each.limit for each in (script, undo) if each is not None), default=0)
     # Both commands of a resource get the same stdin.
     doing, undoing = (text(each.name) if each else "" for each in (script, undo))
     before, after = len(doing.encode()), len(undoing.encode())

@@ -8,13 +8,11 @@
 #   INSTALL_URL     where the install script is (http, https or file)
 #   INSTALL_SHA256  its SHA-256, or empty for no check
 #   INSTALL_ENV     JSON map of further environment for the install script, e.g. {"INSTALL_K3S_MIRROR": "cn"}, or empty
-#   NODE_ADDRESS    this node's address
-#   SERVERS         addresses of all servers, the first one first, with blanks between
+#   SERVER          address of a server, which an agent asks how far an upgrade is; needed on agents
 #   LIMIT_SECONDS   whole seconds for download and installation
 #   SERVICE_LIMIT   whole seconds from the start of the service until it works
 # Stdin: JSON map of files, {"/etc/rancher/k3s/config.yaml": {"content": "...", "mode": "0600"}, ...}
-# The first server starts the cluster, unless another one of SERVERS answers: then it was made anew and joins what that one
-# kept. An agent that has another release waits until all servers have K3S_VERSION (docs.k3s.io/upgrades: servers first).
+# An agent that has another release waits until all servers have K3S_VERSION (docs.k3s.io/upgrades: servers first).
 # Changes: the files (those of a former run that are no longer named are removed), what the install script installs,
 # unit k3s or k3s-agent enabled and, when needed, restarted; records in /var/lib/k3s-macvlan, log in /var/log/k3s-install.log.
 # Exit: 0 it works; 1 with the reason and the way out. A node that a server refuses (token, name) is seen in the
@@ -24,7 +22,7 @@ PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin
 export ROOT=${ROOT:-}
 : "${ROLE:?}" "${K3S_VERSION:?}" "${INSTALL_URL:?}" "${LIMIT_SECONDS:?}" "${SERVICE_LIMIT:?}"
 INSTALL_SHA256=${INSTALL_SHA256:-}
-NODE_ADDRESS=${NODE_ADDRESS:-} SERVERS=${SERVERS:-}
+SERVER=${SERVER:-}
 export INSTALL_ENV=${INSTALL_ENV:-}
 
 state=$ROOT/var/lib/k3s-macvlan
@@ -35,8 +33,7 @@ k3s=$ROOT/usr/local/bin/k3s
 note() { echo "k3s: $*" >&2; }
 fail() { note "$@"; exit 1; }
 
-[[ "$NODE_ADDRESS $SERVERS" =~ ^[0-9.\ ]*$ ]] || fail "NODE_ADDRESS and SERVERS must be IPv4 addresses"
-read -ra servers <<< "$SERVERS"
+[[ $SERVER =~ ^[A-Za-z0-9.-]*$ ]] || fail "SERVER must be an address or a name"
 [[ $LIMIT_SECONDS =~ ^[0-9]{1,6}$ ]] || fail "LIMIT_SECONDS must be whole seconds"
 [[ $SERVICE_LIMIT =~ ^[0-9]{1,6}$ ]] || fail "SERVICE_LIMIT must be whole seconds"
 case $ROLE in
@@ -113,7 +110,7 @@ for name, value in extra.items():
     if re.fullmatch(r"K3S_.*(TOKEN|SECRET_KEY|ACCESS_KEY)", name):
         fail(f"must not carry {name}: it is not kept secret. Give it as a K3s option instead")
 env = {k: v for k, v in os.environ.items() if k not in
-       ("ROLE", "ROOT", "NODE_ADDRESS", "SERVERS", "K3S_VERSION", "INSTALL_URL", "INSTALL_SHA256", "INSTALL_ENV", "LIMIT_SECONDS", "SERVICE_LIMIT")}
+       ("ROLE", "ROOT", "SERVER", "K3S_VERSION", "INSTALL_URL", "INSTALL_SHA256", "INSTALL_ENV", "LIMIT_SECONDS", "SERVICE_LIMIT")}
 env.update(extra)
 try:
     os.execvpe(sys.argv[1], sys.argv[1:], env)
@@ -191,40 +188,35 @@ except OSError as error:
 record(todo)
 '
 
-# How the first server comes to its cluster. Decided once, by what is found when there is no datastore yet.
-cluster=$ROOT/etc/rancher/k3s/config.yaml.d/10-cluster.yaml
-if [[ $ROLE == server && ${#servers[@]} -gt 0 && $NODE_ADDRESS == "${servers[0]}" && ! -e $data/server/db/etcd/name &&
-  ! -d $data/server/db/etcd/member ]]; then
-  line="cluster-init: true"
-  for other in "${servers[@]:1}"; do
-    if [[ $(curl --silent --insecure --max-time 5 --noproxy '*' "https://$other:6443/ping" 2> /dev/null || true) == pong ]]; then
-      note "server $other answers, so this one joins it"
-      line="server: https://$other:6443"
-      break
-    fi
-  done
-  (umask 022; mkdir -p "$(dirname "$cluster")"; echo "$line" > "$cluster.new"; mv "$cluster.new" "$cluster")
-fi
-
 installed_version() { "$k3s" --version 2> /dev/null | awk 'NR == 1 {print $3}' || true; }
 
-# The release that a server's API runs, asked with the kubelet's credentials.
-server_version() {
-  curl --silent --max-time 10 --noproxy '*' --cacert "$data/agent/server-ca.crt" --cert "$data/agent/client-kubelet.crt" \
-    --key "$data/agent/client-kubelet.key" --url "https://$1:6443/version" 2> /dev/null |
-    python3 -c '
+# The servers that have another release, from the API as this node's kube-proxy may read it: unlike a list of addresses
+# given here, that one changes nothing on this node when a server is added. Fails where nobody answers.
+behind() {
+  local url
+  for url in "$(sed -nE 's/^[[:space:]]*server:[[:space:]]*"?([^"[:space:]]+)"?.*/\1/p' "$data/agent/kubelet.kubeconfig" | head -n 1)" \
+    "https://$SERVER:6443"; do
+    curl --silent --fail --max-time 10 --noproxy '*' --cacert "$data/agent/server-ca.crt" \
+      --cert "$data/agent/client-kube-proxy.crt" --key "$data/agent/client-kube-proxy.key" \
+      --url "$url/api/v1/nodes?labelSelector=node-role.kubernetes.io/control-plane" 2> /dev/null |
+      python3 -c '
 import json, sys
-print(json.load(sys.stdin).get("gitVersion", ""))
-' 2> /dev/null || true
+servers = {n["metadata"]["name"]: n["status"]["nodeInfo"]["kubeletVersion"] for n in json.load(sys.stdin)["items"]}
+if not servers:
+    sys.exit(1)
+print(", ".join(f"{name} has {has}" for name, has in sorted(servers.items()) if has != sys.argv[1]))
+' "$K3S_VERSION" 2> /dev/null && return
+  done
+  return 1
 }
-if [[ $ROLE == agent && -x $k3s && -e $data/agent/client-kubelet.key && $(installed_version) != "$K3S_VERSION" ]]; then
-  for server in "${servers[@]}"; do
-    until [[ $(server_version "$server") == "$K3S_VERSION" ]]; do
-      ((SECONDS < LIMIT_SECONDS)) ||
-        fail "server $server has not got $K3S_VERSION within $LIMIT_SECONDS s, and an agent must not be newer than its servers"
-      progress "waiting for server $server to have $K3S_VERSION"
-      sleep 1
-    done
+if [[ $ROLE == agent && -x $k3s && -e $data/agent/client-kube-proxy.key && $(installed_version) != "$K3S_VERSION" ]]; then
+  while true; do
+    late=$(behind) || late="no server answers"
+    [[ -n $late ]] || break
+    ((SECONDS < LIMIT_SECONDS)) ||
+      fail "not all servers have $K3S_VERSION after $LIMIT_SECONDS s, and an agent must not be newer than its servers: $late"
+    progress "waiting for the servers to have $K3S_VERSION: $late"
+    sleep 1
   done
 fi
 
@@ -295,7 +287,7 @@ fingerprint() {
 import hashlib, os, sys
 root, binary = os.environ["ROOT"], sys.argv[1]
 digest = hashlib.sha256()
-paths = open(root + "/var/lib/k3s-macvlan/files").read().splitlines() + ["/etc/rancher/k3s/config.yaml.d/10-cluster.yaml"]
+paths = open(root + "/var/lib/k3s-macvlan/files").read().splitlines()
 for path in [root + p for p in paths] + sys.argv[2:]:
     try:
         with open(path, "rb") as f:

@@ -259,6 +259,7 @@ class Engine(mocks.MockMonitor):
         if registered.kind == "Release":
             # Likewise: kept while servers are added, another when the only server is made anew (tests/unit/test_release.py).
             outputs["cluster"] = f"of-{opened(inputs['serial'])}"
+            outputs["founder"] = founder(str(opened(inputs["serial"])))
         for name in registered.secret_outputs & outputs.keys():
             outputs[name] = outputs[name] if isinstance(outputs[name], Secret) else Secret(outputs[name])
         answer = struct_pb2.Struct()
@@ -270,6 +271,11 @@ class Engine(mocks.MockMonitor):
         if request.urn.split("::")[2] == "pulumi:pulumi:Stack":
             self.deployment.outputs = plain(struct_pb2.Value(struct_value=request.outputs))
         return empty_pb2.Empty()
+
+
+def founder(serial: str) -> str:
+    """The disk that the first server had when the cluster began; a test replaces this for a server that was made anew."""
+    return serial
 
 
 def made(resource: Registered) -> dict[str, Any]:

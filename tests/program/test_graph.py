@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
+import yaml
 
 from components.settings import parse
 
+from . import engine
 from .conftest import Run
 from .engine import STACK_FILES, UNKNOWN, Deployment, Mode, Registered, config_of, leaves, merged, run
 
@@ -24,14 +28,10 @@ SHARED = {
     "CustomResourceDefinition multus-crd",
     "DaemonSet multus-daemonset",
     "DhcpClaim local-dhcp",
-    "HttpProof nginx-macvlan-proof",
     "Hypervisor local",
     "MacvlanNetwork macvlan-conf",
-    "MacvlanPod nginx-macvlan",
     "Multus multus",
     "NetworkAttachmentDefinition macvlan-conf-definition",
-    "Page nginx-macvlan-page",
-    "Pod nginx-macvlan",
     "Release k3s-release",
     "Secret multus-token",
     "ServiceAccount multus-account",
@@ -47,6 +47,7 @@ PER_NODE = {
     "Command {}-k3s-install",
     "Command {}-k3s-plugins-install",
     "Command {}-k3s-ready",
+    "Command {}-leave",
     "Command {}-macvlan-check",
     "Command {}-multus-clean",
     "Command {}-multus-gate",
@@ -60,10 +61,11 @@ PER_NODE = {
     "VirtualMachine {}",
 }
 SLICED = {"Command {}-network"}
-NOT_FIRST = {"Command {}-leave"}
+PER_SERVER = {"Settled {}-settled"}
+PER_POD = {"HttpProof {}-proof", "MacvlanPod {}", "Page {}-page", "Pod {}"}
 KUBERNETES = {
     "multus-role", "multus-binding", "multus-config", "multus-crd", "multus-daemonset", "macvlan-conf-definition",
-    "nginx-macvlan", "multus-token", "multus-account",
+    "multus-token", "multus-account",
 }  # fmt: skip
 # Resources that do not live in a machine, so nothing may spare them a deletion.
 OUTSIDE = {
@@ -74,12 +76,11 @@ OUTSIDE = {
     "client-key",
     "k3s-token",
     "k3s-kubernetes",
-    "nginx-macvlan-proof",
 }
 # They live and die with the cluster: with its one server, or with the token of several.
 CLUSTER = KUBERNETES
 TOP = {"Hypervisor", "VirtualMachine", "Cluster", "Multus", "MacvlanNetwork", "MacvlanPod", "Page", "NodeAccess"}
-OUTSIDE_PER_NODE = {"{}-domain", "{}-disk", "{}-reservation", "{}-seed", "{}-host-key"}
+OUTSIDE_PER_NODE = {"{}-domain", "{}-disk", "{}-reservation", "{}-seed", "{}-host-key", "{}-settled"}
 
 MODES = ("up", "first", "again")
 EVERY = pytest.mark.parametrize(("name", "mode"), [(name, mode) for name in STACK_FILES for mode in MODES])
@@ -94,10 +95,26 @@ def nodes_of(name: str) -> tuple[list[str], bool]:
     return servers + agents, settings.macvlan.addresses_per_node is not None
 
 
-def expected(nodes: list[str], sliced: bool) -> list[str]:
+def pods_of(name: str) -> dict[str, str | None]:
+    """The stack's pods, and the node each is bound to."""
+    if not parse(name, config_of(name)).workload.per_node:
+        return {"nginx-macvlan": None}
+    return {f"nginx-macvlan-{node}": node for node in nodes_of(name)[0]}
+
+
+def expected(nodes: list[str], sliced: bool, pods: Iterable[str] = ("nginx-macvlan",)) -> list[str]:
     per_node = PER_NODE | (SLICED if sliced else set())
-    later = {each.format(node) for node in nodes[1:] for each in NOT_FIRST}
-    return sorted(SHARED | later | {each.format(node) for node in nodes for each in per_node})
+    servers = [node for node in nodes if node.startswith("server-")]
+    return sorted(
+        SHARED
+        | {each.format(node) for node in nodes for each in per_node}
+        | {each.format(node) for node in servers for each in PER_SERVER}
+        | {each.format(pod) for pod in pods for each in PER_POD}
+    )
+
+
+def expected_of(name: str) -> list[str]:
+    return expected(*nodes_of(name), pods_of(name))
 
 
 def anchor(deployment: Deployment) -> str:
@@ -121,7 +138,14 @@ def shape(servers: int, agents: int) -> dict[str, Any]:
     }
 
 
-SHAPES = [(servers, agents) for servers in (1, 3, 5) for agents in (0, 1, 2, 7, 15, 17) if servers + agents <= 20]
+def _shapes() -> list[tuple[int, int]]:
+    """Every number of nodes from 1 to 20, with the numbers of servers that etcd is given in turn."""
+    turns = [[count for count in (1, 3, 5, 7) if count <= nodes] for nodes in range(1, 21)]
+    found = [(counts[nodes % len(counts)], nodes - counts[nodes % len(counts)]) for nodes, counts in enumerate(turns, 1)]
+    return sorted({*found, (1, 0), (1, 1), (3, 0), (3, 2)})
+
+
+SHAPES = _shapes()
 EACH_SHAPE = pytest.mark.parametrize(("servers", "agents"), SHAPES)
 
 
@@ -130,7 +154,7 @@ EACH_SHAPE = pytest.mark.parametrize(("servers", "agents"), SHAPES)
 
 @EVERY
 def test_exactly_these_resources(deploy: Run, name: str, mode: str) -> None:
-    assert deploy(name, mode=mode).names == expected(*nodes_of(name))
+    assert deploy(name, mode=mode).names == expected_of(name)
 
 
 @EVERY
@@ -156,9 +180,8 @@ def test_each_step_waits_for_what_it_needs(deploy: Run, name: str, mode: str) ->
             f"{node}-k3s-plugins-install": {f"{node}-k3s-install"},
             f"{node}-multus-clean": {f"{node}-booted"},
             f"{node}-multus-gate": {"multus-daemonset", f"{node}-k3s-plugins-install", f"{node}-k3s-ready"},
+            f"{node}-leave": {f"{node}-domain", "server-1-k3s-install"},
         }
-        if node != "server-1":
-            steps[f"{node}-leave"] = {f"{node}-domain", "server-1-k3s-install"}
         for step, needed in steps.items():
             assert needed <= deployment.before(step), step
         assert f"{node}-macvlan-check" not in deployment.before(f"{node}-k3s-install"), "the check runs beside K3s"
@@ -182,14 +205,15 @@ def test_the_daemonset_comes_after_all_it_uses_and_after_its_cleaners(deploy: Ru
 def test_the_pod_comes_after_its_network_every_gate_and_every_check(deploy: Run, name: str, mode: str) -> None:
     deployment = deploy(name, mode=mode)
     nodes, sliced = nodes_of(name)
-    before = deployment.before("nginx-macvlan")
     assert "multus-crd" in deployment.before("macvlan-conf-definition")
-    assert "macvlan-conf-definition" in before
-    for node in nodes:
-        assert {f"{node}-multus-gate", f"{node}-macvlan-check", f"{node}-k3s-plugins-install"} <= before
-        if sliced:
-            assert f"{node}-network" in before
-    assert "nginx-macvlan" in deployment.before("nginx-macvlan-proof")
+    for pod in pods_of(name):
+        before = deployment.before(pod)
+        assert "macvlan-conf-definition" in before
+        for node in nodes:
+            assert {f"{node}-multus-gate", f"{node}-macvlan-check", f"{node}-k3s-plugins-install"} <= before
+            if sliced:
+                assert f"{node}-network" in before
+        assert pod in deployment.before(f"{pod}-proof")
 
 
 @EVERY
@@ -197,7 +221,7 @@ def test_kubernetes_resources_use_our_provider_alone(deploy: Run, name: str, mod
     deployment = deploy(name, mode=mode)
     provider = deployment["k3s-kubernetes"]
     found = {each.name for each in deployment.custom if each.type.startswith("kubernetes:")}
-    assert found == KUBERNETES
+    assert found == KUBERNETES | set(pods_of(name))
     for each in deployment.custom:
         if each.type.startswith("kubernetes:"):
             assert each.provider.rsplit("::", 1)[0] == provider.urn, each.name
@@ -212,14 +236,14 @@ def test_kubernetes_resources_use_our_provider_alone(deploy: Run, name: str, mod
 @EVERY
 def test_what_lives_in_a_machine_goes_with_it(deploy: Run, name: str, mode: str) -> None:
     deployment = deploy(name, mode=mode)
-    nodes = nodes_of(name)[0]
-    outside = OUTSIDE | {each.format(node) for node in nodes for each in OUTSIDE_PER_NODE}
+    nodes, pods = nodes_of(name)[0], pods_of(name)
+    outside = OUTSIDE | {each.format(node) for node in nodes for each in OUTSIDE_PER_NODE} | {f"{pod}-proof" for pod in pods}
     for each in deployment.custom:
         if each.name in outside:
             assert each.deleted_with == "", each.name
         else:
-            node = "server-1" if each.name == "k3s-kubeconfig" else node_of(each)
-            with_cluster = each.name in CLUSTER or each.name.endswith("-leave")
+            node = "server-1" if each.name == "k3s-kubeconfig" else pods.get(each.name) or node_of(each)
+            with_cluster = each.name in CLUSTER or pods.get(each.name, node) is None or each.name.endswith("-leave")
             assert each.deleted_with == (anchor(deployment) if with_cluster else deployment[f"{node}-domain"].urn), each.name
 
 
@@ -253,13 +277,14 @@ def test_hooks_and_limits(deploy: Run, name: str, mode: str) -> None:
         booted = deployment[f"{node}-booted"]
         assert booted.hooks == {"onError": [f"{node}-boot-report"]}
         assert booted.timeouts["create"] == f"{limits.boot + limits.cloud_init + 30}s"
-    pod = deployment["nginx-macvlan"]
-    assert pod.hooks == {"onError": ["nginx-macvlan-report"]}
-    assert pod.timeouts["create"] == f"{limits.pod}s"
-    assert pod.delete_before_replace
+    for pod in map(deployment.__getitem__, pods_of(name)):
+        assert pod.hooks == {"onError": [f"{pod.name}-report"]}
+        assert pod.timeouts["create"] == f"{limits.pod}s"
+        assert pod.delete_before_replace
+        assert f"{pod.name}-report" in deployment.error_hooks
     assert deployment["multus-daemonset"].timeouts["create"] == f"{limits.multus}s"
     assert deployment["multus-daemonset"].hooks == {"onError": ["multus-report"]}
-    assert {"nginx-macvlan-report", "server-1-boot-report", "multus-report"} <= set(deployment.error_hooks)
+    assert {"server-1-boot-report", "multus-report"} <= set(deployment.error_hooks)
 
 
 @EVERY
@@ -272,7 +297,7 @@ def test_two_runs_ask_for_the_same(deploy: Run, name: str, mode: Mode) -> None:
 @UPS
 def test_a_preview_needs_neither_libvirt_nor_a_network(deploy: Run, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setitem(sys.modules, "libvirt", None)
-    assert run(config_of(name), stack_name=name, mode="first").names == expected(*nodes_of(name))
+    assert run(config_of(name), stack_name=name, mode="first").names == expected_of(name)
 
 
 @UPS
@@ -335,7 +360,7 @@ def test_no_two_nodes_share_an_identity(deploy: Run, servers: int, agents: int) 
     assert len(set(files)) == (count if count > 1 else 0), "two nodes would give out the same addresses"
 
 
-@pytest.mark.parametrize(("servers", "agents"), [(1, 1), (3, 2), (5, 15)])
+@EACH_SHAPE
 def test_a_second_preview_of_many_nodes_knows_everything(deploy: Run, servers: int, agents: int) -> None:
     deployment = deploy("dev", shape(servers, agents), "again")
     for each in deployment.resources.values():
@@ -363,7 +388,53 @@ def test_nodes_leave_one_after_another_the_last_first(deploy: Run, servers: int,
         assert {each for each in before if each.endswith("-leave")} == {f"{other}-leave" for other in later[:index]}
         assert f"{node}-domain" in before
         assert "node-leave.sh" in leave.input("delete")
+        assert leave.input("connection")["host"] == deployment["server-1-reservation"].input("ip")
         assert (leave.input("create"), leave.delete_before_replace) == ("true", True)
+
+
+@EACH_SHAPE
+def test_the_first_server_leaves_by_the_second_and_alone_not_at_all(deploy: Run, servers: int, agents: int) -> None:
+    """Alone it has the step all the same: going back to one server must not be the first one's leaving."""
+    deployment = deploy("dev", shape(servers, agents))
+    leave = deployment["server-1-leave"]
+    assert "server-1-domain" in deployment.before(leave.name)
+    assert not [each for each in deployment.resources if leave.name in deployment.before(each.rsplit("::", 1)[1])]
+    if servers == 1:
+        assert leave.input("delete") is None
+        assert leave.input("connection")["host"] == deployment["server-1-reservation"].input("ip")
+    else:
+        assert "NODE_NAME=server-1 " in leave.input("delete")
+        assert leave.input("connection")["host"] == deployment["server-2-reservation"].input("ip")
+        assert "server-2-k3s-install" in deployment.before(leave.name)
+
+
+@EACH_SHAPE
+def test_a_server_is_restarted_or_made_anew_after_the_one_before_it_serves(deploy: Run, servers: int, agents: int) -> None:
+    deployment = deploy("dev", shape(servers, agents))
+    for index in range(servers):
+        settled = {f"server-{i + 1}-settled" for i in range(index)}
+        for step in (f"server-{index + 1}-disk", f"server-{index + 1}-seed", f"server-{index + 1}-domain"):
+            assert {each for each in deployment.before(step) if each.endswith("-settled")} == settled
+        assert f"server-{index + 1}-domain" in deployment.before(f"server-{index + 1}-settled")
+        assert f"server-{index + 1}-booted" not in deployment.before(f"server-{index + 1}-settled"), "machines boot at once"
+    for index in range(agents):
+        assert not [each for each in deployment.before(f"agent-{index + 1}-domain") if each.endswith("-settled")]
+
+
+def test_a_first_server_made_anew_joins_what_the_others_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def config(count: int) -> dict[str, Any]:
+        install = run(config_of("dev", shape(count, 1)))["server-1-k3s-install"]
+        files = json.loads(install.document())
+        found = yaml.safe_load(files["/etc/rancher/k3s/config.yaml"]["content"])
+        assert isinstance(found, dict)
+        return found
+
+    assert config(3)["cluster-init"] is True
+    monkeypatch.setattr(engine, "founder", lambda _: "another disk")
+    second = config(3)
+    assert second["server"] == "https://192.168.122.171:6443"
+    assert "cluster-init" not in second, "that would be a second cluster"
+    assert config(1)["cluster-init"] is True
 
 
 def test_a_pod_on_every_node_with_a_page_and_a_proof_each(deploy: Run) -> None:

@@ -29,8 +29,10 @@ from .engine import (
     config_of,
     leaves,
     opened,
+    pod_on,
     run,
 )
+from .test_graph import nodes_of, pods_of
 
 pytestmark = pytest.mark.program
 
@@ -98,7 +100,8 @@ def test_a_first_preview_leaves_open_only_what_is_made(deploy: Run, name: str) -
 def test_a_preview_of_a_pod_made_anew_goes_through(deploy: Run, name: str) -> None:
     """The provider then answers with the inputs, in which no network-status can be."""
     deployment = deploy(name, mode="replaced")
-    assert deployment["nginx-macvlan-proof"].input("url") is UNKNOWN
+    for pod in pods_of(name):
+        assert deployment[f"{pod}-proof"].input("url") is UNKNOWN
 
 
 # --- secrets
@@ -196,11 +199,22 @@ def test_what_must_be_secret_is(deploy: Run, name: str, mode: str) -> None:
 @UPS
 def test_the_stack_tells_the_page_its_pod_and_its_nodes(deploy: Run, name: str) -> None:
     outputs = deploy(name).outputs
-    page = f"http://{POD_ADDRESS}/"
-    assert (outputs["url"], outputs["address"], outputs["mac"]) == (page, POD_ADDRESS, POD_MAC)
-    wanted = {"pod": "nginx-macvlan", "url": page, "address": POD_ADDRESS, "mac": POD_MAC}
-    assert outputs["proof"] == {**wanted, "status": 200, "title": "Welcome to nginx!"}
-    assert outputs["pages"] == [outputs["proof"]]
+    pages = []
+    for pod, node in pods_of(name).items():
+        address, mac = (POD_ADDRESS, POD_MAC) if node is None else pod_on(node)
+        page = {
+            "pod": pod,
+            "url": f"http://{address}/",
+            "address": address,
+            "mac": mac,
+            "status": 200,
+            "title": "Welcome to nginx!",
+        }
+        pages.append(page if node is None else {**page, "node": node})
+    assert outputs["pages"] == pages
+    assert outputs["proof"] == pages[0]
+    assert {key: outputs[key] for key in ("url", "address", "mac")} == {key: pages[0][key] for key in ("url", "address", "mac")}
+    assert [node["name"] for node in outputs["nodes"]] == nodes_of(name)[0]
     assert outputs["nodes"][0]["name"] == "server-1"
     assert outputs["nodes"][0]["address"] == "192.168.122.180"
     assert outputs["sshCommand"] == "ssh -p 22 ubuntu@192.168.122.180"
@@ -233,8 +247,7 @@ def test_cn_installs_k3s_as_the_article_does(deploy: Run) -> None:
     files = json.loads(install.document())
     config = yaml.safe_load(files["/etc/rancher/k3s/config.yaml"]["content"])
     assert config["system-default-registry"] == "docker.nju.edu.cn"
-    # --cluster-init is for k3s-install.sh to add: a first server made anew joins what the others kept.
-    assert "cluster-init" in install.input("stdin")
+    assert config["cluster-init"] is True
     registries = yaml.safe_load(files["/etc/rancher/k3s/registries.yaml"]["content"])
     assert registries == {
         "mirrors": {
@@ -296,14 +309,14 @@ def test_multus_has_the_scenarios_patches_and_a_token_that_lasts(deploy: Run, na
 
 @UPS
 def test_the_pod_waits_for_its_second_interface(deploy: Run, name: str) -> None:
-    pod = deploy(name)["nginx-macvlan"]
-    annotations = pod.input("metadata")["annotations"]
-    assert annotations["k8s.v1.cni.cncf.io/networks"] == "macvlan-conf"
-    assert json.loads(annotations["pulumi.com/waitFor"]) == [
-        "condition=Ready",
-        "jsonpath={.metadata.annotations['k8s.v1.cni.cncf.io/network-status']}",
-    ]
-    assert pod.replace_on_changes == ("metadata.annotations",)
+    for pod in map(deploy(name).__getitem__, pods_of(name)):
+        annotations = pod.input("metadata")["annotations"]
+        assert annotations["k8s.v1.cni.cncf.io/networks"] == "macvlan-conf"
+        assert json.loads(annotations["pulumi.com/waitFor"]) == [
+            "condition=Ready",
+            "jsonpath={.metadata.annotations['k8s.v1.cni.cncf.io/network-status']}",
+        ]
+        assert pod.replace_on_changes == ("metadata.annotations",)
 
 
 @UPS
@@ -320,7 +333,7 @@ def test_the_machines_are_what_the_stack_file_says(deploy: Run, name: str) -> No
     assert user_data["hostname"] == yaml.safe_load(seed.input("meta_data"))["local-hostname"] == domain.input("name")
     nic = yaml.safe_load(seed.input("network_config"))["ethernets"]["enp1s0"]
     assert nic["match"] == {"macaddress": domain.input("mac")}
-    assert deployment["local-dhcp"].input("ranges") == ["192.168.122.180-192.168.122.210"]
+    assert deployment["local-dhcp"].input("ranges") == [f"192.168.122.180-{settings.macvlan.range.last}"]
 
 
 # --- bad settings

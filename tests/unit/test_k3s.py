@@ -21,25 +21,33 @@ steady = settings(deadline=None, database=None, derandomize=True)
 def configs(**raw: Any) -> dict[str, dict[str, Any]]:
     found = parse("dev", {"servers": {"count": 3}, "agents": {"count": 1}, "macvlan": {"addressesPerNode": 2}, **raw})
     layout = plan.make("k3s-macvlan", "dev", found)
-    return {node.name: config(node, layout.servers, found.k3s, "t0ken") for node in layout.nodes}
+    join = f"https://{layout.servers[0].address}:6443"
+    return {node.name: config(node, "" if node.first else join, layout.api_names, found.k3s, "t0ken") for node in layout.nodes}
 
 
-def test_all_but_the_first_server_join_it() -> None:
-    """What the first does is decided on the node: start the cluster, or join what the others kept."""
+def test_one_server_begins_the_cluster_and_the_others_join() -> None:
     found = configs()
-    assert not {"server", "cluster-init"} & set(found["server-1"])
+    assert found["server-1"]["cluster-init"] is True
+    assert "server" not in found["server-1"]
     for name in ("server-2", "server-3", "agent-1"):
         assert found[name]["server"] == "https://192.168.122.180:6443"
+        assert "cluster-init" not in found[name]
     assert {each["token"] for each in found.values()} == {"t0ken"}
 
 
-def test_certificates_hold_every_server_and_the_virtual_address() -> None:
-    servers = ["192.168.122.180", "192.168.122.181", "192.168.122.182"]
+def test_certificates_hold_every_server_those_to_come_and_the_virtual_address() -> None:
+    """Those to come as well, or adding one would restart K3s on the others."""
+    servers = [f"192.168.122.{last}" for last in range(180, 187)]
     assert configs()["server-2"]["tls-san"] == servers
-    found = configs(k3s={"apiAddress": "k3s.example"})
+    found = configs(k3s={"apiAddress": "k3s.example"}, servers={"count": 1})
     assert found["server-1"]["tls-san"] == [*servers, "k3s.example"]
-    assert found["agent-1"]["server"] == "https://k3s.example:6443"
     assert "tls-san" not in found["agent-1"]
+    assert configs(servers={"count": 9})["server-9"]["tls-san"] == [f"192.168.122.{last}" for last in range(180, 189)]
+    moved = configs(servers={"count": 3, "overrides": {"server-2": {"address": "192.168.122.170"}}})["server-1"]["tls-san"]
+    assert moved[:4] == ["192.168.122.180", "192.168.122.170", "192.168.122.182", "192.168.122.183"]
+    assert configs(network={"nodes": "192.168.122.196-192.168.122.199"})["server-1"]["tls-san"] == [
+        f"192.168.122.{last}" for last in range(196, 200)
+    ]
 
 
 def test_an_agent_gets_no_option_of_a_server() -> None:
@@ -114,7 +122,7 @@ def test_any_value_reaches_the_node_as_data(value: Any, token: str) -> None:
     registries = {"configs": {"h": {"auth": {"password": token}}}}
     found = parse("dev", {"k3s": {"config": {"kubelet-arg": value}, "registries": registries}})
     node = plan.make("k3s-macvlan", "dev", found).nodes[0]
-    written = yaml.safe_dump(config(node, [node], found.k3s, token))
+    written = yaml.safe_dump(config(node, "", [], found.k3s, token))
     arrived = json.loads(files("server", written, registries_yaml(found.k3s)))
     read = yaml.safe_load(arrived["/etc/rancher/k3s/config.yaml"]["content"])
     assert (read["kubelet-arg"], read["token"]) == (value, token)

@@ -55,6 +55,7 @@ def test_more_servers_are_the_same_cluster() -> None:
     assert more["cluster"] == first["cluster"]
     rebuilt, _ = checked(more, alone=False, serial="two")
     assert rebuilt["cluster"] == first["cluster"]
+    assert (first["founder"], more["founder"], rebuilt["founder"]) == ("one", "one", "one"), "rebuilt, it joins the others"
     diff = ReleaseProvider().diff("", first, more)
     assert diff.changes
     assert not diff.replaces
@@ -65,6 +66,7 @@ def test_the_only_server_made_anew_is_another_cluster_of_any_release() -> None:
     other, failures = checked(first, serial="two", version="v1.27.8+k3s2")
     assert not failures
     assert other["cluster"] != first["cluster"]
+    assert other["founder"] == "two"
     assert ReleaseProvider().diff("", first, other).replaces == ["cluster"]
 
 
