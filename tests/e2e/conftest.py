@@ -29,7 +29,7 @@ class Checkout:
 
     def run(self, *words: str) -> Run:
         """Start `./lab -s STACK WORDS`. Its output is kept in `said` when `finished` is called with it."""
-        return Run(["./lab", "-s", self.stack, *words], self.path, _environment())
+        return Run(["./lab", "-s", self.stack, *words], self.path, environment())
 
     def finished(self, run: Run, limit: int = 600) -> tuple[int, str]:
         """Wait for the end of what `run` started: its exit code and what it printed."""
@@ -43,7 +43,7 @@ class Checkout:
         done = subprocess.run(
             ["./lab", "-s", self.stack, *words],
             cwd=self.path,
-            env=_environment(),
+            env=environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -60,7 +60,7 @@ class Checkout:
         done = subprocess.run(
             ["./lab", "pulumi", "stack", "output", "-s", self.stack, "--json", "--show-secrets"],
             cwd=self.path,
-            env=_environment(),
+            env=environment(),
             capture_output=True,
             text=True,
             check=True,
@@ -74,7 +74,7 @@ class Checkout:
         done = subprocess.run(
             ["./lab", "pulumi", *words, "-s", self.stack],
             cwd=self.path,
-            env=_environment(),
+            env=environment(),
             input=stdin,
             capture_output=True,
             text=True,
@@ -90,20 +90,21 @@ class Checkout:
         document["config"].setdefault(f"k3s-macvlan:{key}", {}).update(fields)
         file.write_text(yaml.safe_dump(document))
 
-    def node(self, command: str) -> str:
-        """Run a command on the first node, as root."""
+    def node(self, command: str, name: str = "server-1") -> str:
+        """Run a command on a node, as root."""
         outputs = self.outputs()
         key = self.path / ".lab" / "e2e-key"
         key.touch(mode=0o600)
         key.write_text(outputs["sshPrivateKey"])
         hosts = self.path / ".lab" / "e2e-hosts"
-        node = outputs["nodes"][0]
+        node = next(each for each in outputs["nodes"] if each["name"] == name)
         hosts.write_text(f"{node['address']} {node['hostKey']}\n")
         options = [f"-oUserKnownHostsFile={hosts}", "-oStrictHostKeyChecking=yes", "-oConnectTimeout=20", "-oIdentitiesOnly=yes"]
-        words = outputs["sshCommand"].split()
+        *words, login = outputs["sshCommand"].split()
+        login = f"{login.split('@')[0]}@{node['address']}"
         try:
             done = subprocess.run(
-                [words[0], "-i", str(key), *options, *words[1:], "sudo", "-n", "bash", "-s"],
+                [words[0], "-i", str(key), *options, *words[1:], login, "sudo", "-n", "bash", "-s"],
                 input=command,
                 capture_output=True,
                 text=True,
@@ -127,7 +128,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(f"cases: {len(FAULTS)}")
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Of this process, without what would lead Pulumi to another state."""
     ours = {"LAB_TESTNET": "none"}  # this tier is inside it already
     return {key: value for key, value in os.environ.items() if not key.startswith("PULUMI_")} | ours
 

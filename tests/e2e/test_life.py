@@ -156,6 +156,79 @@ def test_change_of_the_pod_touches_only_the_pod(checkout: Checkout) -> None:
     assert checkout.outputs()["proof"]["status"] == 200
 
 
+def page(url: str) -> str:
+    """What the page says to this machine, a neighbour of the pods."""
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+def asked(checkout: Checkout, node: str, url: str, *, from_the_pod: bool = False) -> str:
+    """The status that a node, or the pod on it, gets for a page; 000 where nothing answers."""
+    inside = "nsenter --net --target $(pgrep --oldest --exact nginx) " if from_the_pod else ""
+    return checkout.node(f"{inside}curl --silent --max-time 10 --output /dev/null --write-out '%{{http_code}}' {url} || true", node)
+
+
+def every_page_is_served(checkout: Checkout) -> dict[str, dict[str, Any]]:
+    """The pages by node: each served, no address and no MAC twice, each address of its node's own slice."""
+    outputs = checkout.outputs()
+    pages = {each["node"]: each for each in outputs["pages"]}
+    assert [*pages] == [node["name"] for node in outputs["nodes"]]
+    for each in pages.values():
+        assert "Welcome to nginx!" in page(each["url"])
+    for name in ("address", "mac"):
+        assert len({each[name] for each in pages.values()}) == len(pages), pages
+    return pages
+
+
+def test_an_agent_joins_with_a_pod_on_every_node(checkout: Checkout) -> None:
+    """Two nodes that count addresses by themselves, and no address twice."""
+    began = checkout.node("systemctl show --property=InvocationID k3s")
+    checkout.set("agents", count=1, cpus=1, memory=1536)
+    checkout.set("macvlan", addressesPerNode=5)
+    checkout.set("workload", perNode=True)
+    checkout.lab("-y", "up")
+    pages = every_page_is_served(checkout)
+    assert IPv4Address("192.168.122.200") <= IPv4Address(pages["server-1"]["address"]) <= IPv4Address("192.168.122.204")
+    assert IPv4Address("192.168.122.205") <= IPv4Address(pages["agent-1"]["address"]) <= IPv4Address("192.168.122.209")
+    assert checkout.node("systemctl show --property=InvocationID k3s") == began, "the agent restarted the server"
+    assert changes(checkout) == {}
+
+
+def test_pods_reach_each_other_and_a_node_not_its_own(checkout: Checkout) -> None:
+    pages = {each["node"]: each["url"] for each in checkout.outputs()["pages"]}
+    for node, other in (("server-1", "agent-1"), ("agent-1", "server-1")):
+        assert asked(checkout, node, pages[other], from_the_pod=True) == "200"
+        assert asked(checkout, node, pages[other]) == "200"
+        assert asked(checkout, node, pages[node]) == "000", "the kernel keeps a parent and its children apart"
+
+
+def test_a_node_reaches_its_own_pod_where_that_is_set(checkout: Checkout) -> None:
+    """By an interface of its own, which a reboot does not take away; off again, nothing of it is left."""
+    checkout.set("nodeAccess", enabled=True, addresses="192.168.122.170-192.168.122.171")
+    checkout.lab("-y", "up")
+    url = {each["node"]: each["url"] for each in checkout.outputs()["pages"]}
+    assert asked(checkout, "agent-1", url["agent-1"]) == "200"
+    assert asked(checkout, "agent-1", url["server-1"]) == "200"
+    assert "enabled" in checkout.node("systemctl is-enabled k3s-macvlan-access.service", "agent-1")
+    checkout.set("nodeAccess", enabled=False)
+    checkout.lab("-y", "up")
+    assert asked(checkout, "agent-1", url["agent-1"]) == "000"
+    assert "mvaccess0" not in checkout.node("ip -brief link", "agent-1")
+
+
+def test_a_node_that_leaves_is_forgotten(checkout: Checkout) -> None:
+    domain = checkout.outputs()["nodes"][1]["domain"]
+    checkout.set("agents", count=0)
+    checkout.set("macvlan", addressesPerNode=None)
+    checkout.set("workload", perNode=False)
+    checkout.lab("-y", "up")
+    assert domain not in virsh("list", "--all", "--name").split()
+    assert kubectl(checkout, "get nodes -o name").split() == ["node/server-1"]
+    assert "agent-1" not in kubectl(checkout, "-n kube-system get secrets -o name")
+    assert "Welcome to nginx!" in page(checkout.outputs()["url"])
+    assert changes(checkout) == {}
+
+
 def test_rebuild_with_the_other_cni_layout(checkout: Checkout) -> None:
     """Another first boot is another machine; everything in it is made anew, at the same name, address and MAC."""
     old = checkout.outputs()["nodes"][0]

@@ -136,7 +136,7 @@ def test_help(lab: Lab) -> None:
 
 
 def test_an_unknown_tier_is_refused_before_anything_runs(lab: Lab) -> None:
-    assert "there are: lint unit program provider e2e" in lab.run("test", "units", code=2)
+    assert "there are: lint unit program provider e2e e2e-nodes" in lab.run("test", "units", code=2)
     assert lab.log.read_text() == ""
 
 
@@ -458,6 +458,16 @@ def test_a_testnet_that_does_not_start_is_a_failure(lab: Lab) -> None:
 def test_e2e_runs_on_the_users_host_when_asked_to(lab: Lab) -> None:
     said = lab.run("test", "e2e", LAB_E2E_STACK="dev")
     assert last(said) == "1 passed, 0 failed, 0 skipped"
+
+
+@pytest.mark.parametrize(("tier", "marked"), [("e2e", "not nodes"), ("e2e-nodes", "nodes")])
+def test_the_long_part_of_e2e_is_a_tier_of_its_own(lab: Lab, tier: str, marked: str) -> None:
+    assert last(lab.run("test", tier, LAB_E2E_STACK="dev")) == "1 passed, 0 failed, 0 skipped"
+    runs = [call for call in lab.calls("python") if " -m pytest " in f" {call} "]
+    assert [run.split("tests/e2e")[1].strip() for run in runs] == [f"-m {marked}"]
+    lab.log.unlink()
+    lab.run("test", LAB_E2E_STACK="dev")
+    assert not [call for call in lab.calls("python") if call.endswith("-m nodes")], "it is not one of all tiers"
 
 
 def test_provider_without_the_binding_is_skipped(lab: Lab) -> None:

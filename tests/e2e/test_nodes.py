@@ -1,0 +1,280 @@
+"""Many nodes with the real engine: they join, leave, die, are replaced and upgraded, and the pages are asked for meanwhile.
+
+The tests are chapters of one story and run in this order. Plain emulation on few cores makes three servers very slow, so this is
+a tier of its own, with long limits: ./lab test e2e-nodes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from conftest import Checkout, environment
+from test_life import OTHER_LAYOUT, asked, changes, every_page_is_served, host, kubectl, page, unknowns, virsh
+
+pytestmark = [pytest.mark.e2e, pytest.mark.nodes]
+
+LONG = 7200
+SLOW = {
+    "boot": 1500,
+    "cloudInit": 1500,
+    "k3s": 1800,
+    "nodeReady": 1500,
+    "plugins": 1500,
+    "multus": 1800,
+    "pod": 1500,
+    "proof": 300,
+}
+
+
+def up(checkout: Checkout, *words: str, ok: bool = True) -> str:
+    return checkout.lab("-y", "up", *words, ok=ok, limit=LONG)
+
+
+def state(checkout: Checkout, name: str) -> str:
+    """What a node is: the start of its machine and of its K3s. Anything that was done to it changes one of them."""
+    return checkout.node("cat /proc/sys/kernel/random/boot_id; systemctl show --property=InvocationID k3s k3s-agent", name)
+
+
+def pods(checkout: Checkout) -> dict[str, str]:
+    """Name -> identity of the pods on the network."""
+    items = json.loads(kubectl(checkout, "get pods -o json"))["items"]
+    return {item["metadata"]["name"]: item["metadata"]["uid"] for item in items}
+
+
+def node_names(checkout: Checkout) -> list[str]:
+    return sorted(name.removeprefix("node/") for name in kubectl(checkout, "get nodes -o name").split())
+
+
+def ready(checkout: Checkout, name: str, wanted: str) -> None:
+    """Wait until the cluster says so of a node: Ready or NotReady."""
+    deadline = time.monotonic() + 900
+    while kubectl(checkout, f"get node {name} --no-headers").split()[1] != wanted:
+        assert time.monotonic() < deadline, f"{name} is not {wanted}"
+        time.sleep(5)
+
+
+@contextmanager
+def watched(urls: list[str]) -> Iterator[dict[str, Counter[str]]]:
+    """Ask for each page every second; how often it was served and missed."""
+    counts: dict[str, Counter[str]] = {url: Counter() for url in urls}
+    done = threading.Event()
+
+    def ask(url: str) -> None:
+        while not done.wait(1):
+            try:
+                counts[url]["served" if "Welcome to nginx!" in page(url) else "other"] += 1
+            except OSError:
+                counts[url]["missed"] += 1
+
+    threads = [threading.Thread(target=ask, args=(url,)) for url in urls]
+    for thread in threads:
+        thread.start()
+    try:
+        yield counts
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+        print("pages:", {url: dict(count) for url, count in counts.items()})
+
+
+@pytest.fixture(scope="module")
+def before() -> dict[str, Any]:
+    return host()
+
+
+def test_a_server_and_an_agent(checkout: Checkout, before: dict[str, Any]) -> None:
+    checkout.set("timeouts", **SLOW)
+    checkout.set("servers", count=1, memory=3072)
+    checkout.set("agents", count=1, cpus=1, memory=1536)
+    checkout.set("macvlan", range="192.168.122.200-192.168.122.229", addressesPerNode=6)
+    checkout.set("workload", perNode=True)
+    up(checkout)
+    every_page_is_served(checkout)
+    assert changes(checkout) == {}
+
+
+def test_an_agent_changes_nothing_on_the_others(checkout: Checkout) -> None:
+    old = {name: state(checkout, name) for name in ("server-1", "agent-1")}
+    running = pods(checkout)
+    checkout.set("agents", count=2)
+    planned = changes(checkout)
+    assert {name for name in planned if "agent-2" not in name} == {"local-dhcp"}
+    up(checkout)
+    pages = every_page_is_served(checkout)
+    assert {name: state(checkout, name) for name in old} == old
+    assert running.items() <= pods(checkout).items()
+    assert asked(checkout, "agent-1", pages["agent-2"]["url"], from_the_pod=True) == "200"
+    assert asked(checkout, "agent-2", pages["agent-2"]["url"]) == "000"
+
+
+def test_a_removed_agent_is_drained_and_forgotten(checkout: Checkout) -> None:
+    domain = checkout.outputs()["nodes"][2]["domain"]
+    checkout.node(
+        "k3s kubectl create deployment wanderer --image=docker.io/library/nginx:1.25 && k3s kubectl patch deployment wanderer "
+        """--patch '{"spec":{"template":{"spec":{"affinity":{"nodeAffinity":{"preferredDuringSchedulingIgnoredDuringExecution":"""
+        """[{"weight":1,"preference":{"matchExpressions":[{"key":"kubernetes.io/hostname","operator":"In","values":["agent-2"]"""
+        """}]}}]}}}}}}' && k3s kubectl rollout status deployment wanderer --timeout=100s"""
+    )
+    assert "agent-2" in kubectl(checkout, "get pods -l app=wanderer -o wide")
+    checkout.set("agents", count=1)
+    said = up(checkout)
+    assert "left=agent-2" in said
+    assert "not all pods ended" not in said
+    assert domain not in virsh("list", "--all", "--name").split()
+    assert node_names(checkout) == ["agent-1", "server-1"]
+    assert "agent-2" not in kubectl(checkout, "-n kube-system get secrets -o name")
+    assert "agent-2" not in kubectl(checkout, "get pods -l app=wanderer -o wide")
+    kubectl(checkout, "delete deployment wanderer --wait=false")
+    every_page_is_served(checkout)
+
+
+def test_a_dead_agent_is_replaced_at_its_name_and_address(checkout: Checkout) -> None:
+    old, server = checkout.outputs(), state(checkout, "server-1")
+    boot = checkout.node("cat /proc/sys/kernel/random/boot_id", "agent-1")
+    virsh("destroy", old["nodes"][1]["domain"])
+    up(checkout, "--replace", "**::agent-1-disk")
+    assert checkout.outputs()["nodes"] == old["nodes"]
+    assert checkout.node("cat /proc/sys/kernel/random/boot_id", "agent-1") != boot
+    assert state(checkout, "server-1") == server
+    every_page_is_served(checkout)
+    assert changes(checkout) == {}
+
+
+def test_no_step_back_and_no_minor_release_skipped(checkout: Checkout) -> None:
+    installed = checkout.node("stat --format=%Y /var/lib/k3s-macvlan/installed")
+    for version, said in (("v1.26.15+k3s1", "cannot go back"), ("v1.29.10+k3s1", "Set a v1.28 release first")):
+        checkout.set("k3s", version=version)
+        assert said in " ".join(up(checkout, ok=False).split())
+    checkout.set("k3s", version="v1.27.8+k3s2")
+    assert checkout.node("stat --format=%Y /var/lib/k3s-macvlan/installed") == installed
+
+
+def test_an_upgrade_goes_on_where_it_was_cut_off(checkout: Checkout) -> None:
+    """The server first, then the agent; pods that run keep serving, though the CNI directory moves."""
+    running = pods(checkout)
+    checkout.set("k3s", version=OTHER_LAYOUT)
+    with watched([each["url"] for each in checkout.outputs()["pages"]]) as counts:
+        process = subprocess.Popen(
+            ["./lab", "-s", checkout.stack, "-y", "up"],
+            cwd=checkout.path,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="")
+            if "server-1-k3s-ready" in line and ("replacing" in line or "created replacement" in line or "creating" in line):
+                os.killpg(process.pid, signal.SIGINT)
+                break
+        process.stdout.read()
+        assert process.wait(600) != 0, "it was not cut off"
+        up(checkout)
+    assert all(count["served"] > count["missed"] for count in counts.values()), counts
+    assert running.items() <= pods(checkout).items()
+    when = {name: int(checkout.node("stat --format=%Y /var/lib/k3s-macvlan/installed", name)) for name in ("server-1", "agent-1")}
+    assert when["server-1"] < when["agent-1"]
+    versions = kubectl(checkout, "get nodes -o jsonpath='{.items[*].status.nodeInfo.kubeletVersion}'")
+    assert versions.split() == [OTHER_LAYOUT] * 2
+    every_page_is_served(checkout)
+    assert changes(checkout) == {}
+
+
+@pytest.mark.parametrize("name", ["server-1", "agent-1"])
+def test_a_pod_of_after_the_upgrade_has_its_second_interface(checkout: Checkout, name: str) -> None:
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": f"later-{name}", "annotations": {"k8s.v1.cni.cncf.io/networks": "macvlan-conf"}},
+        "spec": {"nodeName": name, "containers": [{"name": "web", "image": "docker.io/library/nginx:1.25"}]},
+    }
+    checkout.node(f"k3s kubectl apply -f - <<'END'\n{json.dumps(pod)}\nEND")
+    kubectl(checkout, f"wait pod/later-{name} --for=condition=Ready --timeout=110s")
+    found = json.loads(kubectl(checkout, f"get pod later-{name} -o json"))["metadata"]["annotations"]
+    (address,) = next(
+        each["ips"] for each in json.loads(found["k8s.v1.cni.cncf.io/network-status"]) if each.get("interface") == "net1"
+    )
+    assert address not in {each["address"] for each in checkout.outputs()["pages"]}
+    assert "Welcome to nginx!" in page(f"http://{address}/")
+    kubectl(checkout, f"delete pod later-{name} --wait=false")
+
+
+def test_three_servers_and_nothing_changes_on_the_first(checkout: Checkout) -> None:
+    old, running = state(checkout, "server-1"), pods(checkout)
+    checkout.set("agents", count=0)
+    up(checkout)
+    checkout.set("servers", count=3)
+    planned = changes(checkout)
+    touched = {name for name in planned if not name.startswith(("server-2", "server-3", "nginx-macvlan-server-"))}
+    assert touched == {"local-dhcp", "k3s-release", "server-1-leave"}
+    up(checkout)
+    pages = every_page_is_served(checkout)
+    assert state(checkout, "server-1") == old
+    assert pods(checkout)["nginx-macvlan-server-1"] == running["nginx-macvlan-server-1"]
+    assert asked(checkout, "server-2", pages["server-3"]["url"], from_the_pod=True) == "200"
+    done = subprocess.run(
+        ["./lab", "-s", checkout.stack, "preview", "--json"], cwd=checkout.path, capture_output=True, text=True, check=True
+    )
+    assert unknowns(json.loads(done.stdout[done.stdout.index("{") :])) == []
+    assert changes(checkout) == {}
+
+
+def test_the_loss_of_a_server_stops_nothing(checkout: Checkout) -> None:
+    outputs, running = checkout.outputs(), pods(checkout)
+    lost = outputs["nodes"][1]
+    urls = [each["url"] for each in outputs["pages"] if each["node"] != lost["name"]]
+    with watched(urls) as counts:
+        virsh("destroy", lost["domain"])
+        time.sleep(90)
+        ready(checkout, lost["name"], "NotReady")
+    for url, count in counts.items():
+        assert count["served"] > 60, (url, count)
+    assert running.items() <= pods(checkout).items(), "a page moved to another address"
+
+
+def test_a_lost_server_is_replaced_at_its_name_and_address(checkout: Checkout) -> None:
+    old = checkout.outputs()["nodes"]
+    others = {name: state(checkout, name) for name in ("server-1", "server-3")}
+    up(checkout, "--replace", "**::server-2-disk")
+    assert checkout.outputs()["nodes"] == old
+    assert {name: state(checkout, name) for name in others} == others
+    assert node_names(checkout) == ["server-1", "server-2", "server-3"]
+    every_page_is_served(checkout)
+    assert changes(checkout) == {}
+
+
+def test_back_to_one_server(checkout: Checkout) -> None:
+    """Not while one is down, for then the next to leave would take the majority with it. Without its members etcd needs none."""
+    old, lost = state(checkout, "server-1"), checkout.outputs()["nodes"][1]["domain"]
+    virsh("destroy", lost)
+    ready(checkout, "server-2", "NotReady")
+    checkout.set("servers", count=1)
+    assert "etcd needs 2; bring them back first" in " ".join(up(checkout, ok=False).split())
+    assert node_names(checkout) == ["server-1", "server-2", "server-3"]
+    virsh("start", lost)
+    ready(checkout, "server-2", "Ready")
+    said = up(checkout)
+    assert said.index("left=server-3") < said.index("left=server-2")
+    assert node_names(checkout) == ["server-1"]
+    assert state(checkout, "server-1") == old
+    every_page_is_served(checkout)
+    assert changes(checkout) == {}
+
+
+def test_destroy_leaves_nothing(checkout: Checkout, before: dict[str, Any]) -> None:
+    checkout.lab("-y", "destroy")
+    assert host() == before
