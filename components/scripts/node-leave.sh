@@ -29,28 +29,32 @@ fail() { note "$@"; exit 1; }
 kubectl() { timeout 60 k3s kubectl "$@"; }
 
 nodes=$(kubectl get nodes -o json) || fail "the API of this server does not answer, so the node cannot leave: see that K3s runs here"
-# Prints: absent, present, or the reason why the server must stay.
+# Prints: absent, present, silent (nobody there to end its pods), or the reason why the server must stay.
 found=$(python3 -c '
 import json, sys
 name, role, nodes = sys.argv[1], sys.argv[2], json.load(sys.stdin)["items"]
 def ready(node):
     return any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"].get("conditions", []))
 rest = [n for n in nodes if n["metadata"]["name"] != name]
-there = len(rest) < len(nodes)
+there = [n for n in nodes if n["metadata"]["name"] == name]
 if role == "server" and there:
     rest = [n for n in rest if "node-role.kubernetes.io/etcd" in n["metadata"].get("labels", {})]
     alive, needed = sum(map(ready, rest)), len(rest) // 2 + 1
     if alive < needed:
         print(f"it may not leave: of the other {len(rest)} servers {alive} are Ready, and etcd needs {needed}; bring them back first")
         sys.exit()
-print("present" if there else "absent")
+print("absent" if not there else "present" if ready(there[0]) else "silent")
 ' "$NODE_NAME" "$ROLE" <<< "$nodes")
 case $found in
   absent) ;;
-  present)
-    note "draining, $DRAIN_SECONDS s at most"
-    timeout "$((DRAIN_SECONDS + 30))" k3s kubectl drain "$NODE_NAME" --ignore-daemonsets --delete-emptydir-data --force \
-      --timeout="${DRAIN_SECONDS}s" > /dev/null 2>&1 || note "not all pods ended within $DRAIN_SECONDS s; it goes all the same"
+  present | silent)
+    if [[ $found == silent ]]; then
+      note "is not Ready, so its pods end with it"
+    else
+      note "draining, $DRAIN_SECONDS s at most"
+      timeout "$((DRAIN_SECONDS + 30))" k3s kubectl drain "$NODE_NAME" --ignore-daemonsets --delete-emptydir-data --force \
+        --timeout="${DRAIN_SECONDS}s" > /dev/null 2>&1 || note "not all pods ended within $DRAIN_SECONDS s; it goes all the same"
+    fi
     kubectl delete node "$NODE_NAME" --ignore-not-found --wait=false > /dev/null || fail "its object could not be deleted"
     ;;
   *) fail "$found" ;;

@@ -927,11 +927,17 @@ def told(node: Node) -> list[str]:
 
 @pytest.mark.parametrize("drain", ["0", "1"])
 def test_an_agent_leaves_drained_or_not(node: Node, drain: str) -> None:
-    members(node, server_1=True, agent_1=False)
+    members(node, server_1=True, agent_1=True)
     done = leave(node, "agent-1", DRAIN=drain)
     assert (done.returncode, done.stdout) == (0, "left=agent-1\n"), done.stderr
     assert told(node)[1:] == ["drain agent-1", "delete node agent-1", "-n kube-system delete secret agent-1.node-password.k3s"]
     assert not (node.stub / "etcd.log").exists()
+
+
+def test_a_dead_node_is_not_waited_for(node: Node) -> None:
+    members(node, server_1=True, agent_1=False)
+    assert leave(node, "agent-1").returncode == 0
+    assert told(node)[1:] == ["delete node agent-1", "-n kube-system delete secret agent-1.node-password.k3s"]
 
 
 def test_a_node_that_is_gone_leaves_no_secret(node: Node) -> None:
