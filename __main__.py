@@ -47,7 +47,7 @@ for node in layout.nodes:
         hypervisor=hypervisors[node.pool.hypervisor],
         key=key,
         settings=config,
-        before=machines[-1] if machines and node.role == "server" else None,
+        before=next((machine for machine in reversed(machines) if machine.settled), None),
     )
     machines.append(VirtualMachine(node.name, args))
 

@@ -133,6 +133,7 @@ class Cluster(ComponentResource):
         )
 
         self.nodes: dict[str, K3sNode] = {}
+        self._left: list[pulumi.Resource] = []
         for machine in args.machines:
             node = machine.node
             join = _join(release, servers, args.k3s) if node.first else Output.from_input(_url(servers[0], args.k3s))
@@ -146,12 +147,11 @@ class Cluster(ComponentResource):
                     server=args.k3s.api_address or str(first.node.address),
                     plugins=args.plugins,
                     cni=args.cni,
-                    after=[release, *self._turn(node, args.k3s.agents_at_once)],
+                    after=[release, self._leave(args, machine, anchor), *self._turn(node, args.k3s.agents_at_once)],
                     timeouts=args.timeouts,
                 ),
                 own,
             )
-        self._leave(args, servers, anchor)
 
         text = remote.read_file(
             f"{name}-kubeconfig",
@@ -189,41 +189,39 @@ class Cluster(ComponentResource):
             return [first]
         return [first, *self.nodes[before[-at_once]].complete]
 
-    def _leave(self, args: ClusterArgs, servers: Sequence[VirtualMachine], anchor: pulumi.Resource) -> None:
-        """Each node leaves the cluster before its machine goes, one after another, the last first.
+    def _leave(self, args: ClusterArgs, machine: VirtualMachine, anchor: pulumi.Resource) -> pulumi.Resource:
+        """The node leaves the cluster before its machine goes, one after another, the last first; K3s on a machine made anew
+        under its name is installed after that.
 
         The first server tells the others out, the second the first. Alone it has nobody, and its step does nothing: it is
         there so that going back to one server is not the first one's leaving.
         """
-        first = servers[0]
-        before: list[pulumi.Resource] = []
-        for machine in args.machines:
-            node = machine.node
-            other = servers[1 if len(servers) > 1 else 0] if node.first else first
-            undo = remote.Script(
-                name="node-leave.sh",
-                environment={
-                    "NODE_NAME": node.name,
-                    "ROLE": node.role,
-                    "NODE_ADDRESS": str(node.address),
-                    "DRAIN_SECONDS": str(args.timeouts.drain),
-                },
-                limit=args.timeouts.drain + 300,
-            )
-            leave = remote.run(
-                f"{node.name}-leave",
-                None,
-                undo=None if other is machine else undo,
-                connection=other.connection,
-                triggers=[machine.serial],
-                opts=ResourceOptions(
-                    parent=self,
-                    deleted_with=anchor,
-                    delete_before_replace=True,
-                    depends_on=[machine.domain, self.nodes[other.node.name].installed, *before],
-                ),
-            )
-            before = [] if node.first else [leave]
+        servers = [each for each in args.machines if each.node.role == "server"]
+        node, first = machine.node, servers[0]
+        other = servers[1 if len(servers) > 1 else 0] if node.first else first
+        undo = remote.Script(
+            name="node-leave.sh",
+            environment={
+                "NODE_NAME": node.name,
+                "ROLE": node.role,
+                "NODE_ADDRESS": str(node.address),
+                "DRAIN_SECONDS": str(args.timeouts.drain),
+            },
+            limit=args.timeouts.drain + 300,
+        )
+        # The first server's cannot wait for the second's machine, which waits for the first's: it dials until that one answers.
+        needed = [machine.domain] if node.first else [machine.domain, self.nodes[first.node.name].installed, *self._left]
+        leave = remote.run(
+            f"{node.name}-leave",
+            None,
+            undo=None if other is machine else undo,
+            connection=other.connection,
+            triggers=[machine.serial],
+            dial=args.timeouts.boot,
+            opts=ResourceOptions(parent=self, deleted_with=anchor, delete_before_replace=True, depends_on=needed),
+        )
+        self._left = [] if node.first else [leave]
+        return leave
 
 
 def _url(server: VirtualMachine, k3s: K3s) -> str:

@@ -98,7 +98,7 @@ def run(
         stdin=sent,
         triggers=list(triggers),
         add_previous_output_in_env=False,
-        opts=ResourceOptions.merge(opts, _limits(limit + dial)),
+        opts=ResourceOptions.merge(opts, _limits(limit + dial, undone=undo is not None)),
     )
 
 
@@ -122,7 +122,7 @@ def file(
         stdin=content,
         triggers=[*triggers, path],
         add_previous_output_in_env=False,
-        opts=ResourceOptions.merge(opts, _limits(DIAL_SECONDS)),
+        opts=ResourceOptions.merge(opts, _limits(DIAL_SECONDS, undone=True)),
     )
 
 
@@ -144,6 +144,8 @@ def read_file(
     return pulumi.Output.secret(command.stdout)
 
 
-def _limits(seconds: int) -> ResourceOptions:
+def _limits(seconds: int, *, undone: bool = False) -> ResourceOptions:
+    """undone: the resource has an undoing, which must come before it is done anew, not after it."""
     limit = f"{seconds}s"
-    return ResourceOptions(custom_timeouts=CustomTimeouts(create=limit, update=limit, delete=limit))
+    timeouts = CustomTimeouts(create=limit, update=limit, delete=limit)
+    return ResourceOptions(custom_timeouts=timeouts, delete_before_replace=True if undone else None)

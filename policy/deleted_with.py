@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 DOMAIN = "pulumi-python:dynamic/libvirt:Domain"
+# What the objects of a cluster of several servers go with: no single machine takes them along.
+TOKEN = "pulumi-python:dynamic/credentials:Token"  # noqa: S105 (a type)
 
 
 def lives_in_a_machine(kind: str) -> bool:
@@ -29,8 +31,8 @@ def problems(preview: dict[str, Any]) -> Iterator[str]:
         machine = state.get("deletedWith", "")
         if not machine:
             yield f"{urn} lives in a machine and has no deletedWith"
-        elif states.get(machine, {}).get("type") != DOMAIN:
-            yield f"{urn} is deletedWith {machine}, which is no libvirt domain of this stack"
+        elif states.get(machine, {}).get("type") not in (DOMAIN, TOKEN):
+            yield f"{urn} is deletedWith {machine}, which is no libvirt domain and no cluster's token of this stack"
     if not found:
         yield "the preview shows nothing that lives in a machine: is it one of `pulumi preview --json --show-sames`?"
 

@@ -17,7 +17,7 @@ from . import documents, storage
 from .connection import HypervisorError, code, connect, find, say, when_free
 from .documents import DomainFacts, DomainSpec
 from .network import leases
-from .provider import LibvirtProvider, Props, is_unknown
+from .provider import LibvirtProvider, Props, is_unknown, old_first
 
 AS_MADE = "as made"
 """`definition` of a domain whose MAC, network, disks and log are what the stack made them."""
@@ -397,7 +397,7 @@ class Domain(Resource, module="libvirt", name="Domain"):
                 "definition": AS_MADE,
                 "virt_type_used": None,
             },
-            opts,
+            old_first(opts),
         )
 
 

@@ -19,7 +19,7 @@ from pulumi.dynamic import CreateResult, ReadResult, Resource, UpdateResult
 from . import documents, ranges, storage
 from .connection import HypervisorError, code, connect, find
 from .documents import Host, NetworkFacts
-from .provider import LibvirtProvider, Props, is_unknown
+from .provider import LibvirtProvider, Props, is_unknown, old_first
 from .ranges import Range
 
 RECORD_SIZE = 4096
@@ -370,7 +370,7 @@ class DhcpClaim(Resource, module="libvirt", name="DhcpClaim"):
                 "record": args.record,
                 "taken": None,
             },
-            opts,
+            old_first(opts),
         )
 
 
@@ -505,5 +505,5 @@ class Reservation(Resource, module="libvirt", name="Reservation"):
                 "name": args.name,
                 "owner": args.owner,
             },
-            opts,
+            old_first(opts),
         )

@@ -11,7 +11,7 @@ from pulumi.dynamic import CreateResult, ReadResult, Resource, UpdateResult
 
 from . import documents, sweep
 from .connection import HypervisorError, connect, find, say, when_free
-from .provider import LibvirtProvider, Props
+from .provider import LibvirtProvider, Props, old_first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,5 +174,5 @@ class StoragePool(Resource, module="libvirt", name="StoragePool"):
                 "active": True,
                 "autostart": True,
             },
-            opts,
+            old_first(opts),
         )

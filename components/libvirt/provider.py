@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from pulumi import ResourceOptions
 from pulumi.dynamic import CheckFailure, CheckResult, ConfigureRequest, DiffResult, ResourceProvider
 from pulumi.output import Unknown
 
@@ -74,6 +75,12 @@ class LibvirtProvider(ResourceProvider):
     def known(self, props: Mapping[str, Any]) -> Props:
         """A copy without the engine's own entries, which a result must not carry."""
         return {name: value for name, value in self.whole(props).items() if not name.startswith("__")}
+
+
+def old_first(opts: ResourceOptions | None) -> ResourceOptions:
+    """The options of a resource that has its name to itself: a replacement that is asked for (`--replace`) does not ask diff(),
+    and would make the new one, which adopts what is there, and then delete it (measured with the engine)."""
+    return ResourceOptions.merge(opts, ResourceOptions(delete_before_replace=True))
 
 
 def is_unknown(value: object) -> bool:

@@ -22,7 +22,7 @@ from pulumi.dynamic import CreateResult, ReadResult, Resource, UpdateResult
 
 from . import documents, storage
 from .connection import HypervisorError, connect, find, say
-from .provider import LibvirtProvider, Props, is_unknown
+from .provider import LibvirtProvider, Props, is_unknown, old_first
 
 STALL_LIMIT = 60.0
 """Seconds a download may stand still."""
@@ -300,7 +300,7 @@ class BaseImage(Resource, module="libvirt", name="BaseImage"):
                 "format": args.format,
                 "capacity": None,
             },
-            opts,
+            old_first(opts),
         )
 
 
@@ -485,7 +485,7 @@ class OverlayDisk(Resource, module="libvirt", name="OverlayDisk"):
                 "domain_uuid": args.domain_uuid,
                 "serial": None,
             },
-            opts,
+            old_first(opts),
         )
 
 
@@ -616,5 +616,5 @@ class SeedImage(Resource, module="libvirt", name="SeedImage"):
                 "sha256": None,
                 "size": None,
             },
-            ResourceOptions.merge(ResourceOptions(additional_secret_outputs=["user_data"]), opts),
+            ResourceOptions.merge(ResourceOptions(additional_secret_outputs=["user_data"]), old_first(opts)),
         )

@@ -9,7 +9,7 @@
 #   DRAIN_SECONDS   whole seconds its pods get to end; after that it goes all the same
 #   MEMBER_SECONDS  whole seconds K3s gets to remove the etcd member, 20 by default; then three times as many and 5 for us
 # Changes: the cluster's objects of that node, etcd's list of members.
-# Exit: 0 gone (also when it was never there); 1 when etcd would lose its majority, or the API does not answer.
+# Exit: 0 gone (also when it was never there, or this server has no cluster); 1 when etcd would lose its majority, or the API does not answer.
 # K3s removes the member itself once the object is deleted (docs.k3s.io, datastore/ha-embedded), but says nowhere when; with
 # the machine gone and the member still counted, the next loss would be one too many. So it is looked at, and removed here if
 # K3s has not. etcdctl is not on a node: etcd is asked by curl, which speaks gRPC's HTTP/2.
@@ -28,20 +28,35 @@ note() { echo "node $NODE_NAME: $*" >&2; }
 fail() { note "$@"; exit 1; }
 kubectl() { timeout 60 k3s kubectl "$@"; }
 
+if [[ ! -d $ROOT/var/lib/rancher/k3s/server/db/etcd ]]; then
+  note "this server has no cluster yet, so there is nothing to leave"
+  echo "left=$NODE_NAME"
+  exit 0
+fi
 nodes=$(kubectl get nodes -o json) || fail "the API of this server does not answer, so the node cannot leave: see that K3s runs here"
 # Prints: absent, present, silent (nobody there to end its pods), or the reason why the server must stay.
 found=$(python3 -c '
-import json, sys
+import json, subprocess, sys
 name, role, nodes = sys.argv[1], sys.argv[2], json.load(sys.stdin)["items"]
 def ready(node):
     return any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"].get("conditions", []))
+def serves(node):
+    for address in node["status"].get("addresses", []):
+        if address["type"] == "InternalIP":
+            code = subprocess.run(
+                ["curl", "--silent", "--insecure", "--max-time", "10", "--noproxy", "*", "--output", "/dev/null",
+                 "--write-out", "%{http_code}", "--url", "https://" + address["address"] + ":6443/readyz"],
+                stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout
+            if code in ("200", "401", "403"):
+                return True
+    return False
 rest = [n for n in nodes if n["metadata"]["name"] != name]
 there = [n for n in nodes if n["metadata"]["name"] == name]
 if role == "server" and there:
     rest = [n for n in rest if "node-role.kubernetes.io/etcd" in n["metadata"].get("labels", {})]
-    alive, needed = sum(map(ready, rest)), len(rest) // 2 + 1
+    alive, needed = sum(ready(n) or serves(n) for n in rest), len(rest) // 2 + 1
     if alive < needed:
-        print(f"it may not leave: of the other {len(rest)} servers {alive} are Ready, and etcd needs {needed}; bring them back first")
+        print(f"it may not leave: of the other {len(rest)} servers {alive} are up, and etcd needs {needed}; bring them back first")
         sys.exit()
 print("absent" if not there else "present" if ready(there[0]) else "silent")
 ' "$NODE_NAME" "$ROLE" <<< "$nodes")

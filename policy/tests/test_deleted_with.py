@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from deleted_with import DOMAIN, main, problems
+from deleted_with import DOMAIN, TOKEN, main, problems
 
 pytestmark = pytest.mark.unit
 
@@ -28,6 +28,11 @@ def test_what_lives_in_a_machine(kind: str) -> None:
     assert "no libvirt domain" in message
     [message] = problems({"steps": [step(kind, "urn::vm")]})
     assert "no libvirt domain" in message
+
+
+def test_what_lives_in_a_cluster_of_several_servers() -> None:
+    token = {"op": "same", "urn": "urn::token", "newState": {"type": TOKEN}}
+    assert not list(problems({"steps": [token, step("kubernetes:core/v1:Secret", "urn::token")]}))
 
 
 def test_what_does_not() -> None:

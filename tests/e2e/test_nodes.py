@@ -276,7 +276,7 @@ def test_back_to_one_server(checkout: Checkout) -> None:
     virsh("destroy", lost)
     ready(checkout, "server-2", "NotReady")
     checkout.set("servers", count=1)
-    assert "etcd needs 2; bring them back first" in " ".join(up(checkout, ok=False).split())
+    assert "and etcd needs 2; bring them back first" in " ".join(up(checkout, ok=False).split())
     assert node_names(checkout) == ["server-1", "server-2", "server-3"]
     virsh("start", lost)
     ready(checkout, "server-2", "Ready")

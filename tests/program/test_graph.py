@@ -175,12 +175,12 @@ def test_each_step_waits_for_what_it_needs(deploy: Run, name: str, mode: str) ->
             f"{node}-booted": {f"{node}-domain"},
             f"{node}-macvlan-check": {f"{node}-booted"},
             f"{node}-disk-grow": {f"{node}-booted", f"{node}-disk"},
-            f"{node}-k3s-install": {f"{node}-booted", "k3s-token", "k3s-release"},
+            f"{node}-leave": {f"{node}-domain"} | ({"server-1-k3s-install"} if node != "server-1" else set()),
+            f"{node}-k3s-install": {f"{node}-booted", f"{node}-leave", "k3s-token", "k3s-release"},
             f"{node}-k3s-ready": {f"{node}-k3s-install"},
             f"{node}-k3s-plugins-install": {f"{node}-k3s-install"},
             f"{node}-multus-clean": {f"{node}-booted"},
             f"{node}-multus-gate": {"multus-daemonset", f"{node}-k3s-plugins-install", f"{node}-k3s-ready"},
-            f"{node}-leave": {f"{node}-domain", "server-1-k3s-install"},
         }
         for step, needed in steps.items():
             assert needed <= deployment.before(step), step
@@ -288,6 +288,17 @@ def test_hooks_and_limits(deploy: Run, name: str, mode: str) -> None:
 
 
 @EVERY
+def test_what_is_undone_is_undone_before_it_is_done_anew(deploy: Run, name: str, mode: str) -> None:
+    """The other way round it would take away the new one, which bears the same name or lies at the same place."""
+    deployment = deploy(name, mode=mode)
+    ours = {"Domain", "OverlayDisk", "SeedImage", "Reservation", "BaseImage", "StoragePool", "DhcpClaim"}
+    undone = [each for each in deployment.of("Command") if each.input("delete")]
+    assert undone
+    for each in [*undone, *(each for each in deployment.custom if each.kind in ours)]:
+        assert each.delete_before_replace, each.name
+
+
+@EVERY
 def test_two_runs_ask_for_the_same(deploy: Run, name: str, mode: Mode) -> None:
     one, two = deploy(name, mode=mode), run(config_of(name), stack_name=name, mode=mode)
     assert {urn: each.inputs for urn, each in one.resources.items()} == {urn: each.inputs for urn, each in two.resources.items()}
@@ -385,7 +396,8 @@ def test_nodes_leave_one_after_another_the_last_first(deploy: Run, servers: int,
     for index, node in enumerate(later):
         leave = deployment[f"{node}-leave"]
         before = deployment.before(f"{node}-leave")
-        assert {each for each in before if each.endswith("-leave")} == {f"{other}-leave" for other in later[:index]}
+        others = {f"{other}-leave" for other in ["server-1", *later[:index]]}
+        assert {each for each in before if each.endswith("-leave")} == others
         assert f"{node}-domain" in before
         assert "node-leave.sh" in leave.input("delete")
         assert leave.input("connection")["host"] == deployment["server-1-reservation"].input("ip")
@@ -398,14 +410,13 @@ def test_the_first_server_leaves_by_the_second_and_alone_not_at_all(deploy: Run,
     deployment = deploy("dev", shape(servers, agents))
     leave = deployment["server-1-leave"]
     assert "server-1-domain" in deployment.before(leave.name)
-    assert not [each for each in deployment.resources if leave.name in deployment.before(each.rsplit("::", 1)[1])]
     if servers == 1:
         assert leave.input("delete") is None
         assert leave.input("connection")["host"] == deployment["server-1-reservation"].input("ip")
     else:
         assert "NODE_NAME=server-1 " in leave.input("delete")
         assert leave.input("connection")["host"] == deployment["server-2-reservation"].input("ip")
-        assert "server-2-k3s-install" in deployment.before(leave.name)
+        assert "server-2-booted" not in deployment.before(leave.name), "that one waits until this one serves"
 
 
 @EACH_SHAPE
@@ -415,10 +426,12 @@ def test_a_server_is_restarted_or_made_anew_after_the_one_before_it_serves(deplo
         settled = {f"server-{i + 1}-settled" for i in range(index)}
         for step in (f"server-{index + 1}-disk", f"server-{index + 1}-seed", f"server-{index + 1}-domain"):
             assert {each for each in deployment.before(step) if each.endswith("-settled")} == settled
-        assert f"server-{index + 1}-domain" in deployment.before(f"server-{index + 1}-settled")
-        assert f"server-{index + 1}-booted" not in deployment.before(f"server-{index + 1}-settled"), "machines boot at once"
+        before = deployment.before(f"server-{index + 1}-settled")
+        assert f"server-{index + 1}-domain" in before
+        assert not {each.name for each in deployment.of("Command")} & before, "what it waits for must not wait for it"
     for index in range(agents):
-        assert not [each for each in deployment.before(f"agent-{index + 1}-domain") if each.endswith("-settled")]
+        settled = {each for each in deployment.before(f"agent-{index + 1}-domain") if each.endswith("-settled")}
+        assert settled == {f"server-{i + 1}-settled" for i in range(servers)}
 
 
 def test_a_first_server_made_anew_joins_what_the_others_kept(monkeypatch: pytest.MonkeyPatch) -> None:

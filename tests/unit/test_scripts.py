@@ -859,6 +859,9 @@ def test_macvlan_module_missing(lan: Lan) -> None:
 ETCD = r"""#!/usr/bin/env python3
 import os, re, sys
 stub, method = os.environ["STUB"], sys.argv[-1].rsplit("/", 1)[1]
+if method == "readyz":
+    print("401" if os.path.exists(stub + "/serves") and sys.argv[-1] == open(stub + "/serves").read() else "000", end="")
+    sys.exit()
 body = sys.stdin.buffer.read()
 assert body[0] == 0 and int.from_bytes(body[1:5], "big") == len(body) - 5, body
 with open(stub + "/etcd.log", "a") as log:
@@ -892,13 +895,17 @@ def members(node: Node, **ready: bool) -> None:
     """A cluster of these nodes (agents are named agent-*), behind a kubectl that writes down what it is told, and its etcd."""
     node.command("curl", ETCD)
     (node.stub / "members").write_text(MEMBERS)
+    node.file("var/lib/rancher/k3s/server/db/etcd/name", "server-1-a")
     items = [
         {
             "metadata": {
                 "name": name.replace("_", "-"),
                 "labels": {} if name.startswith("agent") else {"node-role.kubernetes.io/etcd": "true"},
             },
-            "status": {"conditions": [{"type": "Ready", "status": str(up)}]},
+            "status": {
+                "conditions": [{"type": "Ready", "status": str(up)}],
+                "addresses": [{"type": "InternalIP", "address": f"192.168.122.{179 + int(name[-1])}"}],
+            },
         }
         for name, up in ready.items()
     ]
@@ -950,9 +957,23 @@ def test_a_server_may_not_take_the_majority_with_it(node: Node) -> None:
     members(node, server_1=True, server_2=False, server_3=True)
     done = leave(node, "server-3")
     assert done.returncode == 1
-    assert "of the other 2 servers 1 are Ready, and etcd needs 2" in done.stderr
+    assert "of the other 2 servers 1 are up, and etcd needs 2" in done.stderr
     assert told(node) == ["get nodes -o json"]
     assert left(node) == ["server-1-a", "server-2-b", "server-3-c"]
+
+
+def test_a_server_that_serves_counts_before_it_is_ready(node: Node) -> None:
+    """As one does that was made anew a moment ago."""
+    members(node, server_1=True, server_2=False, server_3=True)
+    (node.stub / "serves").write_text("https://192.168.122.181:6443/readyz")
+    assert leave(node, "server-3", MEMBER_SECONDS="0").returncode == 0
+
+
+def test_nobody_leaves_what_is_no_cluster(node: Node) -> None:
+    members(node)
+    shutil.rmtree(node.root / "var/lib/rancher/k3s/server/db")
+    assert leave(node, "server-3").stdout == "left=server-3\n"
+    assert not (node.stub / "kubectl.log").exists()
 
 
 def test_a_server_is_gone_when_etcd_does_not_count_it(node: Node) -> None:
