@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
+from .tunnel import tunnel
+
 T = TypeVar("T")
 
 BUSY_LIMIT = 120.0
@@ -56,20 +58,22 @@ def connect(uri: str) -> Iterator[Any]:
             "`pip install -r requirements.txt` (on Debian and Ubuntu: apt install libvirt-dev pkg-config gcc "
             "python3-dev)."
         ) from None
-    try:
-        connection = opener(uri)
-    except libvirt.libvirtError as error:
-        raise HypervisorError(explain(error, uri)) from None
-    try:
-        yield connection
-    except libvirt.libvirtError as error:
-        raise HypervisorError(explain(error, uri)) from None
-    finally:
-        with suppress(libvirt.libvirtError):  # the work is done, or has failed with a better reason
-            connection.close()
+    with tunnel(uri) as way:
+        try:
+            connection = opener(way.uri)
+        except libvirt.libvirtError as error:
+            raise HypervisorError(explain(error, uri, way.said())) from None
+        try:
+            yield connection
+        except libvirt.libvirtError as error:
+            raise HypervisorError(explain(error, uri)) from None
+        finally:
+            with suppress(libvirt.libvirtError):  # the work is done, or has failed with a better reason
+                connection.close()
 
 
 HINTS = (
+    (("ssh: connect to host",), "ssh does not get there. Check the host and port in the connection URI, and that sshd runs there"),
     (("Failed to connect socket", "No such file"), "Is libvirtd running there? Try: systemctl enable --now libvirtd"),
     (("Connection refused",), "Is libvirtd running there? Try: systemctl enable --now libvirtd"),
     (
@@ -82,7 +86,7 @@ HINTS = (
     ),
     (
         ("Host key verification failed",),
-        "The host's SSH key is not known here. Connect once with ssh and check the key",
+        "The host's SSH key is not known here, or is another than the known one. Connect once with ssh and check the key",
     ),
     (
         ("Could not resolve hostname",),
@@ -91,6 +95,19 @@ HINTS = (
     (
         ("Name or service not known",),
         "The host name in the connection URI is unknown. Check the hypervisor's uri setting",
+    ),
+    (
+        ("Permission denied (",),
+        "The host does not let this user log in by key. Check the user in the connection URI, and that ssh to the host works "
+        "without a password (ssh-copy-id; a key with a passphrase needs an agent)",
+    ),
+    (
+        ("Cannot get interface MTU", "No such device"),
+        "There is no such bridge on this host. network.name must be a bridge that every hypervisor has: `ip link show type bridge`",
+    ),
+    (
+        ("nc: not found",),
+        "libvirt's part for connections over SSH is missing on the host. Install libvirt-daemon-system there",
     ),
     (
         ("End of file while reading data",),
@@ -126,9 +143,9 @@ LOST = (
 )
 
 
-def explain(error: Exception, uri: str) -> str:
-    """libvirt's own message, where it came from, and what to do about it where that is known."""
-    message = " ".join(str(error).split())
+def explain(error: Exception, uri: str, said: str = "") -> str:
+    """libvirt's own message, where it came from, and what to do about it where that is known. said: by ssh on the way."""
+    message = " ".join(f"{error}{': ' if said else ''}{said}".split())
     if "+ssh" not in uri and any(words in message for words in LOST):
         return f"libvirt ({uri}): {message}. libvirtd was stopped or restarted meanwhile. When it runs again, say `up` again."
     hint = next((hint for words, hint in HINTS if all(word.lower() in message.lower() for word in words)), "")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
+from urllib.parse import parse_qs, urlsplit
 
 from pulumi import ResourceOptions
 from pulumi.dynamic import CheckFailure, CheckResult, ConfigureRequest, DiffResult, ResourceProvider
@@ -22,7 +23,7 @@ class LibvirtProvider(ResourceProvider):
     """A provider whose resource declares how each input reacts to a change.
 
     `replaces`: immutable inputs; a change, or a value not known yet, makes the resource anew, the old one deleted first,
-    because both would bear the same name.
+    because both would bear the same name. Another `uri` of the same host is an update.
     `updates`: inputs that change in place.
     `keeps`: inputs whose change matters only from the next create on; they are stored by the next real update.
     `integers`: inputs that are whole numbers; the engine hands every number over as a float.
@@ -56,8 +57,11 @@ class LibvirtProvider(ResourceProvider):
     def diff(self, _id: str, _olds: Props, _news: Props) -> DiffResult:
         """Explicit in every case: what changes, what of it replaces, old one first."""
         olds, news = self.whole(_olds), self.whole(_news)
-        replaces = [name for name in self.replaces if differs(olds.get(name), news.get(name))]
-        updates = [name for name in self.updates if differs(olds.get(name), news.get(name))]
+        changed = [name for name in self.replaces if differs(olds.get(name), news.get(name))]
+        replaces = [name for name in changed if not (name == "uri" and same_host(olds.get(name), news.get(name)))]
+        updates = [name for name in self.updates if differs(olds.get(name), news.get(name))] + [
+            name for name in changed if name not in replaces
+        ]
         return DiffResult(
             changes=bool(replaces or updates),
             replaces=replaces,
@@ -92,6 +96,21 @@ def is_unknown(value: object) -> bool:
     if isinstance(value, list | tuple):
         return any(is_unknown(each) for each in value)
     return False
+
+
+def same_host(old: object, new: object) -> bool:
+    """Whether two connection URIs are ways to the same libvirt: how it is reached, as whom and with which key is no part of it.
+
+    The port is, since ports of one address may be forwarded to several machines, and the user is for a session's own libvirt.
+    """
+    if not isinstance(old, str) or not isinstance(new, str):
+        return False
+    ends = []
+    for parts in (urlsplit(old), urlsplit(new)):
+        host = parts.netloc.rpartition("@")[2].lower()
+        user = "" if parts.path == "/system" else parts.username
+        ends.append((parts.scheme.partition("+")[0], user, host, parts.path, parse_qs(parts.query).get("socket")))
+    return ends[0] == ends[1]
 
 
 def differs(old: object, new: object) -> bool:

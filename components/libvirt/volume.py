@@ -351,7 +351,7 @@ class OverlayDiskProvider(VolumeProvider):
             return []
         if not isinstance(new, int) or new <= 0:
             return [("capacity", f"{new!r} is no number of bytes above 0")]
-        same = all(olds.get(name) == news.get(name) for name in self.replaces)
+        same = not self.diff("", olds, news).replaces
         if same and isinstance(old, int) and new < old:
             return [
                 (

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
 from google.protobuf import empty_pb2, struct_pb2  # type: ignore[import-untyped]
@@ -254,7 +255,9 @@ class Engine(mocks.MockMonitor):
             outputs = {}
         if registered.kind == "OverlayDisk":
             # check() makes it, so a preview has one; a disk made anew has another.
-            made_from = [str(opened(inputs[name])) for name in OverlayDiskProvider.replaces if name in inputs]
+            # How its host is reached is no part of what it is.
+            made_from = [str(opened(inputs[name])) for name in OverlayDiskProvider.replaces if name in inputs and name != "uri"]
+            made_from.append(urlsplit(str(opened(inputs["uri"]))).netloc.rpartition("@")[2])
             outputs["serial"] = hashlib.sha256("|".join(made_from).encode()).hexdigest()[:16]
         if registered.kind == "Release":
             # Likewise: kept while servers are added, another when the only server is made anew (tests/unit/test_release.py).

@@ -270,7 +270,16 @@ def test_a_remote_hypervisor_needs_no_daemon_here(lab: Lab) -> None:
     with (lab.root / "Pulumi.dev.yaml").open("a") as file:
         file.write("  p:uri: qemu+ssh://host/system\n")
     lab.run("up")
-    assert "libvirt-dev" in lab.calls("apt-get")[1] and "libvirt-daemon" not in lab.calls("apt-get")[1]
+    installed = lab.calls("apt-get")[1].split()
+    assert {"libvirt-dev", "openssh-client"} <= set(installed) and "libvirt-daemon-system" not in installed
+
+
+def test_a_remote_hypervisor_beside_the_local_one_needs_both(lab: Lab) -> None:
+    lab.program("dpkg-query", "exit 1")
+    with (lab.root / "Pulumi.dev.yaml").open("a") as file:
+        file.write("  # the other: qemu+ssh://nowhere/system\n  p:far: qemu+ssh://host/system\n  p:local: qemu:///system\n")
+    lab.run("up")
+    assert {"openssh-client", "libvirt-daemon-system"} <= set(lab.calls("apt-get")[1].split())
 
 
 def test_the_environment_follows_the_requirements(lab: Lab) -> None:

@@ -1,0 +1,198 @@
+"""A hypervisor behind SSH: the same resources by the same calls, and what is said when the way there is closed."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import far
+import pytest
+
+from components.libvirt.connection import HypervisorError, connect
+from components.libvirt.domain import DomainProvider, diagnose
+from components.libvirt.network import DhcpClaimProvider, ReservationProvider
+from components.libvirt.pool import StoragePoolProvider
+from components.libvirt.provider import LibvirtProvider
+from components.libvirt.volume import BaseImageProvider, OverlayDiskProvider, SeedImageProvider
+
+from .world import World, claim_inputs, domain_inputs, overlay_inputs, reservation_inputs, seed_inputs
+
+pytestmark = [pytest.mark.provider, pytest.mark.timeout(300)]
+
+BRIDGE = "lab-test-br0"
+
+
+@pytest.fixture(scope="module")
+def server(uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[far.Far]:
+    if far.SSHD is None:
+        pytest.skip(f"SKIPPED: {far.NO_SSHD}")
+    with far.far(tmp_path_factory.mktemp("far")) as found:
+        yield found
+
+
+@pytest.fixture
+def away(server: far.Far, world: World) -> World:
+    """The clean corner, seen over SSH."""
+    there = World(server.uri)
+    there.name, there.path, there.uuid = world.name, world.path, world.uuid
+    return there
+
+
+@pytest.fixture
+def bridge(uri: str) -> Iterator[str]:
+    subprocess.run(["ip", "link", "delete", BRIDGE], check=False, capture_output=True)
+    far.run("ip", "link", "add", "name", BRIDGE, "type", "bridge")
+    yield BRIDGE
+    far.run("ip", "link", "delete", BRIDGE)
+
+
+def image_inputs(world: World, image: Path) -> dict[str, Any]:
+    return {
+        "uri": world.uri,
+        "pool": world.name,
+        "name": "base.qcow2",
+        "path": world.file("base.qcow2"),
+        "source": str(image),
+        "checksum": "sha256:" + hashlib.sha256(image.read_bytes()).hexdigest(),
+        "format": "qcow2",
+    }
+
+
+def every(world: World, image: Path) -> list[tuple[LibvirtProvider, dict[str, Any]]]:
+    base = image_inputs(world, image)
+    return [
+        (StoragePoolProvider(), world.pool()),
+        (BaseImageProvider(), base),
+        (DhcpClaimProvider(), claim_inputs(world)),
+        (ReservationProvider(), reservation_inputs(world)),
+        (OverlayDiskProvider(), overlay_inputs(world, base)),
+        (SeedImageProvider(), seed_inputs(world)),
+        (DomainProvider(), domain_inputs(world)),
+    ]
+
+
+def test_everything_is_made_read_changed_and_removed_over_ssh(away: World, image: Path) -> None:
+    before = away.snapshot()
+    made = []
+    for provider, inputs in every(away, image):
+        result = provider.create(dict(inputs))
+        outs = dict(result.outs or {})
+        seen = provider.read(result.id, dict(outs))
+        assert (seen.id, seen.outs) == (result.id, outs), type(provider).__name__
+        made.append((provider, result.id, outs))
+    # The image's bytes went through the tunnel and are the same on the other side.
+    assert Path(away.file("base.qcow2")).read_bytes() == image.read_bytes()
+    provider, key, outs = made[-1]
+    provider.update(key, outs, {**outs, "memory_mib": 96})
+    assert (provider.read(key, dict(outs)).outs or {})["memory_mib"] == 96
+    said = diagnose(
+        away.uri, outs["uuid"], console_pool=away.name, console_name="a-console.log", network="lab-test", mac=outs["mac"]
+    )
+    assert "is running" in said
+    for provider, key, outs in reversed(made):
+        provider.delete(key, outs)
+    assert away.snapshot() == before
+
+
+def test_another_way_to_the_same_host_is_an_update(away: World, image: Path) -> None:
+    made = [(provider, dict(provider.create(dict(inputs)).outs or {})) for provider, inputs in every(away, image)]
+    snapshot = away.snapshot()
+    for provider, outs in made:
+        news = {**outs, "uri": outs["uri"].replace("/system?", "/system?no_tty=1&")}
+        change = provider.diff("id", outs, news)
+        assert (change.changes, change.replaces) == (True, []), type(provider).__name__
+        assert (provider.update("id", outs, news).outs or {})["uri"] == news["uri"]
+    assert away.snapshot() == snapshot
+    for provider, outs in reversed(made):
+        provider.delete("id", outs)
+
+
+def test_a_host_with_another_key_is_not_talked_to(server: far.Far) -> None:
+    server.know(host_key="other")
+    try:
+        with (
+            pytest.raises(HypervisorError, match=r"Host key verification failed.*Connect once with ssh and check the key"),
+            connect(server.uri),
+        ):
+            pytest.fail("the connection was made")
+    finally:
+        server.know(host_key="host")
+
+
+def test_a_user_without_key_is_told_so_and_asked_nothing(server: far.Far) -> None:
+    allowed = server.folder / "authorized_keys"
+    text = allowed.read_text()
+    allowed.write_text("")
+    try:
+        with (
+            pytest.raises(HypervisorError, match=r"Permission denied \(publickey.*does not let this user log in by key"),
+            connect(server.uri),
+        ):
+            pytest.fail("the connection was made")
+    finally:
+        allowed.write_text(text)
+
+
+def test_domain_on_a_bridge_of_the_host(away: World, image: Path, bridge: str) -> None:
+    steps = [step for step in every(away, image) if not isinstance(step[0], DhcpClaimProvider | ReservationProvider)]
+    steps[-1] = (DomainProvider(), domain_inputs(away, network=None, bridge=bridge))
+    made = [(provider, provider.create(dict(inputs))) for provider, inputs in steps]
+    assert len(list(Path(f"/sys/class/net/{bridge}/brif").iterdir())) == 1
+    outs = dict(made[-1][1].outs or {})
+    assert DomainProvider().read(outs["uuid"], dict(outs)).outs == outs
+    for provider, result in reversed(made):
+        provider.delete(result.id, dict(result.outs or {}))
+    assert not list(Path(f"/sys/class/net/{bridge}/brif").iterdir())
+
+
+def test_missing_bridge_is_named_and_leaves_nothing(away: World, image: Path) -> None:
+    steps = [
+        step for step in every(away, image) if not isinstance(step[0], DhcpClaimProvider | ReservationProvider | DomainProvider)
+    ]
+    for provider, inputs in steps:
+        provider.create(dict(inputs))
+    before = away.snapshot()
+    with pytest.raises(HypervisorError, match=r"lab-test-br9.*There is no such bridge on this host\. network\.name"):
+        DomainProvider().create(domain_inputs(away, network=None, bridge="lab-test-br9"))
+    assert away.snapshot() == before
+
+
+@pytest.fixture(scope="module")
+def two_hosts(uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[far.Lan, far.Elsewhere]]:
+    if far.SSHD is None:
+        pytest.skip(f"SKIPPED: {far.NO_SSHD}")
+    folder = tmp_path_factory.mktemp("second")
+    with far.lan("lab-test-br1", "10.78.0") as lan, far.elsewhere(folder, lan) as second:
+        yield lan, second
+
+
+def test_two_hosts_on_one_lan_have_each_their_own(world: World, image: Path, two_hosts: tuple[far.Lan, far.Elsewhere]) -> None:
+    """The same names, UUIDs and paths on both: nothing of the one is taken for the other's."""
+    lan, second = two_hosts
+    before = world.snapshot()
+    there = World(second.uri)
+    there.name, there.path, there.uuid = world.name, world.path, world.uuid
+    made = []
+    for host in (world, there):
+        for provider, inputs in every(host, image):
+            if isinstance(provider, DhcpClaimProvider | ReservationProvider):
+                continue
+            if isinstance(provider, DomainProvider):
+                inputs |= {"network": None, "bridge": lan.name}
+            made.append((provider, provider.create(dict(inputs))))
+    assert second.virsh("list", "--name").split() == [f"{world.name}-a"]
+    assert second.virsh("pool-list", "--name").split() == [world.name]
+    here = world.snapshot()
+    for provider, result in made:
+        assert provider.read(result.id, dict(result.outs or {})).outs == result.outs
+    for provider, result in reversed(made[len(made) // 2 :]):
+        provider.delete(result.id, dict(result.outs or {}))
+    assert world.snapshot() == here
+    assert second.virsh("list", "--all", "--name").split() == second.virsh("pool-list", "--all", "--name").split() == []
+    assert second.files() == []
+    for provider, result in reversed(made[: len(made) // 2]):
+        provider.delete(result.id, dict(result.outs or {}))
+    assert world.snapshot() == before
