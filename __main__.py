@@ -6,6 +6,7 @@ from components import conflicts, outputs, quiet, settings
 from components.access import NodeAccess, NodeAccessArgs
 from components.hypervisor import Hypervisor, HypervisorArgs
 from components.k3s import Cluster, ClusterArgs
+from components.lan import free_addresses
 from components.machine import VirtualMachine, VirtualMachineArgs
 from components.macvlan import MacvlanNetwork, MacvlanNetworkArgs, MacvlanPod, MacvlanPodArgs
 from components.multus import Multus, MultusArgs
@@ -25,6 +26,7 @@ for warning in conflicts.warnings(config):
 
 # Machines.
 key = client_key(config.ssh, layout.owner)
+free = free_addresses(layout, config.network)
 hypervisors = {
     pool.hypervisor: Hypervisor(
         pool.hypervisor,
@@ -35,6 +37,7 @@ hypervisors = {
             network=config.network,
             claims=layout.claims,
             macs=[node.mac for node in layout.nodes],
+            after=free,
         ),
     )
     for pool in layout.pools

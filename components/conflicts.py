@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import combinations
@@ -36,7 +37,7 @@ def check(plan: Plan, settings: Settings) -> None:
     """Raise SettingsError unless the plan holds together."""
     problems = {
         *_texts(settings),
-        *_groups(settings),
+        *_groups(plan.nodes, settings),
         *_names(plan.nodes, settings),
         *_addresses(plan.nodes, settings),
         *_duplicates(plan.nodes),
@@ -77,10 +78,16 @@ def warnings(settings: Settings) -> tuple[str, ...]:
         )
     if not settings.k3s.install_script.sha256:
         found.append("k3s.installScript.sha256 is empty, so the install script is run as it comes")
+    for name, hypervisor in sorted(settings.hypervisors.items()):
+        if re.search(r"[?&]no_verify=[^0&]", hypervisor.uri):
+            found.append(
+                f"hypervisors.{name}.uri: no_verify takes whichever machine answers for the hypervisor, and gives it the nodes' "
+                "keys and the cluster's tokens; leave it out and make the host's key known to ssh"
+            )
     return tuple(found)
 
 
-def _groups(settings: Settings) -> Iterator[Problem]:
+def _groups(planned: tuple[NodePlan, ...], settings: Settings) -> Iterator[Problem]:
     nodes, wanted = settings.network.nodes, settings.servers.count + settings.agents.count
     if wanted > len(nodes):
         conflict = f"holds {len(nodes)} addresses for {wanted} nodes; widen it or lower servers.count or agents.count"
@@ -94,6 +101,13 @@ def _groups(settings: Settings) -> Iterator[Problem]:
         if by_uri[hypervisor.uri] > 1:
             conflict = "is the URI of another of hypervisors too, where the pool has the same name; name each host once"
             yield Problem(f"hypervisors.{name}.uri", hypervisor.uri, conflict)
+    used = sorted({node.pool.hypervisor for node in planned})
+    if settings.network.kind == "libvirt" and len(used) > 1:
+        conflict = (
+            f"is a network inside one host, and nodes are placed on {len(used)} ({', '.join(used)}), where they do not reach each "
+            "other; set kind: bridge and the name of a bridge that is on all of them, or place all nodes on one"
+        )
+        yield Problem("network.kind", "'libvirt'", conflict)
     known = f"is none of hypervisors: {', '.join(sorted(settings.hypervisors))}; name one of them"
     groups: tuple[tuple[str, NodeGroup], ...] = (("server", settings.servers), ("agent", settings.agents))
     for role, group in groups:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pulumi import ComponentResource, ResourceOptions
+from pulumi import ComponentResource, Resource, ResourceOptions
 
 from components.addresses import AddressRange
 from components.libvirt.network import DhcpClaim, DhcpClaimArgs
@@ -17,7 +17,8 @@ from components.settings import Network
 
 @dataclass(frozen=True, kw_only=True)
 class HypervisorArgs:
-    """pool, image: from the plan. claims: addresses the stack takes out of the network's DHCP range, for `macs` and pods."""
+    """pool, image: from the plan. claims: addresses the stack takes out of the network's DHCP range, for `macs` and pods.
+    after: what must hold before anything is made there."""
 
     owner: str
     pool: PoolPlan
@@ -25,10 +26,14 @@ class HypervisorArgs:
     network: Network
     claims: Sequence[AddressRange]
     macs: Sequence[str]
+    after: Sequence[Resource] = ()
 
 
 class Hypervisor(ComponentResource):
-    """The stack's storage pool, its base image in it, and the claim on the network's addresses."""
+    """The stack's storage pool, its base image in it, and the claim on the network's addresses.
+
+    dhcp: None on a bridge, where no DHCP server of libvirt's is.
+    """
 
     def __init__(self, name: str, args: HypervisorArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("k3s-macvlan:hypervisor:Hypervisor", name, {}, opts)
@@ -37,7 +42,7 @@ class Hypervisor(ComponentResource):
         self.pool = StoragePool(
             f"{name}-pool",
             StoragePoolArgs(uri=pool.uri, name=pool.name, uuid=pool.uuid, path=pool.path, owner=args.owner),
-            own,
+            ResourceOptions.merge(own, ResourceOptions(depends_on=list(args.after))),
         )
         self.image = BaseImage(
             f"{name}-image",
@@ -52,17 +57,21 @@ class Hypervisor(ComponentResource):
             ),
             own,
         )
-        self.dhcp = DhcpClaim(
-            f"{name}-dhcp",
-            DhcpClaimArgs(
-                uri=pool.uri,
-                network=args.network.name,
-                ranges=[str(claim) for claim in args.claims],
-                macs=list(args.macs),
-                owner=args.owner,
-                pool=self.pool.name,
-                record=f"dhcp-{args.network.name}.json",
-            ),
-            own,
+        self.dhcp = (
+            DhcpClaim(
+                f"{name}-dhcp",
+                DhcpClaimArgs(
+                    uri=pool.uri,
+                    network=args.network.name,
+                    ranges=[str(claim) for claim in args.claims],
+                    macs=list(args.macs),
+                    owner=args.owner,
+                    pool=self.pool.name,
+                    record=f"dhcp-{args.network.name}.json",
+                ),
+                own,
+            )
+            if args.network.kind == "libvirt"
+            else None
         )
         self.register_outputs({"pool": self.pool.name, "image": self.image.name})

@@ -11,6 +11,7 @@ import pulumi
 from pulumi import ComponentResource, ErrorHook, Input, Output, ResourceHookBinding, ResourceOptions
 
 from components import remote
+from components.addresses import AddressRange
 from components.credentials import SshKeyPair
 from components.hypervisor import Hypervisor
 from components.libvirt import documents
@@ -18,7 +19,7 @@ from components.libvirt.domain import Domain, DomainArgs, diagnose
 from components.libvirt.network import Reservation, ReservationArgs
 from components.libvirt.volume import OverlayDisk, OverlayDiskArgs, SeedImage, SeedImageArgs
 from components.plan import API_PORT, NodePlan, with_prefix
-from components.settings import Settings
+from components.settings import Network, Settings
 from components.settled import Settled, SettledArgs
 from components.ssh import ClientKey, connection
 
@@ -37,7 +38,8 @@ class VirtualMachineArgs:
 
 
 class VirtualMachine(ComponentResource):
-    """DHCP reservation, disk, NoCloud seed and domain of a node, waited for until cloud-init is done; and the macvlan check.
+    """DHCP reservation or static address, disk, NoCloud seed and domain of a node, waited for until cloud-init is done; and
+    the checks of its addresses on a LAN and of macvlan.
 
     connection: for commands on the node.
     serial: changes whenever the disk is made anew, so whatever lives in the machine has it among its triggers.
@@ -45,7 +47,8 @@ class VirtualMachine(ComponentResource):
     size: changes when the machine is restarted for a new size.
     ready: the machine answers; commands depend on it.
     settled: on a server, the step after which it serves, whatever the run has done to the machine.
-    checked: macvlan works on it; pods with macvlan interfaces depend on it. It runs beside the installation of K3s.
+    checked: its addresses are free and macvlan works on it; pods with macvlan interfaces depend on it. It runs beside the
+    installation of K3s.
     """
 
     def __init__(self, name: str, args: VirtualMachineArgs, opts: ResourceOptions | None = None) -> None:
@@ -59,24 +62,29 @@ class VirtualMachine(ComponentResource):
         user_data = Output.all(client=args.key.public, private=self.host_key.private_key, public=self.host_key.public_key).apply(
             lambda keys: _user_data(node, settings, keys)
         )
-        network_config = documents.network_config(mac=node.mac, interface=settings.network.interface)
+        network_config = documents.network_config(
+            mac=node.mac, interface=settings.network.interface, static=_static(node, settings.network)
+        )
         # What the first boot is made from: another value is another machine. The address is part of it, because etcd does
         # not survive its change (k3s issue 9879).
         generation = Output.all(user_data, network_config, args.hypervisor.image.name, str(node.address)).apply(_digest)
         generation = Output.unsecret(generation)
 
-        reservation = Reservation(
-            f"{name}-reservation",
-            ReservationArgs(
-                uri=pool.uri,
-                network=settings.network.name,
-                mac=node.mac,
-                ip=str(node.address),
-                name=node.domain,
-                owner=args.owner,
-            ),
-            ResourceOptions.merge(own, ResourceOptions(depends_on=[args.hypervisor.dhcp])),
-        )
+        address: list[pulumi.Resource] = []
+        if args.hypervisor.dhcp is not None:
+            reservation = Reservation(
+                f"{name}-reservation",
+                ReservationArgs(
+                    uri=pool.uri,
+                    network=settings.network.name,
+                    mac=node.mac,
+                    ip=str(node.address),
+                    name=node.domain,
+                    owner=args.owner,
+                ),
+                ResourceOptions.merge(own, ResourceOptions(depends_on=[args.hypervisor.dhcp])),
+            )
+            address.append(reservation)
         disk = OverlayDisk(
             f"{name}-disk",
             OverlayDiskArgs(
@@ -117,7 +125,8 @@ class VirtualMachine(ComponentResource):
                 memory_mib=node.memory,
                 cpus=node.cpus,
                 mac=node.mac,
-                network=settings.network.name,
+                network=_on(settings.network, "libvirt"),
+                bridge=_on(settings.network, "bridge"),
                 disk_path=disk.path,
                 disk_serial=disk.serial,
                 seed_path=seed.path,
@@ -131,7 +140,7 @@ class VirtualMachine(ComponentResource):
                 autostart=settings.machine.autostart,
                 stop_timeout=settings.timeouts.shutdown,
             ),
-            ResourceOptions.merge(own, ResourceOptions(depends_on=[reservation, *turn])),
+            ResourceOptions.merge(own, ResourceOptions(depends_on=[*address, *turn])),
         )
         self.serial: Output[str] = disk.serial
         self.connection = connection(
@@ -188,6 +197,14 @@ class VirtualMachine(ComponentResource):
             opts=ResourceOptions.merge(self.inside, ResourceOptions(depends_on=[booted, disk])),
         )
         self.checked: pulumi.Resource = booted
+        if settings.network.kind == "bridge":
+            self.checked = remote.run(
+                f"{name}-lan-check",
+                remote.Script(name=LAN_CHECK, environment=_lan_check(node, settings, pods=True), limit=60),
+                connection=self.connection,
+                triggers=[self.serial],
+                opts=ResourceOptions.merge(self.inside, ResourceOptions(depends_on=[booted])),
+            )
         if node.check_address is not None:
             self.checked = remote.run(
                 f"{name}-macvlan-check",
@@ -205,7 +222,7 @@ class VirtualMachine(ComponentResource):
                 ),
                 connection=self.connection,
                 triggers=[self.serial],
-                opts=ResourceOptions.merge(self.inside, ResourceOptions(depends_on=[booted])),
+                opts=ResourceOptions.merge(self.inside, ResourceOptions(depends_on=[self.checked])),
             )
         self.register_outputs({"address": str(node.address), "mac": node.mac, "serial": self.serial})
 
@@ -227,8 +244,48 @@ def _user_data(node: NodePlan, settings: Settings, keys: dict[str, Any]) -> str:
         authorized_keys=[keys["client"], *settings.ssh.authorized_keys],
         host_private_key=keys["private"],
         host_public_key=keys["public"],
+        at_boot=[_at_boot(node, settings)] if settings.network.kind == "bridge" else [],
         extra=settings.cloud_init,
     )
+
+
+LAN_CHECK = "lan-check.sh"
+
+
+def _lan_check(node: NodePlan, settings: Settings, *, pods: bool) -> dict[str, str]:
+    """Parameters of lan-check.sh.
+
+    pods: also the addresses that nobody but this node's pods can have. Those hear nothing that the node's NIC sends, so what
+    answers is a stranger even when the node is asked again later.
+    """
+    found: list[AddressRange] = []
+    if pods and (settings.macvlan.addresses_per_node is not None or settings.servers.count + settings.agents.count == 1):
+        single = [address for address in (node.access_address, settings.workload.address) if address is not None]
+        found = [node.slice, *(AddressRange.single(address) for address in single if address not in node.slice)]
+    return {"MAC": node.mac, "ADDRESS": str(node.address), "RANGES": ",".join(str(each) for each in found)}
+
+
+def _at_boot(node: NodePlan, settings: Settings) -> list[str]:
+    """The node asks whether its address is another's, and says so on its console, where it is read when SSH does not answer.
+
+    It goes on all the same: when the other machine is gone, nothing has to be done here.
+    """
+    variables = [f"{key}={value}" for key, value in _lan_check(node, settings, pods=False).items()]
+    return ["sh", "-c", '"$@" 2>&1 || true', "sh", "env", *variables, "bash", "-c", remote.text(LAN_CHECK), LAN_CHECK]
+
+
+def _static(node: NodePlan, network: Network) -> documents.StaticAddress | None:
+    """The node's address where no DHCP server tells it."""
+    if network.kind == "libvirt":
+        return None
+    return documents.StaticAddress(
+        with_prefix(network.cidr, node.address), str(network.gateway), [str(server) for server in network.dns]
+    )
+
+
+def _on(network: Network, kind: str) -> str | None:
+    """The network's name if it is of this kind."""
+    return network.name if network.kind == kind else None
 
 
 def _digest(parts: list[str]) -> str:
@@ -244,7 +301,7 @@ def _boot_report(name: str, node: NodePlan, settings: Settings, console: str) ->
             node.uuid,
             console_pool=node.pool.name,
             console_name=console,
-            network=settings.network.name,
+            network=_on(settings.network, "libvirt"),
             mac=node.mac,
         )
         pulumi.log.error(

@@ -148,7 +148,8 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=1024), AfterVal
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 LibvirtName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 # Linux: 15 bytes at most, and the name is used on command lines of the node.
-Interface = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$")]
+_INTERFACE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$"
+Interface = Annotated[str, StringConstraints(pattern=_INTERFACE)]
 Mac = Annotated[str, StringConstraints(pattern=r"^(?i:[0-9a-f][02468ace](:[0-9a-f]{2}){5})$", to_lower=True)]
 PluginName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
 EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[A-Z_][A-Z0-9_]{0,63}$")]
@@ -186,7 +187,7 @@ class Hypervisor(Model):
     """A libvirt host."""
 
     uri: Annotated[str, StringConstraints(pattern=r"^[a-z]+(\+[a-z0-9]+)?://[A-Za-z0-9@._:/?=&%~+-]*$")] = "qemu:///system"
-    """libvirt connection URI: qemu:///system, or qemu+ssh://user@host/system for a remote host."""
+    """libvirt connection URI: qemu:///system, or qemu+ssh://user@host/system for a remote host, whose SSH key is known."""
     pool_directory: Path = "/var/lib/libvirt/images"
     """Directory on the hypervisor under which the stack's own storage pool is made."""
 
@@ -194,18 +195,39 @@ class Hypervisor(Model):
 class Network(Model):
     """The real network that nodes and macvlan pods share."""
 
+    kind: Literal["libvirt", "bridge"] = "libvirt"
+    """libvirt: a network of libvirt's, whose DHCP server knows the nodes; bridge: a bridge that the hypervisors have already,
+    where nodes have static addresses and nobody's DHCP server is touched."""
     name: LibvirtName = "default"
-    """libvirt network the nodes are connected to."""
+    """libvirt network the nodes are connected to; with kind bridge the bridge's name, the same on every hypervisor."""
     cidr: IPv4Network = IPv4Network("192.168.122.0/24")
     """The network's addresses."""
     gateway: IPv4Address = IPv4Address("192.168.122.1")
     """The network's gateway; on a libvirt network the hypervisor itself."""
+    dns: tuple[IPv4Address, ...] = ()
+    """Name servers of the nodes, with kind bridge; `[]` for a network without any. A libvirt network has its own."""
     nodes: AddressRange = AddressRange.parse("192.168.122.180-192.168.122.199")
     """Range for node addresses: servers count up from its start, agents down from its end."""
     exclude: tuple[AddressRange, ...] = ()
     """Addresses or ranges of the network that are in use by others; nothing may overlap them."""
     interface: Interface = "enp1s0"
     """Name of the nodes' interface on this network; given to it by its MAC address at first boot."""
+
+    @model_validator(mode="after")
+    def _kind(self) -> Network:
+        if self.kind == "libvirt":
+            if self.dns:
+                raise ValueError("dns goes with kind: bridge; the nodes of a libvirt network ask its own DNS server; remove it")
+            return self
+        missing = [name for name in ("name", "cidr", "gateway", "dns", "nodes") if name not in self.model_fields_set]
+        if missing:
+            raise ValueError(
+                f"kind = bridge needs {', '.join(missing)} too: the defaults are those of libvirt's network default, and nothing "
+                "on a bridge tells them to the nodes (dns: [] for a network without name servers)"
+            )
+        if not re.fullmatch(_INTERFACE, self.name):
+            raise ValueError(f"name = {self.name}: with kind bridge it is an interface of the hypervisor, so at most 15 characters")
+        return self
 
 
 # --- Nodes ------------------------------------------------------------------------------------------------------------
@@ -646,7 +668,7 @@ class Settings(Model):
     hypervisors: Annotated[dict[Name, Hypervisor], Field(min_length=1)] = {"local": Hypervisor()}
     """libvirt hosts by name: `uri` and `poolDirectory` each. Nodes are placed on `local` unless they say otherwise."""
     network: Network = Network()
-    """The real network: `name`, `cidr`, `gateway`, range of `nodes`, ranges to `exclude`, `interface`, ..."""
+    """The real network: `kind` (libvirt, bridge), `name`, `cidr`, `gateway`, `dns`, range of `nodes`, ranges to `exclude`, ..."""
     servers: Servers = Servers()
     """Servers: `count`, `cpus`, `memory` (MiB), `disk` (GiB), `labels`, `taints`, `hypervisor`, `overrides` per node."""
     agents: NodeGroup = NodeGroup()

@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape, quoteattr
 from components.plan import Plan
 from components.settings import Settings
 from labtools.kube import Interface, Pod
-from labtools.stack import Stack
+from labtools.stack import Stack, on_bridge
 
 # The scenario's own values, for the picture in README.md; a test compares them with Pulumi.dev.yaml.
 EXAMPLE: dict[str, Any] = {
@@ -77,7 +77,7 @@ def view(
             "name": config.network.name,
             "bridge": bridge,
             "cidr": str(config.network.cidr),
-            "gateway": str(config.network.gateway),
+            "gateway": "" if on_bridge(config) else str(config.network.gateway),  # there it is another machine
         },
         "attachment": {
             "name": attachment.name,
@@ -301,7 +301,7 @@ def _neighbours(y: float, data: Mapping[str, Any]) -> tuple[list[str], float]:
         (
             "The hypervisor itself",
             [
-                (f"{network['gateway']}" + (f" on {network['bridge']}" if network["bridge"] else ""), _PLAIN),
+                (" on ".join(filter(None, [network["gateway"], network["bridge"]])), _PLAIN),
                 *([(f"GET {url}", _ADDRESS)] if url else []),
                 *([(f"“{data['title']}”", _SMALL)] if data["title"] else []),
             ],

@@ -122,8 +122,8 @@ def load_settings(stack: str, root: Path = ROOT) -> tuple[models.Settings, plans
 
 
 def on_bridge(config: models.Settings) -> bool:
-    """Whether machines are connected to a bridge of the host and not to a network of libvirt's (network.kind, where it is)."""
-    return getattr(config.network, "kind", "libvirt") == "bridge"
+    """Whether machines are connected to a bridge of the host and not to a network of libvirt's."""
+    return config.network.kind == "bridge"
 
 
 # --- outputs ---

@@ -444,13 +444,16 @@ def user_data(
     authorized_keys: Sequence[str],
     host_private_key: str,
     host_public_key: str,
+    at_boot: Sequence[Sequence[str]] = (),
     extra: Mapping[str, Any] | None = None,
 ) -> str:
     """cloud-init's user data.
 
-    One user with sudo and keys only, no password login, the host key that the program pins. `extra` is merged at the top
-    level; a key of ours in it raises ValueError naming the key. The result holds a private key: treat it as a secret.
+    One user with sudo and keys only, no password login, the host key that the program pins. `at_boot`: commands of every
+    boot, before those of `extra`. `extra` is merged at the top level; a key of ours in it raises ValueError naming the key.
+    The result holds a private key: treat it as a secret.
     """
+    extra = dict(extra or {})
     ours: dict[str, Any] = {
         "hostname": hostname,
         "fqdn": hostname,
@@ -470,10 +473,15 @@ def user_data(
         "ssh_deletekeys": True,
         "ssh_keys": {"ed25519_private": host_private_key, "ed25519_public": host_public_key.strip()},
     }
-    for key in extra or {}:
+    for key in extra:
         if key in ours:
             raise ValueError(f"cloud-init key {key!r} is set by this program and cannot be set twice; remove it")
-    return "#cloud-config\n" + _yaml({**ours, **(extra or {})})
+    if at_boot:
+        theirs = extra.pop("bootcmd", [])
+        if not isinstance(theirs, list):
+            raise ValueError("cloud-init key 'bootcmd' is no list of commands; write it as one, this program adds one of its own")
+        ours["bootcmd"] = [*(list(command) for command in at_boot), *theirs]
+    return "#cloud-config\n" + _yaml({**ours, **extra})
 
 
 def meta_data(*, instance_id: str, hostname: str) -> str:

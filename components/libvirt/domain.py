@@ -405,7 +405,7 @@ class Domain(Resource, module="libvirt", name="Domain"):
 
 _STATES = ("no state", "running", "blocked", "paused", "shutting down", "shut off", "crashed", "suspended")
 CONSOLE_LINES = 15
-CONSOLE_TAIL = 16384
+CONSOLE_TAIL = 65536
 
 
 def diagnose(uri: str, uuid: str, *, console_pool: str, console_name: str, network: str | None, mac: str) -> str:
@@ -454,6 +454,13 @@ def _say_lease(connection: Any, network: str | None, mac: str) -> str:
     return "; ".join(f"{mac} has address {lease.get('ipaddr')} on network {network}" for lease in ours) + "."
 
 
+def console_lines(text: str) -> list[str]:
+    """The last lines of a console, and before them whatever the guest said of an address that another machine has."""
+    clean = "".join(each for each in text.replace("\r", "") if each == "\n" or each.isprintable())
+    lines = [line.rstrip() for line in clean.splitlines() if line.strip()]
+    return [line for line in lines[:-CONSOLE_LINES] if "is in use: " in line] + lines[-CONSOLE_LINES:]
+
+
 def _say_console(connection: Any, pool_name: str, name: str) -> str:
     pool = find(connection.storagePoolLookupByName, pool_name)
     if pool is None or not pool.isActive():
@@ -464,8 +471,7 @@ def _say_console(connection: Any, pool_name: str, name: str) -> str:
         return f"There is no console log {name} in pool {pool_name}."
     size = volume.info()[1]
     tail = storage.fetch(connection, volume, offset=max(0, size - CONSOLE_TAIL)).decode("utf-8", "replace")
-    clean = "".join(each for each in tail.replace("\r", "") if each == "\n" or each.isprintable())
-    lines = [line.rstrip() for line in clean.splitlines() if line.strip()][-CONSOLE_LINES:]
+    lines = console_lines(tail)
     where = f"Console log: {volume.path()} on {connection.getHostname()}"
     if not lines:
         return f"{where}: empty, the guest has written nothing."

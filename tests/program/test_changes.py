@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from components.libvirt.domain import DomainProvider
+from components.libvirt.lan import FreeAddressesProvider
 from components.libvirt.network import DhcpClaimProvider, ReservationProvider
 from components.libvirt.pool import StoragePoolProvider
 from components.libvirt.volume import BaseImageProvider, OverlayDiskProvider, SeedImageProvider
@@ -16,7 +17,7 @@ from components.release import ReleaseProvider
 from components.settled import SettledProvider
 
 from .conftest import Run
-from .engine import Deployment, Registered, config_of, opened, run
+from .engine import Deployment, Registered, config_of, merged, opened, run
 
 pytestmark = pytest.mark.program
 
@@ -28,6 +29,7 @@ PROVIDERS = {
     "BaseImage": BaseImageProvider,
     "OverlayDisk": OverlayDiskProvider,
     "SeedImage": SeedImageProvider,
+    "FreeAddresses": FreeAddressesProvider,
     "HttpProof": HttpProofProvider,
     "Release": ReleaseProvider,
     "Settled": SettledProvider,
@@ -146,6 +148,41 @@ TABLE: list[tuple[str, dict[str, Any], dict[str, str]]] = [
     ("timeouts.proof", {"timeouts": {"proof": 900}}, {"nginx-macvlan-proof": K}),
     ("timeouts.shutdown", {"timeouts": {"shutdown": 90}}, {"server-1-domain": K}),
 ]
+
+
+LAN: dict[str, Any] = {
+    "network": {
+        "kind": "bridge", "name": "br0", "cidr": "10.30.0.0/24", "gateway": "10.30.0.1", "dns": ["10.30.0.1"],
+        "nodes": "10.30.0.20-10.30.0.39",
+    },
+    "macvlan": {"range": "10.30.0.200-10.30.0.229"},
+    "macvlanCheck": {"address": "10.30.0.205"},
+    "hypervisors": {"local": {"uri": "qemu+ssh://me@far/system"}},
+}  # fmt: skip
+NEW_MACHINE_ON_LAN = {**NEW_MACHINE, "server-1-lan-check": R}
+ON_LAN: list[tuple[str, dict[str, Any], dict[str, str]]] = [
+    ("network.dns", {"network": {"dns": ["9.9.9.9"]}}, NEW_MACHINE_ON_LAN),
+    ("network.gateway", {"network": {"gateway": "10.30.0.254"}}, NEW_MACHINE_ON_LAN),
+    ("network.name", {"network": {"name": "br1"}}, {"server-1-domain": R}),
+    ("network.nodes, same start", {"network": {"nodes": "10.30.0.20-10.30.0.29"}}, {"addresses": U}),
+    (
+        "macvlan.range",
+        {"macvlan": {"range": "10.30.0.200-10.30.0.239"}},
+        {"addresses": U, "server-1-lan-check": U, "macvlan-conf-definition": C, "nginx-macvlan": C},
+    ),
+    (
+        "hypervisors.*.uri, the same host",
+        {"hypervisors": {"local": {"uri": "qemu+ssh://root@far/system?keyfile=/k"}}},
+        dict.fromkeys(["local-pool", "local-image", "server-1-disk", "server-1-seed", "server-1-domain"], U),
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "expected"), [row[1:] for row in ON_LAN], ids=[row[0] for row in ON_LAN])
+def test_a_setting_of_a_lan_changes_what_depends_on_it(deploy: Run, change: dict[str, Any], expected: dict[str, str]) -> None:
+    old, new = deploy("dev", LAN), deploy("dev", merged(LAN, change))
+    assert new.names == old.names
+    assert changes(old, new) == expected
 
 
 def how(old: Registered, new: Registered) -> str:

@@ -327,6 +327,70 @@ def test_the_article_is_a_warning_and_the_default_is_not(deploy: Run) -> None:
     assert "macvlan.defaultRoute" not in warned(deploy("dev"))
 
 
+# --- on a bridge of the hosts
+
+LAN: dict[str, Any] = {
+    "network": {
+        "kind": "bridge", "name": "br0", "cidr": "10.30.0.0/24", "gateway": "10.30.0.1", "dns": ["10.30.0.1", "9.9.9.9"],
+        "nodes": "10.30.0.20-10.30.0.39",
+    },
+    "macvlan": {"range": "10.30.0.200-10.30.0.229"},
+    "macvlanCheck": {"address": "10.30.0.205"},
+}  # fmt: skip
+TWO_HOSTS = {
+    "hypervisors": {"local": {}, "far": {"uri": "qemu+ssh://root@far/system"}},
+    "agents": {"count": 1, "hypervisor": "far"},
+    "macvlan": {"addressesPerNode": 10},
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_bridge_has_no_dhcp_of_libvirt_s_and_is_asked_first(deploy: Run, mode: str) -> None:
+    deployment = deploy("dev", LAN, mode)
+    gone = {"DhcpClaim local-dhcp", "Reservation server-1-reservation"}
+    wanted = {*expected(["server-1"], False), "FreeAddresses addresses", "Command server-1-lan-check"} - gone
+    assert deployment.names == sorted(wanted)
+    assert len(deployment.sorted()) == len(deployment.resources)
+    for each in ("local-pool", "local-image", "server-1-disk", "server-1-seed", "server-1-domain"):
+        assert "addresses" in deployment.before(each), f"{each} would be made before the addresses are known to be free"
+    assert {"server-1-booted"} <= deployment.before("server-1-lan-check")
+    assert {"server-1-lan-check"} <= deployment.before("server-1-macvlan-check")
+    assert {"server-1-lan-check"} <= deployment.before("nginx-macvlan")
+    assert "server-1-lan-check" not in deployment.before("server-1-k3s-install"), "the check runs beside K3s"
+    assert deployment["server-1-lan-check"].deleted_with == deployment["server-1-domain"].urn
+    asked = deployment["addresses"]
+    assert asked.input("ranges") == ["10.30.0.20-10.30.0.39", "10.30.0.200-10.30.0.229"]
+    assert asked.input("macs") == [deployment["server-1-domain"].input("mac")]
+
+
+def test_pods_wait_for_the_lan_without_the_check_of_macvlan_too(deploy: Run) -> None:
+    deployment = deploy("dev", merged(LAN, {"macvlanCheck": {"enabled": False}}))
+    assert {"server-1-lan-check"} <= deployment.before("nginx-macvlan")
+
+
+def test_nodes_on_two_hosts_each_have_their_own_storage_there(deploy: Run) -> None:
+    deployment = deploy("dev", merged(LAN, TWO_HOSTS))
+    assert len(deployment.sorted()) == len(deployment.resources)
+    uris = {"local": "qemu:///system", "far": "qemu+ssh://root@far/system"}
+    for host, uri in uris.items():
+        node = {"local": "server-1", "far": "agent-1"}[host]
+        for each in (f"{host}-pool", f"{host}-image", f"{node}-disk", f"{node}-seed", f"{node}-domain"):
+            assert deployment[each].input("uri") == uri, each
+            assert "addresses" in deployment.before(each)
+        assert {f"{host}-pool", f"{host}-image"} <= deployment.before(f"{node}-domain")
+    pools = deployment.of("StoragePool")
+    assert len({each.input("uuid") for each in pools}) == 2
+    assert deployment.of("DhcpClaim") == deployment.of("Reservation") == []
+    assert len(deployment.of("FreeAddresses")) == 1
+    assert deployment["addresses"].input("macs") == [deployment[f"{node}-domain"].input("mac") for node in ("server-1", "agent-1")]
+
+
+@pytest.mark.parametrize("change", [LAN, merged(LAN, TWO_HOSTS)])
+def test_a_second_preview_on_a_bridge_knows_everything(deploy: Run, change: dict[str, Any]) -> None:
+    for each in deploy("dev", change, "again").resources.values():
+        assert [path for path, value in leaves(each.inputs) if value is UNKNOWN] == [], each.name
+
+
 # --- shapes
 
 

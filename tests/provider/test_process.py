@@ -13,6 +13,7 @@ import pytest
 from pulumi.dynamic.dynamic import serialize_provider
 
 from components.libvirt.domain import DomainProvider
+from components.libvirt.lan import FreeAddressesProvider
 from components.libvirt.network import DhcpClaimProvider, ReservationProvider
 from components.libvirt.pool import StoragePoolProvider
 from components.libvirt.provider import LibvirtProvider
@@ -29,6 +30,7 @@ PROVIDERS: list[LibvirtProvider] = [
     DhcpClaimProvider(),
     ReservationProvider(),
     DomainProvider(),
+    FreeAddressesProvider(),
 ]
 IDS = [type(provider).__name__ for provider in PROVIDERS]
 
@@ -56,7 +58,7 @@ for line in sys.stdin.read().split():
     checked = provider.check({}, dict(news))
     assert not checked.failures, [(each.property, each.reason) for each in checked.failures]
     change = provider.diff("id", {name: "x" for name in names}, checked.inputs)
-    assert change.changes and change.replaces, type(provider)
+    assert change.changes and bool(change.replaces) == bool(provider.replaces), type(provider)
     assert not provider.diff("id", dict(old := {name: "x" for name in names}), dict(old)).changes
     print(type(provider).__name__)
 """

@@ -21,6 +21,15 @@ def check(raw: dict[str, Any], stack: str = "dev") -> list[str]:
     return []
 
 
+LAN: dict[str, Any] = {
+    "network": {
+        "kind": "bridge", "name": "br0", "cidr": "10.30.0.0/24", "gateway": "10.30.0.1", "dns": ["10.30.0.1"],
+        "nodes": "10.30.0.20-10.30.0.39",
+    },
+    "macvlan": {"range": "10.30.0.200-10.30.0.210", "addressesPerNode": 5},
+    "macvlanCheck": {"address": "10.30.0.210"},
+}  # fmt: skip
+
 CASES: list[tuple[str, dict[str, Any], list[str]]] = [
     ("gateway outside", {"network": {"gateway": "10.0.0.1"}}, ["network.gateway = 10.0.0.1: is outside network.cidr"]),
     ("nodes hold the gateway", {"network": {"nodes": "192.168.122.1-192.168.122.9"}}, ["network.nodes", "holds network.gateway"]),
@@ -50,6 +59,10 @@ CASES: list[tuple[str, dict[str, Any], list[str]]] = [
     ("unknown hypervisor", {"servers": {"hypervisor": "far"}}, ["servers.hypervisor = 'far': is none of hypervisors: local"]),
     ("unknown hypervisor of one", {"servers": {"overrides": {"server-1": {"hypervisor": "far"}}}},
      ["servers.overrides.server-1.hypervisor = 'far'"]),
+    ("one libvirt network on two hosts",
+     {"hypervisors": {"local": {}, "far": {"uri": "qemu+ssh://far/system"}}, "agents": {"count": 1, "hypervisor": "far"},
+      "macvlan": {"addressesPerNode": 2}},
+     ["network.kind = 'libvirt': is a network inside one host, and nodes are placed on 2 (far, local)", "set kind: bridge"]),
     ("no slices", {"agents": {"count": 1}}, ["macvlan.addressesPerNode: is needed for 2 nodes", "set it to at most 5"]),
     ("no room for slices", {"agents": {"count": 19}, "macvlan": {"range": "192.168.122.200-192.168.122.205"}},
      ["macvlan.addressesPerNode: is needed for 20 nodes", "widen it to 20"]),
@@ -94,6 +107,8 @@ def test_a_conflict_is_named_with_both_sides(raw: dict[str, Any], said: list[str
         {"macvlanCheck": {"enabled": False, "address": None}},
         {"servers": {"overrides": {"server-1": {"address": "192.168.122.50"}}}},
         {"network": {"exclude": ["192.168.122.2-192.168.122.179"]}},
+        {**LAN, "hypervisors": {"local": {}, "far": {"uri": "qemu+ssh://far/system"}}, "agents": {"count": 1, "hypervisor": "far"}},
+        {"hypervisors": {"local": {}, "idle": {"uri": "qemu+ssh://idle/system"}}},
     ],
 )
 def test_what_holds_together_is_taken(raw: dict[str, Any]) -> None:
@@ -103,6 +118,14 @@ def test_what_holds_together_is_taken(raw: dict[str, Any]) -> None:
 @pytest.mark.parametrize("stack", ["Dev", "a_b", "a.b", "x" * 60, "ä"])
 def test_a_stack_whose_name_is_no_host_name_is_refused(stack: str) -> None:
     assert "rename the stack" in "\n".join(check({}, stack))
+
+
+@pytest.mark.parametrize(
+    ("uri", "warned"), [("no_verify=1", True), ("no_tty=1&no_verify=1", True), ("no_verify=0", False), ("", False)]
+)
+def test_a_hypervisor_whose_key_nobody_checks_is_warned_of(uri: str, warned: bool) -> None:
+    settings = parse("dev", {"hypervisors": {"local": {"uri": f"qemu+ssh://root@far/system?{uri}"}}})
+    assert any("hypervisors.local.uri: no_verify" in each for each in conflicts.warnings(settings)) == warned
 
 
 def test_all_conflicts_come_together_and_once() -> None:

@@ -16,7 +16,8 @@ from pulumi.output import UNKNOWN
 
 from components.libvirt import documents, ranges
 from components.libvirt.documents import DomainSpec, Host, StaticAddress
-from components.libvirt.provider import differs
+from components.libvirt.domain import DomainProvider, console_lines
+from components.libvirt.provider import differs, same_host
 from components.libvirt.ranges import Range
 from components.libvirt.volume import BaseImageProvider, OverlayDiskProvider, seed_iso
 
@@ -214,6 +215,16 @@ KEYS: dict[str, Any] = {
 }
 
 
+def test_commands_of_every_boot_come_before_the_user_s_own() -> None:
+    text = documents.user_data(**KEYS, at_boot=[["sh", "-c", "ours"]], extra={"bootcmd": ["theirs"], "packages": ["x"]})
+    data = yaml.safe_load(text)
+    assert (data["bootcmd"], data["packages"]) == ([["sh", "-c", "ours"], "theirs"], ["x"])
+    assert yaml.safe_load(documents.user_data(**KEYS, extra={"bootcmd": ["theirs"]}))["bootcmd"] == ["theirs"]
+    assert "bootcmd" not in yaml.safe_load(documents.user_data(**KEYS))
+    with pytest.raises(ValueError, match="'bootcmd' is no list"):
+        documents.user_data(**KEYS, at_boot=[["ours"]], extra={"bootcmd": "theirs"})
+
+
 def test_user_data() -> None:
     text = documents.user_data(**KEYS, extra={"packages": ["qemu-guest-agent"]})
     assert text.startswith("#cloud-config\n")
@@ -316,6 +327,42 @@ def test_two_stacks_give_back_in_any_order(before: list[Range], one: list[Range]
 def test_wrong_ranges_are_named(wrong: str) -> None:
     with pytest.raises(ValueError, match=r"address|range"):
         Range.parse(wrong)
+
+
+# --- consoles
+
+
+def test_a_taken_address_is_not_lost_among_the_last_lines() -> None:
+    boot = [f"line {number}" for number in range(60)]
+    said = "[   12.3] cloud-init[410]: lan: 10.0.0.20 is in use: 02:00:00:00:00:01 answered for it"
+    found = console_lines("\r\n".join([*boot[:20], said, "", *boot[20:], "\x1b[0m", ""]))
+    assert found == [said, *boot[46:], "[0m"]
+    assert console_lines("\n".join([*boot, said])) == [*boot[46:], said]
+    assert console_lines("") == []
+
+
+# --- connections
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("qemu+ssh://h/system", "qemu+ssh://root@h/system?keyfile=/k", True),
+        ("qemu+ssh://H/system", "qemu+tls://h/system", True),
+        ("qemu:///system", "qemu+unix:///system", True),
+        ("qemu:///system", "qemu+unix:///system?socket=/run/other", False),
+        ("qemu:///system", "qemu+ssh://h/system", False),
+        ("qemu+ssh://h/system", "qemu+ssh://h:2222/system", False),
+        ("qemu+ssh://h/system", "qemu+ssh://i/system", False),
+        ("qemu+ssh://a@h/session", "qemu+ssh://b@h/session", False),
+        ("qemu+ssh://h/system", "test+ssh://h/system", False),
+        ("qemu:///system", UNKNOWN, False),
+    ],
+)
+def test_another_way_to_the_same_host_is_an_update(old: object, new: object, same: bool) -> None:
+    assert same_host(old, new) == same
+    change = DomainProvider().diff("id", {"uri": old, "name": "n"}, {"uri": new, "name": "n"})
+    assert (change.changes, change.replaces) == (True, [] if same else ["uri"])
 
 
 # --- check and diff

@@ -23,6 +23,7 @@ ALL = sorted(SCRIPTS.glob("*.sh"))
 NAMES = {
     "node-ready",
     "macvlan-check",
+    "lan-check",
     "k3s-install",
     "k3s-node-ready",
     "plugins-install",
@@ -704,7 +705,7 @@ def test_disk_cannot_grow(node: Node, source: str, kind: str, said: str) -> None
     assert done.returncode == 1 and said in done.stderr
 
 
-# --- macvlan-check, on real links in namespaces of its own
+# --- macvlan-check and lan-check, on real links in namespaces of its own
 
 MAC = "52:54:00:aa:00:21"
 CHECK = {
@@ -738,6 +739,17 @@ class Lan(Node):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+        )
+
+    def ask(self, **env: str) -> subprocess.CompletedProcess[str]:
+        """lan-check"""
+        return subprocess.run(
+            ["nsenter", "--net=/run/netns/mvtest-node", "bash", "-c", stripped(SCRIPTS / "lan-check.sh")],
+            env=self.environment({"MAC": MAC, "ADDRESS": "192.168.222.21", "RANGES": ""} | env),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
 
     def check(self, **env: str) -> subprocess.CompletedProcess[str]:
@@ -803,6 +815,45 @@ def test_macvlan_silent_gateway(lan: Lan) -> None:
     done = lan.check(GATEWAY="192.168.222.9", LIMIT_SECONDS="2")
     assert done.returncode == 1 and "192.168.222.9 does not answer a ping" in done.stderr
     assert "must learn foreign MACs" in done.stderr and leftovers() == []
+
+
+def test_lan_is_free(lan: Lan) -> None:
+    done = lan.ask(RANGES="192.168.222.200-192.168.222.203,192.168.222.250")
+    assert (done.returncode, done.stdout) == (0, "interface=nic0 asked=6 lan=free\n"), done.stderr
+    assert lan.ask().stdout == "interface=nic0 asked=1 lan=free\n"
+
+
+def test_lan_names_every_stranger(lan: Lan) -> None:
+    for address in ("192.168.222.21", "192.168.222.202", "192.168.222.250", "192.168.222.204"):
+        ip(f"-n mvtest-lan address add {address}/24 dev port0")
+    found = re.search(r"link/ether (\S+)", ip("-n mvtest-lan link show port0").stdout)
+    assert found
+    done = lan.ask(MAC=MAC.upper(), RANGES="192.168.222.200-192.168.222.203,192.168.222.250")
+    assert done.returncode == 1
+    for address in ("192.168.222.21", "192.168.222.202", "192.168.222.250"):
+        assert f"{address} is in use: {found[1]} answered for it" in done.stderr
+    assert "192.168.222.204" not in done.stderr
+    assert MAC not in ip("-n mvtest-lan neighbour show").stdout, "the question leaves no trace in the stranger's table"
+
+
+def test_lan_asks_for_no_more_than_a_thousand(lan: Lan) -> None:
+    ip("-n mvtest-lan address add 192.168.227.0/16 dev port0")
+    done = lan.ask(RANGES="192.168.223.0-192.168.255.255")
+    assert (done.returncode, done.stdout) == (0, "interface=nic0 asked=1024 lan=free\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"MAC": "52:54:00:aa:00:99"}, "no interface has the MAC"),
+        ({"MAC": "$(touch pwned)"}, "not a MAC address"),
+        ({"RANGES": "192.168.222.1-x"}, "must be IPv4 addresses"),
+        ({"ADDRESS": "$(touch pwned)"}, "must be IPv4 addresses"),
+    ],
+)
+def test_lan_wrong_parameters(lan: Lan, change: dict[str, str], said: str) -> None:
+    done = lan.ask(**change)
+    assert done.returncode == 1 and said in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])

@@ -21,6 +21,10 @@ from components import conflicts, plan
 from components.settings import Settings, SettingsError, from_stack, parse, to_camel
 
 pytestmark = pytest.mark.unit
+
+BRIDGE = {
+    "kind": "bridge", "name": "br0", "cidr": "10.30.0.0/24", "gateway": "10.30.0.1", "dns": [], "nodes": "10.30.0.20-10.30.0.39",
+}  # fmt: skip
 steady = settings(deadline=None, database=None, derandomize=True, max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -188,6 +192,13 @@ def test_a_conflict_is_told_beside_a_mistake() -> None:
         ({"network": {"cidr": "192.168.122.1/24"}}, "network.cidr = '192.168.122.1/24'"),
         ({"network": {"gateway": "fe80::1"}}, "network.gateway = 'fe80::1'"),
         ({"macvlan": {"range": "fe80::1-fe80::9"}}, "macvlan.range = 'fe80::1-fe80::9'"),
+        ({"network": {"kind": "bridge"}}, "kind = bridge needs name, cidr, gateway, dns, nodes too"),
+        ({"network": {**BRIDGE, "dns": None}}, "network.dns"),
+        ({"network": {key: value for key, value in BRIDGE.items() if key != "dns"}}, "kind = bridge needs dns too"),
+        ({"network": {**BRIDGE, "name": "a-long-bridge-name"}}, "name = a-long-bridge-name: with kind bridge it is an interface"),
+        ({"network": {**BRIDGE, "dns": ["resolver"]}}, "network.dns.0 = 'resolver'"),
+        ({"network": {"dns": ["10.0.0.1"]}}, "dns goes with kind: bridge"),
+        ({"network": {"kind": "macvtap"}}, "network.kind = 'macvtap'"),
         ({"hypervisors": {}}, "hypervisors"),
         ({"hypervisors": {"local": {"uri": "not a uri"}}}, "hypervisors.local.uri = 'not a uri'"),
         ({"hypervisors": {"local": {"poolDirectory": "/a/../b"}}}, "hypervisors.local.poolDirectory = '/a/../b'"),
