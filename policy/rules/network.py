@@ -49,6 +49,9 @@ def outside(kind: str, props: Any) -> Iterator[str]:
             yield f"{'what is given' if span is None else _text(span)} is no range of hosts in {subnet}"
 
 
+CLAIMS = ("pulumi-python:dynamic/libvirt:DhcpClaim", "pulumi-python:dynamic/libvirt:FreeAddresses")
+
+
 class Addresses:
     """What the resources of a stack say of addresses, collected one by one.
 
@@ -61,7 +64,7 @@ class Addresses:
         self._ranges: dict[str, list[tuple[int, int]]] = {}
 
     def see(self, urn: str, kind: str, props: Any) -> None:
-        if kind == "pulumi-python:dynamic/libvirt:DhcpClaim":
+        if kind in CLAIMS:
             ranges = at(props, "ranges")
             self._claims[urn] = None if ranges is UNKNOWN else [span for span in map(_span, map(str, each(ranges))) if span]
         else:
@@ -70,7 +73,8 @@ class Addresses:
     def unclaimed(self, urns: Iterable[str]) -> Iterator[tuple[str, str]]:
         """(message, URN) of networks, among the resources `urns`, whose addresses some DHCP server still gives out.
 
-        A hypervisor's DhcpClaim says what was taken out of DHCP there; an address outside of it may be given out twice.
+        A hypervisor's DhcpClaim says what was taken out of DHCP there; an address outside of it may be given out twice. On a
+        LAN, whose DHCP server is nobody's of ours, FreeAddresses says which addresses were asked for.
         """
         present = set(urns)
         claims = {urn: spans for urn, spans in self._claims.items() if urn in present}

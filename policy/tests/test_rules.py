@@ -247,6 +247,14 @@ def test_each_hypervisor_must_claim() -> None:
     assert message.endswith("claim-1")
 
 
+def test_on_a_lan_the_question_is_the_claim() -> None:
+    for ranges, wrong in ((["192.168.122.180-192.168.122.210"], 0), (["192.168.122.180-192.168.122.209"], 1)):
+        seen = network.Addresses()
+        seen.see("urn::addresses", "pulumi-python:dynamic/libvirt:FreeAddresses", unknown_checking_proxy({"ranges": ranges}))
+        seen.see("urn::lan", NAD, attachment(host_local("200", "210")))
+        assert len(list(seen.unclaimed(["urn::addresses", "urn::lan"]))) == wrong
+
+
 def test_a_network_without_any_claim() -> None:
     [(message, _)] = unclaimed()
     assert "no DhcpClaim" in message
