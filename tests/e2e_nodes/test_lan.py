@@ -1,0 +1,214 @@
+"""A real LAN: a node on a bridge that libvirt did not make, on a hypervisor behind SSH, and then a second on another hypervisor,
+from empty hosts to empty hosts.
+
+The tests are chapters of one story and run in this order. Only in the closed test network, because they make a bridge there.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import far
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+STACK = "lan"
+ROOT = Path(__file__).resolve().parents[2]
+STRANGER, STRANGER_MAC = "10.77.0.203", "02:00:00:77:00:03"
+
+
+def harness() -> Any:
+    """What drives `./lab` in the e2e tier."""
+    specification = importlib.util.spec_from_file_location("e2e_harness", ROOT / "tests/e2e/conftest.py")
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    sys.modules["e2e_harness"] = module  # where its dataclasses look for it
+    specification.loader.exec_module(module)
+    return module
+
+
+def virsh(*words: str) -> str:
+    return subprocess.run(["virsh", "-c", "qemu:///system", "-q", *words], capture_output=True, text=True, check=False).stdout
+
+
+def host(lan: far.Lan) -> dict[str, Any]:
+    """What could be ours, and what must not be touched."""
+    return {
+        "domains": [name for name in virsh("list", "--all", "--name").split() if name.startswith(f"k3s-macvlan-{STACK}-")],
+        "pools": [name for name in virsh("pool-list", "--all", "--name").split() if name == f"k3s-macvlan-{STACK}"],
+        "network": virsh("net-dumpxml", "--inactive", "default"),
+        "live": virsh("net-dumpxml", "default"),
+        "ports": [name for name in lan.ports() if name != lan.port],
+        "files": [name for name in os.listdir("/var/lib/libvirt/images") if name == f"k3s-macvlan-{STACK}"],  # noqa: PTH208
+    }
+
+
+@pytest.fixture(scope="module")
+def lan() -> Iterator[far.Lan]:
+    if os.environ.get("LAB_E2E_STACK") != "testnet":
+        pytest.skip("SKIPPED: makes a bridge and runs an sshd, so only in the closed test network (LAB_E2E_STACK=testnet)")
+    if far.SSHD is None:
+        pytest.skip(f"SKIPPED: {far.NO_SSHD}")
+    with far.lan() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def before(lan: far.Lan) -> dict[str, Any]:
+    return host(lan)
+
+
+@pytest.fixture(scope="module")
+def second(lan: far.Lan) -> Iterator[far.Elsewhere]:
+    with far.elsewhere(ROOT / ".lab" / "e2e-lan-second", lan) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def checkout(lan: far.Lan, before: dict[str, Any], second: far.Elsewhere) -> Iterator[Any]:
+    """A copy of what git tracks, with a stack on the LAN."""
+    tools, path = harness(), ROOT / ".lab" / "e2e-lan"
+    with far.far(ROOT / ".lab" / "e2e-lan-ssh") as hypervisor:
+        if path.exists():  # a run that was killed; its sshd had another port
+            old = tools.Checkout(path, STACK)
+            old.set("hypervisors", local={"uri": hypervisor.uri}, second={"uri": second.uri})
+            old.lab("-y", "destroy")
+            shutil.rmtree(path)
+        tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        for name in filter(None, tracked.split("\0")):
+            if (ROOT / name).is_file():
+                (path / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, path / name)
+        (path / ".venv").symlink_to(ROOT / ".venv")
+        tools._use_the_registry_s_multus(path, "testnet")
+        (path / "Pulumi.testnet.yaml").rename(path / f"Pulumi.{STACK}.yaml")
+        found = tools.Checkout(path, STACK)
+        found.set("hypervisors", local={"uri": hypervisor.uri})
+        found.set(
+            "network",
+            kind="bridge",
+            name=lan.name,
+            cidr=lan.cidr,
+            gateway=lan.gateway,
+            dns=[lan.gateway],
+            nodes="10.77.0.20-10.77.0.29",
+        )
+        found.set("macvlan", range="10.77.0.200-10.77.0.210")
+        found.set("macvlanCheck", address="10.77.0.205")
+        yield found
+        found.lab("-y", "destroy")
+        shutil.rmtree(path)
+
+
+def preview(checkout: Any) -> tuple[dict[str, str], list[str]]:
+    """Resource name -> operation of all that would change, and where values are not known."""
+    words = ["./lab", "-s", checkout.stack, "preview", "--json"]
+    done = subprocess.run(words, cwd=checkout.path, capture_output=True, text=True, check=True)
+    text = done.stdout[done.stdout.index("{") :]
+    steps = {step["urn"].rsplit("::", 1)[1]: step["op"] for step in json.loads(text)["steps"] if step["op"] != "same"}
+    return steps, [part for part in text.split('"') if part == "04da6b54-80e4-46f7-96ec-b56ff0331ba9"]
+
+
+def page(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+def test_up_stops_at_a_stranger_before_anything_is_made(checkout: Any, lan: far.Lan, before: dict[str, Any]) -> None:
+    with lan.stranger(STRANGER, STRANGER_MAC):
+        said = checkout.lab("-y", "up", ok=False)
+        assert f"{STRANGER} ({STRANGER_MAC})" in said
+        assert "other machines of 10.77.0.0/24 answer at addresses that this stack wants for itself" in said
+        # The stranger's port is the one thing that is new.
+        assert host(lan) == {**before, "ports": ["stranger0"]}
+
+
+def test_up_serves_the_page_on_the_lan(checkout: Any, lan: far.Lan, before: dict[str, Any]) -> None:
+    said = checkout.lab("-y", "up")
+    # libvirt's own fork in the process of a dynamic provider broke connections, and each wrote a line.
+    assert "fork_posix" not in said, said
+    outputs = checkout.outputs()
+    assert IPv4Address("10.77.0.200") <= IPv4Address(outputs["address"]) <= IPv4Address("10.77.0.210")
+    assert outputs["proof"]["title"] == "Welcome to nginx!"
+    assert "Welcome to nginx!" in page(outputs["url"])
+    now = host(lan)
+    assert {key: now[key] for key in ("network", "live")} == {key: before[key] for key in ("network", "live")}
+    assert len(now["ports"]) == 1
+
+
+def test_the_node_has_its_address_by_cloud_init_alone(checkout: Any, lan: far.Lan) -> None:
+    assert checkout.outputs()["nodes"][0]["address"] == "10.77.0.20"
+    addresses = json.loads(checkout.node("ip -json -4 address show enp1s0"))[0]["addr_info"]
+    assert [(each["local"], each["prefixlen"], each.get("dynamic", False)) for each in addresses] == [("10.77.0.20", 24, False)]
+    assert f"via {lan.gateway} dev enp1s0" in checkout.node("ip route show default")
+    assert lan.gateway in checkout.node("cat /etc/resolv.conf; resolvectl dns 2> /dev/null || true")
+    # The question of the first boot: nobody has this address.
+    assert "lan=free" in checkout.node("cat /var/log/cloud-init-output.log")
+
+
+def test_second_run_changes_nothing(checkout: Any) -> None:
+    assert preview(checkout) == ({}, [])
+    checkout.lab("-y", "up", "--expect-no-changes")
+
+
+def test_refresh_finds_no_drift(checkout: Any) -> None:
+    checkout.lab("-y", "refresh", "--expect-no-changes")
+
+
+def test_another_way_to_the_same_host_rebuilds_nothing(checkout: Any) -> None:
+    """The user's own parameters of the connection are in the URI, and that is in everything libvirt has."""
+    file = checkout.path / f"Pulumi.{checkout.stack}.yaml"
+    old = file.read_text()
+    file.write_text(old.replace("/system?", "/system?no_tty=1&"))
+    steps, unknowns = preview(checkout)
+    assert steps == dict.fromkeys(["local-pool", "local-image", "server-1-disk", "server-1-seed", "server-1-domain"], "update"), (
+        steps
+    )
+    assert unknowns == []
+    checkout.lab("-y", "up")
+    assert preview(checkout) == ({}, [])
+    assert "Welcome to nginx!" in page(checkout.outputs()["url"])
+
+
+def test_an_agent_on_another_hypervisor_joins_by_the_lan(checkout: Any, lan: far.Lan, second: far.Elsewhere) -> None:
+    first = checkout.outputs()["nodes"][0]
+    machine = checkout.node("cat /var/lib/cloud/data/instance-id")
+    checkout.set("hypervisors", second={"uri": second.uri})
+    checkout.set("agents", count=1, memory=2048, hypervisor="second")
+    checkout.set("macvlan", addressesPerNode=5)
+    checkout.set("workload", perNode=True)
+    checkout.lab("-y", "up")
+    outputs = checkout.outputs()
+    assert outputs["nodes"][0] == first
+    assert checkout.node("cat /var/lib/cloud/data/instance-id") == machine
+    ready = checkout.node("k3s kubectl get nodes --no-headers")
+    assert len(ready.splitlines()) == 2 and " NotReady" not in ready, ready
+    assert second.virsh("list", "--name").split() == [outputs["nodes"][1]["domain"]]
+    assert second.virsh("net-list", "--all", "--name").split() == []
+    pages = {each["node"]: each for each in outputs["pages"]}
+    assert set(pages) == {"server-1", "agent-1"}
+    for each in pages.values():
+        assert "Welcome to nginx!" in page(each["url"])
+    assert len({each["address"] for each in pages.values()}) == len({each["mac"] for each in pages.values()}) == 2
+    # From one host's node to the other host's pod, over the LAN.
+    assert "Welcome to nginx!" in checkout.node(f"curl --silent --max-time 20 {pages['agent-1']['url']}")
+    assert preview(checkout) == ({}, [])
+
+
+def test_destroy_leaves_nothing_on_either_host(checkout: Any, lan: far.Lan, before: dict[str, Any], second: far.Elsewhere) -> None:
+    checkout.lab("-y", "destroy")
+    assert host(lan) == before
+    for words in (("list", "--all", "--name"), ("pool-list", "--all", "--name")):
+        assert second.virsh(*words).split() == []
+    assert second.files() == []
