@@ -6,6 +6,7 @@
 #   ADDRESS        the node's own IPv4 address
 #   RANGES         further addresses, as first-last, separated by commas; may be empty
 # Changes: nothing. The probes bear the sender address 0.0.0.0 (RFC 5227) and disturb nobody's ARP table.
+# Its text is also in the user data of nodes on a bridge: another text makes each of them anew.
 # Exit: 0 nobody answered; 1 with every address that is in use and by whom. At most 1024 addresses are asked for.
 set -euo pipefail
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin

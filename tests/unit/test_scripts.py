@@ -817,6 +817,11 @@ def test_macvlan_silent_gateway(lan: Lan) -> None:
     assert "must learn foreign MACs" in done.stderr and leftovers() == []
 
 
+def test_lan_check_is_part_of_the_first_boot() -> None:
+    """Its text is in the user data of nodes on a bridge. Who changes it makes all of them anew, and says so by this digest."""
+    assert hashlib.sha256(stripped(SCRIPTS / "lan-check.sh").encode()).hexdigest()[:16] == "8aa9fedbd258d4a1"
+
+
 def test_lan_is_free(lan: Lan) -> None:
     done = lan.ask(RANGES="192.168.222.200-192.168.222.203,192.168.222.250")
     assert (done.returncode, done.stdout) == (0, "interface=nic0 asked=6 lan=free\n"), done.stderr
