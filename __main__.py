@@ -2,7 +2,7 @@
 
 import pulumi
 
-from components import conflicts, outputs, quiet, settings
+from components import artifacts, conflicts, outputs, quiet, settings
 from components.access import NodeAccess, NodeAccessArgs
 from components.hypervisor import Hypervisor, HypervisorArgs
 from components.k3s import Cluster, ClusterArgs
@@ -19,10 +19,14 @@ project, stack = pulumi.get_project(), pulumi.get_stack()
 # Settings and plan: every mistake is told here, before anything is made.
 try:
     config, layout = conflicts.load(project, stack, settings.from_stack(project))
+    # Files in place of downloads, where there are any; a preview reads their manifest alone.
+    stock = artifacts.load(stack, config, files=not pulumi.runtime.is_dry_run())
 except settings.SettingsError as error:
     raise pulumi.RunError(str(error)) from None
 for warning in conflicts.warnings(config):
     pulumi.log.warn(warning)
+image = stock.image(layout.image) if stock else layout.image
+config = stock.settings(config) if stock else config
 
 # Machines.
 key = client_key(config.ssh, layout.owner)
@@ -33,11 +37,12 @@ hypervisors = {
         HypervisorArgs(
             owner=layout.owner,
             pool=pool,
-            image=layout.image,
+            image=image,
             network=config.network,
             claims=layout.claims,
             macs=[node.mac for node in layout.nodes],
             after=free,
+            stock=stock,
         ),
     )
     for pool in layout.pools
@@ -65,6 +70,7 @@ cluster = Cluster(
         plugins=config.plugins,
         cni=layout.cni,
         timeouts=config.timeouts,
+        stock=stock,
     ),
 )
 multus = Multus(

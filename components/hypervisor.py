@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pulumi import ComponentResource, Resource, ResourceOptions
 
 from components.addresses import AddressRange
+from components.artifacts import Stock
+from components.libvirt.artifacts import ArtifactDisk, ArtifactDiskArgs
 from components.libvirt.network import DhcpClaim, DhcpClaimArgs
 from components.libvirt.pool import StoragePool, StoragePoolArgs
 from components.libvirt.volume import BaseImage, BaseImageArgs
@@ -18,7 +20,7 @@ from components.settings import Network
 @dataclass(frozen=True, kw_only=True)
 class HypervisorArgs:
     """pool, image: from the plan. claims: addresses the stack takes out of the network's DHCP range, for `macs` and pods.
-    after: what must hold before anything is made there."""
+    after: what must hold before anything is made there. stock: files in place of the nodes' downloads, if any."""
 
     owner: str
     pool: PoolPlan
@@ -27,12 +29,14 @@ class HypervisorArgs:
     claims: Sequence[AddressRange]
     macs: Sequence[str]
     after: Sequence[Resource] = ()
+    stock: Stock | None = None
 
 
 class Hypervisor(ComponentResource):
-    """The stack's storage pool, its base image in it, and the claim on the network's addresses.
+    """The stack's storage pool, in it the base image and the disk with the nodes' artifacts, and the claim on the network's
+    addresses.
 
-    dhcp: None on a bridge, where no DHCP server of libvirt's is.
+    artifacts: that disk, None without a stock. dhcp: None on a bridge, where no DHCP server of libvirt's is.
     """
 
     def __init__(self, name: str, args: HypervisorArgs, opts: ResourceOptions | None = None) -> None:
@@ -57,6 +61,22 @@ class Hypervisor(ComponentResource):
             ),
             own,
         )
+        self.artifacts: ArtifactDisk | None = None
+        if args.stock is not None:
+            volume = f"artifacts-{args.stock.digest}.img"
+            self.artifacts = ArtifactDisk(
+                f"{name}-artifacts",
+                ArtifactDiskArgs(
+                    uri=pool.uri,
+                    pool=self.pool.name,
+                    name=volume,
+                    path=pool.volume(volume),
+                    digest=args.stock.digest,
+                    index=args.stock.index,
+                    directory=str(args.stock.directory),
+                ),
+                own,
+            )
         self.dhcp = (
             DhcpClaim(
                 f"{name}-dhcp",

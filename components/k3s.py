@@ -13,6 +13,7 @@ import yaml
 from pulumi import ComponentResource, Output, ResourceOptions
 
 from components import remote
+from components.artifacts import Stock
 from components.credentials import Token
 from components.machine import VirtualMachine
 from components.plan import API_PORT, CniPaths, NodePlan
@@ -24,7 +25,7 @@ from components.settings import K3s, Plugins, Timeouts
 @dataclass(frozen=True, kw_only=True)
 class K3sNodeArgs:
     """config_yaml, registries_yaml: its files; the first holds the token. server: address of the server that agents ask. after:
-    what must be done before K3s is installed or upgraded on this node."""
+    what must be done before K3s is installed or upgraded on this node. stock: files on the machine's artifact disk, if any."""
 
     machine: VirtualMachine
     k3s: K3s
@@ -35,6 +36,7 @@ class K3sNodeArgs:
     cni: CniPaths
     after: Sequence[pulumi.Resource]
     timeouts: Timeouts
+    stock: Stock | None
 
 
 class K3sNode(ComponentResource):
@@ -48,6 +50,22 @@ class K3sNode(ComponentResource):
         super().__init__("k3s-macvlan:k3s:K3sNode", name, {}, opts)
         machine, node = args.machine, args.machine.node
         inside = ResourceOptions(parent=self, deleted_with=machine.domain)
+        after = [*args.after]
+        if args.stock is not None:
+            artifacts = remote.Script(
+                name="artifacts.sh",
+                environment={"DIGEST": args.stock.digest, "LIMIT_SECONDS": str(args.timeouts.k3s)},
+                limit=args.timeouts.k3s + 30,
+            )
+            after.append(
+                remote.run(
+                    f"{name}-artifacts",
+                    artifacts,
+                    connection=machine.connection,
+                    triggers=[machine.serial],
+                    opts=ResourceOptions.merge(inside, ResourceOptions(depends_on=[machine.ready])),
+                )
+            )
         self.installed = remote.run(
             f"{name}-install",
             remote.Script(
@@ -57,6 +75,7 @@ class K3sNode(ComponentResource):
                     "K3S_VERSION": args.k3s.version,
                     "INSTALL_URL": args.k3s.install_script.url,
                     "INSTALL_SHA256": args.k3s.install_script.sha256,
+                    **({"K3S_BINARY": args.stock.on_node("k3s")} if args.stock else {}),
                     "INSTALL_ENV": json.dumps(dict(args.k3s.install_script.environment), sort_keys=True),
                     "SERVER": args.server,
                     "LIMIT_SECONDS": str(args.timeouts.k3s),
@@ -67,7 +86,7 @@ class K3sNode(ComponentResource):
             ),
             connection=machine.connection,
             triggers=[machine.serial, machine.size],
-            opts=ResourceOptions.merge(inside, ResourceOptions(depends_on=[machine.ready, *args.after])),
+            opts=ResourceOptions.merge(inside, ResourceOptions(depends_on=[machine.ready, *after])),
         )
         plugins = CniPlugins(
             f"{name}-plugins",
@@ -98,7 +117,8 @@ class K3sNode(ComponentResource):
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterArgs:
-    """owner: the stack's mark. machines: all nodes, the first server first. api_names: what the servers' certificates hold."""
+    """owner: the stack's mark. machines: all nodes, the first server first. api_names: what the servers' certificates hold.
+    stock: files on the machines' artifact disk, if any."""
 
     owner: str
     machines: Sequence[VirtualMachine]
@@ -107,6 +127,7 @@ class ClusterArgs:
     plugins: Plugins
     cni: CniPaths
     timeouts: Timeouts
+    stock: Stock | None = None
 
 
 class Cluster(ComponentResource):
@@ -149,6 +170,7 @@ class Cluster(ComponentResource):
                     cni=args.cni,
                     after=[release, self._leave(args, machine, anchor), *self._turn(node, args.k3s.agents_at_once)],
                     timeouts=args.timeouts,
+                    stock=args.stock,
                 ),
                 own,
             )

@@ -130,6 +130,7 @@ class VirtualMachine(ComponentResource):
                 disk_path=disk.path,
                 disk_serial=disk.serial,
                 seed_path=seed.path,
+                extra_disks=[args.hypervisor.artifacts.path] if args.hypervisor.artifacts else (),
                 pool=args.hypervisor.pool.name,
                 console_log=pool.volume(console),
                 virt_type=settings.machine.virt_type,

@@ -27,7 +27,7 @@ class CniPluginsArgs:
 
 
 class CniPlugins(ComponentResource):
-    """The plugins of a release archive on one node, downloaded by the node and verified.
+    """The plugins of a release archive on one node, downloaded by the node (or on it already) and verified.
 
     installed: the step after which they are there. After an upgrade of K3s it also puts back a Multus that had been in the
     former directory, so that the node is whole before the next one begins.

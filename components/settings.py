@@ -82,6 +82,12 @@ def _source(value: str) -> str:
     return value
 
 
+def _folder(value: str) -> str:
+    if value != value.strip() or not value.isprintable():
+        raise ValueError("not a directory's name; write its path without control characters")
+    return value
+
+
 def _checksum(value: str) -> str:
     if value.startswith(("http://", "https://")):
         return _url(value)
@@ -141,6 +147,7 @@ Source = Annotated[str, AfterValidator(_source)]
 Checksum = Annotated[str, AfterValidator(_checksum)]
 Path = Annotated[str, AfterValidator(_path)]
 Image = Annotated[str, AfterValidator(_image)]
+Folder = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_folder)]
 Quantity = Annotated[str, AfterValidator(_quantity)]
 K3sVersion = Annotated[str, AfterValidator(_version)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=1024), AfterValidator(_text)]
@@ -331,6 +338,14 @@ class BaseImage(Model):
     """sha256:<hex> or sha512:<hex> of the image, or the URL of a checksum file that names it."""
     format: Literal["qcow2", "raw"] = "qcow2"
     """Format of the image."""
+
+
+class Artifacts(Model):
+    """Files in place of every download, for nodes without a way out."""
+
+    directory: Folder = ""
+    """Directory on the machine that runs Pulumi, absolute or from the project's folder, filled by `./lab fetch`; empty: `up`
+    and the nodes download from the sites of the other settings."""
 
 
 class Ssh(Model):
@@ -677,6 +692,8 @@ class Settings(Model):
     """What all machines share: `virtType`, `cpuMode`, `cpuModel`, `machineType`, `diskCache`, `autostart`."""
     image: BaseImage = BaseImage()
     """Cloud image: `source` (URL or file), `checksum`, `format`."""
+    artifacts: Artifacts = Artifacts()
+    """Files in place of every download: `directory`, which `./lab fetch` fills."""
     cloud_init: dict[str, Any] = {}
     """Further top-level keys of every node's cloud-config; keys the program writes itself are refused."""
     ssh: Ssh = Ssh()

@@ -8,7 +8,19 @@ set -euo pipefail
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin
 ROOT=${ROOT:-}
 
-fail() { echo "disk: $*" >&2; exit 1; }
+note() { echo "disk: $*" >&2; }
+fail() { note "$@"; exit 1; }
+# Says the text every 10 s until the next stage, whatever blocks meanwhile; without a text it is quiet.
+beat=
+stage() {
+  [[ -z $beat ]] || kill "$beat" 2> /dev/null || true
+  beat=
+  if (($#)); then
+    (while sleep 10 > /dev/null 2>&1 9>&- && kill -0 $$ 2> /dev/null; do note "$*, $SECONDS s"; done) 9>&- &
+    beat=$!
+  fi
+}
+trap stage EXIT
 
 read -r device type < <(findmnt --noheadings --nofsroot --output SOURCE,FSTYPE --target / | tail -n 1) || true
 [[ ${device:-} == /dev/* && -n ${type:-} ]] || fail "cannot find the device of the root file system, saw '${device:-nothing}'"
@@ -19,6 +31,7 @@ name=${device##*/} system=$ROOT/sys/class/block
 
 size() { cat "$system/$name/size"; }
 before=$(size)
+stage "growing the root file system"
 if [[ -r $system/$name/partition ]]; then
   number=$(< "$system/$name/partition")
   parent=$(readlink -f "$system/$name")

@@ -7,6 +7,7 @@
 #   K3S_VERSION     release, e.g. v1.27.8+k3s2
 #   INSTALL_URL     where the install script is (http, https or file)
 #   INSTALL_SHA256  its SHA-256, or empty for no check
+#   K3S_BINARY      the release's binary as a file of this node, or empty: the install script downloads it
 #   INSTALL_ENV     JSON map of further environment for the install script, e.g. {"INSTALL_K3S_MIRROR": "cn"}, or empty
 #   SERVER          address of a server, which an agent asks how far an upgrade is; needed on agents
 #   LIMIT_SECONDS   whole seconds for download and installation
@@ -23,6 +24,7 @@ export ROOT=${ROOT:-}
 : "${ROLE:?}" "${K3S_VERSION:?}" "${INSTALL_URL:?}" "${LIMIT_SECONDS:?}" "${SERVICE_LIMIT:?}"
 INSTALL_SHA256=${INSTALL_SHA256:-}
 SERVER=${SERVER:-}
+K3S_BINARY=${K3S_BINARY:-}
 export INSTALL_ENV=${INSTALL_ENV:-}
 
 state=$ROOT/var/lib/k3s-macvlan
@@ -43,13 +45,17 @@ case $ROLE in
 esac
 unit_file=$ROOT/etc/systemd/system/$unit.service
 
-next=10
-progress() {
-  if ((SECONDS >= next)); then
-    note "$*, $SECONDS s"
-    next=$((SECONDS + 10))
+# Says the text every 10 s until the next stage, whatever blocks meanwhile; without a text it is quiet.
+beat=
+stage() {
+  [[ -z $beat ]] || kill "$beat" 2> /dev/null || true
+  beat=
+  if (($#)); then
+    (while sleep 10 > /dev/null 2>&1 9>&- && kill -0 $$ 2> /dev/null; do note "$*, $SECONDS s"; done) 9>&- &
+    beat=$!
   fi
 }
+trap stage EXIT
 
 # Takes tokens and passwords out of what is shown: those in the files written here, and what looks like one.
 redact() {
@@ -110,7 +116,8 @@ for name, value in extra.items():
     if re.fullmatch(r"K3S_.*(TOKEN|SECRET_KEY|ACCESS_KEY)", name):
         fail(f"must not carry {name}: it is not kept secret. Give it as a K3s option instead")
 env = {k: v for k, v in os.environ.items() if k not in
-       ("ROLE", "ROOT", "SERVER", "K3S_VERSION", "INSTALL_URL", "INSTALL_SHA256", "INSTALL_ENV", "LIMIT_SECONDS", "SERVICE_LIMIT")}
+       ("ROLE", "ROOT", "SERVER", "K3S_VERSION", "INSTALL_URL", "INSTALL_SHA256", "K3S_BINARY", "INSTALL_ENV", "LIMIT_SECONDS",
+        "SERVICE_LIMIT")}
 env.update(extra)
 try:
     os.execvpe(sys.argv[1], sys.argv[1:], env)
@@ -124,7 +131,9 @@ with_env true
 umask 077
 mkdir -p "$state"
 exec 9> "$state/lock"
+stage "waiting for another installation on this node"
 flock --wait "$LIMIT_SECONDS" 9 || fail "another installation has been running on this node for $LIMIT_SECONDS s"
+stage "looking at what is installed"
 
 python3 -c '
 import json, os, sys, tempfile
@@ -210,12 +219,14 @@ print(", ".join(f"{name} has {has}" for name, has in sorted(servers.items()) if 
   return 1
 }
 if [[ $ROLE == agent && -x $k3s && -e $data/agent/client-kube-proxy.key && $(installed_version) != "$K3S_VERSION" ]]; then
+  said=
   while true; do
     late=$(behind) || late="no server answers"
     [[ -n $late ]] || break
     ((SECONDS < LIMIT_SECONDS)) ||
       fail "not all servers have $K3S_VERSION after $LIMIT_SECONDS s, and an agent must not be newer than its servers: $late"
-    progress "waiting for the servers to have $K3S_VERSION: $late"
+    [[ $late == "$said" ]] || stage "waiting for the servers to have $K3S_VERSION: $late"
+    said=$late
     sleep 1
   done
 fi
@@ -227,8 +238,10 @@ if [[ ! -x $k3s || ! -e $unit_file || $(cat "$state/installed" 2> /dev/null || t
   script=$(mktemp "$state/install.XXXXXX")
   messages=$(mktemp "$state/curl.XXXXXX")
   installer=
-  trap '[[ -z $installer ]] || kill "$installer" 2> /dev/null || true; rm -f "$script" "$messages"' EXIT
+  trap 'stage; [[ -z $installer ]] || kill "$installer" 2> /dev/null || true; rm -f "$script" "$messages"' EXIT
+  [[ -z $K3S_BINARY || -r $ROOT$K3S_BINARY ]] || fail "$K3S_BINARY is not on this node: run pulumi refresh, then pulumi up"
   note "downloading the install script"
+  stage "downloading the install script"
   with_env timeout "$((LIMIT_SECONDS > SECONDS ? LIMIT_SECONDS - SECONDS : 1))" curl --fail --silent --show-error --location --globoff \
     --proto '=http,https,file' --connect-timeout 15 --retry 4 --retry-delay 2 --retry-all-errors \
     --output "$script" --url "$INSTALL_URL" 2> "$messages" || {
@@ -248,16 +261,21 @@ if [[ ! -x $k3s || ! -e $unit_file || $(cat "$state/installed" 2> /dev/null || t
   [[ $first == '#!'* ]] || fail "what $shown_url serves is no shell script (a login or error page?): correct k3s.installScript.url"
 
   note "installing $K3S_VERSION"
+  stage "the install script is running"
   mkdir -p "$(dirname "$log")"
+  if [[ -n $K3S_BINARY ]]; then
+    install -D -m 0755 "$ROOT$K3S_BINARY" "$k3s.new"
+    mv -f "$k3s.new" "$k3s"
+  fi
   (
     umask 022
+    [[ -z $K3S_BINARY ]] || export INSTALL_K3S_SKIP_DOWNLOAD=true
     export INSTALL_K3S_VERSION=$K3S_VERSION INSTALL_K3S_EXEC=$ROLE INSTALL_K3S_SKIP_START=true
     exec 9>&-
     with_env timeout "$((LIMIT_SECONDS > SECONDS ? LIMIT_SECONDS - SECONDS : 1))" sh "$script"
   ) > "$log" 2>&1 &
   installer=$!
   while kill -0 "$installer" 2> /dev/null; do
-    progress "the install script is running"
     sleep 0.2
   done
   status=0
@@ -321,6 +339,7 @@ works() {
   fi
 }
 
+if [[ $ROLE == server ]]; then stage "waiting for API"; else stage "waiting for the kubelet"; fi
 current=$(fingerprint)
 before=$(unit_state InvocationID)
 since=$(($(date +%s) - 60)) restarted=false
@@ -334,7 +353,7 @@ if [[ $(cat "$state/started" 2> /dev/null || true) != "$current" || ($active != 
   # Recorded now and not when it works: a run that is killed while it waits need not restart K3s a second time.
   echo "$current" > "$state/started"
 fi
-began=$SECONDS next=$((SECONDS + 10))
+began=$SECONDS
 
 journal() { timeout 30 journalctl --no-pager --quiet --output=short-iso --unit "$unit" --since "@$since" "$@" 2> /dev/null || true; }
 
@@ -396,7 +415,6 @@ until fresh && works; do
     [[ -z $reason ]] || give_up "$reason"
     look=$((SECONDS + 5))
   fi
-  if [[ $ROLE == server ]]; then progress "waiting for API"; else progress "waiting for the kubelet"; fi
   sleep 0.5
 done
 echo "version=$K3S_VERSION restarted=$restarted"

@@ -35,10 +35,10 @@ def ask():
         return None, "the kubelet has no credentials yet: no " + (", ".join(missing) or "server in kubelet.kubeconfig") + f" in {agent}"
     try:
         answer = subprocess.run(
-            ["curl", "--silent", "--show-error", "--max-time", "10", "--noproxy", "*", "--cacert", agent + "server-ca.crt",
+            ["curl", "--silent", "--show-error", "--max-time", "7", "--noproxy", "*", "--cacert", agent + "server-ca.crt",
              "--cert", agent + "client-kubelet.crt", "--key", agent + "client-kubelet.key",
              "--url", f"{server[1]}/api/v1/nodes/{name}?pretty=false"],
-            stdin=subprocess.DEVNULL, capture_output=True, timeout=15)
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=8)
         if answer.returncode:
             return None, "the API does not answer: " + answer.stderr.decode(errors="replace").strip()
         node = json.loads(answer.stdout)
@@ -58,7 +58,7 @@ def ask():
                 return node, ""
             return node, "not Ready: " + condition.get("message", condition.get("reason", ""))
     return node, "no condition Ready yet"
-start, shown = time.monotonic(), 10
+start, shown = time.monotonic(), 7
 while True:
     node, problem = ask()
     if not problem:
@@ -68,7 +68,7 @@ while True:
         break
     if waited >= shown:
         note(f"{problem}, {waited:.0f} s")
-        shown = waited + 10
+        shown = waited + 7
     time.sleep(0.7)
 note(f"not Ready after {limit} s: {problem}")
 for condition in (node or {}).get("status", {}).get("conditions", []):
@@ -82,7 +82,7 @@ fi
 unit=k3s
 systemctl cat --no-pager k3s.service > /dev/null 2>&1 || unit="k3s-agent"
 echo "last journal lines of $unit (if images cannot be pulled, see registries; if the machine is slow, raise the limit):" >&2
-timeout 30 journalctl --no-pager --quiet --output=short-iso --unit "$unit" --lines=20 2> /dev/null |
+timeout 15 journalctl --no-pager --quiet --output=short-iso --unit "$unit" --lines=20 2> /dev/null |
   sed -E -e 's/K10[0-9A-Fa-f]{8,}::[^[:space:]]+/[redacted]/g' -e 's#://[^/@[:space:]]+@#://[redacted]@#g' \
     -e 's/((token|password|passwd|secret)["'\'']?[[:space:]]*[=:][[:space:]]*)[^[:space:],]+/\1[redacted]/Ig' \
     -e 's/((--[a-z-]*(token|password)|bearer)[[:space:]]+)[^[:space:]]+/\1[redacted]/Ig' >&2 || true

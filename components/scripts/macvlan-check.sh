@@ -46,7 +46,10 @@ except ValueError as error:
 
 mkdir -p "$ROOT/run/lock"
 exec 9> "$ROOT/run/lock/macvlan-check.lock"
-flock --wait 60 9 || fail "another macvlan check has been running on this node for 60 s"
+until flock --wait 10 9; do
+  ((SECONDS < 60)) || fail "another macvlan check has been running on this node for 60 s"
+  note "waiting for another check, $SECONDS s"
+done
 
 # A killed run leaves the namespace with the link, or the link not yet moved into it.
 pinger=

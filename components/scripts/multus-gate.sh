@@ -64,12 +64,12 @@ answers() {
   local file=$ROOT$BIN_DIR/$1 mark said
   mark=$(stat --dereference --format '%i %s %Y' "$file" 2> /dev/null) || return 1
   [[ ${answered[$1]:-} != "$mark" ]] || return 0
-  said=$(CNI_COMMAND=VERSION timeout 20 "$file" <<< '{"cniVersion":"0.4.0"}' 2> /dev/null) || return 1
+  said=$(CNI_COMMAND=VERSION timeout 10 "$file" <<< '{"cniVersion":"0.4.0"}' 2> /dev/null) || return 1
   [[ $said == *supportedVersions* ]] || return 1
   answered[$1]=$mark
 }
 
-next=10
+next=5
 while true; do
   problems=()
   conf=$(configuration) || problems+=("$conf")
@@ -95,7 +95,7 @@ while true; do
   }
   if ((SECONDS >= next)); then
     note "waiting: ${problems[0]}, $SECONDS s"
-    next=$((SECONDS + 10))
+    next=$((SECONDS + 5))
   fi
   sleep 0.5
 done

@@ -26,6 +26,17 @@ export NODE_NAME NODE_ADDRESS MEMBER_SECONDS=${MEMBER_SECONDS:-20}
 
 note() { echo "node $NODE_NAME: $*" >&2; }
 fail() { note "$@"; exit 1; }
+# Says the text every 10 s until the next stage, whatever blocks meanwhile; without a text it is quiet.
+beat=
+stage() {
+  [[ -z $beat ]] || kill "$beat" 2> /dev/null || true
+  beat=
+  if (($#)); then
+    (while sleep 10 > /dev/null 2>&1 9>&- && kill -0 $$ 2> /dev/null; do note "$*, $SECONDS s"; done) 9>&- &
+    beat=$!
+  fi
+}
+trap stage EXIT
 kubectl() { timeout 60 k3s kubectl "$@"; }
 
 if [[ ! -d $ROOT/var/lib/rancher/k3s/server/db/etcd ]]; then
@@ -33,6 +44,7 @@ if [[ ! -d $ROOT/var/lib/rancher/k3s/server/db/etcd ]]; then
   echo "left=$NODE_NAME"
   exit 0
 fi
+stage "asking the API"
 nodes=$(kubectl get nodes -o json) || fail "the API of this server does not answer, so the node cannot leave: see that K3s runs here"
 # Prints: absent, present, silent (nobody there to end its pods), or the reason why the server must stay.
 found=$(python3 -c '
@@ -67,6 +79,7 @@ case $found in
       note "is not Ready, so its pods end with it"
     else
       note "draining, $DRAIN_SECONDS s at most"
+      stage "draining, $DRAIN_SECONDS s at most"
       timeout "$((DRAIN_SECONDS + 30))" k3s kubectl drain "$NODE_NAME" --ignore-daemonsets --delete-emptydir-data --force \
         --timeout="${DRAIN_SECONDS}s" > /dev/null 2>&1 || note "not all pods ended within $DRAIN_SECONDS s; it goes all the same"
     fi

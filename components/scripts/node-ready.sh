@@ -15,7 +15,7 @@ ROOT=${ROOT:-}
 note() { echo "cloud-init: $*" >&2; }
 
 report() {
-  timeout 20 cloud-init status --long >&2 || true
+  timeout 10 cloud-init status --long >&2 || true
   if [[ -r $ROOT/var/log/cloud-init-output.log ]]; then
     echo "last lines of /var/log/cloud-init-output.log:" >&2
     tail -n 20 "$ROOT/var/log/cloud-init-output.log" | sed -E 's/((token|password|passwd|secret)[^=:]{0,10}[=:][[:space:]]*)[^[:space:]]+/\1[redacted]/Ig' >&2
@@ -46,7 +46,7 @@ case $status in
   0) echo "cloud-init=done" ;;
   2)
     note "finished with warnings (degraded), going on:"
-    timeout 20 cloud-init status --long >&2 || true
+    timeout 10 cloud-init status --long >&2 || true
     echo "cloud-init=degraded"
     ;;
   124)

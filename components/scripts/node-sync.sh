@@ -9,5 +9,18 @@
 # Exit: 0 when all is on the disk.
 set -euo pipefail
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin
+note() { echo "disk: $*" >&2; }
+# Says the text every 10 s until the next stage, whatever blocks meanwhile; without a text it is quiet.
+beat=
+stage() {
+  [[ -z $beat ]] || kill "$beat" 2> /dev/null || true
+  beat=
+  if (($#)); then
+    (while sleep 10 > /dev/null 2>&1 9>&- && kill -0 $$ 2> /dev/null; do note "$*, $SECONDS s"; done) 9>&- &
+    beat=$!
+  fi
+}
+trap stage EXIT
+stage "writing to disk"
 sync
 echo "synced"

@@ -18,6 +18,17 @@ ROOT=${ROOT:-}
 
 note() { echo "plugins: $*" >&2; }
 fail() { note "$@"; exit 1; }
+# Says the text every 10 s until the next stage, whatever blocks meanwhile; without a text it is quiet.
+beat=
+stage() {
+  [[ -z $beat ]] || kill "$beat" 2> /dev/null || true
+  beat=
+  if (($#)); then
+    (while sleep 10 > /dev/null 2>&1 9>&- && kill -0 $$ 2> /dev/null; do note "$*, $SECONDS s"; done) 9>&- &
+    beat=$!
+  fi
+}
+trap stage EXIT
 
 [[ $LIMIT_SECONDS =~ ^[0-9]{1,6}$ ]] || fail "LIMIT_SECONDS must be whole seconds"
 left() { echo "$((LIMIT_SECONDS > SECONDS ? LIMIT_SECONDS - SECONDS : 1))"; }
@@ -51,6 +62,7 @@ for plugin in "${plugins[@]}"; do
 done
 
 umask 077
+stage "at work"
 store=$ROOT/var/lib/k3s-macvlan/cni cache=$ROOT/var/lib/k3s-macvlan/cni/$sum
 mkdir -p "$cache"
 exec 9> "$store/.lock"
@@ -59,7 +71,7 @@ flock --wait "$LIMIT_SECONDS" 9 || fail "another installation has been running o
 rm -rf "$store"/.work.*
 work=$(mktemp -d "$store/.work.XXXXXX")
 temporary=
-trap 'rm -rf "$work"; [[ -z $temporary ]] || rm -f "$temporary"' EXIT
+trap 'stage; rm -rf "$work"; [[ -z $temporary ]] || rm -f "$temporary"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP PIPE
 
@@ -71,6 +83,7 @@ done
 
 if ((${#missing[@]})); then
   note "downloading ${ARCHIVE_URL##*/}"
+  stage "downloading ${ARCHIVE_URL##*/}"
   fetch "$ARCHIVE_URL" "$work/archive" ||
     fail "cannot download the CNI plugins from $shown within $LIMIT_SECONDS s: give an address this node can reach (setting plugins.url)"
   got=$(sha256sum < "$work/archive" | cut -d ' ' -f 1)
@@ -110,15 +123,12 @@ answers() {
   said=$(CNI_COMMAND=VERSION timeout 20 "$1" <<< '{"cniVersion":"0.4.0"}' 2> /dev/null) && [[ $said == *supportedVersions* ]]
 }
 
-next=10
+stage "installing"
 while true; do
+  [[ -d $ROOT$BIN_DIR ]] || stage "waiting for $BIN_DIR"
   until [[ -d $ROOT$BIN_DIR ]]; do
     ((SECONDS < LIMIT_SECONDS)) ||
       fail "$BIN_DIR does not exist after $LIMIT_SECONDS s: K3s makes it when it first starts, and its place depends on the K3s version. See journalctl -u k3s -u k3s-agent"
-    if ((SECONDS >= next)); then
-      note "waiting for $BIN_DIR, $SECONDS s"
-      next=$((SECONDS + 10))
-    fi
     sleep 0.3
   done
   # data/current is switched to another directory while an upgrade unpacks: work on the real one, and look again afterwards.

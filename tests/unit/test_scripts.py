@@ -32,6 +32,7 @@ NAMES = {
     "disk-grow",
     "node-access",
     "node-leave",
+    "artifacts",
     "node-sync",
 }
 CONF_DIR = "/var/lib/rancher/k3s/agent/etc/cni/net.d"
@@ -186,6 +187,83 @@ def test_limit_is_a_number_or_refused(node: Node, script: str, value: str, tmp_p
     assert not list(tmp_path.rglob("pwned")) and not Path("pwned").exists()
 
 
+# --- none is silent
+
+# Each script that waits, with a stand-in that blocks it, and its limit so that it says something at least once before.
+BLOCKED = {
+    "node-ready": ({}, {"cloud-init": '[ "$2" != --wait ] || exec sleep 60'}),
+    "k3s-install": ({"INSTALL_URL": "http://x/"}, {"curl": "exec sleep 14"}),
+    "k3s-install, no API": ({"INSTALL_URL": "file://INSTALLER"}, {}),
+    "k3s-install, another runs": ({}, {"flock": "exec sleep 12"}),
+    "k3s-node-ready": ({"NODE_NAME": "n"}, {}),
+    "plugins-install": ({"ARCHIVE_URL": "http://x/a", "ARCHIVE_SHA256": "0" * 64, "PLUGINS": "macvlan"}, {"curl": "exec sleep 14"}),
+    "plugins-install, no directory": ({"ARCHIVE_URL": "file://ARCHIVE", "ARCHIVE_SHA256": "SUM", "PLUGINS": "macvlan"}, {}),
+    "multus-gate": ({}, {}),
+    "node-leave": ({"NODE_NAME": "agent-1", "DRAIN_SECONDS": "1"}, {"k3s": "exec sleep 12"}),
+    "node-sync": ({}, {"sync": "exec sleep 12"}),
+    "disk-grow": ({}, {"findmnt": "echo /dev/vda1 ext4", "resize2fs": "exec sleep 12"}),
+    "artifacts, another runs": ({"DIGEST": "0123456789"}, {"flock": "sleep 10; exit 1"}),
+    "macvlan-check, another runs": (
+        {"MAC": "52:54:00:00:00:01", "TEST_ADDRESS": "10.0.0.2/24", "MODE": "bridge", "PING": "false"},
+        {"flock": "[ -e $STUB/waited ] && exit 0; touch $STUB/waited; sleep 10; exit 1"},
+    ),
+}  # fmt: skip
+
+
+def blocked(path: Path, name: str) -> subprocess.Popen[str]:
+    """The script begun, with what blocks it."""
+    path.mkdir()
+    node = Node(path)
+    env, stand_ins = BLOCKED[name]
+    node.command("curl", CURL)
+    for program, body in stand_ins.items():
+        node.command(program, f"#!/bin/bash\n{body}\n")
+    url, digest = archive(path / "a.tgz")
+    node.file("sys/class/block/vda1/size", "1")
+    (path / "installer").write_text(INSTALLER)
+    places = {"file://ARCHIVE": url, "SUM": digest, "INSTALLER": str(path / "installer")}
+    env = {key: places.get(value, value.replace("INSTALLER", places["INSTALLER"])) for key, value in env.items()}
+    (path / "stdin").write_text("{}")
+    env["INSTALL_ENV"] = json.dumps({"FAKE_ROOT": str(node.root)})
+    limits = {"LIMIT_SECONDS": "12", "SERVICE_LIMIT": "12", "ROLE": "server", "K3S_VERSION": VERSION, "INSTALL_URL": "file:///"}
+    directories = {"BIN_DIR": BIN_DIR, "CONF_DIR": CONF_DIR}
+    return subprocess.Popen(
+        ["bash", "-c", stripped(SCRIPTS / f"{name.partition(',')[0]}.sh")],
+        env=node.environment(limits | directories | env),
+        stdin=(path / "stdin").open(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def waited(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What each said; all of them wait at the same time."""
+    base = tmp_path_factory.mktemp("blocked")
+    running = {name: blocked(base / str(number), name) for number, name in enumerate(BLOCKED)}
+    return {name: process.communicate(timeout=80)[1] for name, process in running.items()}
+
+
+@pytest.mark.parametrize("name", BLOCKED)
+def test_a_script_that_waits_says_so(waited: dict[str, str], name: str) -> None:
+    """A run of twelve seconds has said once at least how long it has been waiting, and for what."""
+    assert re.search(r"(?m)^[a-z0-9-]+( [a-z0-9-]+)?: .+, \d+ s$", waited[name]), waited[name]
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda p: p.stem)
+def test_nothing_blocks_for_long_in_silence(path: Path) -> None:
+    """In a script whose stages do not speak by themselves, each command that may block has a limit of 15 s, or runs beside."""
+    text = stripped(path)
+    if "stage() {" in text:
+        assert "trap stage EXIT" in text
+        return
+    for line in text.splitlines():
+        for limit in re.findall(r"\btimeout (?:--\S+ )*(\S+)|flock --wait (\S+)|--max-time[\", ]+(\d+)", line):
+            seconds = "".join(limit).strip('"')
+            assert line.endswith("&") or (seconds.isdigit() and int(seconds) <= 15), line
+
+
 # --- node-ready
 
 
@@ -305,6 +383,22 @@ def test_k3s_changed_environment_or_version_installs_again(k3s: K3s) -> None:
     assert "restarted=true" in k3s.run().stdout
     assert k3s.run(K3S_VERSION="v1.28.15+k3s1").stdout == "version=v1.28.15+k3s1 restarted=true\n"
     assert k3s.installs() == 3
+
+
+def test_k3s_takes_a_binary_that_is_on_the_node(k3s: K3s) -> None:
+    k3s.installer.write_text(INSTALLER.replace("printf '#!/bin/sh", "[ $INSTALL_K3S_SKIP_DOWNLOAD = true ] || printf '#!/bin/sh"))
+    binary = f"#!/bin/sh\necho 'k3s version {VERSION} (0)'\n"
+    k3s.node.file("var/lib/k3s-macvlan/artifacts/1/k3s", binary)
+    done = k3s.run(K3S_BINARY="/var/lib/k3s-macvlan/artifacts/1/k3s")
+    assert done.returncode == 0, done.stderr
+    installed = k3s.node.root / "usr/local/bin/k3s"
+    assert installed.read_text() == binary and installed.stat().st_mode & 0o777 == 0o755
+    environment = (k3s.node.root / "etc/systemd/system/k3s.service.env").read_text()
+    assert "K3S_BINARY" not in environment, "the installer would keep it in the unit's environment"
+    (k3s.node.root / "var/lib/k3s-macvlan/artifacts/1/k3s").unlink()
+    assert k3s.run(K3S_BINARY="/var/lib/k3s-macvlan/artifacts/1/k3s").returncode == 0, "it is installed already"
+    done = k3s.run(K3S_BINARY="/var/lib/k3s-macvlan/artifacts/1/k3s", K3S_VERSION="v1.28.15+k3s1")
+    assert done.returncode == 1 and "is not on this node" in done.stderr
 
 
 def test_k3s_checksum_mismatch_runs_nothing(k3s: K3s) -> None:
@@ -472,6 +566,104 @@ def test_node_without_credentials_or_with_a_bad_name(node: Node) -> None:
     assert done.returncode == 1 and "no credentials yet" in done.stderr
     for name in ("../../secrets", "a b", "x;y", "A"):
         assert "host name" in node.run("k3s-node-ready", NODE_NAME=name, LIMIT_SECONDS="0").stderr
+
+
+# --- artifacts
+
+
+class Disk:
+    """Files for the nodes, and the read-only device that holds them."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.files = {"k3s": b"binary" * 100_000, "install.sh": b"#!/bin/sh\n", "nginx.tar": b"layers" * 1000}
+        self.entries = [
+            {"images": name.endswith(".tar"), "name": name, "sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+            for name, data in self.files.items()
+        ]
+        self.index = json.dumps({"files": self.entries})
+        self.digest = hashlib.sha256(self.index.encode()).hexdigest()[:20]
+        node.file("sys/block/vda/ro", "0\n")
+        node.file("sys/block/vdb/ro", "1\n")
+        node.file("dev/vdb", "seed" * 1000)
+        self.write(self.files)
+
+    def write(self, files: dict[str, bytes], name: str = "vdc") -> None:
+        whole = io.BytesIO()
+        with tarfile.open(fileobj=whole, mode="w", format=tarfile.GNU_FORMAT) as tar:
+            for member, data in {f"k3s-macvlan-artifacts-{self.digest}.json": self.index.encode(), **files}.items():
+                info = tarfile.TarInfo(member)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+        self.node.file(f"sys/block/{name}/ro", "1\n")
+        self.node.file(f"dev/{name}", whole.getvalue())
+
+    def run(self, **env: str) -> subprocess.CompletedProcess[str]:
+        return self.node.run("artifacts", **{"DIGEST": self.digest, "LIMIT_SECONDS": "20", **env})
+
+    def path(self, name: str) -> Path:
+        images = self.node.root / AGENT / "images"
+        own = self.node.root / "var/lib/k3s-macvlan/artifacts" / self.digest
+        return images / f"k3s-macvlan-{name}" if name.endswith(".tar") else own / name
+
+
+@pytest.fixture
+def shelf(node: Node) -> Disk:
+    return Disk(node)
+
+
+def test_artifacts_come_from_the_disk_once(shelf: Disk) -> None:
+    done = shelf.run()
+    assert done.returncode == 0 and done.stdout.startswith("files=3 copied="), done.stderr
+    for name, data in shelf.files.items():
+        assert shelf.path(name).read_bytes() == data
+    assert shelf.path("k3s").stat().st_mode & 0o777 == 0o755
+    shelf.node.file("dev/vdc", "gone")
+    done = shelf.run()
+    assert done.returncode == 0 and "copied=0 " in done.stdout, "what is there needs no disk"
+
+
+def test_artifacts_of_before_go_and_the_user_s_images_stay(shelf: Disk) -> None:
+    old = shelf.node.file("var/lib/k3s-macvlan/artifacts/0123456789/k3s", "old")
+    archive = shelf.node.file(f"{AGENT}/images/k3s-macvlan-old.tar", "old")
+    own = shelf.node.file(f"{AGENT}/images/mine.tar", "mine")
+    assert shelf.run().returncode == 0
+    assert not old.exists() and not archive.exists() and own.exists()
+
+
+def test_artifacts_that_were_changed_or_cut_off_are_copied_again(shelf: Disk) -> None:
+    shelf.run()
+    shelf.path("k3s").write_bytes(b"changed")
+    shelf.path("nginx.tar").unlink()
+    done = shelf.run()
+    assert done.returncode == 0 and shelf.path("k3s").read_bytes() == shelf.files["k3s"] and shelf.path("nginx.tar").exists()
+
+
+def test_artifacts_time_follows_from_the_content(shelf: Disk) -> None:
+    shelf.run()
+    before = shelf.path("nginx.tar").stat().st_mtime
+    shelf.path("nginx.tar").unlink()
+    shelf.run()
+    assert shelf.path("nginx.tar").stat().st_mtime == before < time.time() - 86400
+
+
+def test_artifacts_that_are_damaged(shelf: Disk) -> None:
+    shelf.write({**shelf.files, "k3s": b"damage" * 100_000})
+    done = shelf.run()
+    assert done.returncode == 1 and "k3s on the disk is damaged" in done.stderr
+    assert not shelf.path("k3s").exists() and not list(shelf.path("k3s").parent.glob("*.new"))
+
+
+def test_artifacts_without_their_disk(shelf: Disk) -> None:
+    shelf.node.file("dev/vdc", "another" * 1000)
+    done = shelf.run()
+    assert done.returncode == 1 and f"no disk with the artifacts {shelf.digest} (read-only disks: vdb, vdc)" in done.stderr
+    (shelf.node.root / "sys/block/vdc/ro").write_text("0\n")
+    assert "read-only disks: vdb)" in shelf.run().stderr
+
+
+def test_artifacts_refuse_what_is_no_digest(shelf: Disk) -> None:
+    assert shelf.run(DIGEST="../../etc").returncode == 1
 
 
 # --- plugins-install
