@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from components.settings import SettingsError
-from labtools import diagram, doctor, hypervisor, kubectl, logs, ssh, status
+from labtools import diagram, doctor, fetch, hypervisor, kubectl, logs, ssh, status
 from labtools import stack as stacks
 from labtools.errors import LabError
 
-VERBS = ("status", "diagram", "ssh", "kubectl", "logs", "doctor")
+VERBS = ("status", "diagram", "ssh", "kubectl", "logs", "doctor", "fetch")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -23,6 +23,8 @@ def main(arguments: Sequence[str]) -> int:
     name, verb, rest = arguments[1], arguments[2], arguments[3:]
     if verb == "doctor":
         return doctor.main(name, rest)
+    if verb == "fetch":
+        return fetch.main(name, rest)
     if verb == "diagram":
         return _diagram(name, rest)
     if verb == "logs":

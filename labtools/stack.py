@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from components import conflicts
 from components import plan as plans
 from components import settings as models
 from labtools.errors import LabError
@@ -119,6 +120,14 @@ def load_settings(stack: str, root: Path = ROOT) -> tuple[models.Settings, plans
     name = project(root)
     config = models.parse(stack, raw_settings(document, name))
     return config, plans.make(name, stack.rsplit("/", 1)[-1], config)
+
+
+def check_conflicts(config: models.Settings, plan: plans.Plan) -> None:
+    """SettingsError unless settings and plan hold together, as far as that is seen without the stack's secrets."""
+    key = config.ssh.private_key
+    if key is not None and key.get_secret_value() == HIDDEN:
+        config = config.model_copy(update={"ssh": config.ssh.model_copy(update={"private_key": None})})
+    conflicts.check(plan, config)
 
 
 def on_bridge(config: models.Settings) -> bool:
