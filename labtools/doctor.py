@@ -13,7 +13,7 @@ from components.settings import SettingsError
 from labtools.checks import downloads, hypervisor, tools
 from labtools.errors import LabError
 from labtools.findings import LEVELS, Finding, error, guarded, ok, unknown, warning
-from labtools.stack import load_settings, stack_file
+from labtools.stack import check_conflicts, load_settings, stack_file
 
 
 def examine(stack: str, *, offline: bool = False) -> list[Finding]:
@@ -22,7 +22,7 @@ def examine(stack: str, *, offline: bool = False) -> list[Finding]:
     name = stack_file(stack).name
     try:
         config, plan = load_settings(stack)
-        conflicts.check(plan, config)
+        check_conflicts(config, plan)
     except SettingsError as mistakes:
         for problem in mistakes.problems:
             value = f" = {problem.value}" if problem.value else ""
@@ -43,6 +43,20 @@ def examine(stack: str, *, offline: bool = False) -> list[Finding]:
     else:
         found += guarded("downloads", downloads.check(config))
     return ordered(found)
+
+
+def stoppers(stack: str) -> list[Finding]:
+    """What `lab up` asks before it calls Pulumi: the hosts alone, as far as something is wrong there, the worst first.
+
+    Mistakes in the stack file, the tools and the download sites tell for themselves in `up`, before or without harm.
+    """
+    try:
+        config, plan = load_settings(stack)
+        check_conflicts(config, plan)
+    except (SettingsError, LabError):
+        return []
+    found = (guarded(f"hypervisor {pool.hypervisor}", hypervisor.check(pool, plan, config)) for pool in plan.pools)
+    return ordered([finding for each in found for finding in each if finding.level in ("error", "warning")])
 
 
 def _halves(text: str) -> tuple[str, str]:
@@ -88,7 +102,10 @@ def main(stack: str, arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="./lab doctor", description="what stands in the way of a stack on this machine")
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.add_argument("--offline", action="store_true", help="do not ask the download sites")
+    parser.add_argument("--before-up", action="store_true", help="the hosts alone, and only what is wrong")
     options = parser.parse_args(arguments)
+    if options.before_up:
+        return _before_up(stack)
     found = examine(stack, offline=options.offline)
     if options.json:
         sys.stdout.write(json.dumps(plain(stack, found), indent=2) + "\n")
@@ -96,4 +113,12 @@ def main(stack: str, arguments: Sequence[str]) -> int:
         from rich.console import Console  # noqa: PLC0415
 
         render(stack, found, Console(width=None if sys.stdout.isatty() else 120, highlight=False))
+    return 1 if any(finding.level == "error" for finding in found) else 0
+
+
+def _before_up(stack: str) -> int:
+    found = stoppers(stack)
+    for finding in found:
+        sys.stderr.write(f"lab: {finding.level}: {finding.check}: {finding.seen}\n")
+        sys.stderr.write(f"     why:  {finding.why}\n     cure: {finding.cure}\n")
     return 1 if any(finding.level == "error" for finding in found) else 0

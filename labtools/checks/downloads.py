@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from components.settings import Settings
+from components import artifacts
+from components.settings import Settings, SettingsError
 from labtools.findings import Finding, Findings, error, ok, warning
 
 LIMIT = 5.0
@@ -95,6 +96,9 @@ def ask(url: str) -> int | str:
 
 
 def check(config: Settings, request: Callable[[str], int | str] = ask) -> Findings:
+    if config.artifacts.directory:
+        yield from _artifacts(config)
+        return
     source = config.image.source
     if not source.startswith("http"):
         yield _file(source.removeprefix("file://"))
@@ -102,6 +106,20 @@ def check(config: Settings, request: Callable[[str], int | str] = ask) -> Findin
     with ThreadPoolExecutor(max_workers=8) as pool:
         for site, answer in zip(todo, pool.map(lambda site: request(site.url), todo), strict=True):
             yield judge(site, answer)
+
+
+def _artifacts(config: Settings) -> Findings:
+    """The directory in place of every site, each file read."""
+    try:
+        stock = artifacts.load("", config, files=True)
+    except SettingsError as mistakes:
+        for problem in mistakes.problems:
+            seen, _semicolon, cure = problem.conflict.partition("; ")
+            yield error("artifacts", f"{problem.value} {seen}", "it replaces every download", cure or "./lab fetch")
+        return
+    files = () if stock is None else stock.needed
+    size = sum(each.size for each in files) >> 20
+    yield ok("artifacts", f"{config.artifacts.directory} has all {len(files)} files, {size} MiB, each with its SHA-256")
 
 
 def _file(path: str) -> Finding:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from components.libvirt import documents, ranges
 from components.libvirt.connection import HypervisorError, connect, find
 from components.libvirt.network import layers, leases
-from components.plan import GIB, NodePlan, Plan, PoolPlan
+from components.plan import GIB, NodePlan, Plan, PoolPlan, mac_address
 from components.settings import Settings
 from labtools.checks import machine
 from labtools.findings import Finding, Findings, error, guarded, ok, unknown, warning
@@ -388,7 +388,9 @@ def _foreign_macs(root: ET.Element, name: str) -> Findings:
 
 def judge_addresses(facts: Facts, plan: Plan, config: Settings) -> Finding:
     claims = [ranges.Range.parse(str(claim)) for claim in plan.claims]
-    ours = {node.mac for node in plan.nodes}
+    # A node that left keeps its lease for an hour.
+    names = [f"{role}-{number}" for role in ("server", "agent") for number in range(1, 101)]
+    ours = {node.mac for node in plan.nodes} | {mac_address(plan.project, plan.stack, name) for name in names}
     strangers = [
         f"{lease.get('ipaddr')} leased to {lease.get('hostname') or 'a machine'} ({lease.get('mac')})"
         for lease in facts.leases

@@ -33,7 +33,7 @@ case "$1 $2" in
     "-V ") echo Python 3.11.0 ;;
     "-c import libvirt") exit "$NO_BINDING" ;;
     "-m pip") ;;
-    "-m labtools") ;;
+    "-m labtools") [ "$5" != doctor ] || exit "${{DOCTOR:-0}}" ;;
     "-m pytest") tier=${{5#tests/}}; result=RESULT_$tier; set -- ${{!result}} "$4"
         [ "$1" != none ] || exit 5
         [ "$1" != crash ] || exit 3
@@ -224,6 +224,26 @@ def test_doctor_goes_on_without_the_binding(lab: Lab) -> None:
     assert "could not install" in lab.run("doctor")
     assert "python -m labtools -s dev doctor" in lab.calls("python")
     assert "libvirt-python" not in (lab.root / ".lab/requirements-preview.txt").read_text()
+
+
+def test_fetch_needs_neither_pulumi_nor_libvirt(lab: Lab) -> None:
+    lab.run("-s", "dev", "fetch", "folder")
+    assert "python -m labtools -s dev fetch folder" in lab.calls("python")
+    assert lab.calls("pulumi") == [] and lab.calls("virsh") == []
+
+
+def test_up_asks_doctor_first_and_stops_at_an_error(lab: Lab) -> None:
+    lab.run("up")
+    asked = "python -m labtools -s dev doctor --before-up"
+    calls = lab.log.read_text().splitlines()
+    assert calls.index(asked) < next(index for index, call in enumerate(calls) if call.startswith("pulumi up"))
+    for verb in ("preview", "refresh", "destroy"):
+        lab.run(verb)
+        assert asked not in lab.calls("python")
+    said = lab.run("up", code=1, DOCTOR="1")
+    assert "LAB_DOCTOR=off" in said and not [call for call in lab.calls("pulumi") if call.startswith("pulumi up")]
+    lab.run("up", DOCTOR="1", LAB_DOCTOR="off")
+    assert [call for call in lab.calls("pulumi") if call.startswith("pulumi up")]
 
 
 # --- set-up ---

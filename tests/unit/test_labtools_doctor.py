@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from ipaddress import IPv4Network
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from components import artifacts
 from components import plan as plans
 from components import settings as models
 from components.addresses import AddressRange
@@ -294,6 +296,26 @@ def test_download_sites_follow_mirrors() -> None:
     assert "pw" not in json.dumps([finding.plain() for finding in answers])
 
 
+def test_artifacts_stand_in_for_every_site(tmp_path: Path) -> None:
+    config, _plan = planned(artifacts={"directory": str(tmp_path)})
+
+    def asked(url: str) -> int:
+        raise AssertionError(url)
+
+    assert levels(downloads.check(config, asked)) == ["error"]
+    found = []
+    for each in artifacts.wanted(config):
+        (tmp_path / each.file).write_bytes(b"x")
+        digest = hashlib.sha256(b"x").hexdigest()
+        artifact = {"file": each.file, "kind": each.kind, "source": each.source, "sha256": digest, "size": 1}
+        found.append({**artifact, "version": each.version, "reference": each.reference, "checksum": each.checksum})
+    (tmp_path / "manifest.json").write_text(json.dumps({"format": 1, "architecture": "amd64", "artifacts": found}))
+    assert levels(downloads.check(config, asked)) == ["ok"]
+    (tmp_path / found[0]["file"]).write_bytes(b"y")
+    (tmp_path / found[1]["file"]).unlink()
+    assert levels(downloads.check(config, asked)) == ["error", "error"]
+
+
 @pytest.mark.parametrize(
     ("answer", "here", "whole", "level"),
     [
@@ -344,3 +366,43 @@ def test_a_check_that_breaks_is_a_finding() -> None:
         raise RuntimeError("odd")
 
     assert [finding.level for finding in guarded("x", broken())] == ["unknown"]
+
+
+# --- before up ---
+
+
+def test_before_up_only_what_is_wrong_with_the_hosts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    seen = [
+        Finding(level="ok", check="a", seen="fine"),
+        Finding(level="unknown", check="b", seen="not seen from here"),
+        Finding(level="warning", check="c", seen="odd", why="it may fail", cure="mend it"),
+    ]
+    monkeypatch.setattr(hypervisor, "check", lambda *_: iter(seen))
+    assert doctor.main("dev", ["--before-up"]) == 0
+    assert capsys.readouterr().err == "lab: warning: c: odd\n     why:  it may fail\n     cure: mend it\n"
+    seen.append(Finding(level="error", check="d", seen="broken", why="it fails", cure="cure it"))
+    assert doctor.main("dev", ["--before-up"]) == 1
+    assert capsys.readouterr().err.startswith("lab: error: d: broken\n")
+
+
+def test_before_up_the_program_itself_tells_of_the_stack_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_stack: str) -> Any:
+        raise models.SettingsError("dev", [models.Problem("servers", "", "is odd")])
+
+    monkeypatch.setattr(doctor, "load_settings", fail)
+    assert doctor.main("dev", ["--before-up"]) == 0
+
+
+def test_a_key_that_is_a_secret_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "load_settings", lambda _stack: planned(ssh={"privateKey": "[secret]"}))
+    monkeypatch.setattr(hypervisor, "check", lambda *_: iter(()))
+    monkeypatch.setattr(tools, "check", lambda **_: iter(()))
+    assert doctor.main("dev", ["--offline"]) == 0
+
+
+def test_the_lease_of_a_node_that_left_is_no_stranger_s() -> None:
+    config, layout = planned()
+    lease = {"ipaddr": "192.168.122.199", "mac": plans.mac_address("k3s-macvlan", "dev", "agent-1"), "hostname": "agent"}
+    assert levels(hypervisor.judge_addresses(replace(FINE, leases=[lease]), layout, config)) == ["ok"]
+    stranger = {**lease, "mac": "52:54:00:00:00:01"}
+    assert levels(hypervisor.judge_addresses(replace(FINE, leases=[stranger]), layout, config)) == ["error"]
