@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from components.libvirt.artifacts import ArtifactDiskProvider
 from components.libvirt.domain import DomainProvider
 from components.libvirt.lan import FreeAddressesProvider
 from components.libvirt.network import DhcpClaimProvider, ReservationProvider
@@ -26,6 +27,7 @@ PROVIDERS = {
     "DhcpClaim": DhcpClaimProvider,
     "Reservation": ReservationProvider,
     "StoragePool": StoragePoolProvider,
+    "ArtifactDisk": ArtifactDiskProvider,
     "BaseImage": BaseImageProvider,
     "OverlayDisk": OverlayDiskProvider,
     "SeedImage": SeedImageProvider,

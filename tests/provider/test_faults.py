@@ -6,12 +6,17 @@ The number of cases is printed at the end of the run.
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from components.libvirt import network as network_module
+from components.libvirt.artifacts import ArtifactDiskProvider
 from components.libvirt.domain import DomainProvider
 from components.libvirt.network import DhcpClaimProvider, ReservationProvider
 from components.libvirt.pool import StoragePoolProvider
@@ -22,6 +27,7 @@ from .conftest import CASES
 from .world import (
     MODES,
     World,
+    artifact_inputs,
     attempt,
     calls,
     claim_inputs,
@@ -55,7 +61,7 @@ class Case:
         self.provider.delete("id", dict(outs))
 
 
-KINDS = ("pool", "image", "overlay", "seed", "claim", "reservation", "domain")
+KINDS = ("pool", "image", "overlay", "seed", "artifacts", "claim", "reservation", "domain")
 
 
 def make(kind: str, world: World, base_inputs: dict[str, Any]) -> Case:
@@ -74,6 +80,11 @@ def make(kind: str, world: World, base_inputs: dict[str, Any]) -> Case:
         case.before = [pool, image]
     elif kind == "seed":
         case = Case(SeedImageProvider(), seed)
+        case.before = [pool]
+    elif kind == "artifacts":
+        folder = Path(tempfile.mkdtemp(prefix="lab-test-artifacts-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        case = Case(ArtifactDiskProvider(), artifact_inputs(world, folder))
         case.before = [pool]
     elif kind == "claim":
         case = Case(DhcpClaimProvider(), claim, {"ranges": ["192.168.150.30", "192.168.150.205-192.168.150.215"]})

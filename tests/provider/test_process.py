@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pulumi.dynamic.dynamic import serialize_provider
 
+from components.libvirt.artifacts import ArtifactDiskProvider
 from components.libvirt.domain import DomainProvider
 from components.libvirt.lan import FreeAddressesProvider
 from components.libvirt.network import DhcpClaimProvider, ReservationProvider
@@ -27,6 +28,7 @@ PROVIDERS: list[LibvirtProvider] = [
     BaseImageProvider(),
     OverlayDiskProvider(),
     SeedImageProvider(),
+    ArtifactDiskProvider(),
     DhcpClaimProvider(),
     ReservationProvider(),
     DomainProvider(),

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from components.libvirt.artifacts import ArtifactDiskProvider
 from components.libvirt.domain import DomainProvider
 from components.libvirt.network import DhcpClaimProvider, ReservationProvider
 from components.libvirt.pool import StoragePoolProvider
 from components.libvirt.volume import BaseImageProvider, OverlayDiskProvider, SeedImageProvider
 
-from .world import World, claim_inputs, domain_inputs, overlay_inputs, reservation_inputs, seed_inputs
+from .world import World, artifact_inputs, claim_inputs, domain_inputs, overlay_inputs, reservation_inputs, seed_inputs
 
 pytestmark = pytest.mark.provider
 
 
-def test_everything_comes_twice_and_goes_twice(world: World, base_inputs: dict) -> None:  # type: ignore[type-arg]
+def test_everything_comes_twice_and_goes_twice(world: World, base_inputs: dict, tmp_path: Path) -> None:  # type: ignore[type-arg]
     before = world.snapshot()
     steps = [
         (StoragePoolProvider(), world.pool()),
@@ -23,6 +26,7 @@ def test_everything_comes_twice_and_goes_twice(world: World, base_inputs: dict) 
         (ReservationProvider(), reservation_inputs(world)),
         (OverlayDiskProvider(), overlay_inputs(world, base_inputs)),
         (SeedImageProvider(), seed_inputs(world)),
+        (ArtifactDiskProvider(), artifact_inputs(world, tmp_path)),
         (DomainProvider(), domain_inputs(world)),
     ]
     made = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 import traceback
@@ -320,6 +321,27 @@ def seed_inputs(world: World, name: str = "a", **changes: Any) -> dict[str, Any]
         "user_data": "#cloud-config\nhostname: a\n",
         "meta_data": "instance-id: a\n",
         "network_config": "version: 2\n",
+        **changes,
+    }
+
+
+def artifact_inputs(world: World, folder: Path, **changes: Any) -> dict[str, Any]:
+    """The disk with two files, which are made in `folder`."""
+    files = []
+    for name, data in (("k3s", b"binary" * 100_000), ("nginx.tar", b"layers")):
+        (folder / name).write_bytes(data)
+        digest = hashlib.sha256(data).hexdigest()
+        files.append({"images": name.endswith(".tar"), "name": name, "sha256": digest, "size": len(data)})
+    index = json.dumps({"files": files})
+    digest = hashlib.sha256(index.encode()).hexdigest()[:20]
+    return {
+        "uri": world.uri,
+        "pool": world.name,
+        "name": f"artifacts-{digest}.img",
+        "path": world.file(f"artifacts-{digest}.img"),
+        "digest": digest,
+        "index": index,
+        "directory": str(folder),
         **changes,
     }
 

@@ -303,7 +303,7 @@ def test_artifacts_stand_in_for_every_site(tmp_path: Path) -> None:
         raise AssertionError(url)
 
     assert levels(downloads.check(config, asked)) == ["error"]
-    found = []
+    found: list[dict[str, Any]] = []
     for each in artifacts.wanted(config):
         (tmp_path / each.file).write_bytes(b"x")
         digest = hashlib.sha256(b"x").hexdigest()
