@@ -17,7 +17,7 @@ from typing import Any
 from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import ConfigureRequest, CreateResult, DiffResult, Resource, ResourceProvider
 
-from components.libvirt.connection import PlainError, plain_errors
+from components.libvirt.connection import PlainError, plain_errors, speak_up, telling
 
 _INTERVAL = 0.25
 _MAX_PAGE = 2**20
@@ -48,13 +48,15 @@ class HttpProofProvider(ResourceProvider):
         """Called once in the provider process."""
         del req
         plain_errors()
+        speak_up()
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         changed = [name for name in ("url", "title", "pod") if _olds.get(name) != _news.get(name)]
         return DiffResult(changes=bool(changed), replaces=changed, delete_before_replace=True)
 
     def create(self, props: dict[str, Any]) -> CreateResult:
-        status, title = prove(props["url"], props["title"], float(props["limit"]))
+        with telling(lambda: f"asking for {props['url']}"):
+            status, title = prove(props["url"], props["title"], float(props["limit"]))
         return CreateResult(props["url"], {**props, "status": status, "seen": title})
 
 

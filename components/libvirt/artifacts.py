@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import tarfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,9 @@ from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
 
 from . import documents, storage
-from .connection import HypervisorError, connect, say
+from .connection import HypervisorError, connect, telling
 from .provider import Props, differs
-from .volume import SAY_EVERY, VolumeProvider
+from .volume import VolumeProvider
 
 BLOCK = tarfile.BLOCKSIZE
 
@@ -80,29 +79,26 @@ class ArtifactDiskProvider(VolumeProvider):
 
 def _complete(connection: Any, pool: Any, inputs: Props) -> bool:
     volume = storage.volume_named(pool, inputs["name"])
-    marker = storage.volume_named(pool, inputs["name"] + storage.VERIFIED)
-    if volume is None or marker is None or not storage.is_ours(pool, inputs["name"]):
+    if volume is None or not storage.is_ours(pool, inputs["name"]):
         return False
     storage.path_matches(volume, inputs["path"])
-    return bool(storage.fetch(connection, marker) == inputs["digest"].encode())
+    return bool(storage.facts(connection, pool, inputs["name"]).get("digest") == inputs["digest"])
 
 
 def _write(connection: Any, pool: Any, inputs: Props) -> None:
-    length = size(inputs["index"])
+    length, done = size(inputs["index"]), 0
     volume = pool.createXML(documents.volume(inputs["name"], length), 0)
     storage.path_matches(volume, inputs["path"])
 
-    def spoken() -> Iterator[bytes]:
-        done, said = 0, time.monotonic()
+    def counted() -> Iterator[bytes]:
+        nonlocal done
         for chunk in archive(inputs["digest"], inputs["index"], Path(inputs["directory"])):
             yield chunk
             done += len(chunk)
-            if time.monotonic() - said > SAY_EVERY:
-                said = time.monotonic()
-                say(f"{inputs['name']}: {done >> 20} of {length >> 20} MiB")
 
-    storage.send(connection, volume, spoken(), length)
-    storage.write(connection, pool, inputs["name"] + storage.VERIFIED, inputs["digest"].encode())
+    with telling(lambda: f"{inputs['name']}: {done >> 20} of {length >> 20} MiB"):
+        storage.send(connection, volume, counted(), length)
+    storage.verify(connection, pool, inputs["name"], {"digest": inputs["digest"]})
 
 
 def _padded(length: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -17,6 +18,9 @@ from typing import Any, TypeVar
 from .tunnel import tunnel
 
 T = TypeVar("T")
+
+SAY_EVERY = 10.0
+"""Seconds between two lines of progress."""
 
 BUSY_LIMIT = 120.0
 """Seconds to wait for a pool that is busy with another transfer."""
@@ -64,7 +68,8 @@ def connect(uri: str) -> Iterator[Any]:
         except libvirt.libvirtError as error:
             raise HypervisorError(explain(error, uri, way.said())) from None
         try:
-            yield connection
+            with telling(lambda: f"libvirt ({uri}) is at work"):
+                yield connection
         except libvirt.libvirtError as error:
             raise HypervisorError(explain(error, uri)) from None
         finally:
@@ -206,6 +211,39 @@ def say(text: str) -> None:
     """One line in Pulumi's display: the engine shows what a provider process prints."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+class _Speech:
+    """allowed: in the provider process alone; elsewhere (labtools, tests) stdout is for results. here: of this thread."""
+
+    allowed = False
+    here = threading.local()
+
+
+def speak_up() -> None:
+    """Let `telling` speak in this process."""
+    _Speech.allowed = True
+
+
+@contextmanager
+def telling(text: Callable[[], str]) -> Iterator[None]:
+    """Say every ten seconds what `text` gives while the block runs, whatever it waits for; of blocks in blocks the innermost."""
+    texts: list[Callable[[], str]] = _Speech.here.__dict__.setdefault("texts", [])
+    texts.append(text)
+    done = threading.Event()
+    if len(texts) == 1 and _Speech.allowed:
+        began = time.monotonic()
+
+        def speak() -> None:
+            while not done.wait(SAY_EVERY):
+                say(f"{texts[-1]()}, {time.monotonic() - began:.0f} s")
+
+        threading.Thread(target=speak, daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
+        texts.pop()
 
 
 def plain_errors() -> None:

@@ -14,7 +14,7 @@ from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, ReadResult, Resource, UpdateResult
 
 from . import documents, storage
-from .connection import HypervisorError, code, connect, find, say, when_free
+from .connection import HypervisorError, code, connect, find, say, telling, when_free
 from .documents import DomainFacts, DomainSpec
 from .network import leases
 from .provider import LibvirtProvider, Props, is_unknown, old_first
@@ -280,12 +280,10 @@ def _stop(domain: Any, timeout: float) -> None:
             name = domain.name()
             say(f"{name}: shutting down for a change, {timeout:g} s at most")
             domain.shutdown()
-            begin = spoken = time.monotonic()
-            while domain.isActive() and (now := time.monotonic()) < begin + timeout:
-                if now > spoken + 10:
-                    spoken = now
-                    say(f"{name}: still shutting down after {now - begin:.0f} s")
-                time.sleep(0.25)
+            begin = time.monotonic()
+            with telling(lambda: f"{name}: still shutting down"):
+                while domain.isActive() and time.monotonic() < begin + timeout:
+                    time.sleep(0.25)
     _power_off(domain)
 
 

@@ -14,7 +14,7 @@ from pulumi import ResourceOptions
 from pulumi.dynamic import CheckFailure, CheckResult, ConfigureRequest, DiffResult, ResourceProvider
 from pulumi.output import Unknown
 
-from .connection import plain_errors
+from .connection import plain_errors, speak_up
 
 Props = dict[str, Any]
 
@@ -42,6 +42,7 @@ class LibvirtProvider(ResourceProvider):
         """Called once in the provider process."""
         del req
         plain_errors()
+        speak_up()
 
     def check(self, _olds: Props, news: Props) -> CheckResult:
         """Whole numbers made whole, defaults of the resource filled in, impossible values refused; offline."""

@@ -21,14 +21,11 @@ from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, ReadResult, Resource, UpdateResult
 
 from . import documents, storage
-from .connection import HypervisorError, connect, find, say
+from .connection import HypervisorError, connect, find, telling
 from .provider import LibvirtProvider, Props, is_unknown, old_first
 
 STALL_LIMIT = 60.0
 """Seconds a download may stand still."""
-
-SAY_EVERY = 10.0
-"""Seconds between two lines of progress."""
 
 CHECKSUM = re.compile(r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})")
 
@@ -162,21 +159,18 @@ def _fetch(connection: Any, pool: Any, inputs: Props) -> Props:
 
         def chunks() -> Iterator[bytes]:
             nonlocal size
-            spoken = time.monotonic()
             for chunk in _chunks(source, inputs["source"]):
                 digest.update(chunk)
                 size += len(chunk)
                 if len(head) < 4096:
                     head.extend(chunk[: 4096 - len(head)])
                 yield chunk
-                if time.monotonic() - spoken > SAY_EVERY:
-                    spoken = time.monotonic()
-                    total = f" of {length >> 20}" if length else ""
-                    say(f"{name}: {size >> 20}{total} MiB")
 
+        total = f" of {length >> 20}" if length else ""
         volume = pool.createXML(documents.volume(name, max(length, 1)), 0)
         storage.path_matches(volume, inputs["path"])
-        storage.send(connection, volume, chunks(), length)
+        with telling(lambda: f"{name}: {size >> 20}{total} MiB"):
+            storage.send(connection, volume, chunks(), length)
     if length and size != length:
         raise HypervisorError(f"{shown(inputs['source'])} ended after {size} of {length} bytes. Try again, or set another source")
     if digest.hexdigest() != expected:
