@@ -10,12 +10,13 @@ ROOT=${ROOT:-}
 
 note() { echo "disk: $*" >&2; }
 fail() { note "$@"; exit 1; }
-# Says the text every 10 s until the next stage, whatever blocks meanwhile; without a text it is quiet.
+# Says the text now and every 10 s until the next stage, whatever blocks meanwhile; without a text it is quiet.
 beat=
 stage() {
   [[ -z $beat ]] || kill "$beat" 2> /dev/null || true
   beat=
   if (($#)); then
+    note "$*"
     (while sleep 10 > /dev/null 2>&1 9>&- && kill -0 $$ 2> /dev/null; do note "$*, $SECONDS s"; done) 9>&- &
     beat=$!
   fi

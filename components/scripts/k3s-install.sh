@@ -45,12 +45,13 @@ case $ROLE in
 esac
 unit_file=$ROOT/etc/systemd/system/$unit.service
 
-# Says the text every 10 s until the next stage, whatever blocks meanwhile; without a text it is quiet.
+# Says the text now and every 10 s until the next stage, whatever blocks meanwhile; without a text it is quiet.
 beat=
 stage() {
   [[ -z $beat ]] || kill "$beat" 2> /dev/null || true
   beat=
   if (($#)); then
+    note "$*"
     (while sleep 10 > /dev/null 2>&1 9>&- && kill -0 $$ 2> /dev/null; do note "$*, $SECONDS s"; done) 9>&- &
     beat=$!
   fi
@@ -131,7 +132,7 @@ with_env true
 umask 077
 mkdir -p "$state"
 exec 9> "$state/lock"
-stage "waiting for another installation on this node"
+stage "taking the lock of this node's installations"
 flock --wait "$LIMIT_SECONDS" 9 || fail "another installation has been running on this node for $LIMIT_SECONDS s"
 stage "looking at what is installed"
 
@@ -240,7 +241,6 @@ if [[ ! -x $k3s || ! -e $unit_file || $(cat "$state/installed" 2> /dev/null || t
   installer=
   trap 'stage; [[ -z $installer ]] || kill "$installer" 2> /dev/null || true; rm -f "$script" "$messages"' EXIT
   [[ -z $K3S_BINARY || -r $ROOT$K3S_BINARY ]] || fail "$K3S_BINARY is not on this node: run pulumi refresh, then pulumi up"
-  note "downloading the install script"
   stage "downloading the install script"
   with_env timeout "$((LIMIT_SECONDS > SECONDS ? LIMIT_SECONDS - SECONDS : 1))" curl --fail --silent --show-error --location --globoff \
     --proto '=http,https,file' --connect-timeout 15 --retry 4 --retry-delay 2 --retry-all-errors \
@@ -260,8 +260,7 @@ if [[ ! -x $k3s || ! -e $unit_file || $(cat "$state/installed" 2> /dev/null || t
   IFS= read -r first < "$script" || true
   [[ $first == '#!'* ]] || fail "what $shown_url serves is no shell script (a login or error page?): correct k3s.installScript.url"
 
-  note "installing $K3S_VERSION"
-  stage "the install script is running"
+  stage "installing $K3S_VERSION"
   mkdir -p "$(dirname "$log")"
   if [[ -n $K3S_BINARY ]]; then
     install -D -m 0755 "$ROOT$K3S_BINARY" "$k3s.new"

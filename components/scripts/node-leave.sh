@@ -26,12 +26,13 @@ export NODE_NAME NODE_ADDRESS MEMBER_SECONDS=${MEMBER_SECONDS:-20}
 
 note() { echo "node $NODE_NAME: $*" >&2; }
 fail() { note "$@"; exit 1; }
-# Says the text every 10 s until the next stage, whatever blocks meanwhile; without a text it is quiet.
+# Says the text now and every 10 s until the next stage, whatever blocks meanwhile; without a text it is quiet.
 beat=
 stage() {
   [[ -z $beat ]] || kill "$beat" 2> /dev/null || true
   beat=
   if (($#)); then
+    note "$*"
     (while sleep 10 > /dev/null 2>&1 9>&- && kill -0 $$ 2> /dev/null; do note "$*, $SECONDS s"; done) 9>&- &
     beat=$!
   fi
@@ -78,7 +79,6 @@ case $found in
     if [[ $found == silent ]]; then
       note "is not Ready, so its pods end with it"
     else
-      note "draining, $DRAIN_SECONDS s at most"
       stage "draining, $DRAIN_SECONDS s at most"
       timeout "$((DRAIN_SECONDS + 30))" k3s kubectl drain "$NODE_NAME" --ignore-daemonsets --delete-emptydir-data --force \
         --timeout="${DRAIN_SECONDS}s" > /dev/null 2>&1 || note "not all pods ended within $DRAIN_SECONDS s; it goes all the same"

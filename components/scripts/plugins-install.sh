@@ -18,12 +18,13 @@ ROOT=${ROOT:-}
 
 note() { echo "plugins: $*" >&2; }
 fail() { note "$@"; exit 1; }
-# Says the text every 10 s until the next stage, whatever blocks meanwhile; without a text it is quiet.
+# Says the text now and every 10 s until the next stage, whatever blocks meanwhile; without a text it is quiet.
 beat=
 stage() {
   [[ -z $beat ]] || kill "$beat" 2> /dev/null || true
   beat=
   if (($#)); then
+    note "$*"
     (while sleep 10 > /dev/null 2>&1 9>&- && kill -0 $$ 2> /dev/null; do note "$*, $SECONDS s"; done) 9>&- &
     beat=$!
   fi
@@ -62,7 +63,7 @@ for plugin in "${plugins[@]}"; do
 done
 
 umask 077
-stage "at work"
+stage "looking at what is installed"
 store=$ROOT/var/lib/k3s-macvlan/cni cache=$ROOT/var/lib/k3s-macvlan/cni/$sum
 mkdir -p "$cache"
 exec 9> "$store/.lock"
@@ -82,7 +83,6 @@ for plugin in "${plugins[@]}"; do
 done
 
 if ((${#missing[@]})); then
-  note "downloading ${ARCHIVE_URL##*/}"
   stage "downloading ${ARCHIVE_URL##*/}"
   fetch "$ARCHIVE_URL" "$work/archive" ||
     fail "cannot download the CNI plugins from $shown within $LIMIT_SECONDS s: give an address this node can reach (setting plugins.url)"
