@@ -318,6 +318,11 @@ print(digest.hexdigest())
 ' "$k3s" "$unit_file" "$unit_file.env"
 }
 unit_state() { timeout 30 systemctl show --property="$1" "$unit" 2> /dev/null | sed -n "s/^$1=//p" || true; }
+# The API's schema, made when it is first asked for: on a busy emulated server that took longer than the 32 s after which
+# Pulumi's Kubernetes provider takes the cluster for unreachable (seen).
+schema() {
+  [[ $(curl --silent --max-time 120 --noproxy '*' --output /dev/null --write-out '%{http_code}' "$@" 2> /dev/null || true) == 200 ]]
+}
 answers() { [[ $(curl --silent --fail --max-time 10 --noproxy '*' "$@" 2> /dev/null || true) == ok ]]; }
 
 works() {
@@ -325,8 +330,9 @@ works() {
   if [[ $ROLE == server ]]; then
     [[ -s $ROOT/etc/rancher/k3s/k3s.yaml ]] || return 1
     url=$(grep -Eom1 'https://(127\.0\.0\.1|\[::1\]):[0-9]+' "$ROOT/etc/rancher/k3s/k3s.yaml") || url=https://127.0.0.1:6443
-    answers --cacert "$data/server/tls/server-ca.crt" --cert "$data/server/tls/client-admin.crt" \
-      --key "$data/server/tls/client-admin.key" --url "$url/readyz"
+    local admin=(--cacert "$data/server/tls/server-ca.crt" --cert "$data/server/tls/client-admin.crt"
+      --key "$data/server/tls/client-admin.key")
+    answers "${admin[@]}" --url "$url/readyz" && schema "${admin[@]}" --url "$url/openapi/v2"
   else
     # The kubelet's own health port proves that this process runs it: certificates and load balancer of a former
     # join would answer even when the server refuses this one.

@@ -58,7 +58,7 @@ def ask():
                 return node, ""
             return node, "not Ready: " + condition.get("message", condition.get("reason", ""))
     return node, "no condition Ready yet"
-start, shown = time.monotonic(), 7
+start, shown = time.monotonic(), 0
 while True:
     node, problem = ask()
     if not problem:
@@ -68,7 +68,7 @@ while True:
         break
     if waited >= shown:
         note(f"{problem}, {waited:.0f} s")
-        shown = waited + 7
+        shown = waited + 5
     time.sleep(0.7)
 note(f"not Ready after {limit} s: {problem}")
 for condition in (node or {}).get("status", {}).get("conditions", []):

@@ -62,6 +62,7 @@ url=; while (($#)); do [[ $1 != --url ]] || url=$2; [[ $1 != --output ]] || outp
 case $url in
   file://*) cp "${url#file://}" "$output" ;;
   */readyz | */healthz) [[ -e $STUB/api ]] && echo -n ok ;;
+  */openapi/v2) [[ ! -e $STUB/api || -e $STUB/no-schema ]] || echo -n 200 ;;
   */api/v1/nodes/*) cat "$STUB/node.json" ;;
   */api/v1/nodes\?*) cat "$STUB/servers.json" && { [[ ! -e $STUB/later.json ]] || mv "$STUB/later.json" "$STUB/servers.json"; } ;;
   *) echo "curl: (6) Could not resolve host" >&2; exit 6 ;;
@@ -399,6 +400,14 @@ def test_k3s_takes_a_binary_that_is_on_the_node(k3s: K3s) -> None:
     assert k3s.run(K3S_BINARY="/var/lib/k3s-macvlan/artifacts/1/k3s").returncode == 0, "it is installed already"
     done = k3s.run(K3S_BINARY="/var/lib/k3s-macvlan/artifacts/1/k3s", K3S_VERSION="v1.28.15+k3s1")
     assert done.returncode == 1 and "is not on this node" in done.stderr
+
+
+def test_k3s_server_works_when_its_schema_is_made(k3s: K3s) -> None:
+    (k3s.node.stub / "no-schema").touch()
+    done = k3s.run(SERVICE_LIMIT="1")
+    assert done.returncode == 1 and "does not work after 1 s" in done.stderr
+    (k3s.node.stub / "no-schema").unlink()
+    assert k3s.run().returncode == 0
 
 
 def test_k3s_checksum_mismatch_runs_nothing(k3s: K3s) -> None:
