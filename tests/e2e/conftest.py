@@ -16,6 +16,8 @@ import yaml
 from harness import Run
 
 ROOT = Path(__file__).resolve().parents[2]
+UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
+"""What the engine writes for a value that a preview does not know."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,24 @@ class Checkout:
         self.said.append(done.stdout)
         assert (done.returncode == 0) == ok, f"./lab {' '.join(words)} ended with {done.returncode}:\n{done.stdout[-6000:]}"
         return done.stdout
+
+    def preview(self) -> tuple[dict[str, str], list[str]]:
+        """Resource name -> operation, for all that `up` would change; and the values that the preview does not know."""
+        done = subprocess.run(
+            ["./lab", "-s", self.stack, "preview", "--json"],
+            cwd=self.path,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        self.said.append(done.stdout + done.stderr)
+        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-6000:]
+        text = done.stdout[done.stdout.index("{") :]
+        steps = json.loads(text)["steps"]
+        changed = {step["urn"].rsplit("::", 1)[1]: step["op"] for step in steps if step["op"] != "same"}
+        return changed, [part for part in text.split('"') if part == UNKNOWN]
 
     def outputs(self) -> dict[str, Any]:
         done = subprocess.run(
@@ -153,13 +173,8 @@ def checkout(stack: str) -> Iterator[Checkout]:
     if path.exists():
         Checkout(path, stack).lab("-y", "destroy")
         shutil.rmtree(path)
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, tracked.split("\0")):
-        if (ROOT / name).is_file():
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, path / name)
-    (path / ".venv").symlink_to(ROOT / ".venv")
-    _use_the_registry_s_multus(path, stack)
+    copy_of_the_checkout(path)
+    use_the_registry_s_multus(path, stack)
     found = Checkout(path, stack)
     yield found
     # Whatever failed, nothing stays on the host. With LAB_E2E_KEEP the stack is left for a look.
@@ -167,7 +182,17 @@ def checkout(stack: str) -> Iterator[Checkout]:
         found.lab("-y", "destroy")
 
 
-def _use_the_registry_s_multus(path: Path, stack: str) -> None:
+def copy_of_the_checkout(path: Path) -> None:
+    """What git tracks, as a user clones it, with this checkout's environment."""
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, tracked.split("\0")):
+        if (ROOT / name).is_file():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, path / name)
+    (path / ".venv").symlink_to(ROOT / ".venv")
+
+
+def use_the_registry_s_multus(path: Path, stack: str) -> None:
     """The closed test network has whichever Multus release was built there; ask its registry."""
     if stack != "testnet":
         return

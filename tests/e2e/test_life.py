@@ -45,24 +45,6 @@ def kubectl(checkout: Checkout, words: str) -> str:
     return checkout.node(f"k3s kubectl {words}")
 
 
-def unknowns(preview: dict[str, Any]) -> list[str]:
-    """Where a preview (--json) has values that it does not know; the engine writes them as this constant."""
-    return [part for part in json.dumps(preview).split('"') if part == "04da6b54-80e4-46f7-96ec-b56ff0331ba9"]
-
-
-def changes(checkout: Checkout) -> dict[str, str]:
-    """Resource name -> operation, for all that a preview would change."""
-    done = subprocess.run(
-        ["./lab", "-s", checkout.stack, "preview", "--json"],
-        cwd=checkout.path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    steps = json.loads(done.stdout[done.stdout.index("{") :])["steps"]
-    return {step["urn"].rsplit("::", 1)[1]: step["op"] for step in steps if step["op"] != "same"}
-
-
 def test_up_serves_the_page(checkout: Checkout, before: dict[str, Any]) -> None:
     checkout.lab("-y", "up")
     outputs = checkout.outputs()
@@ -103,15 +85,7 @@ def test_multus_token_does_not_expire(checkout: Checkout) -> None:
 
 
 def test_second_run_changes_nothing(checkout: Checkout) -> None:
-    assert changes(checkout) == {}
-    done = subprocess.run(
-        ["./lab", "-s", checkout.stack, "preview", "--json"],
-        cwd=checkout.path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert unknowns(json.loads(done.stdout[done.stdout.index("{") :])) == []
+    assert checkout.preview() == ({}, [])
     checkout.lab("-y", "up", "--expect-no-changes")
 
 
@@ -150,7 +124,7 @@ def served_by_somebody(limit: float) -> None:
 
 def test_change_of_the_pod_touches_only_the_pod(checkout: Checkout) -> None:
     checkout.set("workload", image="docker.io/library/nginx:1.25-alpine")
-    planned = changes(checkout)
+    planned, _ = checkout.preview()
     assert set(planned) == {"nginx-macvlan", "nginx-macvlan-proof", "server-1-sync"}, planned
     checkout.lab("-y", "up")
     assert checkout.outputs()["proof"]["status"] == 200
@@ -191,7 +165,7 @@ def test_an_agent_joins_with_a_pod_on_every_node(checkout: Checkout) -> None:
     assert IPv4Address("192.168.122.200") <= IPv4Address(pages["server-1"]["address"]) <= IPv4Address("192.168.122.204")
     assert IPv4Address("192.168.122.205") <= IPv4Address(pages["agent-1"]["address"]) <= IPv4Address("192.168.122.209")
     assert checkout.node("systemctl show --property=InvocationID k3s") == began, "the agent restarted the server"
-    assert changes(checkout) == {}
+    assert checkout.preview() == ({}, [])
 
 
 def test_pods_reach_each_other_and_a_node_not_its_own(checkout: Checkout) -> None:
@@ -226,7 +200,7 @@ def test_a_node_that_leaves_is_forgotten(checkout: Checkout) -> None:
     assert kubectl(checkout, "get nodes -o name").split() == ["node/server-1"]
     assert "agent-1" not in kubectl(checkout, "-n kube-system get secrets -o name")
     assert "Welcome to nginx!" in page(checkout.outputs()["url"])
-    assert changes(checkout) == {}
+    assert checkout.preview() == ({}, [])
 
 
 def test_rebuild_with_the_other_cni_layout(checkout: Checkout) -> None:
@@ -244,7 +218,7 @@ def test_rebuild_with_the_other_cni_layout(checkout: Checkout) -> None:
     assert "1.28.15" in version
     with urllib.request.urlopen(outputs["url"], timeout=10) as answer:
         assert "Welcome to nginx!" in answer.read().decode()
-    assert changes(checkout) == {}
+    assert checkout.preview() == ({}, [])
     checkout.lab("-y", "refresh", "--expect-no-changes")
 
 

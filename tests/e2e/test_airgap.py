@@ -17,7 +17,7 @@ import pytest
 import yaml
 from conftest import Checkout
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.nodes]
 
 SITES = "10.99.0.1"
 TABLE = "lab_airgap"
@@ -66,15 +66,6 @@ def directory(checkout: Checkout) -> Iterator[Path]:
     if not os.environ.get("LAB_E2E_KEEP"):
         checkout.lab("-y", "destroy")
         checkout.set("artifacts", directory="")
-
-
-def changes(checkout: Checkout) -> dict[str, str]:
-    """Resource name -> operation, for all that a preview would change."""
-    done = subprocess.run(
-        ["./lab", "-s", checkout.stack, "preview", "--json"], cwd=checkout.path, capture_output=True, text=True, check=True
-    )
-    steps = json.loads(done.stdout[done.stdout.index("{") :])["steps"]
-    return {step["urn"].rsplit("::", 1)[1]: step["op"] for step in steps if step["op"] != "same"}
 
 
 def test_fetch_fills_the_directory(checkout: Checkout, directory: Path) -> None:
@@ -127,7 +118,7 @@ def test_second_run_changes_nothing_and_reads_no_file(checkout: Checkout, direct
     try:
         for file in files:
             file.rename(away / file.name)
-        assert changes(checkout) == {}
+        assert checkout.preview() == ({}, [])
     finally:
         for file in away.iterdir():
             file.rename(directory / file.name)

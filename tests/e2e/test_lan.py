@@ -6,36 +6,23 @@ The tests are chapters of one story and run in this order. Only in the closed te
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from ipaddress import IPv4Address
-from pathlib import Path
 from typing import Any
 
 import far
 import pytest
+from conftest import ROOT, Checkout, copy_of_the_checkout, use_the_registry_s_multus
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.nodes]
 
 STACK = "lan"
-ROOT = Path(__file__).resolve().parents[2]
 STRANGER, STRANGER_MAC = "10.77.0.203", "02:00:00:77:00:03"
-
-
-def harness() -> Any:
-    """What drives `./lab` in the e2e tier."""
-    specification = importlib.util.spec_from_file_location("e2e_harness", ROOT / "tests/e2e/conftest.py")
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules["e2e_harness"] = module  # where its dataclasses look for it
-    specification.loader.exec_module(module)
-    return module
 
 
 def virsh(*words: str) -> str:
@@ -76,24 +63,19 @@ def second(lan: far.Lan) -> Iterator[far.Elsewhere]:
 
 
 @pytest.fixture(scope="module")
-def checkout(lan: far.Lan, before: dict[str, Any], second: far.Elsewhere) -> Iterator[Any]:
+def checkout(lan: far.Lan, before: dict[str, Any], second: far.Elsewhere) -> Iterator[Checkout]:
     """A copy of what git tracks, with a stack on the LAN."""
-    tools, path = harness(), ROOT / ".lab" / "e2e-lan"
+    path = ROOT / ".lab" / "e2e-lan"
     with far.far(ROOT / ".lab" / "e2e-lan-ssh") as hypervisor:
         if path.exists():  # a run that was killed; its sshd had another port
-            old = tools.Checkout(path, STACK)
+            old = Checkout(path, STACK)
             old.set("hypervisors", local={"uri": hypervisor.uri}, second={"uri": second.uri})
             old.lab("-y", "destroy")
             shutil.rmtree(path)
-        tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-        for name in filter(None, tracked.split("\0")):
-            if (ROOT / name).is_file():
-                (path / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, path / name)
-        (path / ".venv").symlink_to(ROOT / ".venv")
-        tools._use_the_registry_s_multus(path, "testnet")
+        copy_of_the_checkout(path)
+        use_the_registry_s_multus(path, "testnet")
         (path / "Pulumi.testnet.yaml").rename(path / f"Pulumi.{STACK}.yaml")
-        found = tools.Checkout(path, STACK)
+        found = Checkout(path, STACK)
         found.set("hypervisors", local={"uri": hypervisor.uri})
         found.set(
             "network",
@@ -111,21 +93,12 @@ def checkout(lan: far.Lan, before: dict[str, Any], second: far.Elsewhere) -> Ite
         shutil.rmtree(path)
 
 
-def preview(checkout: Any) -> tuple[dict[str, str], list[str]]:
-    """Resource name -> operation of all that would change, and where values are not known."""
-    words = ["./lab", "-s", checkout.stack, "preview", "--json"]
-    done = subprocess.run(words, cwd=checkout.path, capture_output=True, text=True, check=True)
-    text = done.stdout[done.stdout.index("{") :]
-    steps = {step["urn"].rsplit("::", 1)[1]: step["op"] for step in json.loads(text)["steps"] if step["op"] != "same"}
-    return steps, [part for part in text.split('"') if part == "04da6b54-80e4-46f7-96ec-b56ff0331ba9"]
-
-
 def page(url: str) -> str:
     with urllib.request.urlopen(url, timeout=10) as answer:
         return str(answer.read().decode())
 
 
-def test_up_stops_at_a_stranger_before_anything_is_made(checkout: Any, lan: far.Lan, before: dict[str, Any]) -> None:
+def test_up_stops_at_a_stranger_before_anything_is_made(checkout: Checkout, lan: far.Lan, before: dict[str, Any]) -> None:
     with lan.stranger(STRANGER, STRANGER_MAC):
         said = checkout.lab("-y", "up", ok=False)
         assert f"{STRANGER} ({STRANGER_MAC})" in said
@@ -134,7 +107,7 @@ def test_up_stops_at_a_stranger_before_anything_is_made(checkout: Any, lan: far.
         assert host(lan) == {**before, "ports": ["stranger0"]}
 
 
-def test_up_serves_the_page_on_the_lan(checkout: Any, lan: far.Lan, before: dict[str, Any]) -> None:
+def test_up_serves_the_page_on_the_lan(checkout: Checkout, lan: far.Lan, before: dict[str, Any]) -> None:
     said = checkout.lab("-y", "up")
     # libvirt's own fork in the process of a dynamic provider broke connections, and each wrote a line.
     assert "fork_posix" not in said, said
@@ -147,7 +120,7 @@ def test_up_serves_the_page_on_the_lan(checkout: Any, lan: far.Lan, before: dict
     assert len(now["ports"]) == 1
 
 
-def test_the_node_has_its_address_by_cloud_init_alone(checkout: Any, lan: far.Lan) -> None:
+def test_the_node_has_its_address_by_cloud_init_alone(checkout: Checkout, lan: far.Lan) -> None:
     assert checkout.outputs()["nodes"][0]["address"] == "10.77.0.20"
     addresses = json.loads(checkout.node("ip -json -4 address show enp1s0"))[0]["addr_info"]
     assert [(each["local"], each["prefixlen"], each.get("dynamic", False)) for each in addresses] == [("10.77.0.20", 24, False)]
@@ -157,31 +130,31 @@ def test_the_node_has_its_address_by_cloud_init_alone(checkout: Any, lan: far.La
     assert "lan=free" in checkout.node("cat /var/log/cloud-init-output.log")
 
 
-def test_second_run_changes_nothing(checkout: Any) -> None:
-    assert preview(checkout) == ({}, [])
+def test_second_run_changes_nothing(checkout: Checkout) -> None:
+    assert checkout.preview() == ({}, [])
     checkout.lab("-y", "up", "--expect-no-changes")
 
 
-def test_refresh_finds_no_drift(checkout: Any) -> None:
+def test_refresh_finds_no_drift(checkout: Checkout) -> None:
     checkout.lab("-y", "refresh", "--expect-no-changes")
 
 
-def test_another_way_to_the_same_host_rebuilds_nothing(checkout: Any) -> None:
+def test_another_way_to_the_same_host_rebuilds_nothing(checkout: Checkout) -> None:
     """The user's own parameters of the connection are in the URI, and that is in everything libvirt has."""
     file = checkout.path / f"Pulumi.{checkout.stack}.yaml"
     old = file.read_text()
     file.write_text(old.replace("/system?", "/system?no_tty=1&"))
-    steps, unknowns = preview(checkout)
+    steps, unknowns = checkout.preview()
     assert steps == dict.fromkeys(["local-pool", "local-image", "server-1-disk", "server-1-seed", "server-1-domain"], "update"), (
         steps
     )
     assert unknowns == []
     checkout.lab("-y", "up")
-    assert preview(checkout) == ({}, [])
+    assert checkout.preview() == ({}, [])
     assert "Welcome to nginx!" in page(checkout.outputs()["url"])
 
 
-def test_an_agent_on_another_hypervisor_joins_by_the_lan(checkout: Any, lan: far.Lan, second: far.Elsewhere) -> None:
+def test_an_agent_on_another_hypervisor_joins_by_the_lan(checkout: Checkout, lan: far.Lan, second: far.Elsewhere) -> None:
     first = checkout.outputs()["nodes"][0]
     machine = checkout.node("cat /var/lib/cloud/data/instance-id")
     checkout.set("hypervisors", second={"uri": second.uri})
@@ -203,10 +176,12 @@ def test_an_agent_on_another_hypervisor_joins_by_the_lan(checkout: Any, lan: far
     assert len({each["address"] for each in pages.values()}) == len({each["mac"] for each in pages.values()}) == 2
     # From one host's node to the other host's pod, over the LAN.
     assert "Welcome to nginx!" in checkout.node(f"curl --silent --max-time 20 {pages['agent-1']['url']}")
-    assert preview(checkout) == ({}, [])
+    assert checkout.preview() == ({}, [])
 
 
-def test_destroy_leaves_nothing_on_either_host(checkout: Any, lan: far.Lan, before: dict[str, Any], second: far.Elsewhere) -> None:
+def test_destroy_leaves_nothing_on_either_host(
+    checkout: Checkout, lan: far.Lan, before: dict[str, Any], second: far.Elsewhere
+) -> None:
     checkout.lab("-y", "destroy")
     assert host(lan) == before
     for words in (("list", "--all", "--name"), ("pool-list", "--all", "--name")):
