@@ -11,6 +11,7 @@ from components.machine import VirtualMachine, VirtualMachineArgs
 from components.macvlan import MacvlanNetwork, MacvlanNetworkArgs, MacvlanPod, MacvlanPodArgs
 from components.multus import Multus, MultusArgs
 from components.page import Page, PageArgs
+from components.plan import images
 from components.ssh import client_key
 
 quiet.end_quietly()
@@ -66,6 +67,7 @@ cluster = Cluster(
         owner=layout.owner,
         machines=machines,
         api_names=layout.api_names,
+        images={node.name: images(layout, config, node) for node in layout.nodes},
         k3s=config.k3s,
         plugins=config.plugins,
         cni=layout.cni,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,14 +24,16 @@ from components.settings import K3s, Plugins, Timeouts
 
 @dataclass(frozen=True, kw_only=True)
 class K3sNodeArgs:
-    """config_yaml, registries_yaml: its files; the first holds the token. server: address of the server that agents ask. after:
-    what must be done before K3s is installed or upgraded on this node. stock: files on the machine's artifact disk, if any."""
+    """config_yaml, registries_yaml: its files; the first holds the token. server: address of the server that agents ask. images:
+    to be pulled ahead. after: what must be done before K3s is installed or upgraded on this node. stock: files on the machine's
+    artifact disk, if any."""
 
     machine: VirtualMachine
     k3s: K3s
     config_yaml: Output[str]
     registries_yaml: str | None
     server: str
+    images: Sequence[str]
     plugins: Plugins
     cni: CniPaths
     after: Sequence[pulumi.Resource]
@@ -88,6 +90,24 @@ class K3sNode(ComponentResource):
             triggers=[machine.serial, machine.size],
             opts=ResourceOptions.merge(inside, ResourceOptions(depends_on=[machine.ready, *after])),
         )
+        # Beside all other steps, and nothing waits for it. From an artifact disk K3s imports them itself. What a machine pulls on its first day is no matter of later days, so
+        # another image is no change of it.
+        if args.stock is None:
+            remote.run(
+                f"{node.name}-images",
+                remote.Script(
+                    name="image-pull.sh",
+                    environment={
+                        "IMAGES": " ".join(args.images),
+                        "LIMIT_SECONDS": str(args.timeouts.k3s),
+                        "PULL_SECONDS": "300",
+                    },
+                    limit=args.timeouts.k3s + 300 * len(args.images),
+                ),
+                connection=machine.connection,
+                triggers=[machine.serial],
+                opts=ResourceOptions.merge(inside, ResourceOptions(depends_on=[machine.ready], ignore_changes=["create", "stdin"])),
+            )
         plugins = CniPlugins(
             f"{name}-plugins",
             CniPluginsArgs(
@@ -118,11 +138,12 @@ class K3sNode(ComponentResource):
 @dataclass(frozen=True, kw_only=True)
 class ClusterArgs:
     """owner: the stack's mark. machines: all nodes, the first server first. api_names: what the servers' certificates hold.
-    stock: files on the machines' artifact disk, if any."""
+    images: to be pulled ahead, by node. stock: files on the machines' artifact disk, if any."""
 
     owner: str
     machines: Sequence[VirtualMachine]
     api_names: Sequence[str]
+    images: Mapping[str, Sequence[str]]
     k3s: K3s
     plugins: Plugins
     cni: CniPaths
@@ -166,6 +187,7 @@ class Cluster(ComponentResource):
                     config_yaml=_config_yaml(token, node, join, args),
                     registries_yaml=registries_yaml(args.k3s),
                     server=args.k3s.api_address or str(first.node.address),
+                    images=args.images[node.name],
                     plugins=args.plugins,
                     cni=args.cni,
                     after=[release, self._leave(args, machine, anchor), *self._turn(node, args.k3s.agents_at_once)],

@@ -296,6 +296,12 @@ def make(project: str, stack: str, settings: Settings) -> Plan:
     )
 
 
+def images(plan: Plan, settings: Settings, node: NodePlan) -> tuple[str, ...]:
+    """Images that pods on this node will surely need: not that of a pod that may run elsewhere."""
+    here = any(pod.node is node or len(plan.nodes) == 1 for pod in plan.pods)
+    return (settings.multus.image, *([settings.workload.image] if here else []))
+
+
 def with_prefix(network: IPv4Network, address: IPv4Address) -> str:
     """Address with prefix length, as CNI and `ip` write it: 192.168.122.205/24."""
     return f"{address}/{network.prefixlen}"

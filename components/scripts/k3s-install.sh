@@ -332,7 +332,8 @@ works() {
     url=$(grep -Eom1 'https://(127\.0\.0\.1|\[::1\]):[0-9]+' "$ROOT/etc/rancher/k3s/k3s.yaml") || url=https://127.0.0.1:6443
     local admin=(--cacert "$data/server/tls/server-ca.crt" --cert "$data/server/tls/client-admin.crt"
       --key "$data/server/tls/client-admin.key")
-    answers "${admin[@]}" --url "$url/readyz" && schema "${admin[@]}" --url "$url/openapi/v2"
+    # The schema first: it is made while the rest still starts.
+    schema "${admin[@]}" --url "$url/openapi/v2" && answers "${admin[@]}" --url "$url/readyz"
   else
     # The kubelet's own health port proves that this process runs it: certificates and load balancer of a former
     # join would answer even when the server refuses this one.

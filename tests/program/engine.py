@@ -137,6 +137,7 @@ class Registered:
     timeouts: dict[str, Any]
     hooks: dict[str, Any]
     replace_on_changes: tuple[str, ...]
+    ignored: tuple[str, ...]
     delete_before_replace: bool
     protect: bool
 
@@ -241,6 +242,7 @@ class Engine(mocks.MockMonitor):
             timeouts=MessageToDict(request.customTimeouts),
             hooks=MessageToDict(request.hooks),
             replace_on_changes=tuple(request.replaceOnChanges),
+            ignored=tuple(request.ignoreChanges),
             delete_before_replace=request.deleteBeforeReplace,
             protect=request.protect,
         )

@@ -42,6 +42,7 @@ R, U, K, C = "replaced", "updated", "kept", "changed"
 IN_MACHINE = {
     "server-1-booted": R,
     "server-1-disk-grow": R,
+    "server-1-images": R,
     "server-1-macvlan-check": R,
     "server-1-k3s-install": R,
     "server-1-k3s-ready": R,
@@ -200,7 +201,8 @@ def how(old: Registered, new: Registered) -> str:
 
 def visible(resource: Registered) -> dict[str, Any]:
     """Inputs whose change is a change: the serial of a disk is an output here."""
-    return {name: value for name, value in opened(resource.inputs).items() if name != "__provider"}
+    hidden = {"__provider", *resource.ignored}
+    return {name: value for name, value in opened(resource.inputs).items() if name not in hidden}
 
 
 def changes(old: Deployment, new: Deployment) -> dict[str, str]:

@@ -43,6 +43,7 @@ SHARED = {
 PER_NODE = {
     "Command {}-booted",
     "Command {}-disk-grow",
+    "Command {}-images",
     "CniPlugins {}-k3s-plugins",
     "Command {}-k3s-install",
     "Command {}-k3s-plugins-install",
@@ -177,6 +178,7 @@ def test_each_step_waits_for_what_it_needs(deploy: Run, name: str, mode: str) ->
             f"{node}-disk-grow": {f"{node}-booted", f"{node}-disk"},
             f"{node}-leave": {f"{node}-domain"} | ({"server-1-k3s-install"} if node != "server-1" else set()),
             f"{node}-k3s-install": {f"{node}-booted", f"{node}-leave", "k3s-token", "k3s-release"},
+            f"{node}-images": {f"{node}-booted"},
             f"{node}-k3s-ready": {f"{node}-k3s-install"},
             f"{node}-k3s-plugins-install": {f"{node}-k3s-install"},
             f"{node}-multus-clean": {f"{node}-booted"},
@@ -185,6 +187,9 @@ def test_each_step_waits_for_what_it_needs(deploy: Run, name: str, mode: str) ->
         for step, needed in steps.items():
             assert needed <= deployment.before(step), step
         assert f"{node}-macvlan-check" not in deployment.before(f"{node}-k3s-install"), "the check runs beside K3s"
+        others = {each.name for each in deployment.custom if f"{node}-images" in deployment.before(each.name)}
+        assert not others, "nothing waits for images that are pulled ahead"
+        assert f"{node}-k3s-install" not in deployment.before(f"{node}-images")
     assert {"server-1-k3s-install", "server-1-booted"} <= deployment.before("k3s-kubeconfig")
     assert {"k3s-kubeconfig"} <= deployment.before("k3s-kubernetes")
     assert {"multus-account"} <= deployment.before("multus-token")
@@ -512,6 +517,17 @@ def test_a_first_server_made_anew_joins_what_the_others_kept(monkeypatch: pytest
     assert second["server"] == "https://192.168.122.171:6443"
     assert "cluster-init" not in second, "that would be a second cluster"
     assert config(1)["cluster-init"] is True
+
+
+@pytest.mark.parametrize(("per_node", "nodes", "pulled"), [(False, 1, True), (False, 3, False), (True, 3, True)])
+def test_a_node_pulls_ahead_what_its_pods_will_surely_need(deploy: Run, per_node: bool, nodes: int, pulled: bool) -> None:
+    deployment = deploy("dev", merged(shape(1, nodes - 1), {"workload": {"perNode": per_node}}))
+    found = [each for each in deployment.of("Command") if each.name.endswith("-images")]
+    assert len(found) == nodes
+    for each in found:
+        assert "multus-cni:" in each.input("create")
+        assert ("library/nginx:" in each.input("create")) == pulled, each.name
+        assert set(each.ignored) == {"create", "stdin"}, "another image would change the machine"
 
 
 def test_a_pod_on_every_node_with_a_page_and_a_proof_each(deploy: Run) -> None:

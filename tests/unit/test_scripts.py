@@ -1,5 +1,6 @@
 """The node scripts, run as a node runs them (`bash -c`, comments stripped) over stub commands and a private root."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -7,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -30,6 +32,7 @@ NAMES = {
     "multus-gate",
     "multus-clean",
     "disk-grow",
+    "image-pull",
     "node-access",
     "node-leave",
     "artifacts",
@@ -200,7 +203,8 @@ BLOCKED = {
     "plugins-install": ({"ARCHIVE_URL": "http://x/a", "ARCHIVE_SHA256": "0" * 64, "PLUGINS": "macvlan"}, {"curl": "exec sleep 14"}),
     "plugins-install, no directory": ({"ARCHIVE_URL": "file://ARCHIVE", "ARCHIVE_SHA256": "SUM", "PLUGINS": "macvlan"}, {}),
     "multus-gate": ({}, {}),
-    "node-leave": ({"NODE_NAME": "agent-1", "DRAIN_SECONDS": "1"}, {"k3s": "exec sleep 12"}),
+    "image-pull": ({"IMAGES": "a/b:1", "PULL_SECONDS": "5"}, {}),
+    "node-leave": ({"NODE_NAME": "agent-1", "NODE_ADDRESS": "10.0.0.2", "DRAIN_SECONDS": "1"}, {"k3s": "exec sleep 12"}),
     "node-sync": ({}, {"sync": "exec sleep 12"}),
     "disk-grow": ({}, {"findmnt": "echo /dev/vda1 ext4", "resize2fs": "exec sleep 12"}),
     "artifacts, another runs": ({"DIGEST": "0123456789"}, {"flock": "sleep 10; exit 1"}),
@@ -221,6 +225,7 @@ def blocked(path: Path, name: str) -> subprocess.Popen[str]:
         node.command(program, f"#!/bin/bash\n{body}\n")
     url, digest = archive(path / "a.tgz")
     node.file("sys/class/block/vda1/size", "1")
+    (node.root / "var/lib/rancher/k3s/server/db/etcd").mkdir(parents=True)
     (path / "installer").write_text(INSTALLER)
     places = {"file://ARCHIVE": url, "SUM": digest, "INSTALLER": str(path / "installer")}
     env = {key: places.get(value, value.replace("INSTALLER", places["INSTALLER"])) for key, value in env.items()}
@@ -889,6 +894,66 @@ def test_disk_grows(node: Node, kind: str, resize: str) -> None:
     done = node.run("disk-grow")
     assert (done.returncode, done.stdout) == (0, "device=/dev/vda1 bytes=1024000 grown=true\n"), done.stderr
     assert (node.stub / "disk.log").read_text().splitlines() == ["growpart /dev/vda 1", resize]
+
+
+IMAGES = {
+    "IMAGES": "ghcr.io/k8snetworkplumbingwg/multus-cni:v4 docker.io/library/nginx:1",
+    "LIMIT_SECONDS": "5",
+    "PULL_SECONDS": "5",
+}
+K3S_PULLS = r"""#!/bin/bash
+echo "$*" >> "$STUB/k3s.log"
+case $1 in
+  crictl) [[ -e $STUB/crictl ]] ;;
+  ctr) [[ -e $STUB/ctr && $3 != none ]] ;;
+esac
+"""
+
+
+@pytest.fixture
+def containerd(node: Node) -> Iterator[Node]:
+    """Where its socket is."""
+    node.file("usr/local/bin/k3s", K3S_PULLS, 0o755)
+    place = node.root / "run/k3s/containerd"
+    place.mkdir(parents=True)
+    # Shorter than the 108 characters that a socket's name may have.
+    with socket.socket(socket.AF_UNIX) as listening, contextlib.chdir(place):
+        listening.bind("containerd.sock")
+        yield node
+
+
+def test_images_are_pulled_by_the_way_that_knows_the_registries(containerd: Node) -> None:
+    (containerd.stub / "crictl").touch()
+    done = containerd.run("image-pull", **IMAGES)
+    assert (done.returncode, done.stdout) == (0, f"pulled={IMAGES['IMAGES']}\n"), done.stderr
+    assert (containerd.stub / "k3s.log").read_text().splitlines() == [f"crictl pull {name}" for name in IMAGES["IMAGES"].split()]
+
+
+def test_images_without_crictl(containerd: Node) -> None:
+    (containerd.stub / "ctr").touch()
+    hosts = containerd.file(f"{AGENT}/etc/containerd/certs.d/docker.io/hosts.toml", "").parents[1]
+    done = containerd.run("image-pull", **IMAGES)
+    assert (done.returncode, done.stdout) == (0, f"pulled={IMAGES['IMAGES']}\n"), done.stderr
+    pulls = [line for line in (containerd.stub / "k3s.log").read_text().splitlines() if line.startswith("ctr")]
+    assert pulls == [f"ctr --namespace k8s.io images pull --hosts-dir {hosts} {name}" for name in IMAGES["IMAGES"].split()]
+
+
+def test_images_that_cannot_be_pulled_stop_nothing(containerd: Node) -> None:
+    containerd.command("sleep", "#!/bin/sh\n")
+    done = containerd.run("image-pull", **IMAGES)
+    assert (done.returncode, done.stdout) == (0, "pulled=\n")
+    assert done.stderr.count("the kubelet will pull it, or say why it cannot") == 2
+    assert "ctr" not in (containerd.stub / "k3s.log").read_text().replace("crictl", ""), "ctr would ask no mirror"
+
+
+def test_images_without_containerd(node: Node) -> None:
+    done = node.run("image-pull", **{**IMAGES, "LIMIT_SECONDS": "0"})
+    assert (done.returncode, done.stdout) == (0, "") and "containerd does not run" in done.stderr
+
+
+@pytest.mark.parametrize("wrong", [{"IMAGES": "a;b"}, {"IMAGES": "$(b)"}, {"PULL_SECONDS": "1m"}])
+def test_images_refuses(node: Node, wrong: dict[str, str]) -> None:
+    assert node.run("image-pull", **IMAGES | wrong).returncode == 1
 
 
 def test_disk_has_grown_before(node: Node) -> None:
