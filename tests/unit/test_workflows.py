@@ -68,7 +68,7 @@ def lab_calls() -> Iterator[tuple[str, list[str]]]:
 
 
 def test_the_workflows() -> None:
-    assert set(WORKFLOWS) == {"preview", "up", "drift", "test"}
+    assert set(WORKFLOWS) == {"preview", "up", "drift", "test", "bench"}
 
 
 def test_strangers_reach_neither_secrets_nor_our_machines() -> None:
@@ -104,7 +104,7 @@ def test_actions_are_pinned_by_commit() -> None:
         for line in re.findall(r"uses: (.*)", path.read_text()):
             action, commit = re.fullmatch(r"([\w.-]+/[\w.-]+)@([0-9a-f]{40}) # v\d+\.\d+\.\d+", line).groups()  # type: ignore[union-attr]
             pins.setdefault(action, set()).add(commit)
-    assert set(pins) == {"actions/checkout", "actions/setup-python", "pulumi/actions"}
+    assert set(pins) == {"actions/checkout", "actions/setup-python", "actions/upload-artifact", "pulumi/actions"}
     assert all(len(commits) == 1 for commits in pins.values()), pins
     for name, step in STEPS.items():
         if step.get("uses", "").startswith("actions/checkout@"):
@@ -129,6 +129,25 @@ def test_one_at_a_time_on_a_stack_and_none_is_cancelled() -> None:
 
 def test_every_job_ends() -> None:
     assert all(0 < int(job["timeout-minutes"]) <= 120 for job in JOBS.values())
+
+
+def test_a_benchmark_stays_off_the_addresses_of_the_stacks_that_are_up() -> None:
+    """With what it is told unless variables say otherwise, beside every stack file here."""
+    from bench.__main__ import parser  # noqa: PLC0415
+    from bench.checkout import stack_document  # noqa: PLC0415
+    from bench.compare import settings_of  # noqa: PLC0415
+
+    job = JOBS["bench.bench"]
+    given = {name: re.findall(r"'([^']*)'", value)[0] for name, value in job["env"].items()}
+    [line] = [line for line in RUNS["bench.bench.Measure"].splitlines() if "-m bench" in line]
+    options = parser().parse_args([given.get(word.strip("$"), word) for word in shlex.split(line)[3:]])
+    check = {"address": options.pods.rpartition("-")[2]}
+    changes = {"network": {"nodes": options.nodes}, "macvlan": {"range": options.pods}, "macvlanCheck": check}
+    _, own = settings_of(stack_document(ROOT / f"Pulumi.{options.stack}.yaml", changes), "bench")
+    for path in ROOT.glob("Pulumi.*.yaml"):
+        _, other = settings_of(stack_document(path, {}), "other")
+        assert not [(a, b) for a in own.claims for b in other.claims if a.first <= b.last and b.first <= a.last], path.name
+    assert STEPS["bench.bench.Keep the figures"]["with"]["path"] == str(options.figures)
 
 
 def test_our_runner_never_keeps_a_state_in_its_checkout() -> None:

@@ -1,0 +1,124 @@
+"""python -m bench: what the scenario takes by hand and with `up`, and what each verb costs.
+
+compare    both, in turn, on this machine's libvirt; then each verb on what `up` made
+recorded   previews and an `up` that changes nothing, of 1, 5 and 20 nodes that are not there
+report     what was measured, as tables
+chart      the last `up` as a timeline, SVG
+readme     write the tables into README.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench import chart, compare, machine, recorded, tables
+from bench.by_hand import ByHandError
+from bench.checkout import ROOT, BenchError, prepare, revision, stack_document
+
+SIZES = (1, 5, 20)
+Say = Callable[[str], None]
+
+
+def main(arguments: list[str]) -> int:
+    options = parser().parse_args(arguments)
+    begin = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - begin:7.0f} s  {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+    try:
+        for verb in options.verbs:
+            VERBS[verb](options, say)
+    except (BenchError, ByHandError, ValueError) as error:
+        print(f"bench: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    found.add_argument("verbs", nargs="+", choices=VERBS, metavar="verb")
+    found.add_argument("-s", "--stack", default="dev", help="whose settings are taken; the stack itself is not touched")
+    found.add_argument("--nodes", help="in place of the stack's network.nodes, where that stack is up on the same network")
+    found.add_argument("--pods", help="likewise, in place of its macvlan.range")
+    found.add_argument("--rounds", type=int, default=2, help="rounds of by hand and `up` (2)")
+    found.add_argument("--times", type=int, default=5, help="how often each verb is run (5)")
+    found.add_argument("-f", "--figures", type=Path, default=ROOT / ".lab/bench.json", help="the JSON file (.lab/bench.json)")
+    found.add_argument("--page", type=Path, default=ROOT / "README.md", help="the page that `readme` writes into (README.md)")
+    found.add_argument("--chart", type=Path, default=ROOT / "docs/bench-up.svg", help="its chart (docs/bench-up.svg)")
+    return found
+
+
+def _compare(options: argparse.Namespace, say: Say) -> None:
+    _keep(options, compare.run(prepare(), _document(options), rounds=options.rounds, times=options.times, say=say))
+
+
+def _recorded(options: argparse.Namespace, say: Say) -> None:
+    _keep(options, {"recorded": recorded.measure(prepare(), _document(options), SIZES, times=options.times, say=say)})
+
+
+def _document(options: argparse.Namespace) -> dict[str, Any]:
+    """The stack file to measure with."""
+    base = ROOT / f"Pulumi.{options.stack}.yaml"
+    if not base.exists():
+        raise BenchError(f"there is no {base.name}: -s takes the name of a stack file that is here")
+    changes: dict[str, dict[str, Any]] = {}
+    if options.nodes:
+        changes["network"] = {"nodes": options.nodes}
+    if options.pods:
+        changes |= {"macvlan": {"range": options.pods}, "macvlanCheck": {"address": options.pods.rpartition("-")[2]}}
+    return stack_document(base, changes)
+
+
+def _keep(options: argparse.Namespace, found: dict[str, Any]) -> None:
+    """Add what was measured to the file; what another kind of measurement put there stays."""
+    settings, _ = compare.settings_of(_document(options), compare.STACK)
+    taken = {
+        **_figures(options),
+        **found,
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "revision": revision(),
+        "stack": options.stack,
+        "machine": machine.facts(settings.machine.virt_type),
+    }
+    options.figures.parent.mkdir(exist_ok=True)
+    options.figures.write_text(json.dumps(taken, indent=1) + "\n", encoding="utf-8")
+
+
+def _figures(options: argparse.Namespace) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(options.figures.read_text(encoding="utf-8")) if options.figures.exists() else {}
+    return found
+
+
+def _measured(options: argparse.Namespace) -> dict[str, Any]:
+    taken = _figures(options)
+    if not taken:
+        raise BenchError(f"there is no {options.figures}: python -m bench compare writes it")
+    return taken
+
+
+def _report(options: argparse.Namespace, _say: Say) -> None:
+    print(tables.report(_measured(options)), end="")  # noqa: T201
+
+
+def _readme(options: argparse.Namespace, _say: Say) -> None:
+    taken, page = _measured(options), options.page
+    options.chart.write_text(chart.of(taken), encoding="utf-8")
+    text = tables.replaced(page.read_text(encoding="utf-8"), tables.section(taken))
+    page.write_text(text, encoding="utf-8")
+
+
+VERBS = {"compare": _compare, "recorded": _recorded, "report": _report, "readme": _readme}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

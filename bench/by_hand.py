@@ -1,0 +1,136 @@
+"""The scenario by hand: what `by-hand.sh` is told, from the same settings and plan as `up`, and what it prints."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from string import Template
+from tempfile import TemporaryDirectory
+
+import yaml
+
+from bench import lease
+from components import k3s, macvlan
+from components.plan import Plan, with_prefix
+from components.settings import Settings
+
+HERE = Path(__file__).resolve().parent
+SCRIPT = HERE / "by-hand.sh"
+LIMIT = 900
+"""Seconds of each wait."""
+
+
+class ByHandError(Exception):
+    """The script failed, or the stack is not one that it can make; meant for the user."""
+
+
+def environment(settings: Settings, plan: Plan, work: Path) -> dict[str, str]:
+    """The script's parameters. It makes one server, the first of the plan, with its MAC and address, under another name.
+
+    Raises ByHandError for a stack whose settings the script does not know.
+    """
+    node, shape, network = plan.nodes[0], settings.machine, settings.network
+    if settings.k3s.config or settings.k3s.server_config or settings.cloud_init:
+        raise ByHandError("the scenario by hand knows no k3s.config, k3s.serverConfig and cloudInit: take a stack without them")
+    check = node.check_address or settings.macvlan.range.last
+    return {
+        "WORK": str(work),
+        "NAME": f"{plan.project}-{plan.stack}-by-hand",
+        "MAC": node.mac,
+        "ADDRESS": str(node.address),
+        "URI": node.pool.uri,
+        "POOL": f"{node.pool.path}-by-hand",
+        "NETWORK": network.name,
+        "INTERFACE": network.interface,
+        "MEMORY": str(node.memory),
+        "CPUS": str(node.cpus),
+        "DISK": str(node.disk // 2**30),
+        "VIRT_TYPE": shape.virt_type,
+        "CPU_MODE": shape.cpu_mode,
+        "CPU_MODEL": shape.cpu_model,
+        "CACHE": shape.disk_cache,
+        "MACHINE": shape.machine_type,
+        "IMAGE": settings.image.source if "://" in settings.image.source else f"file://{settings.image.source}",
+        "CHECKSUM": settings.image.checksum,
+        "SSH_USER": settings.ssh.user,
+        "INSTALL_URL": settings.k3s.install_script.url,
+        "INSTALL_ENV": "\n".join(f"{name}={value}" for name, value in sorted(settings.k3s.install_script.environment.items())),
+        "K3S_VERSION": settings.k3s.version,
+        "K3S_REGISTRY": settings.k3s.system_default_registry,
+        "PLUGINS_URL": settings.plugins.url,
+        "PLUGINS": " ".join(settings.plugins.names),
+        "CNI_BIN": plan.cni.bin,
+        "CNI_CONF": plan.cni.conf,
+        "CHECK_ADDRESS": with_prefix(network.cidr, check),
+        "POD": settings.workload.name,
+        "NAMESPACE": settings.workload.namespace,
+        "PAGE": str(settings.workload.address or node.slice.first),
+        "PORT": str(settings.workload.port),
+        "TITLE": settings.proof.title,
+        "LIMIT": str(LIMIT),
+    }
+
+
+def documents(settings: Settings, plan: Plan) -> dict[str, str]:
+    """The files that the script applies, by name."""
+    multus = settings.multus
+    manifest = Template((HERE / "multus.yaml").read_text(encoding="utf-8")).substitute(
+        image=multus.image,
+        conf=plan.cni.conf,
+        bin=plan.cni.bin,
+        cpu=multus.cpu_request,
+        memory_request=multus.memory_request,
+        memory_limit=multus.memory_limit,
+    )
+    config = macvlan.configuration(settings.macvlan, settings.network, plan.master, plan.nodes[0].slice)
+    definition = {
+        "apiVersion": "k8s.cni.cncf.io/v1",
+        "kind": "NetworkAttachmentDefinition",
+        "metadata": {"name": settings.macvlan.name, "namespace": settings.macvlan.namespace},
+        "spec": {"config": macvlan.canonical(config)},
+    }
+    attachment = macvlan.attachment(settings.macvlan, settings.workload, settings.network)
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": settings.workload.name,
+            "namespace": settings.workload.namespace,
+            "annotations": {"k8s.v1.cni.cncf.io/networks": attachment},
+        },
+        "spec": {"containers": [{"name": "web", "image": settings.workload.image, "imagePullPolicy": "IfNotPresent"}]},
+    }
+    return {
+        "registries.yaml": k3s.registries_yaml(settings.k3s) or "",
+        "multus.yaml": manifest,
+        "pod.yaml": yaml.safe_dump_all([definition, pod], sort_keys=False),
+    }
+
+
+def stages(lines: Iterable[str]) -> dict[str, float]:
+    """Seconds since the start at which each stage was done, from the script's lines."""
+    return {name: float(seconds) for name, seconds in (line.split() for line in lines if line.strip())}
+
+
+def run(settings: Settings, plan: Plan) -> Mapping[str, float]:
+    """Run the script; raises ByHandError with the end of its stderr."""
+    node, network = plan.nodes[0], settings.network
+    with TemporaryDirectory(prefix="by-hand-") as name:
+        work = Path(name)
+        for file, text in documents(settings, plan).items():
+            (work / file).write_text(text, encoding="utf-8")
+        done = subprocess.run(  # noqa: S603 - our own script
+            [str(SCRIPT)],
+            env={**os.environ, **environment(settings, plan, work)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    lease.give_back(uri=node.pool.uri, network=network.name, mac=node.mac, server=str(network.gateway))
+    if done.returncode:
+        so_far = " ".join(done.stdout.split()) or "nothing"
+        raise ByHandError(f"by-hand.sh ended with status {done.returncode} (done: {so_far}):\n{done.stderr.strip()[-2000:]}")
+    return stages(done.stdout.splitlines())

@@ -1,0 +1,113 @@
+"""One round: the scenario by hand and by `up`, and on what `up` made the cost of every verb."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from bench import by_hand, lease, stages
+from bench.checkout import PROJECT, Checkout, changed
+from bench.events import Bar, bars, critical_path, dependencies, recording
+from bench.process import Cost
+from components import conflicts
+from components.plan import Plan
+from components.settings import Settings
+from labtools.stack import raw_settings
+
+STACK = "bench"
+LOGGED = {"PULUMI_DEBUG_COMMANDS": "true"}  # the engine has --event-log only with it
+OTHER_IMAGE = "docker.io/library/nginx:1.25-alpine"
+"""For the small change: the pod's image, there and back."""
+
+Say = Callable[[str], None]
+
+
+def settings_of(document: dict[str, Any], stack: str) -> tuple[Settings, Plan]:
+    """Settings and plan of a stack file's content; raises SettingsError."""
+    return conflicts.load(PROJECT, stack, raw_settings(document, PROJECT))
+
+
+def hand_round(settings: Settings, plan: Plan, say: Say) -> dict[str, float]:
+    say("by hand")
+    found = dict(by_hand.run(settings, plan))
+    say(f"by hand: page after {found['page']:.0f} s")
+    return found
+
+
+def up_round(checkout: Checkout, plan: Plan, say: Say) -> dict[str, Any]:
+    """`up` with the end of each stage, its bars and the critical path among them."""
+    say("up")
+    with recording() as (path, log):
+        cost = checkout.lab(STACK, "up", "--event-log", str(path), **LOGGED)
+    found = bars(log.lines)
+    state = json.loads(checkout.pulumi("stack", "export", "-s", STACK))
+    critical = {bar.urn for bar in critical_path(found, dependencies(state))}
+    done = stages.done_at(found, plan)
+    say(f"up: page after {done['page']:.0f} s, ended after {cost.seconds:.0f} s")
+    return {"stages": done, **cost.figures(), "bars": [_row(bar, bar.urn in critical) for bar in found]}
+
+
+def _row(bar: Bar, critical: bool) -> dict[str, Any]:
+    row = {key: value for key, value in asdict(bar).items() if key != "urn"}
+    return {**row, "start": round(bar.start, 3), "end": round(bar.end, 3), "critical": critical}
+
+
+def verbs(checkout: Checkout, document: dict[str, Any], times: int, say: Say) -> dict[str, list[dict[str, float]]]:
+    """Each verb `times` times on the running stack, which must be as its file says."""
+    found: dict[str, list[dict[str, float]]] = {}
+
+    def take(name: str, *words: str) -> Cost:
+        cost = checkout.lab(STACK, *words)
+        found.setdefault(name, []).append(cost.figures())
+        say(f"{name}: {cost.seconds:.1f} s")
+        return cost
+
+    for _ in range(times):
+        take("preview", "preview", "--expect-no-changes", "--suppress-outputs")
+        take("no-op up", "up", "--expect-no-changes", "--suppress-outputs")
+        take("refresh", "refresh", "--expect-no-changes", "--suppress-outputs")
+    image = settings_of(document, STACK)[0].workload.image
+    for index in range(times):
+        checkout.write_stack(STACK, changed(document, {"workload": {"image": OTHER_IMAGE if index % 2 == 0 else image}}))
+        take("one small change", "up", "--suppress-outputs")
+    return found
+
+
+def destroy(checkout: Checkout, settings: Settings, plan: Plan, say: Say) -> dict[str, float]:
+    cost = checkout.lab(STACK, "destroy")
+    say(f"destroy: {cost.seconds:.1f} s")
+    release(settings, plan)
+    return cost.figures()
+
+
+def release(settings: Settings, plan: Plan) -> None:
+    """Give the machines' leases back, so that another stack may have their addresses at once."""
+    network = settings.network
+    for node in plan.nodes:
+        lease.give_back(uri=node.pool.uri, network=network.name, mac=node.mac, server=str(network.gateway))
+
+
+def run(checkout: Checkout, document: dict[str, Any], *, rounds: int, times: int, say: Say) -> dict[str, Any]:
+    """All rounds, alternating; whatever fails, the stack is destroyed at the end. document: the stack file's content."""
+    checkout.write_stack(STACK, document)
+    settings, plan = settings_of(document, STACK)
+    checkout.lab(STACK, "destroy")  # what a killed run left
+    taken: dict[str, Any] = {"rounds": [], "verbs": {}, "nodes": len(plan.nodes)}
+    destroyed: list[dict[str, float]] = []
+    try:
+        for number in range(1, rounds + 1):
+            say(f"round {number} of {rounds}")
+            each = {"by hand": hand_round(settings, plan, say), "up": up_round(checkout, plan, say)}
+            taken["rounds"].append(each)
+            if number == rounds and times:
+                taken["verbs"] = verbs(checkout, document, times, say)
+                checkout.write_stack(STACK, document)
+            destroyed.append(destroy(checkout, settings, plan, say))
+    except BaseException:
+        checkout.lab(STACK, "destroy")
+        release(settings, plan)
+        raise
+    taken["verbs"]["destroy"] = destroyed
+    return taken

@@ -1,0 +1,147 @@
+"""What a command costs, with everything it starts: wall time, CPU time, peak memory. Linux only."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import subprocess
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of linux/prctl.h
+_INTERVAL = 0.1
+_ORPHANS = 5.0
+"""Seconds that processes which outlive the command get to end, so that their CPU time is counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """seconds: wall time. cpu: user and system, of all processes. memory: peak of their proportional set sizes together, MiB;
+    beside: peak of what is not the engine (the process `pulumi`), MiB. status: exit status. output: stdout and stderr."""
+
+    seconds: float
+    cpu: float
+    memory: float
+    beside: float
+    status: int
+    output: str
+
+    def figures(self) -> dict[str, float]:
+        """As they go into the JSON."""
+        return {
+            "seconds": round(self.seconds, 2),
+            "cpu": round(self.cpu, 2),
+            "memory": round(self.memory, 1),
+            "beside": round(self.beside, 1),
+        }
+
+
+def measure(command: Sequence[str], *, cwd: Path, environment: Mapping[str, str]) -> Cost:
+    """Run the command to its end. Not for several at a time in one process: the CPU time is that of all children."""
+    with _adopting_orphans():
+        return _measure(command, cwd, environment)
+
+
+@contextlib.contextmanager
+def _adopting_orphans() -> Iterator[None]:
+    """What loses its parent becomes a child of this process, so that its CPU time is counted when it ends."""
+    libc = ctypes.CDLL(None)
+    libc.prctl(_SUBREAPER, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        libc.prctl(_SUBREAPER, 0, 0, 0, 0)
+
+
+def _measure(command: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> Cost:
+    before, begin = _cpu(), time.monotonic()
+    process = subprocess.Popen(  # noqa: S603 - our own commands
+        command,
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    peaks = Peaks()
+    watch = threading.Thread(target=peaks.watch, args=(process.pid,), daemon=True)
+    watch.start()
+    output = process.stdout.read() if process.stdout else ""
+    status = process.wait()
+    seconds = time.monotonic() - begin
+    peaks.done.set()
+    watch.join()
+    _reap()
+    return Cost(seconds=seconds, cpu=_cpu() - before, memory=peaks.together, beside=peaks.beside, status=status, output=output)
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _reap() -> None:
+    deadline = time.monotonic() + _ORPHANS
+    with contextlib.suppress(ChildProcessError):
+        while time.monotonic() < deadline:
+            if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                time.sleep(0.02)
+
+
+class Peaks:
+    """Peak memory of a process and its descendants, in MiB, looked at ten times a second."""
+
+    def __init__(self, memory: Callable[[int], dict[int, tuple[str, float]]] | None = None) -> None:
+        self.together = self.beside = 0.0
+        self.done = threading.Event()
+        self.memory = memory or tree
+
+    def watch(self, root: int) -> None:
+        while not self.done.wait(_INTERVAL):
+            self.look(root)
+
+    def look(self, root: int) -> None:
+        sizes = self.memory(root).values()
+        self.together = max(self.together, sum(size for _, size in sizes))
+        self.beside = max(self.beside, sum(size for name, size in sizes if name != "pulumi"))
+
+
+def tree(root: int) -> dict[int, tuple[str, float]]:
+    """(name, proportional set size in MiB) of the process and its descendants."""
+    names, children = {}, defaultdict(list)
+    for pid, name, parent in _processes():
+        names[pid] = name
+        children[parent].append(pid)
+    found, todo = {}, [root]
+    while todo:
+        pid = todo.pop()
+        todo += children[pid]
+        if pid in names:
+            found[pid] = (names[pid], _size(pid))
+    return found
+
+
+def _processes() -> Iterator[tuple[int, str, int]]:
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            # It may end while it is looked at.
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                text = Path(entry.path, "stat").read_text(errors="replace")
+                name, _, rest = text.partition("(")[2].rpartition(")")
+                yield int(entry.name), name, int(rest.split()[1])
+
+
+def _size(pid: int) -> float:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) / 1024
+    return 0.0

@@ -1,0 +1,74 @@
+"""States of any number of nodes without any machine, and the cost of the verbs that need none."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from bench import scale
+from bench.checkout import BenchError, Checkout, changed
+from labtools.stack import pulumi_path
+
+PROVIDERS = ("command", "kubernetes", "pulumi-python")
+
+
+def providers(folder: Path) -> dict[str, Path]:
+    """The real providers by name: on PATH, in Pulumi's own folder or among its plugins. Raises BenchError."""
+    plugins = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi") / "plugins"
+    found = {}
+    for name in PROVIDERS:
+        program = f"pulumi-resource-{name}"
+        kept = sorted(plugins.glob(f"resource-{name}-v*/{program}"))
+        here = shutil.which(program) or shutil.which(program, path=str(folder)) or (kept[-1] if kept else None)
+        if here is None:
+            raise BenchError(f"{program} is not here: ./lab preview installs it")
+        found[name] = Path(here)
+    return found
+
+
+def wrappers(folder: Path, real: Mapping[str, Path], checkout: Path) -> None:
+    """Put `pulumi-resource-NAME` of each stand-in into the folder. checkout: the program whose dynamic providers they use."""
+    for name, program in real.items():
+        words = shlex.join([sys.executable, "-u", "-m", "bench.standin", name, str(program)])
+        path = folder / f"pulumi-resource-{name}"
+        path.write_text(f'#!/bin/sh\nexport PYTHONPATH={shlex.quote(str(checkout))}\nexec {words} "$@"\n', encoding="utf-8")
+        path.chmod(0o755)
+
+
+def record(checkout: Checkout, stack: str) -> None:
+    """`up` with the stand-ins in place of the providers: afterwards the stack's state says that all is there."""
+    # Pulumi's folder, which may have the real ones, is on PATH already, so that lab does not put it before ours.
+    pulumi = Path(pulumi_path()).parent
+    with TemporaryDirectory(prefix="standins-") as name:
+        wrappers(Path(name), providers(pulumi), checkout.path)
+        checkout.lab(stack, "up", "--suppress-outputs", PATH=f"{name}:{pulumi}:{checkout.environment['PATH']}")
+
+
+def measure(
+    checkout: Checkout, document: Mapping[str, Any], sizes: Sequence[int], *, times: int, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """For each number of nodes: a preview of the stack as new, and on its recorded state a preview and an `up` that change
+    nothing."""
+    found = []
+    for nodes in sizes:
+        stack = f"bench-{nodes}"
+        checkout.forget(stack)
+        checkout.write_stack(stack, changed(document, scale.changes(nodes)))
+        verbs: dict[str, list[dict[str, float]]] = {"preview of a new stack": [], "preview": [], "no-op up": []}
+        for _ in range(times):
+            verbs["preview of a new stack"].append(checkout.lab(stack, "preview", "--suppress-outputs").figures())
+        record(checkout, stack)
+        for _ in range(times):
+            for verb, word in (("preview", "preview"), ("no-op up", "up")):
+                cost = checkout.lab(stack, word, "--expect-no-changes", "--suppress-outputs")
+                verbs[verb].append(cost.figures())
+        checkout.forget(stack)
+        say(f"{nodes} nodes: " + ", ".join(f"{verb} {runs[-1]['seconds']:.1f} s" for verb, runs in verbs.items()))
+        found.append({"nodes": nodes, "verbs": verbs})
+    return found

@@ -1,0 +1,23 @@
+"""Stack files of any number of nodes, for what needs no machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def changes(nodes: int) -> dict[str, dict[str, Any]]:
+    """One server and the rest agents, with a slice of the pods' range and a pod for each node."""
+    # libvirt's own stand-in for a host, and a port where nobody listens: nothing real is within reach.
+    alone: dict[str, dict[str, Any]] = {
+        "hypervisors": {"local": {"uri": "test:///default"}},
+        "k3s": {"apiAddress": "127.0.0.1"},
+    }
+    if nodes == 1:
+        return alone
+    return alone | {
+        "agents": {"count": nodes - 1},
+        "network": {"nodes": "192.168.122.100-192.168.122.139"},
+        "macvlan": {"range": "192.168.122.140-192.168.122.239", "addressesPerNode": 4},
+        "macvlanCheck": {"address": "192.168.122.140"},
+        "workload": {"perNode": True},
+    }

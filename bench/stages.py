@@ -1,0 +1,40 @@
+"""The stages of the scenario: what they are called, and which resource of `up` does each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from bench.events import Bar
+from components.plan import Plan
+
+
+@dataclass(frozen=True)
+class Stage:
+    """key: in by-hand.sh. title: in tables. resource: name in `up`, where {node}, {hypervisor} and {pod} stand for the first."""
+
+    key: str
+    title: str
+    resource: str
+
+
+STAGES = (
+    Stage("image", "image here and verified", "{hypervisor}-image"),
+    Stage("machine", "machine started", "{node}-domain"),
+    Stage("cloud-init", "SSH answers, cloud-init done", "{node}-booted"),
+    Stage("macvlan", "macvlan checked on the node", "{node}-macvlan-check"),
+    Stage("k3s", "K3s installed, API answers", "{node}-k3s-install"),
+    Stage("ready", "node Ready", "{node}-k3s-ready"),
+    Stage("plugin", "macvlan plugin installed", "{node}-k3s-plugins-install"),
+    Stage("multus", "Multus works on the node", "{node}-multus-gate"),
+    Stage("pod", "pod Ready with its address", "{pod}"),
+    Stage("page", "page served on the network", "{pod}-proof"),
+)
+
+
+def done_at(bars: Iterable[Bar], plan: Plan) -> dict[str, float]:
+    """Seconds since the start of `up` at which each stage was done; without those that this stack does not have."""
+    names = {"node": plan.nodes[0].name, "hypervisor": plan.nodes[0].pool.hypervisor, "pod": plan.pods[0].name}
+    ends: Mapping[str, float] = {bar.name: bar.end for bar in bars}
+    wanted = {stage.key: stage.resource.format(**names) for stage in STAGES}
+    return {key: round(ends[name], 2) for key, name in wanted.items() if name in ends}

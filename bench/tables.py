@@ -1,0 +1,106 @@
+"""The figures as tables: for the terminal and, as Markdown, for the README."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from bench.stages import STAGES
+
+BEGIN, END = "<!-- bench: written by `python -m bench readme` -->", "<!-- /bench -->"
+
+
+def by_hand_and_up(rounds: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Rows of stage, seconds by hand, seconds in `up`, ratio: when each stage was done, the median of all rounds."""
+    rows = []
+    for stage in STAGES:
+        hand = [each["by hand"][stage.key] for each in rounds if stage.key in each["by hand"]]
+        up = [each["up"]["stages"][stage.key] for each in rounds if stage.key in each["up"]["stages"]]
+        if hand and up:
+            a, b = median(hand), median(up)
+            rows.append([stage.title, f"{a:.0f}", f"{b:.0f}", f"{b / a:.2f}"])
+    return rows
+
+
+def verbs(taken: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of verb, on what, seconds, CPU seconds, MiB, MiB beside the engine, runs: the median of all runs."""
+    found = [(verb, _nodes(taken["nodes"], "running"), runs) for verb, runs in taken.get("verbs", {}).items()]
+    for each in taken.get("recorded", ()):
+        found += [(verb, _nodes(each["nodes"], "recorded"), runs) for verb, runs in each["verbs"].items()]
+    return [
+        [
+            verb,
+            where,
+            *(f"{median(run[key] for run in runs):.{digits}f}" for key, digits in (("seconds", 1), ("cpu", 1), ("memory", 0))),
+            f"{median(run['beside'] for run in runs):.0f}",
+            str(len(runs)),
+        ]
+        for verb, where, runs in found
+        if runs
+    ]
+
+
+def _nodes(count: int, kind: str) -> str:
+    return f"{count} node{'s' if count > 1 else ''}, {kind}"
+
+
+def plain(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table for the terminal: the first column to the left, figures to the right."""
+    widths = [max(len(row[index]) for row in [head, *rows]) for index in range(len(head))]
+    lines = []
+    for row in [head, *rows]:
+        cells = [
+            cell.ljust(width) if not index or not _figures(rows, index) else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _figures(rows: Sequence[Sequence[str]], index: int) -> bool:
+    return all(row[index].replace(".", "", 1).isdigit() for row in rows)
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The same as Markdown."""
+    rule = ["--:" if _figures(rows, index) and rows else "---" for index in range(len(head))]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *rows])
+
+
+STAGE_HEAD = ("stage done", "by hand, s", "`up`, s", "ratio")
+VERB_HEAD = ("verb", "on", "wall, s", "CPU, s", "memory, MiB", "beside the engine", "runs")
+
+
+def report(taken: Mapping[str, Any]) -> str:
+    """Everything, for the terminal."""
+    parts = [str(taken["machine"]["text"])]
+    if taken.get("rounds"):
+        parts.append(plain([head.replace("`", "") for head in STAGE_HEAD], by_hand_and_up(taken["rounds"])))
+    if rows := verbs(taken):
+        parts.append(plain(VERB_HEAD, rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def section(taken: Mapping[str, Any]) -> str:
+    """The README's part between the two marks."""
+    parts = [f"Measured on {taken['date']}: {taken['machine']['text']}."]
+    if rounds := taken.get("rounds"):
+        hand, up = (median(each) for each in ([r["by hand"]["page"] for r in rounds], [r["up"]["stages"]["page"] for r in rounds]))
+        parts += [
+            f"From nothing to the served page `up` takes {up / hand:.2f} of the time of a shell script that does the same by hand "
+            f"(median of {len(rounds)} rounds, in turn). When each stage was done, in seconds since the start:",
+            markdown(STAGE_HEAD, by_hand_and_up(rounds)),
+            "[The last `up`, resource by resource](docs/bench-up.svg). What each command takes as a whole, the median of its runs:",
+        ]
+    parts.append(markdown(VERB_HEAD, verbs(taken)))
+    return "\n\n".join([BEGIN, *parts, END])
+
+
+def replaced(page: str, text: str) -> str:
+    """The page with `text` in place of what is between the marks; ValueError unless each is there once."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end or BEGIN in rest or END in after:
+        raise ValueError(f"the page must have {BEGIN} and {END} once each, in this order")
+    return before + text + after

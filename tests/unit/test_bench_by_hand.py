@@ -1,0 +1,200 @@
+"""The scenario by hand: what its script is told, and the script itself over stand-ins for what it calls."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bench import by_hand, lease
+from bench.by_hand import ByHandError
+from bench.checkout import ROOT, stack_document
+from bench.compare import settings_of
+from bench.stages import STAGES
+
+pytestmark = pytest.mark.unit
+
+# Each notes how it was called; what they print is what the script reads.
+VIRSH = r"""#!/bin/bash
+printf 'virsh %s\n' "$*" >> "$LOG"
+shift 3
+case $1 in
+    capabilities) echo "<domain type='${CAPABLE:-qemu}'/>" ;;
+    vol-dumpxml) echo "    <format type='qcow2'/>" ;;
+    vol-list) [ ! -e "$STUB/pool" ] || printf ' base.img  /pool/base.img\n disk.qcow2  /pool/disk.qcow2\n' ;;
+    pool-define-as) touch "$STUB/pool" ;;
+    start) [ -z "$FAIL" ] || { echo "error: Failed to start domain" >&2; exit 1; } ;;
+esac
+"""
+SSH = r"""#!/bin/bash
+printf 'ssh %s\n' "${*: -1}" >> "$LOG"
+case ${*: -1} in *tee* | *"apply -f -"*) cat > "$STUB/stdin.$(ls "$STUB" | wc -l)" ;; esac
+"""
+CURL = r"""#!/bin/bash
+printf 'curl %s\n' "$*" >> "$LOG"
+case $* in
+    *SUMS*) printf '%s  image.qcow2\n' "$SUM" ;;
+    *-o*) while [ "$1" != -o ]; do shift; done; printf image > "$2" ;;
+    *) echo "<h1>Welcome to nginx!</h1>" ;;
+esac
+"""
+NOTE = '#!/bin/bash\nprintf \'%s %s\\n\' "${0##*/}" "$*" >> "$LOG"\n'
+
+
+def told(stack: str, tmp_path: Path, changes: dict[str, Any] | None = None) -> tuple[dict[str, str], dict[str, str]]:
+    document = stack_document(ROOT / f"Pulumi.{stack}.yaml", changes or {})
+    settings, plan = settings_of(document, "bench")
+    return by_hand.environment(settings, plan, tmp_path), by_hand.documents(settings, plan)
+
+
+def taken_by_the_script() -> set[str]:
+    """The variables that it uses and does not make itself, which are those in small letters."""
+    return set(re.findall(r"\$\{?([A-Z][A-Z0-9_]*)", by_hand.SCRIPT.read_text()))
+
+
+@pytest.mark.parametrize("stack", ["cn", "dev", "testnet"])
+def test_the_script_is_told_all_that_it_takes(stack: str, tmp_path: Path) -> None:
+    environment, documents = told(stack, tmp_path)
+    assert environment.keys() == taken_by_the_script()
+    assert all(environment[name] for name in environment.keys() - {"CPU_MODEL", "INSTALL_ENV", "K3S_REGISTRY"})
+    manifest = list(yaml.safe_load_all(documents["multus.yaml"]))
+    assert [each["kind"] for each in manifest][-1] == "DaemonSet" and "${" not in documents["multus.yaml"]
+    definition, pod = yaml.safe_load_all(documents["pod.yaml"])
+    assert json.loads(definition["spec"]["config"])["type"] == "macvlan"
+    assert pod["metadata"]["annotations"] == {"k8s.v1.cni.cncf.io/networks": "macvlan-conf"}
+
+
+def test_both_ways_have_the_same_machine(tmp_path: Path) -> None:
+    environment, _ = told("testnet", tmp_path, {"servers": {"memory": 6144, "cpus": 4}})
+    settings, plan = settings_of(stack_document(ROOT / "Pulumi.testnet.yaml", {}), "bench")
+    assert (environment["MEMORY"], environment["CPUS"]) == ("6144", "4")
+    assert environment["MAC"] == plan.nodes[0].mac, "its lease would stand in the way of `up`"
+    assert environment["NAME"] != plan.nodes[0].domain and environment["POOL"] != plan.pools[0].path
+    assert environment["IMAGE"] == settings.image.source
+
+
+def test_a_stack_that_the_script_cannot_make_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ByHandError, match=r"k3s\.config"):
+        told("dev", tmp_path, {"k3s": {"config": {"kubelet-arg": ["max-pods=50"]}}})
+
+
+class Host:
+    def __init__(self, tmp_path: Path) -> None:
+        self.log, self.stub, self.work = tmp_path / "log", tmp_path / "stub", tmp_path / "work"
+        binaries = tmp_path / "bin"
+        for folder in (self.stub, self.work, binaries):
+            folder.mkdir()
+        programs = {"virsh": VIRSH, "ssh": SSH, "curl": CURL, "ping": NOTE, "genisoimage": NOTE + 'printf iso > "${@: -3:1}"\n'}
+        for name, text in programs.items():
+            (binaries / name).write_text(text)
+            (binaries / name).chmod(0o755)
+        self.environment, documents = told("testnet", self.work)
+        for file, text in documents.items():
+            (self.work / file).write_text(text)
+        digest = subprocess.run(["sha512sum"], input="image", capture_output=True, text=True, check=True).stdout.split()[0]
+        self.environment |= {"IMAGE": "http://mirror/image.qcow2", "CHECKSUM": "http://mirror/SHA512SUMS", "LIMIT": "3"}
+        self.more = {"PATH": f"{binaries}:{os.environ['PATH']}", "LOG": str(self.log), "STUB": str(self.stub), "SUM": digest}
+
+    def run(self, **more: str) -> subprocess.CompletedProcess[str]:
+        environment = {"FAIL": "", **self.environment, **self.more, **more}
+        return subprocess.run([by_hand.SCRIPT], env=environment, capture_output=True, text=True, check=False)
+
+    def calls(self, word: str) -> list[str]:
+        return [line for line in self.log.read_text().splitlines() if word in line]
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def test_the_script_comes_through_all_stages_in_order(host: Host) -> None:
+    done = host.run()
+    assert done.returncode == 0, done.stderr
+    found = by_hand.stages(done.stdout.splitlines())
+    assert sorted(found) == sorted(stage.key for stage in STAGES)
+    assert list(found.values()) == sorted(found.values())
+    assert (host.work / "domain.xml").read_text().startswith("<domain type='qemu'><name>k3s-macvlan-bench-by-hand<")
+    install = host.calls("INSTALL_K3S_VERSION")[0]
+    assert "GITHUB_URL=http://10.99.0.1/k3s/releases" in install and "--cluster-init" in install
+
+
+def test_the_script_leaves_nothing(host: Host) -> None:
+    host.run()
+    after = host.log.read_text().splitlines()
+    after = after[max(index for index, line in enumerate(after) if line.startswith("curl")) :]
+    for step in ("destroy", "undefine", "net-update default delete", "vol-delete", "pool-delete", "pool-undefine"):
+        assert [line for line in after if step in line], step
+
+
+def test_a_failure_is_told_with_what_was_done_and_leaves_nothing(host: Host) -> None:
+    done = host.run(FAIL="1")
+    assert done.returncode and done.stdout.split()[::2] == ["image"]
+    assert "Failed to start domain" in done.stderr
+    assert host.log.read_text().splitlines()[-1].endswith("pool-undefine k3s-macvlan-bench-by-hand")
+
+
+def test_an_image_with_another_checksum_is_not_used(host: Host) -> None:
+    done = host.run(SUM="0" * 128)
+    assert done.returncode and done.stdout == "" and not host.calls("vol-upload")
+
+
+def test_a_failed_script_is_an_error_with_its_last_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    script = tmp_path / "by-hand.sh"
+    script.write_text("#!/bin/sh\necho image 1.5\necho no disk >&2\nexit 3\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(by_hand, "SCRIPT", script)
+    monkeypatch.setattr(lease, "give_back", lambda **_: None)
+    with pytest.raises(ByHandError, match=r"status 3 \(done: image 1\.5\):\nno disk"):
+        by_hand.run(*settings_of(stack_document(ROOT / "Pulumi.testnet.yaml", {}), "bench"))
+
+
+# --- leases
+
+LISTED = """\
+ Expiry Time           MAC address         Protocol   IP address           Hostname   Client ID or DUID
+--------------------------------------------------------------------------------------------------------
+ 2026-11-24 11:27:38   52:54:00:C4:27:51   ipv4       192.168.122.180/24   by-hand    ff:56:50:4d
+ 2026-11-24 11:27:38   52:54:00:00:00:01   ipv4       192.168.122.9/24     -          -
+ 2026-11-24 11:27:38   52:54:00:00:00:02   ipv6       fd00::2/64           other      00:01
+"""
+
+
+def test_leases_are_read() -> None:
+    assert lease.leases(LISTED) == [
+        lease.Lease(mac="52:54:00:c4:27:51", address="192.168.122.180", client="ff:56:50:4d"),
+        lease.Lease(mac="52:54:00:00:00:01", address="192.168.122.9", client=""),
+    ]
+
+
+def test_a_release_is_a_dhcp_message_with_address_mac_and_client() -> None:
+    message = lease.message(lease.leases(LISTED)[0], "192.168.122.1")
+    assert message[:3] == bytes([1, 1, 6])
+    assert socket.inet_ntoa(message[12:16]) == "192.168.122.180"
+    assert message[28:34].hex(":") == "52:54:00:c4:27:51"
+    assert message[236:240].hex() == "63825363"
+    assert message[240:] == bytes([53, 1, 7, 54, 4, 192, 168, 122, 1, 61, 4, 0xFF, 0x56, 0x50, 0x4D, 255])
+
+
+@pytest.mark.parametrize(("uri", "released"), [("qemu:///system", ["192.168.122.180"]), ("qemu+ssh://host/system", [])])
+def test_only_the_machine_s_own_lease_is_given_back(monkeypatch: pytest.MonkeyPatch, uri: str, released: list[str]) -> None:
+    said = {"net-info": "Name: default\nBridge:         virbr0\n", "net-dhcp-leases": LISTED}
+    monkeypatch.setattr(lease, "_virsh", lambda _uri, verb, _network: said[verb])
+    found: list[str] = []
+    monkeypatch.setattr(lease, "release", lambda each, **_: found.append(each.address))
+    lease.give_back(uri=uri, network="default", mac="52:54:00:c4:27:51", server="192.168.122.1")
+    assert found == released
+
+
+def test_shellcheck() -> None:
+    checker = shutil.which("shellcheck") or str(ROOT / ".venv/bin/shellcheck")
+    done = subprocess.run([checker, by_hand.SCRIPT], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
