@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
-from bench import lease
 from components import k3s, macvlan
 from components.plan import Plan, with_prefix
 from components.settings import Settings
@@ -116,7 +115,6 @@ def stages(lines: Iterable[str]) -> dict[str, float]:
 
 def run(settings: Settings, plan: Plan) -> Mapping[str, float]:
     """Run the script; raises ByHandError with the end of its stderr."""
-    node, network = plan.nodes[0], settings.network
     with TemporaryDirectory(prefix="by-hand-") as name:
         work = Path(name)
         for file, text in documents(settings, plan).items():
@@ -129,7 +127,6 @@ def run(settings: Settings, plan: Plan) -> Mapping[str, float]:
             text=True,
             check=False,
         )
-    lease.give_back(uri=node.pool.uri, network=network.name, mac=node.mac, server=str(network.gateway))
     if done.returncode:
         so_far = " ".join(done.stdout.split()) or "nothing"
         raise ByHandError(f"by-hand.sh ended with status {done.returncode} (done: {so_far}):\n{done.stderr.strip()[-2000:]}")

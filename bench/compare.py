@@ -31,7 +31,10 @@ def settings_of(document: dict[str, Any], stack: str) -> tuple[Settings, Plan]:
 
 def hand_round(settings: Settings, plan: Plan, say: Say) -> dict[str, float]:
     say("by hand")
-    found = dict(by_hand.run(settings, plan))
+    try:
+        found = dict(by_hand.run(settings, plan))
+    finally:
+        release(settings, plan)
     say(f"by hand: page after {found['page']:.0f} s")
     return found
 
@@ -83,10 +86,10 @@ def destroy(checkout: Checkout, settings: Settings, plan: Plan, say: Say) -> dic
 
 
 def release(settings: Settings, plan: Plan) -> None:
-    """Give the machines' leases back, so that another stack may have their addresses at once."""
-    network = settings.network
-    for node in plan.nodes:
-        lease.give_back(uri=node.pool.uri, network=network.name, mac=node.mac, server=str(network.gateway))
+    """Give back the leases of this program's machines that are no more, of which any may stand in the way."""
+    for pool in plan.pools:
+        network = settings.network
+        lease.give_back(uri=pool.uri, network=network.name, server=str(network.gateway), prefix=f"{PROJECT}-")
 
 
 def run(checkout: Checkout, document: dict[str, Any], *, rounds: int, times: int, say: Say) -> dict[str, Any]:
@@ -94,6 +97,7 @@ def run(checkout: Checkout, document: dict[str, Any], *, rounds: int, times: int
     checkout.write_stack(STACK, document)
     settings, plan = settings_of(document, STACK)
     checkout.lab(STACK, "destroy")  # what a killed run left
+    release(settings, plan)
     taken: dict[str, Any] = {"rounds": [], "verbs": {}, "nodes": len(plan.nodes)}
     destroyed: list[dict[str, float]] = []
     try:

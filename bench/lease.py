@@ -1,7 +1,7 @@
 """Giving a DHCP lease back for a machine that is gone: otherwise its address is taken for another hour.
 
-The scenario by hand leaves the network's DHCP range as it is and powers its machine off, as a person would. `up` of any
-stack that has this address would rightly refuse while a stranger's lease stands.
+Machines are powered off, so they do not give it back themselves. `up` of another stack that has this address would rightly
+refuse while a stranger's lease stands, and a machine made by hand would get another address.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ _RELEASE = 7
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """client: the client identifier, hexadecimal with colons; empty where the client sent none."""
+    """name: the host name. client: the client identifier, hexadecimal with colons. Either is empty where none was sent."""
 
     mac: str
     address: str
+    name: str
     client: str
 
 
@@ -31,10 +32,10 @@ def leases(text: str) -> list[Lease]:
     """What `virsh net-dhcp-leases` prints."""
     found = []
     for line in text.splitlines():
-        match = re.search(r"(?i)\s((?:[0-9a-f]{2}:){5}[0-9a-f]{2})\s+ipv4\s+([\d.]+)/\d+\s+\S+\s+(\S+)", line)
+        match = re.search(r"(?i)\s((?:[0-9a-f]{2}:){5}[0-9a-f]{2})\s+ipv4\s+([\d.]+)/\d+\s+(\S+)\s+(\S+)", line)
         if match:
-            client = match[3] if match[3] not in ("-", "*") else ""
-            found.append(Lease(mac=match[1].lower(), address=match[2], client=client))
+            name, client = ("" if text in ("-", "*") else text for text in match.groups()[2:])
+            found.append(Lease(mac=match[1].lower(), address=match[2], name=name, client=client))
     return found
 
 
@@ -57,13 +58,17 @@ def release(lease: Lease, *, server: str, bridge: str) -> None:
         sender.sendto(message(lease, server), (server, 67))
 
 
-def give_back(*, uri: str, network: str, mac: str, server: str) -> None:
-    """Release what this MAC holds on the libvirt network. On a remote host nothing is done: its bridge is not here."""
+def give_back(*, uri: str, network: str, server: str, prefix: str) -> None:
+    """Release on the libvirt network what machines hold that were ours, by the beginning of their name, and are no more.
+
+    On a remote host nothing is done: its bridge is not here.
+    """
     if "+" in uri.partition("://")[0]:
         return
     bridge = re.search(r"(?m)^Bridge:\s+(\S+)", _virsh(uri, "net-info", network))
+    domains = set(_virsh(uri, "list", "--all", "--name").split())
     for lease in leases(_virsh(uri, "net-dhcp-leases", network)):
-        if bridge and lease.mac == mac.lower():
+        if bridge and lease.name.startswith(prefix) and lease.name not in domains:
             release(lease, server=server, bridge=bridge[1])
 
 

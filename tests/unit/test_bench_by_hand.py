@@ -152,7 +152,6 @@ def test_a_failed_script_is_an_error_with_its_last_words(monkeypatch: pytest.Mon
     script.write_text("#!/bin/sh\necho image 1.5\necho no disk >&2\nexit 3\n")
     script.chmod(0o755)
     monkeypatch.setattr(by_hand, "SCRIPT", script)
-    monkeypatch.setattr(lease, "give_back", lambda **_: None)
     with pytest.raises(ByHandError, match=r"status 3 \(done: image 1\.5\):\nno disk"):
         by_hand.run(*settings_of(stack_document(ROOT / "Pulumi.testnet.yaml", {}), "bench"))
 
@@ -162,16 +161,18 @@ def test_a_failed_script_is_an_error_with_its_last_words(monkeypatch: pytest.Mon
 LISTED = """\
  Expiry Time           MAC address         Protocol   IP address           Hostname   Client ID or DUID
 --------------------------------------------------------------------------------------------------------
- 2026-11-24 11:27:38   52:54:00:C4:27:51   ipv4       192.168.122.180/24   by-hand    ff:56:50:4d
+ 2026-11-24 11:27:38   52:54:00:C4:27:51   ipv4       192.168.122.180/24   k3s-macvlan-dev-server-1    ff:56:50:4d
  2026-11-24 11:27:38   52:54:00:00:00:01   ipv4       192.168.122.9/24     -          -
+ 2026-11-24 11:27:38   52:54:00:00:00:03   ipv4       192.168.122.181/24   k3s-macvlan-dev-agent-1     -
  2026-11-24 11:27:38   52:54:00:00:00:02   ipv6       fd00::2/64           other      00:01
 """
 
 
 def test_leases_are_read() -> None:
     assert lease.leases(LISTED) == [
-        lease.Lease(mac="52:54:00:c4:27:51", address="192.168.122.180", client="ff:56:50:4d"),
-        lease.Lease(mac="52:54:00:00:00:01", address="192.168.122.9", client=""),
+        lease.Lease(mac="52:54:00:c4:27:51", address="192.168.122.180", name="k3s-macvlan-dev-server-1", client="ff:56:50:4d"),
+        lease.Lease(mac="52:54:00:00:00:01", address="192.168.122.9", name="", client=""),
+        lease.Lease(mac="52:54:00:00:00:03", address="192.168.122.181", name="k3s-macvlan-dev-agent-1", client=""),
     ]
 
 
@@ -185,12 +186,15 @@ def test_a_release_is_a_dhcp_message_with_address_mac_and_client() -> None:
 
 
 @pytest.mark.parametrize(("uri", "released"), [("qemu:///system", ["192.168.122.180"]), ("qemu+ssh://host/system", [])])
-def test_only_the_machine_s_own_lease_is_given_back(monkeypatch: pytest.MonkeyPatch, uri: str, released: list[str]) -> None:
-    said = {"net-info": "Name: default\nBridge:         virbr0\n", "net-dhcp-leases": LISTED}
-    monkeypatch.setattr(lease, "_virsh", lambda _uri, verb, _network: said[verb])
+def test_only_leases_of_machines_of_ours_that_are_no_more_are_given_back(
+    monkeypatch: pytest.MonkeyPatch, uri: str, released: list[str]
+) -> None:
+    domains = "k3s-macvlan-dev-agent-1\nother\n"
+    said = {"net-info": "Name: default\nBridge:         virbr0\n", "net-dhcp-leases": LISTED, "list": domains}
+    monkeypatch.setattr(lease, "_virsh", lambda _uri, verb, *_words: said[verb])
     found: list[str] = []
     monkeypatch.setattr(lease, "release", lambda each, **_: found.append(each.address))
-    lease.give_back(uri=uri, network="default", mac="52:54:00:c4:27:51", server="192.168.122.1")
+    lease.give_back(uri=uri, network="default", server="192.168.122.1", prefix="k3s-macvlan-")
     assert found == released
 
 
