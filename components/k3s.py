@@ -90,8 +90,8 @@ class K3sNode(ComponentResource):
             triggers=[machine.serial, machine.size],
             opts=ResourceOptions.merge(inside, ResourceOptions(depends_on=[machine.ready, *after])),
         )
-        # Beside all other steps, and nothing waits for it. From an artifact disk K3s imports them itself. What a machine pulls on its first day is no matter of later days, so
-        # another image is no change of it.
+        # Beside all other steps, and nothing waits for it. From an artifact disk K3s imports them itself. What a machine pulls on
+        # its first day is no matter of later days, so another image is no change of it.
         if args.stock is None:
             remote.run(
                 f"{node.name}-images",
