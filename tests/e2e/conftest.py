@@ -179,6 +179,8 @@ def checkout(stack: str) -> Iterator[Checkout]:
     yield found
     # Whatever failed, nothing stays on the host. With LAB_E2E_KEEP the stack is left for a look.
     if not os.environ.get("LAB_E2E_KEEP"):
+        # A test that was ended by force leaves Pulumi's lock.
+        subprocess.run(["./lab", "pulumi", "cancel", "-s", stack, "--yes"], cwd=path, env=_environment(), check=False)
         found.lab("-y", "destroy")
 
 
