@@ -7,8 +7,9 @@ blank lines, so that an edit of those changes nothing in any stack.
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -18,15 +19,24 @@ from pulumi import CustomTimeouts, Input, ResourceOptions
 from pulumi_command.remote import Command, ConnectionArgs, Logging
 
 SCRIPTS = Path(__file__).parent / "scripts"
+PARTS = SCRIPTS / "parts"
+_PART = re.compile(r'source "\$\{0%/\*\}/parts/([a-z-]+\.sh)"')
 # Beside a script's own limit: the time to dial, and for `timeout` to end it.
 DIAL_SECONDS = 60
 
 
 @cache
 def text(name: str) -> str:
-    """The script `name` without full-line comments and blank lines."""
-    lines = (SCRIPTS / name).read_text(encoding="utf-8").splitlines()
-    return "\n".join(line for line in lines if line.strip() and not line.lstrip().startswith("#"))
+    """The script `name` without full-line comments and blank lines, and with its parts in place of the lines that name them."""
+    return "\n".join(_lines(SCRIPTS / name))
+
+
+def _lines(path: Path) -> Iterator[str]:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if part := _PART.fullmatch(line):
+            yield from _lines(PARTS / part[1])
+        elif line.strip() and not line.lstrip().startswith("#"):
+            yield line
 
 
 def command_line(name: str, environment: Mapping[str, str], limit: int, *, before: int = 0, after: int = 0) -> str:

@@ -10,18 +10,8 @@ ROOT=${ROOT:-}
 
 note() { echo "disk: $*" >&2; }
 fail() { note "$@"; exit 1; }
-# Says the text now and every 10 s until the next stage, whatever blocks meanwhile; without a text it is quiet.
-beat=
-stage() {
-  [[ -z $beat ]] || kill "$beat" 2> /dev/null || true
-  beat=
-  if (($#)); then
-    note "$*"
-    (while sleep 10 > /dev/null 2>&1 9>&- && kill -0 $$ 2> /dev/null; do note "$*, $SECONDS s"; done) 9>&- &
-    beat=$!
-  fi
-}
-trap stage EXIT
+# shellcheck source=/dev/null
+source "${0%/*}/parts/stage.sh"
 
 read -r device type < <(findmnt --noheadings --nofsroot --output SOURCE,FSTYPE --target / | tail -n 1) || true
 [[ ${device:-} == /dev/* && -n ${type:-} ]] || fail "cannot find the device of the root file system, saw '${device:-nothing}'"

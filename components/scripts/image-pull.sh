@@ -13,18 +13,8 @@ ROOT=${ROOT:-}
 : "${IMAGES:?}" "${LIMIT_SECONDS:?}" "${PULL_SECONDS:?}"
 
 note() { echo "images: $*" >&2; }
-# Says the text now and every 10 s until the next stage, whatever blocks meanwhile; without a text it is quiet.
-beat=
-stage() {
-  [[ -z $beat ]] || kill "$beat" 2> /dev/null || true
-  beat=
-  if (($#)); then
-    note "$*"
-    (while sleep 10 > /dev/null 2>&1 && kill -0 $$ 2> /dev/null; do note "$*, $SECONDS s"; done) &
-    beat=$!
-  fi
-}
-trap stage EXIT
+# shellcheck source=/dev/null
+source "${0%/*}/parts/stage.sh"
 
 [[ $LIMIT_SECONDS =~ ^[0-9]{1,6}$ ]] || { note "LIMIT_SECONDS must be whole seconds"; exit 1; }
 [[ $PULL_SECONDS =~ ^[0-9]{1,6}$ ]] || { note "PULL_SECONDS must be whole seconds"; exit 1; }

@@ -45,18 +45,8 @@ case $ROLE in
 esac
 unit_file=$ROOT/etc/systemd/system/$unit.service
 
-# Says the text now and every 10 s until the next stage, whatever blocks meanwhile; without a text it is quiet.
-beat=
-stage() {
-  [[ -z $beat ]] || kill "$beat" 2> /dev/null || true
-  beat=
-  if (($#)); then
-    note "$*"
-    (while sleep 10 > /dev/null 2>&1 9>&- && kill -0 $$ 2> /dev/null; do note "$*, $SECONDS s"; done) 9>&- &
-    beat=$!
-  fi
-}
-trap stage EXIT
+# shellcheck source=/dev/null
+source "${0%/*}/parts/stage.sh"
 
 # Takes tokens and passwords out of what is shown: those in the files written here, and what looks like one.
 redact() {

@@ -26,18 +26,8 @@ export NODE_NAME NODE_ADDRESS MEMBER_SECONDS=${MEMBER_SECONDS:-20}
 
 note() { echo "node $NODE_NAME: $*" >&2; }
 fail() { note "$@"; exit 1; }
-# Says the text now and every 10 s until the next stage, whatever blocks meanwhile; without a text it is quiet.
-beat=
-stage() {
-  [[ -z $beat ]] || kill "$beat" 2> /dev/null || true
-  beat=
-  if (($#)); then
-    note "$*"
-    (while sleep 10 > /dev/null 2>&1 9>&- && kill -0 $$ 2> /dev/null; do note "$*, $SECONDS s"; done) 9>&- &
-    beat=$!
-  fi
-}
-trap stage EXIT
+# shellcheck source=/dev/null
+source "${0%/*}/parts/stage.sh"
 kubectl() { timeout 60 k3s kubectl "$@"; }
 
 if [[ ! -d $ROOT/var/lib/rancher/k3s/server/db/etcd ]]; then

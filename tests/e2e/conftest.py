@@ -180,7 +180,7 @@ def checkout(stack: str) -> Iterator[Checkout]:
     # Whatever failed, nothing stays on the host. With LAB_E2E_KEEP the stack is left for a look.
     if not os.environ.get("LAB_E2E_KEEP"):
         # A test that was ended by force leaves Pulumi's lock.
-        subprocess.run(["./lab", "pulumi", "cancel", "-s", stack, "--yes"], cwd=path, env=_environment(), check=False)
+        subprocess.run(["./lab", "pulumi", "cancel", "-s", stack, "--yes"], cwd=path, env=environment(), check=False)
         found.lab("-y", "destroy")
 
 

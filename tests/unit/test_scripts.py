@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from components import remote
+
 pytestmark = pytest.mark.unit
 
 SCRIPTS = Path(__file__).parents[2] / "components" / "scripts"
@@ -84,7 +86,7 @@ env | grep -E '^(K3S|OTHER)_' > "$FAKE_ROOT/etc/systemd/system/$name.service.env
 
 
 def stripped(path: Path) -> str:
-    return "\n".join(line for line in path.read_text().splitlines() if line.strip() and not line.lstrip().startswith("#"))
+    return remote.text(path.name)
 
 
 class Node:
