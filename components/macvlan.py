@@ -57,7 +57,9 @@ class MacvlanNetwork(ComponentResource):
             api_version="k8s.cni.cncf.io/v1",
             kind="NetworkAttachmentDefinition",
             metadata=meta.ObjectMetaArgs(name=args.macvlan.name, namespace=args.macvlan.namespace),
-            spec={} if sliced else {"config": canonical(whole)},
+            # Empty, it is each node's own file (cniconfig.go of the definition's client). Without the field, a network that is
+            # cut into slices later would be sent with `spec: null`, which its CRD refuses (seen).
+            spec={"config": "" if sliced else canonical(whole)},
             opts=ResourceOptions.merge(own, ResourceOptions(depends_on=[args.multus.crd])),
         )
         files = {

@@ -438,6 +438,8 @@ def test_no_two_nodes_share_an_identity(deploy: Run, servers: int, agents: int) 
     assert len(addresses) == count, "two nodes would check one address at the same time"
     files = [each.input("stdin") for each in deployment.of("Command") if each.name.endswith("-network")]
     assert len(set(files)) == (count if count > 1 else 0), "two nodes would give out the same addresses"
+    spec = deployment["macvlan-conf-definition"].input("spec")
+    assert set(spec) == {"config"} and bool(spec["config"]) == (count == 1), "Multus takes the node's file for an empty one"
 
 
 @EACH_SHAPE
