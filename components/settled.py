@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pulumi import Input, Output, ResourceOptions
-from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
+from pulumi.dynamic import ConfigureRequest, CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
+
+from components.libvirt.connection import PlainError, plain_errors, speak_up, telling
 
 _INTERVAL = 1.0
 # K3s asks for a certificate before it says more, and until its API has reached etcd it says 503.
@@ -33,11 +35,21 @@ class SettledArgs:
     limit: Input[int]
 
 
+class SettledError(PlainError, TimeoutError):
+    """The server does not serve in time; the text says what was seen and the way out."""
+
+
 class SettledProvider(ResourceProvider):
     serialize_as_secret_always = False
 
     def __init__(self) -> None:
         """Without state: only the class's name goes into the stack's state."""
+
+    def configure(self, req: ConfigureRequest) -> None:
+        """Called once in the provider process."""
+        del req
+        plain_errors()
+        speak_up()
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         return DiffResult(changes=_olds.get("machine") != _news.get("machine"))
@@ -46,12 +58,13 @@ class SettledProvider(ResourceProvider):
         return CreateResult(secrets.token_hex(8), props)
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        wait(_news["node"], _news["address"], int(_news["port"]), float(_news["limit"]))
+        with telling(lambda: f"waiting until {_news['node']} serves again"):
+            wait(_news["node"], _news["address"], int(_news["port"]), float(_news["limit"]))
         return UpdateResult(_news)
 
 
 def wait(node: str, address: str, port: int, limit: float) -> None:
-    """Until the API of a server serves; TimeoutError after `limit` seconds, saying what was seen last."""
+    """Until the API of a server serves; SettledError after `limit` seconds, saying what was seen last."""
     # Whether it serves is the question, not whom: nothing is sent, and what comes back is a number.
     context = ssl._create_unverified_context()  # noqa: S323
     deadline, seen = time.monotonic() + limit, "nothing"
@@ -68,7 +81,7 @@ def wait(node: str, address: str, port: int, limit: float) -> None:
         finally:
             connection.close()
         if time.monotonic() >= deadline:
-            raise TimeoutError(
+            raise SettledError(
                 f"{node} was restarted or made anew, and its API at {address}:{port} does not serve within {limit:.0f} s; seen "
                 f"last: {seen}. The next server is left as it is, so that etcd keeps its majority. See ./lab logs {node}; then "
                 "run `up` again"
