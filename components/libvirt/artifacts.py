@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pulumi import Input, Output, ResourceOptions
-from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
+from pulumi.dynamic import CreateResult, DiffResult, Resource
 
 from . import documents, storage
 from .connection import HypervisorError, connect, telling
@@ -72,9 +72,6 @@ class ArtifactDiskProvider(VolumeProvider):
 
     def look(self, connection: Any, pool: Any, state: Props) -> Props | None:
         return {} if _complete(connection, pool, state) else None
-
-    def update(self, _id: str, _olds: Props, _news: Props) -> UpdateResult:
-        return UpdateResult(self.create(_news).outs)
 
 
 def _complete(connection: Any, pool: Any, inputs: Props) -> bool:

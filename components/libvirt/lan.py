@@ -21,8 +21,7 @@ from pulumi.dynamic import CreateResult, ReadResult, Resource, UpdateResult
 
 from . import ranges
 from .connection import HypervisorError, say
-from .provider import LibvirtProvider, Props, is_unknown
-from .ranges import Range
+from .provider import LibvirtProvider, Props, unreadable
 
 MOST = 1024
 """Addresses asked for at most; the kernel's table of neighbours holds no more (net.ipv4.neigh.default.gc_thresh3)."""
@@ -51,14 +50,7 @@ class FreeAddressesProvider(LibvirtProvider):
     updates = ("cidr", "ranges", "macs")
 
     def validate(self, olds: Props, news: Props) -> list[tuple[str, str]]:
-        wrong: list[tuple[str, str]] = []
-        wanted = news.get("ranges")
-        for each in [] if is_unknown(wanted) else wanted or []:
-            try:
-                Range.parse(str(each))
-            except ValueError as error:
-                wrong.append(("ranges", str(error)))
-        return wrong
+        return unreadable(news)
 
     def create(self, props: Props) -> CreateResult:
         inputs = self.known(props)

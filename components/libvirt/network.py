@@ -19,7 +19,7 @@ from pulumi.dynamic import CreateResult, ReadResult, Resource, UpdateResult
 from . import documents, ranges, storage
 from .connection import HypervisorError, code, connect, find
 from .documents import Host, NetworkFacts
-from .provider import LibvirtProvider, Props, is_unknown, old_first
+from .provider import LibvirtProvider, Props, old_first, unreadable
 from .ranges import Range
 
 RECORD_SIZE = 4096
@@ -102,14 +102,7 @@ class DhcpClaimProvider(LibvirtProvider):
     keeps = ("owner",)
 
     def validate(self, olds: Props, news: Props) -> list[tuple[str, str]]:
-        wrong: list[tuple[str, str]] = []
-        claims = news.get("ranges")
-        for each in [] if is_unknown(claims) else claims or []:
-            try:
-                Range.parse(str(each))
-            except ValueError as error:
-                wrong.append(("ranges", str(error)))
-        return wrong
+        return unreadable(news)
 
     def create(self, props: Props) -> CreateResult:
         inputs = self.known(props)
@@ -421,9 +414,6 @@ class ReservationProvider(LibvirtProvider):
             if host != wanted:  # in one definition only, or changed by hand
                 state |= {"ip": host.ip if host else "", "name": host.name if host else ""}
         return ReadResult(id_, state, dict(state))
-
-    def update(self, _id: str, _olds: Props, _news: Props) -> UpdateResult:
-        return UpdateResult(self.create(_news).outs)
 
     def delete(self, _id: str, _props: Props) -> None:
         state = self.known(_props)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pulumi import Input, Output, ResourceOptions
-from pulumi.dynamic import CreateResult, ReadResult, Resource, UpdateResult
+from pulumi.dynamic import CreateResult, ReadResult, Resource
 
 from . import documents, sweep
 from .connection import HypervisorError, connect, find, say, when_free
@@ -56,9 +56,6 @@ class StoragePoolProvider(LibvirtProvider):
                 "autostart": bool(pool.autostart()),
             }
         return ReadResult(id_, state, dict(state))
-
-    def update(self, _id: str, _olds: Props, _news: Props) -> UpdateResult:
-        return UpdateResult(self.create(_news).outs)
 
     def delete(self, _id: str, _props: Props) -> None:
         state = self.known(_props)

@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 from pulumi import ResourceOptions
-from pulumi.dynamic import CheckFailure, CheckResult, ConfigureRequest, DiffResult, ResourceProvider
+from pulumi.dynamic import CheckFailure, CheckResult, ConfigureRequest, DiffResult, ResourceProvider, UpdateResult
 from pulumi.output import Unknown
 
 from .connection import plain_errors, speak_up
+from .ranges import Range
 
 Props = dict[str, Any]
 
@@ -70,6 +71,10 @@ class LibvirtProvider(ResourceProvider):
             delete_before_replace=True,
         )
 
+    def update(self, _id: str, _olds: Props, _news: Props) -> UpdateResult:
+        """By creating again, which puts right what is there."""
+        return UpdateResult(self.create(_news).outs)
+
     def whole(self, props: Mapping[str, Any]) -> Props:
         """A copy with this resource's whole numbers as int."""
         return {
@@ -86,6 +91,18 @@ def old_first(opts: ResourceOptions | None) -> ResourceOptions:
     """The options of a resource that has its name to itself: a replacement that is asked for (`--replace`) does not ask diff(),
     and would make the new one, which adopts what is there, and then delete it (measured with the engine)."""
     return ResourceOptions.merge(opts, ResourceOptions(delete_before_replace=True))
+
+
+def unreadable(news: Props) -> list[tuple[str, str]]:
+    """What is wrong with the input `ranges`, a list of "first-last" and single addresses."""
+    wrong: list[tuple[str, str]] = []
+    found = news.get("ranges")
+    for each in [] if is_unknown(found) else found or []:
+        try:
+            Range.parse(str(each))
+        except ValueError as error:
+            wrong.append(("ranges", str(error)))
+    return wrong
 
 
 def is_unknown(value: object) -> bool:

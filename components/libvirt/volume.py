@@ -130,9 +130,6 @@ class BaseImageProvider(VolumeProvider):
         facts = _verified(connection, pool, state)
         return None if facts is None else {"capacity": facts["capacity"]}
 
-    def update(self, _id: str, _olds: Props, _news: Props) -> UpdateResult:
-        return UpdateResult(self.create(_news).outs)
-
 
 def _verified(connection: Any, pool: Any, inputs: Props) -> Props | None:
     """What the mark of a complete image says, if there is one for this checksum."""
@@ -528,9 +525,6 @@ class SeedImageProvider(VolumeProvider):
 
     def look(self, connection: Any, pool: Any, state: Props) -> Props | None:
         return {} if _content_digest(connection, pool, state["name"]) == state["sha256"] else None
-
-    def update(self, _id: str, _olds: Props, _news: Props) -> UpdateResult:
-        return UpdateResult(self.create(_news).outs)
 
 
 def _content_digest(connection: Any, pool: Any, name: str) -> str | None:
