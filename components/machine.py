@@ -223,6 +223,8 @@ class VirtualMachine(ComponentResource):
                 ),
                 connection=self.connection,
                 triggers=[self.serial],
+                # Later the address may be one of the pods' (seen: of an agent that was about to leave).
+                once=True,
                 opts=ResourceOptions.merge(self.inside, ResourceOptions(depends_on=[self.checked])),
             )
         self.register_outputs({"address": str(node.address), "mac": node.mac, "serial": self.serial})

@@ -86,12 +86,13 @@ def run(
     opts: ResourceOptions,
     undo: Script | None = None,
     dial: int = DIAL_SECONDS,
+    once: bool = False,
 ) -> Command:
     """Run the script when the resource is made, and again when its text, parameters or stdin change.
 
     script: None for a resource that only undoes, or does nothing at all. undo: run when the resource goes. triggers: what the
-    node is; another node runs it anew. dial: seconds for the connection beside the script's own limit. Errors: the script's
-    stderr.
+    node is; another node runs it anew. once: on the same node it is not run again, whatever else changes. dial: seconds for
+    the connection beside the script's own limit. Errors: the script's stderr.
     """
     limit = max((each.limit for each in (script, undo) if each is not None), default=0)
     # Both commands of a resource get the same stdin.
@@ -104,6 +105,7 @@ def run(
         resource_name,
         connection=connection,
         create=command_line(script.name, script.environment, script.limit, after=after) if script else "true",
+        update="true" if once else None,
         delete=command_line(undo.name, undo.environment, undo.limit, before=before) if undo else None,
         stdin=sent,
         triggers=list(triggers),

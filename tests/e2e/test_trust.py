@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives import serialization as form
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from harness import NODE_ARGUMENTS, Arguments, Source, alone, host, restart_libvirtd, small_file_system, virsh
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.nodes]
 
 SMALL = "/var/lib/libvirt/lab-small"
 

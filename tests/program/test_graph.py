@@ -368,6 +368,13 @@ def test_a_bridge_has_no_dhcp_of_libvirt_s_and_is_asked_first(deploy: Run, mode:
     assert asked.input("macs") == [deployment["server-1-domain"].input("mac")]
 
 
+@UPS
+def test_macvlan_is_checked_once_on_a_machine(deploy: Run, name: str) -> None:
+    """Later the test address may be one of the pods'."""
+    for each in deploy(name).of("Command"):
+        assert each.input("update") == ("true" if each.name.endswith("-macvlan-check") else None), each.name
+
+
 def test_pods_wait_for_the_lan_without_the_check_of_macvlan_too(deploy: Run) -> None:
     deployment = deploy("dev", merged(LAN, {"macvlanCheck": {"enabled": False}}))
     assert {"server-1-lan-check"} <= deployment.before("nginx-macvlan")
