@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import grpc  # type: ignore[import-untyped]
 import pytest
@@ -16,7 +17,7 @@ from pulumi.runtime import rpc
 from pulumi.runtime.proto import provider_pb2
 
 from bench import recorded, standin
-from bench.checkout import BenchError
+from bench.checkout import BenchError, Checkout
 from components.k3s import kubeconfig
 from components.multus import network_status
 
@@ -130,3 +131,19 @@ def test_real_providers_are_found_where_pulumi_keeps_them(tmp_path: Path, monkey
     (kept / "pulumi-resource-kubernetes").unlink()
     with pytest.raises(BenchError, match="pulumi-resource-kubernetes"):
         recorded.providers(binaries)
+
+
+def test_doctor_is_not_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A recorded state stands for no machine, so nothing may look whether the host has room for it."""
+    seen: list[tuple[tuple[str, ...], dict[str, str]]] = []
+    monkeypatch.setattr(recorded, "pulumi_path", lambda: str(tmp_path / "pulumi"))
+    monkeypatch.setattr(recorded, "providers", lambda _: {})
+
+    def lab(*words: str, **environment: str) -> Any:
+        seen.append((words, environment))
+
+    recorded.record(cast(Checkout, SimpleNamespace(path=tmp_path, environment={"PATH": "/usr/bin"}, lab=lab)), "bench-1")
+    [(words, environment)] = seen
+    assert words[:2] == ("bench-1", "up")
+    assert environment["LAB_DOCTOR"] == "off"
+    assert environment["PATH"].endswith(f":{tmp_path}:/usr/bin"), "the stand-ins come first"
