@@ -55,8 +55,7 @@ def describe_all(kubeconfig: str, namespace: str, label: str) -> str:
         seen: list[str] = []
         for pod in pods:
             name = pod["metadata"]["name"]
-            events = get(f"/api/v1/namespaces/{namespace}/events?fieldSelector=involvedObject.name%3D{name}")
-            seen += [f"pod {name} on node {pod.get('spec', {}).get('nodeName')}:", *lines(pod, events)]
+            seen += [f"pod {name} on node {pod.get('spec', {}).get('nodeName')}:", *lines(pod, _events(get, namespace, name))]
         return "\n".join(seen) or "nothing: there is no such pod"
     except Exception as error:
         return f"nothing: {error!r}"
@@ -67,10 +66,14 @@ def describe(kubeconfig: str, namespace: str, pod: str) -> str:
     try:
         get = client(kubeconfig)
         found = get(f"/api/v1/namespaces/{namespace}/pods/{pod}")
-        events = get(f"/api/v1/namespaces/{namespace}/events?fieldSelector=involvedObject.name%3D{pod}")
-        return "\n".join(lines(found, events))
+        return "\n".join(lines(found, _events(get, namespace, pod)))
     except Exception as error:
         return f"nothing: {error}"
+
+
+def _events(get: Callable[[str], Any], namespace: str, pod: str) -> dict[str, Any]:
+    found: dict[str, Any] = get(f"/api/v1/namespaces/{namespace}/events?fieldSelector=involvedObject.name%3D{pod}")
+    return found
 
 
 def lines(pod: dict[str, Any], events: dict[str, Any]) -> list[str]:

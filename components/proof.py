@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pulumi import Input, Output, ResourceOptions
-from pulumi.dynamic import ConfigureRequest, CreateResult, DiffResult, Resource, ResourceProvider
+from pulumi.dynamic import CreateResult, DiffResult, Resource
 
-from components.libvirt.connection import PlainError, plain_errors, speak_up, telling
+from components.libvirt.connection import PlainError, telling
+from components.libvirt.provider import PlainProvider
 
 _INTERVAL = 0.25
 _MAX_PAGE = 2**20
@@ -38,18 +39,7 @@ class PageError(PlainError, TimeoutError):
     """The page was not served in time; the text says what was seen and the way out."""
 
 
-class HttpProofProvider(ResourceProvider):
-    serialize_as_secret_always = False
-
-    def __init__(self) -> None:
-        """Without state: only the class's name goes into the stack's state."""
-
-    def configure(self, req: ConfigureRequest) -> None:
-        """Called once in the provider process."""
-        del req
-        plain_errors()
-        speak_up()
-
+class HttpProofProvider(PlainProvider):
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         changed = [name for name in ("url", "title", "pod") if _olds.get(name) != _news.get(name)]
         return DiffResult(changes=bool(changed), replaces=changed, delete_before_replace=True)

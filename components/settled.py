@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pulumi import Input, Output, ResourceOptions
-from pulumi.dynamic import ConfigureRequest, CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
+from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
 
-from components.libvirt.connection import PlainError, plain_errors, speak_up, telling
+from components.libvirt.connection import PlainError, telling
+from components.libvirt.provider import PlainProvider
 
 _INTERVAL = 1.0
 # K3s asks for a certificate before it says more, and until its API has reached etcd it says 503.
@@ -39,18 +40,7 @@ class SettledError(PlainError, TimeoutError):
     """The server does not serve in time; the text says what was seen and the way out."""
 
 
-class SettledProvider(ResourceProvider):
-    serialize_as_secret_always = False
-
-    def __init__(self) -> None:
-        """Without state: only the class's name goes into the stack's state."""
-
-    def configure(self, req: ConfigureRequest) -> None:
-        """Called once in the provider process."""
-        del req
-        plain_errors()
-        speak_up()
-
+class SettledProvider(PlainProvider):
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         return DiffResult(changes=_olds.get("machine") != _news.get("machine"))
 

@@ -6,7 +6,6 @@ driver in the guest. Its first member, `k3s-macvlan-artifacts-DIGEST.json`, is h
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import tarfile
@@ -21,7 +20,7 @@ from pulumi.dynamic import CreateResult, DiffResult, Resource
 from . import documents, storage
 from .connection import HypervisorError, connect, telling
 from .provider import Props, differs
-from .volume import VolumeProvider
+from .volume import VolumeProvider, volume_id
 
 BLOCK = tarfile.BLOCKSIZE
 
@@ -59,16 +58,9 @@ class ArtifactDiskProvider(VolumeProvider):
         with connect(inputs["uri"]) as connection:
             pool = storage.pool_named(connection, inputs["pool"], fresh=True)
             if not _complete(connection, pool, inputs):
-                try:
-                    storage.claim(pool, inputs["name"])
-                    storage.delete(pool, inputs["name"] + storage.VERIFIED)
-                    storage.delete(pool, inputs["name"])
+                with storage.anew(pool, inputs["name"]):
                     _write(connection, pool, inputs)
-                except BaseException:
-                    with contextlib.suppress(Exception):
-                        storage.remove(pool, inputs["name"])
-                    raise
-        return CreateResult(f"{inputs['uri']}#{inputs['pool']}/{inputs['name']}", inputs)
+        return CreateResult(volume_id(inputs), inputs)
 
     def look(self, connection: Any, pool: Any, state: Props) -> Props | None:
         return {} if _complete(connection, pool, state) else None

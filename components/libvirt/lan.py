@@ -20,7 +20,7 @@ from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, ReadResult, Resource, UpdateResult
 
 from . import ranges
-from .connection import HypervisorError, say
+from .connection import HypervisorError, say, telling
 from .provider import LibvirtProvider, Props, unreadable
 
 MOST = 1024
@@ -99,23 +99,20 @@ def interfaces() -> list[IPv4Address]:
 
 def neighbours(addresses: Sequence[IPv4Address]) -> dict[IPv4Address, str]:
     """MAC address of each machine that answers now, by its address. Takes about 4 s where nobody does, LIMIT at most."""
-    began = spoken = time.monotonic()
+    began = time.monotonic()
     before = {IPv4Address(entry["dst"]) for entry in _ip("neigh", "show") if entry.get("lladdr")}
     answered: dict[IPv4Address, str] = {}
     pending = set(addresses)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+    asking = telling(lambda: f"asking for {len(pending)} addresses of the LAN")
+    with asking, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         while pending and time.monotonic() - began < LIMIT:
             for address in pending:
                 with contextlib.suppress(OSError):  # that it is not reached is what is hoped for
                     sender.sendto(b"", (str(address), DISCARD))
             time.sleep(0.5)
-            elapsed = time.monotonic() - began
-            heard, silent = judge(_ip("-s", "neigh", "show"), pending, before, elapsed)
+            heard, silent = judge(_ip("-s", "neigh", "show"), pending, before, time.monotonic() - began)
             answered |= heard
             pending -= heard.keys() | silent
-            if time.monotonic() > spoken + 10:
-                spoken = time.monotonic()
-                say(f"asking for {len(pending)} addresses of the LAN, {elapsed:.0f} s")
     return answered
 
 

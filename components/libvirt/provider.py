@@ -20,7 +20,22 @@ from .ranges import Range
 Props = dict[str, Any]
 
 
-class LibvirtProvider(ResourceProvider):
+class PlainProvider(ResourceProvider):
+    """A provider without state that tells the user what it waits for, and its PlainErrors by their text alone."""
+
+    serialize_as_secret_always = False
+
+    def __init__(self) -> None:
+        """Nothing but the class's name goes into the stack's state."""
+
+    def configure(self, req: ConfigureRequest) -> None:
+        """Called once in the provider process."""
+        del req
+        plain_errors()
+        speak_up()
+
+
+class LibvirtProvider(PlainProvider):
     """A provider whose resource declares how each input reacts to a change.
 
     `replaces`: immutable inputs; a change, or a value not known yet, makes the resource anew, the old one deleted first,
@@ -30,20 +45,10 @@ class LibvirtProvider(ResourceProvider):
     `integers`: inputs that are whole numbers; the engine hands every number over as a float.
     """
 
-    serialize_as_secret_always = False
     replaces: ClassVar[tuple[str, ...]] = ()
     updates: ClassVar[tuple[str, ...]] = ()
     keeps: ClassVar[tuple[str, ...]] = ()
     integers: ClassVar[tuple[str, ...]] = ()
-
-    def __init__(self) -> None:
-        """Without state: nothing but the class's name goes into the stack's state."""
-
-    def configure(self, req: ConfigureRequest) -> None:
-        """Called once in the provider process."""
-        del req
-        plain_errors()
-        speak_up()
 
     def check(self, _olds: Props, news: Props) -> CheckResult:
         """Whole numbers made whole, defaults of the resource filled in, impossible values refused; offline."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from . import documents
@@ -80,6 +80,20 @@ def remove(pool: Any, name: str) -> None:
         return
     for each in (name + VERIFIED, name, name + OWNED):
         delete(pool, each)
+
+
+@contextlib.contextmanager
+def anew(pool: Any, name: str) -> Iterator[None]:
+    """Room for a volume of ours that the block makes and `verify` ends; if the block fails, nothing is left of it."""
+    try:
+        claim(pool, name)
+        delete(pool, name + VERIFIED)
+        delete(pool, name)
+        yield
+    except BaseException:
+        with contextlib.suppress(Exception):
+            remove(pool, name)
+        raise
 
 
 def delete(pool: Any, name: str) -> None:

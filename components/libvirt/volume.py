@@ -30,7 +30,7 @@ STALL_LIMIT = 60.0
 CHECKSUM = re.compile(r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})")
 
 
-def _id(state: Props) -> str:
+def volume_id(state: Props) -> str:
     return f"{state['uri']}#{state['pool']}/{state['name']}"
 
 
@@ -115,16 +115,9 @@ class BaseImageProvider(VolumeProvider):
             pool = storage.pool_named(connection, inputs["pool"], fresh=True)
             facts = _verified(connection, pool, inputs)
             if facts is None:
-                try:
-                    storage.claim(pool, inputs["name"])
-                    storage.delete(pool, inputs["name"] + storage.VERIFIED)
-                    storage.delete(pool, inputs["name"])
+                with storage.anew(pool, inputs["name"]):
                     facts = _fetch(connection, pool, inputs)
-                except BaseException:
-                    with contextlib.suppress(Exception):
-                        storage.remove(pool, inputs["name"])
-                    raise
-        return CreateResult(_id(inputs), {**inputs, "capacity": facts["capacity"]})
+        return CreateResult(volume_id(inputs), {**inputs, "capacity": facts["capacity"]})
 
     def look(self, connection: Any, pool: Any, state: Props) -> Props | None:
         facts = _verified(connection, pool, state)
@@ -365,7 +358,7 @@ class OverlayDiskProvider(VolumeProvider):
                     storage.path_matches(volume, inputs["path"])
                     if facts.capacity < inputs["capacity"]:
                         _grow(connection, volume, inputs)
-                    return CreateResult(_id(inputs), inputs)
+                    return CreateResult(volume_id(inputs), inputs)
                 domain = find(connection.lookupByUUIDString, inputs["domain_uuid"])
                 if domain is not None and domain.isActive():
                     raise HypervisorError(
@@ -375,10 +368,7 @@ class OverlayDiskProvider(VolumeProvider):
                         f"and `pulumi up` makes the node anew: virsh destroy {domain.name()}"
                     )
             _backing_fits(connection, inputs)
-            try:
-                storage.claim(pool, inputs["name"])
-                storage.delete(pool, inputs["name"] + storage.VERIFIED)
-                storage.delete(pool, inputs["name"])
+            with storage.anew(pool, inputs["name"]):
                 volume = pool.createXML(
                     documents.volume(
                         inputs["name"],
@@ -391,11 +381,7 @@ class OverlayDiskProvider(VolumeProvider):
                 )
                 storage.path_matches(volume, inputs["path"])
                 storage.verify(connection, pool, inputs["name"], {"generation": inputs["generation"]})
-            except BaseException:
-                with contextlib.suppress(Exception):
-                    storage.remove(pool, inputs["name"])
-                raise
-        return CreateResult(_id(inputs), inputs)
+        return CreateResult(volume_id(inputs), inputs)
 
     def look(self, connection: Any, pool: Any, state: Props) -> Props | None:
         volume = storage.volume_named(pool, state["name"])
@@ -521,7 +507,7 @@ class SeedImageProvider(VolumeProvider):
                     with contextlib.suppress(Exception):
                         storage.remove(pool, inputs["name"])
                     raise
-        return CreateResult(_id(inputs), {**inputs, "sha256": digest, "size": len(image)})
+        return CreateResult(volume_id(inputs), {**inputs, "sha256": digest, "size": len(image)})
 
     def look(self, connection: Any, pool: Any, state: Props) -> Props | None:
         return {} if _content_digest(connection, pool, state["name"]) == state["sha256"] else None

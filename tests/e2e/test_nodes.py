@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
-import signal
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -20,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from conftest import Checkout, environment
+from conftest import Checkout
 from test_life import OTHER_LAYOUT, asked, every_page_is_served, host, kubectl, page, virsh
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nodes]
@@ -178,24 +175,11 @@ def test_an_upgrade_goes_on_where_it_was_cut_off(checkout: Checkout) -> None:
     running = pods(checkout)
     checkout.set("k3s", version=OTHER_LAYOUT)
     with watched([each["url"] for each in checkout.outputs()["pages"]]) as counts:
-        process = subprocess.Popen(
-            ["./lab", "-s", checkout.stack, "-y", "up"],
-            cwd=checkout.path,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        assert process.stdout is not None
-        for line in process.stdout:
-            print(line, end="")
-            if "server-1-k3s-ready" in line and ("replacing" in line or "created replacement" in line or "creating" in line):
-                os.killpg(process.pid, signal.SIGINT)
-                break
-        process.stdout.read()
-        assert process.wait(600) != 0, "it was not cut off"
+        run = checkout.run("-y", "up")
+        run.saw("server-1-k3s-ready.*(replacing|created replacement|creating)", LONG)
+        run.interrupt()
+        code, _ = checkout.finished(run)
+        assert code != 0, "it was not cut off"
         up(checkout)
     assert all(count["served"] > count["missed"] for count in counts.values()), counts
     assert running.items() <= pods(checkout).items()

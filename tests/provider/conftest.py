@@ -6,7 +6,6 @@ They need root (they look into the pool's directory) and touch only what is name
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import subprocess
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import pytest
 from components.libvirt.pool import StoragePoolProvider
 from components.libvirt.volume import BaseImageProvider
 
-from .world import World, reset_network
+from .world import World, image_inputs, reset_network
 
 
 def _reachable(uri: str) -> str:
@@ -87,15 +86,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def base_inputs(world: World, image: Path) -> dict[str, Any]:
-    return {
-        "uri": world.uri,
-        "pool": world.name,
-        "name": "base.qcow2",
-        "path": world.file("base.qcow2"),
-        "source": str(image),
-        "checksum": "sha256:" + hashlib.sha256(image.read_bytes()).hexdigest(),
-        "format": "qcow2",
-    }
+    return image_inputs(world, image)
 
 
 @pytest.fixture

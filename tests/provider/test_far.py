@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from components.libvirt.pool import StoragePoolProvider
 from components.libvirt.provider import LibvirtProvider
 from components.libvirt.volume import BaseImageProvider, OverlayDiskProvider, SeedImageProvider
 
-from .world import World, claim_inputs, domain_inputs, overlay_inputs, reservation_inputs, seed_inputs
+from .world import World, claim_inputs, domain_inputs, image_inputs, overlay_inputs, reservation_inputs, seed_inputs
 
 pytestmark = [pytest.mark.provider, pytest.mark.timeout(300)]
 
@@ -47,18 +46,6 @@ def bridge(uri: str) -> Iterator[str]:
     far.run("ip", "link", "add", "name", BRIDGE, "type", "bridge")
     yield BRIDGE
     far.run("ip", "link", "delete", BRIDGE)
-
-
-def image_inputs(world: World, image: Path) -> dict[str, Any]:
-    return {
-        "uri": world.uri,
-        "pool": world.name,
-        "name": "base.qcow2",
-        "path": world.file("base.qcow2"),
-        "source": str(image),
-        "checksum": "sha256:" + hashlib.sha256(image.read_bytes()).hexdigest(),
-        "format": "qcow2",
-    }
 
 
 def every(world: World, image: Path) -> list[tuple[LibvirtProvider, dict[str, Any]]]:

@@ -296,6 +296,18 @@ def domain_inputs(world: World, name: str = "a", **changes: Any) -> dict[str, An
     }
 
 
+def image_inputs(world: World, image: Path) -> dict[str, Any]:
+    return {
+        "uri": world.uri,
+        "pool": world.name,
+        "name": "base.qcow2",
+        "path": world.file("base.qcow2"),
+        "source": str(image),
+        "checksum": "sha256:" + hashlib.sha256(image.read_bytes()).hexdigest(),
+        "format": "qcow2",
+    }
+
+
 def overlay_inputs(world: World, base: dict[str, Any], name: str = "a", **changes: Any) -> dict[str, Any]:
     return {
         "uri": world.uri,
