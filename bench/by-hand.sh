@@ -21,7 +21,7 @@ v() { virsh -q -c "$URI" "$@"; }
 key=$WORK/key host="<host mac='$MAC' ip='$ADDRESS'/>"
 on_node() {
     ssh -q -i "$key" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ConnectTimeout=3 -o BatchMode=yes \
-        "$SSH_USER@$ADDRESS" "$@"
+        -o ServerAliveInterval=10 "$SSH_USER@$ADDRESS" "$@"
 }
 start=$(date +%s%N)
 stage() { awk -v name="$1" -v ns="$(($(date +%s%N) - start))" 'BEGIN { printf "%s %.2f\n", name, ns / 1e9; fflush() }'; }

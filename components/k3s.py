@@ -132,6 +132,7 @@ class K3sNode(ComponentResource):
             opts=ResourceOptions.merge(inside, ResourceOptions(depends_on=[self.installed])),
         )
         self.complete: list[pulumi.Resource] = [ready, plugins.installed]
+        machine.serving.extend(self.complete)
         self.register_outputs({})
 
 

@@ -18,7 +18,7 @@ from components.libvirt import documents
 from components.libvirt.domain import Domain, DomainArgs, diagnose
 from components.libvirt.network import Reservation, ReservationArgs
 from components.libvirt.volume import OverlayDisk, OverlayDiskArgs, SeedImage, SeedImageArgs
-from components.plan import API_PORT, NodePlan, with_prefix
+from components.plan import NodePlan, with_prefix
 from components.settings import Network, Settings
 from components.settled import Settled, SettledArgs
 from components.ssh import ClientKey, connection
@@ -46,6 +46,7 @@ class VirtualMachine(ComponentResource):
     inside: options for what lives in the machine; it is `deleted_with` the domain.
     size: changes when the machine is restarted for a new size.
     ready: the machine answers; commands depend on it.
+    serving: the steps after which its K3s serves; for K3sNode to fill.
     settled: on a server, the step after which it serves, whatever the run has done to the machine.
     checked: its addresses are free and macvlan works on it; pods with macvlan interfaces depend on it. It runs beside the
     installation of K3s.
@@ -176,18 +177,13 @@ class VirtualMachine(ComponentResource):
         self.size = (
             f"{node.cpus} CPUs ({shape.virt_type} {shape.cpu_mode} {shape.cpu_model}), {node.memory} MiB, {shape.disk_cache}"
         )
-        limits = settings.timeouts
+        self.serving: list[pulumi.Resource] = []
         self.settled: pulumi.Resource | None = None
         if node.role == "server":
             self.settled = Settled(
                 f"{name}-settled",
-                SettledArgs(
-                    node=node.name,
-                    address=str(node.address),
-                    port=API_PORT,
-                    machine=Output.concat(self.serial, " ", self.size),
-                    limit=limits.boot + limits.cloud_init + limits.k3s,
-                ),
+                node.name,
+                SettledArgs(machine=Output.concat(self.serial, " ", self.size), steps=lambda: self.serving),
                 ResourceOptions.merge(own, ResourceOptions(depends_on=[self.domain])),
             )
         remote.run(

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from . import documents
-from .connection import HypervisorError, find, when_free
+from .connection import HypervisorError, find, say, when_free
 
 OWNED = ".owned"
 VERIFIED = ".verified"
@@ -91,8 +91,12 @@ def anew(pool: Any, name: str) -> Iterator[None]:
         delete(pool, name)
         yield
     except BaseException:
-        with contextlib.suppress(Exception):
+        try:
+            # libvirt looks at the directory by itself after a transfer, and for that moment may not list what is there.
+            refresh(pool)
             remove(pool, name)
+        except Exception as error:
+            say(f"volume {name} could not be cleared away ({error}); the next `pulumi up` or `pulumi destroy` does it")
         raise
 
 

@@ -58,6 +58,11 @@ class Checkout:
         assert (done.returncode == 0) == ok, f"./lab {' '.join(words)} ended with {done.returncode}:\n{done.stdout[-6000:]}"
         return done.stdout
 
+    def clear(self) -> None:
+        """Destroy the stack, also after a test that was ended by force, which leaves Pulumi's lock."""
+        subprocess.run(["./lab", "pulumi", "cancel", "-s", self.stack, "--yes"], cwd=self.path, env=environment(), check=False)
+        self.lab("-y", "destroy")
+
     def preview(self) -> tuple[dict[str, str], list[str]]:
         """Resource name -> operation, for all that `up` would change; and the values that the preview does not know."""
         done = subprocess.run(
@@ -171,7 +176,7 @@ def checkout(stack: str) -> Iterator[Checkout]:
     # Not pytest's own temporary folder, which later runs remove, and with it the state of what is on the host.
     path = ROOT / ".lab" / "e2e"
     if path.exists():
-        Checkout(path, stack).lab("-y", "destroy")
+        Checkout(path, stack).clear()
         shutil.rmtree(path)
     copy_of_the_checkout(path)
     use_the_registry_s_multus(path, stack)
@@ -179,9 +184,7 @@ def checkout(stack: str) -> Iterator[Checkout]:
     yield found
     # Whatever failed, nothing stays on the host. With LAB_E2E_KEEP the stack is left for a look.
     if not os.environ.get("LAB_E2E_KEEP"):
-        # A test that was ended by force leaves Pulumi's lock.
-        subprocess.run(["./lab", "pulumi", "cancel", "-s", stack, "--yes"], cwd=path, env=environment(), check=False)
-        found.lab("-y", "destroy")
+        found.clear()
 
 
 def copy_of_the_checkout(path: Path) -> None:

@@ -167,6 +167,7 @@ class Deployment:
     outputs: dict[str, Any] = field(default_factory=dict)
     log: list[tuple[str, str]] = field(default_factory=list)
     error_hooks: list[str] = field(default_factory=list)
+    resource_hooks: dict[str, Any] = field(default_factory=dict)
     order: list[str] = field(default_factory=list)
 
     def __getitem__(self, name: str) -> Registered:
@@ -341,6 +342,9 @@ class Hooks:
 
     def register_error_hook(self, hook: Any) -> None:
         self.deployment.error_hooks.append(hook.name)
+
+    def register_resource_hook(self, hook: Any) -> None:
+        self.deployment.resource_hooks[hook.name] = hook
 
 
 class Log:

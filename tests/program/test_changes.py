@@ -146,7 +146,7 @@ TABLE: list[tuple[str, dict[str, Any], dict[str, str]]] = [
     ("macvlanCheck.address", {"macvlanCheck": {"address": "192.168.122.206"}}, {"server-1-macvlan-check": U}),
     ("workload.image", {"workload": {"image": "docker.io/library/nginx:1.27"}}, {"nginx-macvlan": C}),
     ("proof.title", {"proof": {"title": "Other"}}, {"nginx-macvlan-proof": R}),
-    ("timeouts.boot", {"timeouts": {"boot": 900}}, {"server-1-settled": K}),
+    ("timeouts.boot", {"timeouts": {"boot": 900}}, {}),
     ("timeouts.pod", {"timeouts": {"pod": 900}}, {}),
     ("timeouts.proof", {"timeouts": {"proof": 900}}, {"nginx-macvlan-proof": K}),
     ("timeouts.shutdown", {"timeouts": {"shutdown": 90}}, {"server-1-domain": K}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from collections.abc import Iterable
@@ -497,8 +498,22 @@ def test_the_first_server_leaves_by_the_second_and_alone_not_at_all(deploy: Run,
         assert "server-2-booted" not in deployment.before(leave.name), "that one waits until this one serves"
 
 
+async def awaited(hook: Any, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The steps that the hook of an update waits for."""
+    found: set[str] = set()
+
+    async def done(_node: str, steps: Iterable[Any]) -> None:
+        found.update(step._name for step in steps)
+
+    monkeypatch.setitem(hook.callback.__globals__, "done", done)
+    await hook.callback(None)
+    return found
+
+
 @EACH_SHAPE
-def test_a_server_is_restarted_or_made_anew_after_the_one_before_it_serves(deploy: Run, servers: int, agents: int) -> None:
+def test_a_server_is_restarted_or_made_anew_after_the_one_before_it_serves(
+    deploy: Run, servers: int, agents: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     deployment = deploy("dev", shape(servers, agents))
     for index in range(servers):
         settled = {f"server-{i + 1}-settled" for i in range(index)}
@@ -507,6 +522,9 @@ def test_a_server_is_restarted_or_made_anew_after_the_one_before_it_serves(deplo
         before = deployment.before(f"server-{index + 1}-settled")
         assert f"server-{index + 1}-domain" in before
         assert not {each.name for each in deployment.of("Command")} & before, "what it waits for must not wait for it"
+        assert deployment[f"server-{index + 1}-settled"].hooks == {"beforeUpdate": [f"server-{index + 1}-settled"]}
+        waited = asyncio.run(awaited(deployment.resource_hooks[f"server-{index + 1}-settled"], monkeypatch))
+        assert waited == {f"server-{index + 1}-k3s-ready", f"server-{index + 1}-k3s-plugins-install"}
     for index in range(agents):
         settled = {each for each in deployment.before(f"agent-{index + 1}-domain") if each.endswith("-settled")}
         assert settled == {f"server-{i + 1}-settled" for i in range(servers)}
