@@ -51,7 +51,7 @@ class K3sNode(ComponentResource):
     def __init__(self, name: str, args: K3sNodeArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("k3s-macvlan:k3s:K3sNode", name, {}, opts)
         machine, node = args.machine, args.machine.node
-        inside = ResourceOptions(parent=self, deleted_with=machine.domain)
+        inside = ResourceOptions(parent=self, deleted_with=machine.domain, hooks=machine.hooks)
         after = [*args.after]
         if args.stock is not None:
             artifacts = remote.Script(
@@ -132,7 +132,8 @@ class K3sNode(ComponentResource):
             opts=ResourceOptions.merge(inside, ResourceOptions(depends_on=[self.installed])),
         )
         self.complete: list[pulumi.Resource] = [ready, plugins.installed]
-        machine.serving.extend(self.complete)
+        if machine.serving:
+            machine.serving.steps.extend(self.complete)
         self.register_outputs({})
 
 

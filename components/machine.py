@@ -20,7 +20,7 @@ from components.libvirt.network import Reservation, ReservationArgs
 from components.libvirt.volume import OverlayDisk, OverlayDiskArgs, SeedImage, SeedImageArgs
 from components.plan import NodePlan, with_prefix
 from components.settings import Network, Settings
-from components.settled import Settled, SettledArgs
+from components.settled import Serving, Settled, SettledArgs
 from components.ssh import ClientKey, connection
 
 
@@ -43,10 +43,11 @@ class VirtualMachine(ComponentResource):
 
     connection: for commands on the node.
     serial: changes whenever the disk is made anew, so whatever lives in the machine has it among its triggers.
-    inside: options for what lives in the machine; it is `deleted_with` the domain.
+    inside: options for what lives in the machine; it is `deleted_with` the domain, and its failure is told.
+    hooks: those of `inside`, for what has another parent.
     size: changes when the machine is restarted for a new size.
     ready: the machine answers; commands depend on it.
-    serving: the steps after which its K3s serves; for K3sNode to fill.
+    serving: on a server, the steps after which its K3s serves, for K3sNode to fill.
     settled: on a server, the step after which it serves, whatever the run has done to the machine.
     checked: its addresses are free and macvlan works on it; pods with macvlan interfaces depend on it. It runs beside the
     installation of K3s.
@@ -152,7 +153,9 @@ class VirtualMachine(ComponentResource):
             private_key=args.key.private,
             host_key=self.host_key.public_key,
         )
-        self.inside = ResourceOptions(parent=self, deleted_with=self.domain)
+        self.serving = Serving(node.name) if node.role == "server" else None
+        self.hooks = self.serving.told() if self.serving else None
+        self.inside = ResourceOptions(parent=self, deleted_with=self.domain, hooks=self.hooks)
         booted = remote.run(
             f"{name}-booted",
             remote.Script(
@@ -177,13 +180,16 @@ class VirtualMachine(ComponentResource):
         self.size = (
             f"{node.cpus} CPUs ({shape.virt_type} {shape.cpu_mode} {shape.cpu_model}), {node.memory} MiB, {shape.disk_cache}"
         )
-        self.serving: list[pulumi.Resource] = []
+        limits = settings.timeouts
         self.settled: pulumi.Resource | None = None
-        if node.role == "server":
+        if self.serving:
             self.settled = Settled(
                 f"{name}-settled",
-                node.name,
-                SettledArgs(machine=Output.concat(self.serial, " ", self.size), steps=lambda: self.serving),
+                SettledArgs(
+                    machine=Output.concat(self.serial, " ", self.size),
+                    serving=self.serving,
+                    limit=limits.boot + limits.cloud_init + 2 * limits.k3s + limits.node_ready + limits.plugins,
+                ),
                 ResourceOptions.merge(own, ResourceOptions(depends_on=[self.domain])),
             )
         remote.run(

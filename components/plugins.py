@@ -53,6 +53,8 @@ class CniPlugins(ComponentResource):
             ),
             connection=args.machine.connection,
             triggers=[args.machine.serial, args.version],
-            opts=ResourceOptions(parent=self, deleted_with=args.machine.domain, depends_on=list(args.after)),
+            opts=ResourceOptions(
+                parent=self, deleted_with=args.machine.domain, depends_on=list(args.after), hooks=args.machine.hooks
+            ),
         )
         self.register_outputs({})

@@ -9,24 +9,59 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from pulumi import Input, Output, ResourceHook, ResourceHookArgs, ResourceHookBinding, ResourceOptions
+from pulumi import ErrorHook, Input, Output, ResourceHook, ResourceHookArgs, ResourceHookBinding, ResourceOptions
 from pulumi import Resource as AnyResource
 from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
 
 from components.libvirt.provider import PlainProvider
 
 
+@dataclass
+class Serving:
+    """What a server needs to serve. steps: the last of its steps, declared after the machine. failed: one of all has failed.
+
+    The engine ends nothing that is under way when a step fails, and starts nothing more: who waits must be told.
+    """
+
+    node: str
+    steps: list[AnyResource] = field(default_factory=list)
+    failed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def told(self) -> ResourceHookBinding:
+        """For all steps of the server: their failure is told here. It is not tried again."""
+
+        def tell(_args: Any) -> bool:
+            self.failed.set()
+            return False
+
+        return ResourceHookBinding(on_error=[ErrorHook(f"{self.node}-failed", tell)])
+
+    async def done(self, limit: float) -> None:
+        """Until all steps of the run are done. Raises RuntimeError when one of them fails, or after `limit` seconds."""
+        steps = asyncio.gather(*(step.urn.future() for step in self.steps))
+        failure = asyncio.ensure_future(self.failed.wait())
+        either: list[asyncio.Future[Any]] = [steps, failure]
+        await asyncio.wait(either, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        failure.cancel()
+        if not steps.done() or steps.exception() is not None:
+            steps.cancel()
+            raise RuntimeError(
+                f"{self.node} was restarted or made anew and does not serve again, so the machines after it are left as they "
+                f"are. See the error beside this one and ./lab logs {self.node}; then run `up` again"
+            )
+
+
 @dataclass(frozen=True, kw_only=True)
 class SettledArgs:
-    """machine: what the machine is made of, another value is a restart or another machine. steps: gives the steps after which
-    the server serves; asked when the wait begins, for they are declared after the machine."""
+    """machine: what the machine is made of, another value is a restart or another machine. serving: what is waited for. limit:
+    seconds that all its steps may take together."""
 
     machine: Input[str]
-    steps: Callable[[], Sequence[AnyResource]]
+    serving: Serving
+    limit: int
 
 
 class SettledProvider(PlainProvider):
@@ -42,28 +77,14 @@ class SettledProvider(PlainProvider):
         return UpdateResult(_news)
 
 
-async def done(name: str, steps: Sequence[AnyResource]) -> None:
-    """Until these steps of the run are done. Raises RuntimeError when one of them fails; the engine tells of that one."""
-    try:
-        await asyncio.gather(*(step.urn.future() for step in steps))
-    except Exception as error:
-        raise RuntimeError(
-            f"{name} was restarted or made anew and does not serve again, so the machines after it are left as they are. See "
-            f"the error beside this one and ./lab logs {name}; then run `up` again"
-        ) from error
-
-
 class Settled(Resource, module="settled", name="Settled"):
-    """A server that serves after whatever a run has done to its machine. The next server's machine depends on it.
-
-    node: the server's name.
-    """
+    """A server that serves after whatever a run has done to its machine. The next server's machine depends on it."""
 
     machine: Output[str]
 
-    def __init__(self, resource_name: str, node: str, args: SettledArgs, opts: ResourceOptions | None = None) -> None:
+    def __init__(self, resource_name: str, args: SettledArgs, opts: ResourceOptions | None = None) -> None:
         async def wait(_args: ResourceHookArgs) -> None:
-            await done(node, args.steps())
+            await args.serving.done(args.limit)
 
         hooks = ResourceHookBinding(before_update=[ResourceHook(resource_name, wait)])
         super().__init__(

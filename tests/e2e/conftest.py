@@ -40,7 +40,7 @@ class Checkout:
         self.said.append(run.text)
         return code, run.text
 
-    def lab(self, *words: str, ok: bool = True, limit: int = 2400) -> str:
+    def lab(self, *words: str, ok: bool = True, limit: int = 1200) -> str:
         """Run `./lab -s STACK WORDS`; what it prints. Fails the test unless it ends as expected."""
         done = subprocess.run(
             ["./lab", "-s", self.stack, *words],

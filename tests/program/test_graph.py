@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from components.settings import parse
+from components.settled import Serving
 
 from . import engine
 from .conftest import Run
@@ -281,7 +282,11 @@ def test_hooks_and_limits(deploy: Run, name: str, mode: str) -> None:
         assert each.timeouts.keys() == {"create", "update", "delete"}, each.name
     for node in nodes_of(name)[0]:
         booted = deployment[f"{node}-booted"]
-        assert booted.hooks == {"onError": [f"{node}-boot-report"]}
+        told = [f"{node}-failed"] if node.startswith("server") else []
+        assert booted.hooks == {"onError": [*told, f"{node}-boot-report"]}
+        for step in ("macvlan-check", "disk-grow", "k3s-install", "k3s-images", "k3s-plugins-install", "k3s-ready"):
+            if (found := deployment.resources.get(f"{node}-{step}")) is not None:
+                assert found.hooks == ({"onError": told} if told else {}), step
         assert booted.timeouts["create"] == f"{limits.boot + limits.cloud_init + 30}s"
     for pod in map(deployment.__getitem__, pods_of(name)):
         assert pod.hooks == {"onError": [f"{pod.name}-report"]}
@@ -502,10 +507,10 @@ async def awaited(hook: Any, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The steps that the hook of an update waits for."""
     found: set[str] = set()
 
-    async def done(_node: str, steps: Iterable[Any]) -> None:
-        found.update(step._name for step in steps)
+    async def done(self: Serving, _limit: float) -> None:
+        found.update(step._name for step in self.steps)
 
-    monkeypatch.setitem(hook.callback.__globals__, "done", done)
+    monkeypatch.setattr(Serving, "done", done)
     await hook.callback(None)
     return found
 

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from components.settled import SettledProvider, done
+from components.settled import Serving, SettledProvider
 
 pytestmark = pytest.mark.unit
+
+LEFT = r"server-1 was restarted .* does not serve again.*are left as they are"
 
 
 def step(result: asyncio.Future[str]) -> Any:
@@ -33,7 +35,7 @@ def test_only_another_machine_is_waited_for() -> None:
 def test_it_waits_until_the_last_step_is_done() -> None:
     async def story() -> None:
         first, last = asyncio.Future[str](), asyncio.Future[str]()
-        waiting = asyncio.ensure_future(done("server-1", [step(first), step(last)]))
+        waiting = asyncio.ensure_future(Serving("server-1", [step(first), step(last)]).done(60))
         first.set_result("urn")
         await asyncio.sleep(0.01)
         assert not waiting.done()
@@ -47,7 +49,34 @@ def test_a_step_that_fails_leaves_the_next_server_alone() -> None:
     async def story() -> None:
         failed, never = asyncio.Future[str](), asyncio.Future[str]()
         failed.set_exception(ValueError("no"))
-        with pytest.raises(RuntimeError, match=r"server-1 was restarted .* does not serve again.*are left as they are"):
-            await asyncio.wait_for(done("server-1", [step(never), step(failed)]), 5)
+        with pytest.raises(RuntimeError, match=LEFT):
+            await asyncio.wait_for(Serving("server-1", [step(never), step(failed)]).done(60), 5)
 
     asyncio.run(story())
+
+
+def test_a_failure_that_is_told_ends_the_wait() -> None:
+    """The engine does not say it to a step that never begins."""
+
+    async def story() -> None:
+        serving = Serving("server-1", [step(asyncio.Future[str]())])
+        waiting = asyncio.ensure_future(serving.done(60))
+        await asyncio.sleep(0.01)
+        serving.failed.set()
+        with pytest.raises(RuntimeError, match=LEFT):
+            await asyncio.wait_for(waiting, 5)
+
+    asyncio.run(story())
+
+
+def test_it_does_not_wait_for_ever() -> None:
+    with pytest.raises(RuntimeError, match=LEFT):
+        asyncio.run(Serving("server-1", [step_that_never_ends()]).done(0.01))
+
+
+def step_that_never_ends() -> Any:
+    async def future() -> str:
+        await asyncio.Event().wait()
+        return ""
+
+    return SimpleNamespace(urn=SimpleNamespace(future=future))
