@@ -21,6 +21,7 @@ source "${0%/*}/parts/stage.sh"
 [[ $IMAGES =~ ^[A-Za-z0-9._:/@\ -]+$ ]] || { note "IMAGES must be names of images"; exit 1; }
 read -ra images <<< "$IMAGES"
 
+lock=$ROOT/var/lib/k3s-macvlan/lock begun=$(date +%s) installing=
 k3s=$ROOT/usr/local/bin/k3s socket=$ROOT/run/k3s/containerd/containerd.sock
 hosts=$ROOT/var/lib/rancher/k3s/agent/etc/containerd/certs.d
 
@@ -31,8 +32,17 @@ pull() {
   }
 }
 
+# An installation that ended and left no containerd: nothing to wait for, and `up` cannot end before this does.
+given_up() {
+  [[ -e $lock ]] || return 1
+  flock --nonblock "$lock" true || { installing=yes; return 1; }
+  [[ $installing == yes ]] || (($(stat --format=%Y "$lock") >= begun)) || return 1
+  [[ ! -S $socket ]]
+}
+
 stage "waiting for containerd"
 until [[ -S $socket ]]; do
+  if given_up; then note "K3s was not installed, so nothing is pulled ahead"; exit 0; fi
   ((SECONDS < LIMIT_SECONDS)) || { note "containerd does not run after $LIMIT_SECONDS s, so nothing is pulled ahead"; exit 0; }
   sleep 0.3
 done
