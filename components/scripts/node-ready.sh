@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Waits until cloud-init has finished on the node.
+# Waits until cloud-init has finished on the node, and what it wrote is on the disk.
 #
 # Environment:
 #   LIMIT_SECONDS  whole seconds to wait at most
@@ -60,3 +60,6 @@ case $status in
     exit 1
     ;;
 esac
+
+# Seen: a power cut within half a minute of the first boot, and the SSH host key that cloud-init wrote was an empty file.
+timeout 10 sync || note "not all of it is on the disk yet"
