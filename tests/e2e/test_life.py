@@ -15,25 +15,11 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Checkout
+from harness import host, virsh
 
 pytestmark = pytest.mark.e2e
 
 OTHER_LAYOUT = "v1.28.15+k3s1"
-
-
-def virsh(*words: str) -> str:
-    done = subprocess.run(["virsh", "-c", "qemu:///system", "-q", *words], capture_output=True, text=True, check=False)
-    return done.stdout
-
-
-def host() -> dict[str, Any]:
-    """What libvirt has that could be ours."""
-    return {
-        "domains": virsh("list", "--all", "--name").split(),
-        "pools": virsh("pool-list", "--all", "--name").split(),
-        "network": virsh("net-dumpxml", "--inactive", "default"),
-        "live": virsh("net-dumpxml", "default"),
-    }
 
 
 @pytest.fixture(scope="module")

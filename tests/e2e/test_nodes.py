@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 from conftest import Checkout
-from test_life import OTHER_LAYOUT, asked, every_page_is_served, host, kubectl, page, virsh
+from harness import host, virsh
+from test_life import OTHER_LAYOUT, asked, every_page_is_served, kubectl, page
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nodes]
 
