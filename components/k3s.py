@@ -51,7 +51,7 @@ class K3sNode(ComponentResource):
     def __init__(self, name: str, args: K3sNodeArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("k3s-macvlan:k3s:K3sNode", name, {}, opts)
         machine, node = args.machine, args.machine.node
-        inside = ResourceOptions(parent=self, deleted_with=machine.domain, hooks=machine.hooks)
+        inside = ResourceOptions.merge(machine.inside, ResourceOptions(parent=self))
         after = [*args.after]
         if args.stock is not None:
             artifacts = remote.Script(

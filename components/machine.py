@@ -44,7 +44,6 @@ class VirtualMachine(ComponentResource):
     connection: for commands on the node.
     serial: changes whenever the disk is made anew, so whatever lives in the machine has it among its triggers.
     inside: options for what lives in the machine; it is `deleted_with` the domain, and its failure is told.
-    hooks: those of `inside`, for what has another parent.
     size: changes when the machine is restarted for a new size.
     ready: the machine answers; commands depend on it.
     serving: on a server, the steps after which its K3s serves, for K3sNode to fill.
@@ -154,8 +153,8 @@ class VirtualMachine(ComponentResource):
             host_key=self.host_key.public_key,
         )
         self.serving = Serving(node.name) if node.role == "server" else None
-        self.hooks = self.serving.told() if self.serving else None
-        self.inside = ResourceOptions(parent=self, deleted_with=self.domain, hooks=self.hooks)
+        told = self.serving.told() if self.serving else None
+        self.inside = ResourceOptions(parent=self, deleted_with=self.domain, hooks=told)
         booted = remote.run(
             f"{name}-booted",
             remote.Script(

@@ -53,8 +53,6 @@ class CniPlugins(ComponentResource):
             ),
             connection=args.machine.connection,
             triggers=[args.machine.serial, args.version],
-            opts=ResourceOptions(
-                parent=self, deleted_with=args.machine.domain, depends_on=list(args.after), hooks=args.machine.hooks
-            ),
+            opts=ResourceOptions.merge(args.machine.inside, ResourceOptions(parent=self, depends_on=list(args.after))),
         )
         self.register_outputs({})

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import urllib.request
 from collections.abc import Iterator
 from ipaddress import IPv4Address
@@ -18,15 +17,12 @@ from typing import Any
 import far
 import pytest
 from conftest import ROOT, Checkout, copy_of_the_checkout, use_the_registry_s_multus
+from harness import virsh
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nodes]
 
 STACK = "lan"
 STRANGER, STRANGER_MAC = "10.77.0.203", "02:00:00:77:00:03"
-
-
-def virsh(*words: str) -> str:
-    return subprocess.run(["virsh", "-c", "qemu:///system", "-q", *words], capture_output=True, text=True, check=False).stdout
 
 
 def host(lan: far.Lan) -> dict[str, Any]:
