@@ -12,6 +12,7 @@ from components.macvlan import MacvlanNetwork, MacvlanNetworkArgs, MacvlanPod, M
 from components.multus import Multus, MultusArgs
 from components.page import Page, PageArgs
 from components.plan import images
+from components.settled import Failure
 from components.ssh import client_key
 
 quiet.end_quietly()
@@ -30,6 +31,7 @@ image = stock.image(layout.image) if stock else layout.image
 config = stock.settings(config) if stock else config
 
 # Machines.
+failure = Failure()
 key = client_key(config.ssh, layout.owner)
 free = free_addresses(layout, config.network)
 hypervisors = {
@@ -56,6 +58,7 @@ for node in layout.nodes:
         hypervisor=hypervisors[node.pool.hypervisor],
         key=key,
         settings=config,
+        failure=failure,
         before=next((machine for machine in reversed(machines) if machine.settled), None),
     )
     machines.append(VirtualMachine(node.name, args))

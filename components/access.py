@@ -42,6 +42,6 @@ class NodeAccess(ComponentResource):
             undo=remote.Script(name="node-access.sh", environment={"ACTION": "off"}, limit=120),
             connection=machine.connection,
             triggers=[machine.serial],
-            opts=ResourceOptions(parent=self, deleted_with=machine.domain, depends_on=[machine.ready]),
+            opts=ResourceOptions.merge(machine.inside, ResourceOptions(parent=self, depends_on=[machine.ready])),
         )
         self.register_outputs({})

@@ -204,7 +204,9 @@ class Cluster(ComponentResource):
             "/etc/rancher/k3s/k3s.yaml",
             connection=first.connection,
             triggers=[first.serial],
-            opts=ResourceOptions(parent=self, deleted_with=first.domain, depends_on=[self.nodes[first.node.name].installed]),
+            opts=ResourceOptions.merge(
+                first.inside, ResourceOptions(parent=self, depends_on=[self.nodes[first.node.name].installed])
+            ),
         )
         address = args.k3s.api_address or str(first.node.address)
         self.kubeconfig: Output[str] = Output.secret(text.apply(lambda found: kubeconfig(found, address, args.owner)))
@@ -264,7 +266,10 @@ class Cluster(ComponentResource):
             connection=other.connection,
             triggers=[machine.serial],
             dial=args.timeouts.boot,
-            opts=ResourceOptions(parent=self, deleted_with=anchor, delete_before_replace=True, depends_on=needed),
+            opts=ResourceOptions.merge(
+                machine.inside,
+                ResourceOptions(parent=self, deleted_with=anchor, delete_before_replace=True, depends_on=needed),
+            ),
         )
         self._left = [] if node.first else [leave]
         return leave

@@ -20,7 +20,7 @@ from components.libvirt.network import Reservation, ReservationArgs
 from components.libvirt.volume import OverlayDisk, OverlayDiskArgs, SeedImage, SeedImageArgs
 from components.plan import NodePlan, with_prefix
 from components.settings import Network, Settings
-from components.settled import Serving, Settled, SettledArgs
+from components.settled import Failure, Serving, Settled, SettledArgs
 from components.ssh import ClientKey, connection
 
 
@@ -34,6 +34,7 @@ class VirtualMachineArgs:
     hypervisor: Hypervisor
     key: ClientKey
     settings: Settings
+    failure: Failure
     before: VirtualMachine | None = None
 
 
@@ -152,9 +153,8 @@ class VirtualMachine(ComponentResource):
             private_key=args.key.private,
             host_key=self.host_key.public_key,
         )
-        self.serving = Serving(node.name) if node.role == "server" else None
-        told = self.serving.told() if self.serving else None
-        self.inside = ResourceOptions(parent=self, deleted_with=self.domain, hooks=told)
+        self.serving = Serving(node.name, args.failure) if node.role == "server" else None
+        self.inside = ResourceOptions(parent=self, deleted_with=self.domain, hooks=args.failure.hooks)
         booted = remote.run(
             f"{name}-booted",
             remote.Script(

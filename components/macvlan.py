@@ -74,7 +74,7 @@ class MacvlanNetwork(ComponentResource):
                 files[machine.node.name],
                 connection=machine.connection,
                 triggers=[machine.serial],
-                opts=ResourceOptions(parent=self, deleted_with=machine.domain, depends_on=[machine.ready]),
+                opts=ResourceOptions.merge(machine.inside, ResourceOptions(parent=self, depends_on=[machine.ready])),
             )
             for machine in (args.machines if sliced else [])
         ]

@@ -102,7 +102,7 @@ class Multus(ComponentResource):
                 ),
                 connection=machine.connection,
                 triggers=[machine.serial],
-                opts=ResourceOptions(parent=self, deleted_with=machine.domain, depends_on=[machine.ready]),
+                opts=ResourceOptions.merge(machine.inside, ResourceOptions(parent=self, depends_on=[machine.ready])),
             )
             for machine in args.machines
         ]
@@ -142,10 +142,9 @@ class Multus(ComponentResource):
                 ),
                 connection=machine.connection,
                 triggers=[machine.serial, args.version, args.settings.image],
-                opts=ResourceOptions(
-                    parent=self,
-                    deleted_with=machine.domain,
-                    depends_on=[daemon_set, *args.cluster.nodes[machine.node.name].complete],
+                opts=ResourceOptions.merge(
+                    machine.inside,
+                    ResourceOptions(parent=self, depends_on=[daemon_set, *args.cluster.nodes[machine.node.name].complete]),
                 ),
             )
             for machine in args.machines

@@ -19,30 +19,35 @@ from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
 from components.libvirt.provider import PlainProvider
 
 
-@dataclass
-class Serving:
-    """What a server needs to serve. steps: the last of its steps, declared after the machine. failed: one of all has failed.
+class Failure:
+    """Whether a step of this run has failed: on any node, since the engine then ends nothing that is under way and starts
+    nothing more, so whoever waits must be told.
 
-    The engine ends nothing that is under way when a step fails, and starts nothing more: who waits must be told.
+    hooks: for each step that may fail. The step is not tried again. There is one hook of one name for all, because a run that
+    removes a node has none of that node's own, and the engine then hides the step's error behind that.
     """
 
+    def __init__(self) -> None:
+        self.seen = asyncio.Event()
+        self.hooks = ResourceHookBinding(on_error=[ErrorHook("a-step-failed", self._tell)])
+
+    def _tell(self, _args: Any) -> bool:
+        self.seen.set()
+        return False
+
+
+@dataclass
+class Serving:
+    """What a server needs to serve. steps: the last of its steps, declared after the machine."""
+
     node: str
+    failure: Failure
     steps: list[AnyResource] = field(default_factory=list)
-    failed: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def told(self) -> ResourceHookBinding:
-        """For all steps of the server: their failure is told here. It is not tried again."""
-
-        def tell(_args: Any) -> bool:
-            self.failed.set()
-            return False
-
-        return ResourceHookBinding(on_error=[ErrorHook(f"{self.node}-failed", tell)])
 
     async def done(self, limit: float) -> None:
         """Until all steps of the run are done. Raises RuntimeError when one of them fails, or after `limit` seconds."""
         steps = asyncio.gather(*(step.urn.future() for step in self.steps))
-        failure = asyncio.ensure_future(self.failed.wait())
+        failure = asyncio.ensure_future(self.failure.seen.wait())
         either: list[asyncio.Future[Any]] = [steps, failure]
         await asyncio.wait(either, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
         failure.cancel()

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pulumi import ErrorHook
 
-from components.settled import Serving, SettledProvider
+from components.settled import Failure, Serving, SettledProvider
 
 pytestmark = pytest.mark.unit
 
@@ -35,7 +36,7 @@ def test_only_another_machine_is_waited_for() -> None:
 def test_it_waits_until_the_last_step_is_done() -> None:
     async def story() -> None:
         first, last = asyncio.Future[str](), asyncio.Future[str]()
-        waiting = asyncio.ensure_future(Serving("server-1", [step(first), step(last)]).done(60))
+        waiting = asyncio.ensure_future(Serving("server-1", Failure(), [step(first), step(last)]).done(60))
         first.set_result("urn")
         await asyncio.sleep(0.01)
         assert not waiting.done()
@@ -50,7 +51,7 @@ def test_a_step_that_fails_leaves_the_next_server_alone() -> None:
         failed, never = asyncio.Future[str](), asyncio.Future[str]()
         failed.set_exception(ValueError("no"))
         with pytest.raises(RuntimeError, match=LEFT):
-            await asyncio.wait_for(Serving("server-1", [step(never), step(failed)]).done(60), 5)
+            await asyncio.wait_for(Serving("server-1", Failure(), [step(never), step(failed)]).done(60), 5)
 
     asyncio.run(story())
 
@@ -59,10 +60,12 @@ def test_a_failure_that_is_told_ends_the_wait() -> None:
     """The engine does not say it to a step that never begins."""
 
     async def story() -> None:
-        serving = Serving("server-1", [step(asyncio.Future[str]())])
+        serving = Serving("server-1", Failure(), [step(asyncio.Future[str]())])
         waiting = asyncio.ensure_future(serving.done(60))
         await asyncio.sleep(0.01)
-        serving.failed.set()
+        (hook,) = serving.failure.hooks.on_error or []
+        assert isinstance(hook, ErrorHook)
+        assert hook.callback(None) is False, "it is not tried again"  # type: ignore[arg-type]
         with pytest.raises(RuntimeError, match=LEFT):
             await asyncio.wait_for(waiting, 5)
 
@@ -72,6 +75,6 @@ def test_a_failure_that_is_told_ends_the_wait() -> None:
 def test_it_does_not_wait_for_ever() -> None:
     async def story() -> None:
         with pytest.raises(RuntimeError, match=LEFT):
-            await Serving("server-1", [step(asyncio.Future[str]())]).done(0.01)
+            await Serving("server-1", Failure(), [step(asyncio.Future[str]())]).done(0.01)
 
     asyncio.run(story())
