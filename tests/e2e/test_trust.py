@@ -461,6 +461,21 @@ def test_a_removed_machine_is_seen_and_made_anew(story: Story) -> None:
     story.clean()
 
 
+@long
+def test_a_lost_state_is_made_good_on_what_is_there(story: Story) -> None:
+    """Its keys are lost with it, so the machine is made anew; in place of what bears the stack's mark, and of nothing else."""
+    node, wanted, volumes = story.checkout.outputs()["nodes"][0], host(), story.volumes()
+    state = json.loads(story.checkout.pulumi("stack", "export"))
+    state["deployment"] |= {"resources": [], "pending_operations": []}
+    story.checkout.pulumi("stack", "import", stdin=json.dumps(state))
+    story.checkout.lab("-y", "up")
+    assert story.checkout.outputs()["nodes"][0] | {"hostKey": node["hostKey"]} == node
+    assert host() == wanted
+    assert story.volumes() == volumes
+    assert served(story.checkout.outputs()["url"], 10)
+    story.clean()
+
+
 # --- the end, and what was shown on the way
 
 
