@@ -15,10 +15,16 @@ import yaml
 from pulumi import ErrorHook, Output
 
 
-def pod_report(name: str, kubeconfig: Output[str], namespace: str, pod: str) -> ErrorHook:
-    """An error hook that logs why this pod is not ready with its second interface; it never hides the error itself."""
+def pod_report(name: str, kubeconfig: Output[str]) -> ErrorHook:
+    """An error hook for all pods that logs why one is not ready with its second interface; it never hides the error itself.
 
-    async def report(_args: pulumi.ErrorHookArgs) -> bool:
+    One for all, because a run that removes a pod has no hook of that pod's own, and the engine tells that in place of the error.
+    """
+
+    async def report(args: pulumi.ErrorHookArgs) -> bool:
+        if args.new_inputs is None:  # of one that goes, the error says enough
+            return False
+        namespace, pod = args.new_inputs["metadata"]["namespace"], args.new_inputs["metadata"]["name"]
         text = await kubeconfig.future()
         seen = describe(text, namespace, pod) if text else "nothing: the kubeconfig is not known"
         pulumi.log.error(

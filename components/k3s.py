@@ -220,7 +220,7 @@ class Cluster(ComponentResource):
             upsert_existing_objects=True,
             opts=own,
         )
-        self.inside = ResourceOptions(provider=self.provider, deleted_with=anchor)
+        self.inside = ResourceOptions(provider=self.provider, deleted_with=anchor, hooks=first.inside.hooks)
         self.register_outputs({"kubeconfig": self.kubeconfig})
 
     def _turn(self, node: NodePlan, at_once: int | None) -> list[pulumi.Resource]:

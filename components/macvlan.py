@@ -44,7 +44,8 @@ class MacvlanNetworkArgs:
 class MacvlanNetwork(ComponentResource):
     """The NetworkAttachmentDefinition; with per-node slices also each node's own configuration of it.
 
-    revision: changes with the configuration. ready: steps after which pods may use it.
+    revision: changes with the configuration. ready: steps after which pods may use it. report: for the pods, tells why one is not
+    ready.
     """
 
     def __init__(self, name: str, args: MacvlanNetworkArgs, opts: ResourceOptions | None = None) -> None:
@@ -82,6 +83,7 @@ class MacvlanNetwork(ComponentResource):
         common = {"whole": whole, "addressesPerNode": args.macvlan.addresses_per_node}
         self.revision = hashlib.sha256(canonical(common).encode()).hexdigest()[:16]
         self.ready = [self.definition, *written]
+        self.report = pod_report("pod-report", args.cluster.kubeconfig)
         self.register_outputs({"revision": self.revision})
 
 
@@ -156,7 +158,6 @@ class MacvlanPod(ComponentResource):
             # RFC 9535; an escaped path fails after the pod was made (measured.md 23).
             "pulumi.com/waitFor": json.dumps(["condition=Ready", f"jsonpath={{.metadata.annotations['{_STATUS}']}}"]),
         }
-        report = pod_report(f"{name}-report", args.cluster.kubeconfig, workload.namespace, args.pod)
         pod = core.Pod(
             name,
             metadata=meta.ObjectMetaArgs(
@@ -189,7 +190,7 @@ class MacvlanPod(ComponentResource):
                     replace_on_changes=["metadata.annotations"],
                     delete_before_replace=True,
                     custom_timeouts=CustomTimeouts(create=limit, update=limit),
-                    hooks=ResourceHookBinding(on_error=[report]),
+                    hooks=ResourceHookBinding(on_error=[args.network.report]),
                 ),
             ),
         )

@@ -286,12 +286,12 @@ def test_hooks_and_limits(deploy: Run, name: str, mode: str) -> None:
         assert booted.hooks == {"onError": ["a-step-failed", f"{node}-boot-report"]}
         assert booted.timeouts["create"] == f"{limits.boot + limits.cloud_init + 30}s"
     for pod in map(deployment.__getitem__, pods_of(name)):
-        assert pod.hooks == {"onError": [f"{pod.name}-report"]}
+        assert pod.hooks == {"onError": ["a-step-failed", "pod-report"]}
         assert pod.timeouts["create"] == f"{limits.pod}s"
         assert pod.delete_before_replace
-        assert f"{pod.name}-report" in deployment.error_hooks
+        assert "pod-report" in deployment.error_hooks
     assert deployment["multus-daemonset"].timeouts["create"] == f"{limits.multus}s"
-    assert deployment["multus-daemonset"].hooks == {"onError": ["multus-report"]}
+    assert deployment["multus-daemonset"].hooks == {"onError": ["a-step-failed", "multus-report"]}
     assert {"server-1-boot-report", "multus-report"} <= set(deployment.error_hooks)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 import yaml
+from pulumi import ErrorHookArgs, Output
 
-from components.events import describe, describe_all, lines
+from components.events import describe, describe_all, lines, pod_report
 
 pytestmark = pytest.mark.unit
 
@@ -71,6 +73,25 @@ def test_describe_never_raises_whatever_the_api_answers(monkeypatch: pytest.Monk
     """It runs inside an error hook: an error there would stand in place of the pod's own."""
     monkeypatch.setattr("components.events.client", lambda _: lambda path: events if "events" in path else pod)
     assert describe("", "default", "p")
+
+
+def test_one_hook_tells_of_the_pod_that_fails_and_not_of_one_that_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("components.events.describe", lambda _text, namespace, pod: f"seen of {namespace}/{pod}")
+    monkeypatch.setattr("pulumi.log.error", told.append)
+    inputs = {"metadata": {"namespace": "web", "name": "nginx-2"}}
+
+    async def story() -> None:
+        report: Any = pod_report("pod-report", Output.from_input("kubeconfig")).callback
+        what: dict[str, Any] = {"urn": "urn", "id": "", "name": "any", "type": "kubernetes:core/v1:Pod"}
+        assert await report(ErrorHookArgs(**what, old_inputs=inputs, failed_operation="delete")) is False
+        assert told == []
+        assert await report(ErrorHookArgs(**what, new_inputs=inputs, failed_operation="create")) is False, "not tried again"
+
+    asyncio.run(story())
+    (text,) = told
+    assert text.startswith("pod web/nginx-2 did not become Ready")
+    assert "seen of web/nginx-2" in text
 
 
 def test_each_pod_of_a_label_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
