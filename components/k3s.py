@@ -216,6 +216,9 @@ class Cluster(ComponentResource):
             # What decides whether it is the same cluster: not the kubeconfig, whose certificates K3s renews.
             cluster_identifier=Output.concat(args.owner, "/", release.cluster),
             enable_server_side_apply=True,
+            # Seconds for each request. Without it client-go gives the API's schema 32 s, in which a busy emulated server does not
+            # always send it, and the provider then calls the cluster unreachable (seen).
+            kube_client_settings=kubernetes.KubeClientSettingsArgs(timeout=120),
             # What a run made that was killed before it wrote its state; fields that another has set are conflicts all the same.
             upsert_existing_objects=True,
             opts=own,

@@ -308,10 +308,12 @@ print(digest.hexdigest())
 ' "$k3s" "$unit_file" "$unit_file.env"
 }
 unit_state() { timeout 30 systemctl show --property="$1" "$unit" 2> /dev/null | sed -n "s/^$1=//p" || true; }
-# The API's schema, made when it is first asked for: on a busy emulated server that took longer than the 32 s after which
-# Pulumi's Kubernetes provider takes the cluster for unreachable (seen).
+# The API's schema, made when it is first asked for: on a busy emulated server that took longer than Pulumi's Kubernetes
+# provider waits (seen). So it is asked for as the provider asks, in the form which the API then keeps.
 schema() {
-  [[ $(curl --silent --max-time 120 --noproxy '*' --output /dev/null --write-out '%{http_code}' "$@" 2> /dev/null || true) == 200 ]]
+  local form='application/com.github.proto-openapi.spec.v2@v1.0+protobuf'
+  [[ $(curl --silent --max-time 120 --noproxy '*' --header "Accept: $form" --header 'Accept-Encoding: gzip' \
+    --output /dev/null --write-out '%{http_code}' "$@" 2> /dev/null || true) == 200 ]]
 }
 answers() { [[ $(curl --silent --fail --max-time 10 --noproxy '*' "$@" 2> /dev/null || true) == ok ]]; }
 

@@ -237,6 +237,7 @@ def test_kubernetes_resources_use_our_provider_alone(deploy: Run, name: str, mod
     assert provider.input("clusterIdentifier"), "without it another kubeconfig replaces everything"
     assert provider.input("enableServerSideApply") in (True, "true")
     assert provider.input("upsertExistingObjects") in (True, "true")
+    assert json.loads(provider.input("kubeClientSettings")) == {"timeout": 120}, "32 s are too few for the schema"
     assert deployment.of("kubernetes") == [provider]
 
 
