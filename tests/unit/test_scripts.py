@@ -417,6 +417,8 @@ def test_k3s_server_works_when_its_schema_is_made(k3s: K3s) -> None:
     assert done.returncode == 1 and "does not work after 1 s" in done.stderr
     (k3s.node.stub / "no-schema").unlink()
     assert k3s.run().returncode == 0
+    asked = [line for line in (k3s.node.stub / "curl.log").read_text().splitlines() if "/openapi/v2" in line]
+    assert all("Accept: application/com.github.proto-openapi.spec.v2@v1.0+protobuf" in line for line in asked)
 
 
 def test_k3s_checksum_mismatch_runs_nothing(k3s: K3s) -> None:
