@@ -118,6 +118,10 @@ class Story:
             "done\necho 'no pod has net1' >&2; exit 1\n"
         )
 
+    def instance(self) -> str:
+        """When the machine booted for the first time. Its machine-id is its UUID's, and so the same on one made anew."""
+        return self.checkout.node("stat --format=%Y /etc/ssh/ssh_host_ed25519_key")
+
     def kubectl(self, words: str) -> str:
         return self.checkout.node(f"k3s kubectl {words}")
 
@@ -360,7 +364,7 @@ def test_changes_in_place(story: Story) -> None:
     story.kubectl("wait --for=condition=Ready pod/bystander --timeout=120s")
     uids = "get pods -o jsonpath='{range .items[*]}{.metadata.name} {.metadata.uid}{\"\\n\"}{end}'"
     before = dict(line.split() for line in story.kubectl(uids).splitlines())
-    boot, instance = (story.checkout.node(f"cat {path}") for path in ("/proc/sys/kernel/random/boot_id", "/etc/machine-id"))
+    boot, instance = story.checkout.node("cat /proc/sys/kernel/random/boot_id"), story.instance()
     config = yaml.safe_load(story.file.read_text())["config"]
     mirrors = config["k3s-macvlan:k3s"]["registries"]["mirrors"]
     registries = {
@@ -372,7 +376,7 @@ def test_changes_in_place(story: Story) -> None:
     story.checkout.set("macvlan", mtu=1400)
     story.checkout.lab("-y", "up")
     story.settle()
-    assert story.checkout.node("cat /etc/machine-id") == instance
+    assert story.instance() == instance
     assert story.checkout.node("cat /proc/sys/kernel/random/boot_id") != boot
     assert story.checkout.node("nproc").strip() == "3"
     memory = int(story.checkout.node("awk '/MemTotal/ {print $2}' /proc/meminfo"))
@@ -422,7 +426,7 @@ def meaning(document: str) -> list[str]:
 @long
 def test_changes_by_hand_are_seen_and_put_right(story: Story) -> None:
     domain = story.checkout.outputs()["nodes"][0]["domain"]
-    instance, wanted = story.checkout.node("cat /etc/machine-id"), host()
+    instance, wanted = story.instance(), host()
     document = virsh("dumpxml", "--inactive", domain)
     assert ">3</vcpu>" in document
     edited = story.checkout.path / ".lab" / "edited.xml"
@@ -440,14 +444,14 @@ def test_changes_by_hand_are_seen_and_put_right(story: Story) -> None:
     story.settle()
     assert host() == wanted
     assert meaning(virsh("dumpxml", "--inactive", domain)) == meaning(document)
-    assert story.checkout.node("cat /etc/machine-id") == instance
+    assert story.instance() == instance
     story.clean()
 
 
 @long
 def test_a_removed_machine_is_seen_and_made_anew(story: Story) -> None:
     node = story.checkout.outputs()["nodes"][0]
-    instance, wanted = story.checkout.node("cat /etc/machine-id"), host()
+    instance, wanted = story.instance(), host()
     network_update("delete", "ip-dhcp-host", reservation(story))
     virsh("destroy", node["domain"])
     virsh("undefine", node["domain"])
@@ -455,7 +459,7 @@ def test_a_removed_machine_is_seen_and_made_anew(story: Story) -> None:
     assert {"server-1-reservation", "server-1-domain", "server-1-disk"} <= story.refreshed()
     story.checkout.lab("-y", "up")
     assert story.checkout.outputs()["nodes"][0] == node
-    assert story.checkout.node("cat /etc/machine-id") != instance
+    assert story.instance() != instance
     assert host() == wanted
     assert served(story.checkout.outputs()["url"], 10)
     story.clean()
