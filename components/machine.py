@@ -26,8 +26,8 @@ from components.ssh import ClientKey, connection
 
 @dataclass(frozen=True, kw_only=True)
 class VirtualMachineArgs:
-    """owner: the stack's mark. node: from the plan. hypervisor: where it lives. key: who may log in. before: the last
-    server before this node, which must serve again before this machine is restarted or made anew."""
+    """owner: the stack's mark. node: from the plan. hypervisor: where it lives. key: who may log in. failure: the
+    run's one. before: the last server before this node, which must serve again before this machine is restarted or made anew."""
 
     owner: str
     node: NodePlan
