@@ -167,6 +167,8 @@ class Cluster(ComponentResource):
         first = args.machines[0]
         servers = [machine for machine in args.machines if machine.node.role == "server"]
         token = Token(f"{name}-token", opts=own)
+        # Made without agents too: the first one to come must change nothing on the servers.
+        agent_token = Token(f"{name}-agent-token", opts=own) if args.k3s.separate_agent_token else None
         # What the cluster's objects live and die with. Alone, a server takes them with its disk; among others it does not.
         alone = len(servers) == 1
         anchor: pulumi.Resource = first.domain if alone else token
@@ -186,7 +188,7 @@ class Cluster(ComponentResource):
                 K3sNodeArgs(
                     machine=machine,
                     k3s=args.k3s,
-                    config_yaml=_config_yaml(token, node, join, args),
+                    config_yaml=_config_yaml(token, agent_token, node, join, args),
                     registries_yaml=registries_yaml(args.k3s),
                     server=args.k3s.api_address or str(first.node.address),
                     images=args.images[node.name],
@@ -290,18 +292,26 @@ def _join(release: Release, servers: Sequence[VirtualMachine], k3s: K3s) -> Outp
     return founded.apply(lambda serials: "" if serials[0] == serials[1] else f"https://{servers[1].node.address}:{API_PORT}")
 
 
-def _config_yaml(token: Token, node: NodePlan, join: Output[str], args: ClusterArgs) -> Output[str]:
-    return Output.all(token=token.value, join=join).apply(
-        lambda found: yaml.safe_dump(config(node, found["join"], args.api_names, args.k3s, found["token"]), sort_keys=True)
+def _config_yaml(token: Token, agent_token: Token | None, node: NodePlan, join: Output[str], args: ClusterArgs) -> Output[str]:
+    agents = agent_token.value if agent_token else None
+    return Output.all(token=token.value, agents=agents, join=join).apply(
+        lambda found: yaml.safe_dump(
+            config(node, found["join"], args.api_names, args.k3s, found["token"], agent_token=found["agents"]), sort_keys=True
+        )
     )
 
 
-def config(node: NodePlan, join: str, api_names: Sequence[str], k3s: K3s, token: str) -> dict[str, Any]:
+def config(
+    node: NodePlan, join: str, api_names: Sequence[str], k3s: K3s, token: str, *, agent_token: str | None = None
+) -> dict[str, Any]:
     """/etc/rancher/k3s/config.yaml of a node; join: URL of a server, "" for the one that begins the cluster.
 
-    https://docs.k3s.io/installation/configuration
+    With agent_token an agent's file does not hold `token`, with which a server could join and read the cluster's secrets.
+    https://docs.k3s.io/installation/configuration, https://docs.k3s.io/cli/token
     """
     own: dict[str, Any] = {"node-name": node.name, "node-ip": str(node.address), "token": token}
+    if agent_token:
+        own |= {"agent-token": agent_token} if node.role == "server" else {"token": agent_token}
     own |= {"server": join} if join else {"cluster-init": True}
     if node.labels:
         own["node-label"] = list(node.labels)

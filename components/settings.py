@@ -473,6 +473,8 @@ class K3s(Model):
     """Further keys of config.yaml on servers only."""
     api_address: Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9.-]{1,253})?$")] = ""
     """Virtual address or name in front of the servers, if you provide one; goes into the certificates and the kubeconfig."""
+    separate_agent_token: bool = True
+    """Agents join with a token of their own, with which nobody can join as a server; false: with the servers' token."""
     cni_bin_directory: Path | None = None
     """CNI plugin directory on the node; by default the one this K3s release searches."""
     cni_conf_directory: Path = "/var/lib/rancher/k3s/agent/etc/cni/net.d"

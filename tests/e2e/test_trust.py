@@ -514,6 +514,8 @@ def _learn_what_the_stack_made(story: Story) -> None:
         return json.loads(value["plaintext"]) if isinstance(value, dict) and "plaintext" in value else value
 
     story.secrets["token"] = made("k3s-token", "value")
+    if "k3s-agent-token" in outputs:  # not made for this network's K3s, which lets no agent join with it
+        story.secrets["agent token"] = made("k3s-agent-token", "value")
     story.secrets["host key"] = made("server-1-host-key", "private_key").splitlines()[2]
     story.secrets["multus token"] = made("multus-token", "data")["token"]
     kubeconfig = yaml.safe_load(story.checkout.outputs()["kubeconfig"])

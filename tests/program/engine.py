@@ -37,6 +37,8 @@ Mode = Literal["up", "first", "again", "replaced"]
 """An update; a preview of a stack that does not exist yet; of one that does; of one whose pod is to be made anew."""
 
 TOKEN = "7e5700000000000000000000000000000000000000000000000000000000700e"
+AGENT_TOKEN = "7e570000000000000000000000000000000000000000000000000000000a6e27"
+TOKENS = {"k3s-token": TOKEN, "k3s-agent-token": AGENT_TOKEN}
 CLIENT_KEY = "Q0xJRU5ULUtFWS1TRUNSRVQ="
 SERVICE_TOKEN = "U0VSVklDRS1BQ0NPVU5ULVRPS0VO"
 POD_ADDRESS, POD_MAC, POD_UID = "192.168.122.200", "6a:00:00:00:00:01", "pod-uid-1"
@@ -291,7 +293,7 @@ def made(resource: Registered) -> dict[str, Any]:
         case "SshKeyPair":
             return {"private_key": private_key(resource.name), "public_key": public_key(resource.name)}
         case "Token":
-            return {"value": TOKEN}
+            return {"value": TOKENS[resource.name]}
         case "BaseImage":
             return {"capacity": 2**31}
         case "SeedImage":

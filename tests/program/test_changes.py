@@ -260,6 +260,13 @@ def test_another_server_changes_nothing_on_the_others(deploy: Run, servers: int,
     assert changes(old, new) == {"local-dhcp": U, **second}
 
 
+def test_the_agents_token_goes_with_its_setting(deploy: Run) -> None:
+    old, new = deploy("dev", many(1, 1)), deploy("dev", {**many(1, 1), "k3s": {"separateAgentToken": False}})
+    assert set(old.names) - set(new.names) == {"Token k3s-agent-token"}
+    assert set(new.names) <= set(old.names)
+    assert changes(old, new) == {"server-1-k3s-install": U, "agent-1-k3s-install": U}
+
+
 def test_the_size_of_one_node_is_its_own(deploy: Run) -> None:
     old = deploy("dev", many(3, 0))
     new = deploy("dev", many(3, 0, overrides={"server-2": {"memory": 6144}}))

@@ -39,6 +39,7 @@ SHARED = {
     "ServiceAccount multus-account",
     "SshKeyPair client-key",
     "StoragePool local-pool",
+    "Token k3s-agent-token",
     "Token k3s-token",
     "kubernetes k3s-kubernetes",
 }
@@ -78,6 +79,7 @@ OUTSIDE = {
     "local-pool",
     "client-key",
     "k3s-token",
+    "k3s-agent-token",
     "k3s-kubernetes",
 }
 # They live and die with the cluster: with its one server, or with the token of several.
@@ -117,7 +119,10 @@ def expected(nodes: list[str], sliced: bool, pods: Iterable[str] = ("nginx-macvl
 
 
 def expected_of(name: str) -> list[str]:
-    return expected(*nodes_of(name), pods_of(name))
+    found = expected(*nodes_of(name), pods_of(name))
+    if not parse(name, config_of(name)).k3s.separate_agent_token:
+        found.remove("Token k3s-agent-token")
+    return found
 
 
 def anchor(deployment: Deployment) -> str:

@@ -17,6 +17,7 @@ from components.settings import parse
 
 from .conftest import Run
 from .engine import (
+    AGENT_TOKEN,
     CLIENT_KEY,
     POD_ADDRESS,
     POD_MAC,
@@ -38,7 +39,7 @@ pytestmark = pytest.mark.program
 
 UPS = pytest.mark.parametrize("name", STACK_FILES)
 EVERY = pytest.mark.parametrize(("name", "mode"), [(name, mode) for name in STACK_FILES for mode in ("up", "first", "again")])
-MADE_SECRETS = (TOKEN, "PRIVATE-KEY-OF-", CLIENT_KEY, SERVICE_TOKEN)
+MADE_SECRETS = (TOKEN, AGENT_TOKEN, "PRIVATE-KEY-OF-", CLIENT_KEY, SERVICE_TOKEN)
 
 
 def environment(command: str) -> dict[str, str]:
@@ -180,6 +181,8 @@ def test_what_must_be_secret_is(deploy: Run, name: str, mode: str) -> None:
         "multus-token": {"data"},
         "k3s-kubeconfig": {"stdout"},
     }
+    if parse(name, config_of(name)).k3s.separate_agent_token:
+        wanted["k3s-agent-token"] = {"value"}
     for resource, names in wanted.items():
         assert names <= deployment[resource].secret_outputs, resource
     assert isinstance(deployment["k3s-kubernetes"].inputs["kubeconfig"], Secret)
@@ -191,6 +194,18 @@ def test_what_must_be_secret_is(deploy: Run, name: str, mode: str) -> None:
         assert each.input("addPreviousOutputInEnv") is False, each.name
     for output in ("kubeconfig", "sshPrivateKey"):
         assert isinstance(deployment.outputs[output], Secret), output
+
+
+def test_an_agent_holds_the_agents_token_alone(deploy: Run) -> None:
+    deployment = deploy("ha")
+    servers, agents = (
+        [opened(deployment[f"{node}-k3s-install"].inputs["stdin"]) for node in nodes_of("ha")[0] if node.startswith(role)]
+        for role in ("server", "agent")
+    )
+    assert servers
+    assert agents
+    assert all(TOKEN in text and AGENT_TOKEN in text for text in servers)
+    assert all(TOKEN not in text and AGENT_TOKEN in text for text in agents)
 
 
 # --- exports

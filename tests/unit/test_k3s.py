@@ -18,11 +18,14 @@ pytestmark = pytest.mark.unit
 steady = settings(deadline=None, database=None, derandomize=True)
 
 
-def configs(**raw: Any) -> dict[str, dict[str, Any]]:
+def configs(agent_token: str | None = None, **raw: Any) -> dict[str, dict[str, Any]]:
     found = parse("dev", {"servers": {"count": 3}, "agents": {"count": 1}, "macvlan": {"addressesPerNode": 2}, **raw})
     layout = plan.make("k3s-macvlan", "dev", found)
     join = f"https://{layout.servers[0].address}:6443"
-    return {node.name: config(node, "" if node.first else join, layout.api_names, found.k3s, "t0ken") for node in layout.nodes}
+    return {
+        node.name: config(node, "" if node.first else join, layout.api_names, found.k3s, "t0ken", agent_token=agent_token)
+        for node in layout.nodes
+    }
 
 
 def test_one_server_begins_the_cluster_and_the_others_join() -> None:
@@ -33,6 +36,16 @@ def test_one_server_begins_the_cluster_and_the_others_join() -> None:
         assert found[name]["server"] == "https://192.168.122.180:6443"
         assert "cluster-init" not in found[name]
     assert {each["token"] for each in found.values()} == {"t0ken"}
+    assert not any("agent-token" in each for each in found.values())
+
+
+def test_an_agent_does_not_hold_the_token_that_servers_join_with() -> None:
+    found = configs(agent_token="agents")
+    assert "t0ken" not in str(found.pop("agent-1")).replace("agents", "")
+    assert {(each["token"], each["agent-token"]) for each in found.values()} == {("t0ken", "agents")}
+    agent = configs(agent_token="agents")["agent-1"]
+    assert agent["token"] == "agents"
+    assert "agent-token" not in agent  # `k3s agent` knows no such option
 
 
 def test_certificates_hold_every_server_those_to_come_and_the_virtual_address() -> None:
