@@ -45,7 +45,7 @@ class K3sNode(ComponentResource):
     """K3s on one machine: installed, with its CNI plugins, Ready.
 
     installed: the step after which K3s runs and, on a server, its API answers. complete: the steps after which the node is
-    Ready and has its plugins.
+    Ready, has its plugins and has ended its boot.
     """
 
     def __init__(self, name: str, args: K3sNodeArgs, opts: ResourceOptions | None = None) -> None:
@@ -131,7 +131,7 @@ class K3sNode(ComponentResource):
             triggers=[machine.serial, machine.size, args.k3s.version],
             opts=ResourceOptions.merge(inside, ResourceOptions(depends_on=[self.installed])),
         )
-        self.complete: list[pulumi.Resource] = [ready, plugins.installed]
+        self.complete: list[pulumi.Resource] = [ready, plugins.installed, machine.booted]
         if machine.serving:
             machine.serving.steps.extend(self.complete)
         self.register_outputs({})
@@ -262,7 +262,7 @@ class Cluster(ComponentResource):
             },
             limit=args.timeouts.drain + 300,
         )
-        # The first server's cannot wait for the second's machine, which waits for the first's: it dials until that one answers.
+        # The first server's cannot wait for the second's machine, which waits for the first's.
         needed = [machine.domain] if node.first else [machine.domain, self.nodes[first.node.name].installed, *self._left]
         leave = remote.run(
             f"{node.name}-leave",
@@ -270,7 +270,6 @@ class Cluster(ComponentResource):
             undo=None if other is machine else undo,
             connection=other.connection,
             triggers=[machine.serial],
-            dial=args.timeouts.boot,
             opts=ResourceOptions.merge(
                 machine.inside,
                 ResourceOptions(parent=self, deleted_with=anchor, delete_before_replace=True, depends_on=needed),

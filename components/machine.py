@@ -12,6 +12,7 @@ from pulumi import ComponentResource, ErrorHook, Input, Output, ResourceHookBind
 
 from components import remote
 from components.addresses import AddressRange
+from components.answers import until_it_listens
 from components.credentials import SshKeyPair
 from components.hypervisor import Hypervisor
 from components.libvirt import documents
@@ -46,7 +47,8 @@ class VirtualMachine(ComponentResource):
     serial: changes whenever the disk is made anew, so whatever lives in the machine has it among its triggers.
     inside: options for what lives in the machine; it is `deleted_with` the domain, and its failure is told.
     size: changes when the machine is restarted for a new size.
-    ready: the machine answers; commands depend on it.
+    ready: the machine answers, and has done what the settings' cloudInit asks for; commands depend on it.
+    booted: cloud-init is done, which it may be after `ready`.
     serving: on a server, the steps after which its K3s serves, for K3sNode to fill.
     settled: on a server, the step after which it serves, whatever the run has done to the machine.
     checked: its addresses are free and macvlan works on it; pods with macvlan interfaces depend on it. It runs beside the
@@ -155,7 +157,22 @@ class VirtualMachine(ComponentResource):
         )
         self.serving = Serving(node.name, args.failure) if node.role == "server" else None
         self.inside = ResourceOptions(parent=self, deleted_with=self.domain, hooks=args.failure.hooks)
-        booted = remote.run(
+        report = ResourceHookBinding(on_error=[_boot_report(name, node, settings, console)])
+        listens = until_it_listens(f"{name}-listens", str(node.address), settings.ssh.port, settings.timeouts.boot)
+        answers = remote.answers(
+            f"{name}-answers",
+            connection=self.connection,
+            triggers=[self.serial],
+            dial=min(settings.timeouts.boot, remote.DIAL_SECONDS),
+            opts=ResourceOptions.merge(
+                self.inside,
+                ResourceOptions(
+                    depends_on=[self.domain],
+                    hooks=ResourceHookBinding.merge(report, ResourceHookBinding(before_create=[listens])),
+                ),
+            ),
+        )
+        self.booted = remote.run(
             f"{name}-booted",
             remote.Script(
                 name="node-ready.sh",
@@ -164,16 +181,11 @@ class VirtualMachine(ComponentResource):
             ),
             connection=self.connection,
             triggers=[self.serial],
-            dial=settings.timeouts.boot,
-            opts=ResourceOptions.merge(
-                self.inside,
-                ResourceOptions(
-                    depends_on=[self.domain],
-                    hooks=ResourceHookBinding(on_error=[_boot_report(name, node, settings, console)]),
-                ),
-            ),
+            opts=ResourceOptions.merge(self.inside, ResourceOptions(depends_on=[answers], hooks=report)),
         )
-        self.ready: pulumi.Resource = booted
+        # cloud-init makes the user and the host key before sshd starts. What it does afterwards concerns only what somebody
+        # has asked of it: packages, files, commands.
+        self.ready: pulumi.Resource = self.booted if settings.cloud_init else answers
         # A new size restarts the machine; what runs in it is waited for again.
         shape = settings.machine
         self.size = (
@@ -196,16 +208,16 @@ class VirtualMachine(ComponentResource):
             remote.Script(name="disk-grow.sh", limit=300),
             connection=self.connection,
             triggers=[self.serial, str(node.disk)],
-            opts=ResourceOptions.merge(self.inside, ResourceOptions(depends_on=[booted, disk])),
+            opts=ResourceOptions.merge(self.inside, ResourceOptions(depends_on=[self.booted, disk])),
         )
-        self.checked: pulumi.Resource = booted
+        self.checked: pulumi.Resource = self.ready
         if settings.network.kind == "bridge":
             self.checked = remote.run(
                 f"{name}-lan-check",
                 remote.Script(name=LAN_CHECK, environment=_lan_check(node, settings, pods=True), limit=60),
                 connection=self.connection,
                 triggers=[self.serial],
-                opts=ResourceOptions.merge(self.inside, ResourceOptions(depends_on=[booted])),
+                opts=ResourceOptions.merge(self.inside, ResourceOptions(depends_on=[self.ready])),
             )
         if node.check_address is not None:
             self.checked = remote.run(

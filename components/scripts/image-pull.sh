@@ -15,6 +15,8 @@ ROOT=${ROOT:-}
 note() { echo "images: $*" >&2; }
 # shellcheck source=/dev/null
 source "${0%/*}/parts/stage.sh"
+# shellcheck source=/dev/null
+source "${0%/*}/parts/pause.sh"
 
 [[ $LIMIT_SECONDS =~ ^[0-9]{1,6}$ ]] || { note "LIMIT_SECONDS must be whole seconds"; exit 1; }
 [[ $PULL_SECONDS =~ ^[0-9]{1,6}$ ]] || { note "PULL_SECONDS must be whole seconds"; exit 1; }
@@ -23,13 +25,17 @@ read -ra images <<< "$IMAGES"
 
 lock=$ROOT/var/lib/k3s-macvlan/lock begun=$(date +%s) installing=
 k3s=$ROOT/usr/local/bin/k3s socket=$ROOT/run/k3s/containerd/containerd.sock
-hosts=$ROOT/var/lib/rancher/k3s/agent/etc/containerd/certs.d
+hosts=$ROOT/var/lib/rancher/k3s/agent/etc/containerd/certs.d programs=$ROOT/var/lib/rancher/k3s/data/current/bin
 
 # The second way is for a K3s without crictl; it knows mirrors only where K3s writes them as files.
 pull() {
-  timeout "$PULL_SECONDS" "$k3s" crictl pull "$1" > /dev/null 2>&1 || {
-    [[ -d $hosts ]] && timeout "$PULL_SECONDS" "$k3s" ctr --namespace k8s.io images pull --hosts-dir "$hosts" "$1" > /dev/null 2>&1
-  }
+  local ctr=("$k3s" ctr)
+  if [[ -e $programs/crictl || ! -e $programs/ctr ]]; then
+    timeout "$PULL_SECONDS" "$k3s" crictl pull "$1" > /dev/null 2>&1 && return
+  else
+    ctr=("$programs/ctr" --address "$socket")
+  fi
+  [[ -d $hosts ]] && timeout "$PULL_SECONDS" "${ctr[@]}" --namespace k8s.io images pull --hosts-dir "$hosts" "$1" > /dev/null 2>&1
 }
 
 # An installation that ended and left no containerd: nothing to wait for, and `up` cannot end before this does.
@@ -41,10 +47,14 @@ given_up() {
 }
 
 stage "waiting for containerd"
+look=0
 until [[ -S $socket ]]; do
-  if given_up; then note "K3s was not installed, so nothing is pulled ahead"; exit 0; fi
+  if ((SECONDS >= look)); then
+    if given_up; then note "K3s was not installed, so nothing is pulled ahead"; exit 0; fi
+    look=$((SECONDS + 3))
+  fi
   ((SECONDS < LIMIT_SECONDS)) || { note "containerd does not run after $LIMIT_SECONDS s, so nothing is pulled ahead"; exit 0; }
-  sleep 0.3
+  pause 0.3
 done
 pulled=()
 for image in "${images[@]}"; do

@@ -47,6 +47,8 @@ unit_file=$ROOT/etc/systemd/system/$unit.service
 
 # shellcheck source=/dev/null
 source "${0%/*}/parts/stage.sh"
+# shellcheck source=/dev/null
+source "${0%/*}/parts/pause.sh"
 
 # Takes tokens and passwords out of what is shown: those in the files written here, and what looks like one.
 redact() {
@@ -84,39 +86,14 @@ shown_url=$(sed -E 's#://[^/@]*@#://[redacted]@#' <<< "$INSTALL_URL")
 
 # Runs a command with the environment of INSTALL_ENV added. Our own parameters are left out: the install script
 # copies every K3S_* variable into the unit's environment.
+extra=()
 with_env() {
-  python3 -c '
-import json, os, re, sys
-def fail(text):
-    sys.exit(f"k3s: INSTALL_ENV (setting k3s.installScript.environment) {text}")
-try:
-    extra = json.loads(os.environ.get("INSTALL_ENV") or "{}")
-except ValueError:
-    fail("is not JSON")
-if not isinstance(extra, dict):
-    fail("must be a map of names and texts")
-fixed = {"INSTALL_K3S_" + n for n in
-         ("VERSION", "EXEC", "SKIP_START", "SKIP_ENABLE", "NAME", "TYPE", "BIN_DIR", "SYSTEMD_DIR", "COMMIT", "PR", "CHANNEL")}
-for name, value in extra.items():
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        fail(f"has a name that no environment variable can have: {name!r}")
-    if not isinstance(value, str) or "\0" in value or "\n" in value:
-        fail(f"must give {name} a text of one line")
-    if name in fixed:
-        fail(f"must not set {name}, which this program sets; use its own setting")
-    if re.fullmatch(r"K3S_.*(TOKEN|SECRET_KEY|ACCESS_KEY)", name):
-        fail(f"must not carry {name}: it is not kept secret. Give it as a K3s option instead")
-env = {k: v for k, v in os.environ.items() if k not in
-       ("ROLE", "ROOT", "SERVER", "K3S_VERSION", "INSTALL_URL", "INSTALL_SHA256", "K3S_BINARY", "INSTALL_ENV", "LIMIT_SECONDS",
-        "SERVICE_LIMIT")}
-env.update(extra)
-try:
-    os.execvpe(sys.argv[1], sys.argv[1:], env)
-except OSError as error:
-    sys.exit(f"k3s: {sys.argv[1]}: {error}")
-' "$@"
+  (
+    unset ROLE ROOT SERVER K3S_VERSION INSTALL_URL INSTALL_SHA256 K3S_BINARY INSTALL_ENV LIMIT_SECONDS SERVICE_LIMIT
+    ((${#extra[@]} == 0)) || export "${extra[@]}"
+    exec "$@"
+  )
 }
-with_env true
 
 # The umask of everything below, except for the directories that K3s and its users share.
 umask 077
@@ -126,12 +103,35 @@ stage "taking the lock of this node's installations"
 flock --wait "$LIMIT_SECONDS" 9 || fail "another installation has been running on this node for $LIMIT_SECONDS s"
 stage "looking at what is installed"
 
-python3 -c '
-import json, os, sys, tempfile
-root = os.environ["ROOT"]
-manifest = root + "/var/lib/k3s-macvlan/files"
+# One run of Python for both, because each start of it takes half a second on a slow node: checks INSTALL_ENV and says it as
+# NAME=VALUE with a NUL after each, then writes the files.
+exec 4<&0
+mapfile -d '' -t extra < <(python3 -c '
+import json, os, re, sys, tempfile
 def fail(text):
     sys.exit("k3s: " + text)
+def fail_env(text):
+    fail("INSTALL_ENV (setting k3s.installScript.environment) " + text)
+try:
+    extra = json.loads(os.environ.get("INSTALL_ENV") or "{}")
+except ValueError:
+    fail_env("is not JSON")
+if not isinstance(extra, dict):
+    fail_env("must be a map of names and texts")
+fixed = {"INSTALL_K3S_" + n for n in
+         ("VERSION", "EXEC", "SKIP_START", "SKIP_ENABLE", "NAME", "TYPE", "BIN_DIR", "SYSTEMD_DIR", "COMMIT", "PR", "CHANNEL")}
+for name, value in extra.items():
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        fail_env(f"has a name that no environment variable can have: {name!r}")
+    if not isinstance(value, str) or "\0" in value or "\n" in value:
+        fail_env(f"must give {name} a text of one line")
+    if name in fixed:
+        fail_env(f"must not set {name}, which this program sets; use its own setting")
+    if re.fullmatch(r"K3S_.*(TOKEN|SECRET_KEY|ACCESS_KEY)", name):
+        fail_env(f"must not carry {name}: it is not kept secret. Give it as a K3s option instead")
+    sys.stdout.write(f"{name}={value}\0")
+root = os.environ["ROOT"]
+manifest = root + "/var/lib/k3s-macvlan/files"
 def write(path, content, mode):
     directory = os.path.dirname(path)
     os.umask(0o022)
@@ -186,7 +186,9 @@ try:
 except OSError as error:
     fail(f"cannot write: {error}")
 record(todo)
-'
+' <&4)
+wait $! || exit 1
+exec 4<&-
 
 installed_version() { "$k3s" --version 2> /dev/null | awk 'NR == 1 {print $3}' || true; }
 
@@ -218,7 +220,7 @@ if [[ $ROLE == agent && -x $k3s && -e $data/agent/client-kube-proxy.key && $(ins
       fail "not all servers have $K3S_VERSION after $LIMIT_SECONDS s, and an agent must not be newer than its servers: $late"
     [[ $late == "$said" ]] || stage "waiting for the servers to have $K3S_VERSION: $late"
     said=$late
-    sleep 1
+    pause 1
   done
 fi
 
@@ -259,14 +261,12 @@ if [[ ! -x $k3s || ! -e $unit_file || $(cat "$state/installed" 2> /dev/null || t
   (
     umask 022
     [[ -z $K3S_BINARY ]] || export INSTALL_K3S_SKIP_DOWNLOAD=true
-    export INSTALL_K3S_VERSION=$K3S_VERSION INSTALL_K3S_EXEC=$ROLE INSTALL_K3S_SKIP_START=true
+    # Enabled below: the script reloads systemd's whole configuration twice for it, seconds each on a slow node.
+    export INSTALL_K3S_VERSION=$K3S_VERSION INSTALL_K3S_EXEC=$ROLE INSTALL_K3S_SKIP_START=true INSTALL_K3S_SKIP_ENABLE=true
     exec 9>&-
     with_env timeout "$((LIMIT_SECONDS > SECONDS ? LIMIT_SECONDS - SECONDS : 1))" sh "$script"
   ) > "$log" 2>&1 &
   installer=$!
-  while kill -0 "$installer" 2> /dev/null; do
-    sleep 0.2
-  done
   status=0
   wait "$installer" || status=$?
   installer=
@@ -284,30 +284,21 @@ if [[ ! -x $k3s || ! -e $unit_file || $(cat "$state/installed" 2> /dev/null || t
     fail "the install script left version ${found:-none}, not $K3S_VERSION: it, or the mirror in k3s.installScript.environment, ignores the version"
   [[ -e $unit_file ]] || fail "the install script made no $unit.service: is $shown_url (k3s.installScript.url) K3s's own?"
   rm -f "$script" "$messages"
-  systemctl daemon-reload
   echo "$wanted" > "$state/installed"
 fi
 
 # What decides about a restart. Size and time of the binary stand for its content: hashing it takes seconds on a slow node.
 fingerprint() {
-  python3 -c '
-import hashlib, os, sys
-root, binary = os.environ["ROOT"], sys.argv[1]
-digest = hashlib.sha256()
-paths = open(root + "/var/lib/k3s-macvlan/files").read().splitlines()
-for path in [root + p for p in paths] + sys.argv[2:]:
-    try:
-        with open(path, "rb") as f:
-            content = f.read()
-    except FileNotFoundError:
-        content = b""
-    digest.update(f"{path} {len(content)}\n".encode() + content)
-stat = os.stat(binary)
-digest.update(f"{stat.st_size} {stat.st_mtime_ns}".encode())
-print(digest.hexdigest())
-' "$k3s" "$unit_file" "$unit_file.env"
+  local path
+  {
+    while IFS= read -r path; do
+      printf '%s ' "$path"
+      sha256sum < "$ROOT$path" 2> /dev/null || echo none
+    done < <(cat "$state/files"; printf '%s\n' "${unit_file#"$ROOT"}" "${unit_file#"$ROOT"}.env")
+    stat --format='%s %.9Y' "$k3s"
+  } | sha256sum | cut -d ' ' -f 1
 }
-unit_state() { timeout 30 systemctl show --property="$1" "$unit" 2> /dev/null | sed -n "s/^$1=//p" || true; }
+unit_state() { timeout 30 systemctl show --property="$1" --value "$unit" 2> /dev/null || true; }
 # The API's schema, made when it is first asked for: on a busy emulated server that took longer than Pulumi's Kubernetes
 # provider waits (seen). So it is asked for as the provider asks, in the form which the API then keeps.
 schema() {
@@ -318,10 +309,14 @@ schema() {
 answers() { [[ $(curl --silent --fail --max-time 10 --noproxy '*' "$@" 2> /dev/null || true) == ok ]]; }
 
 works() {
-  local url
+  local url=https://127.0.0.1:6443 host=127.0.0.1 port=6443
   if [[ $ROLE == server ]]; then
     [[ -s $ROOT/etc/rancher/k3s/k3s.yaml ]] || return 1
-    url=$(grep -Eom1 'https://(127\.0\.0\.1|\[::1\]):[0-9]+' "$ROOT/etc/rancher/k3s/k3s.yaml") || url=https://127.0.0.1:6443
+    if [[ $(< "$ROOT/etc/rancher/k3s/k3s.yaml") =~ https://\[?(127\.0\.0\.1|::1)\]?:([0-9]+) ]]; then
+      url=${BASH_REMATCH[0]} host=${BASH_REMATCH[1]} port=${BASH_REMATCH[2]}
+    fi
+    # Asked without starting a program: until it listens, K3s can use all of a slow node.
+    { : <> "/dev/tcp/$host/$port"; } 2> /dev/null || return 1
     local admin=(--cacert "$data/server/tls/server-ca.crt" --cert "$data/server/tls/client-admin.crt"
       --key "$data/server/tls/client-admin.key")
     # The schema first: it is made while the rest still starts.
@@ -339,18 +334,22 @@ works() {
 
 if [[ $ROLE == server ]]; then stage "waiting for API"; else stage "waiting for the kubelet"; fi
 current=$(fingerprint)
-before=$(unit_state InvocationID)
+declare -A has=()
+while IFS='=' read -r name value; do
+  has[$name]=$value
+done < <(timeout 30 systemctl show --property=ActiveState,InvocationID,NeedDaemonReload,UnitFileState "$unit" 2> /dev/null || true)
+before=${has[InvocationID]:-} active=${has[ActiveState]:-}
 since=$(($(date +%s) - 60)) restarted=false
-active=$(unit_state ActiveState)
-systemctl is-enabled --quiet "$unit" 2> /dev/null || systemctl enable --quiet "$unit"
 if [[ $(cat "$state/started" 2> /dev/null || true) != "$current" || ($active != active && $active != activating) ]]; then
   since=$(date +%s) restarted=true
-  timeout 60 systemctl daemon-reload || true
-  timeout 60 systemctl reset-failed "$unit" 2> /dev/null || true
+  # A unit that systemd has not had loaded before is read when it starts.
+  [[ ${has[NeedDaemonReload]:-} == no ]] || timeout 60 systemctl daemon-reload || true
+  [[ $active != failed ]] || timeout 60 systemctl reset-failed "$unit" 2> /dev/null || true
   timeout 60 systemctl restart --no-block "$unit" || fail "systemd would not start $unit"
   # Recorded now and not when it works: a run that is killed while it waits need not restart K3s a second time.
   echo "$current" > "$state/started"
 fi
+[[ ${has[UnitFileState]:-} == enabled ]] || timeout 60 systemctl enable --quiet --no-reload "$unit" || fail "systemd would not enable $unit"
 began=$SECONDS
 
 journal() { timeout 30 journalctl --no-pager --quiet --output=short-iso --unit "$unit" --since "@$since" "$@" 2> /dev/null || true; }
@@ -399,9 +398,11 @@ give_up() {
 }
 
 # The process of before the restart still answers until it ends: systemd's invocation tells the two apart.
+fresh=$([[ $restarted == true ]] || echo yes)
 fresh() {
-  [[ $restarted == false || $(unit_state InvocationID) != "$before" ]] && before=none-of-before
+  [[ $fresh == yes || $(unit_state InvocationID) != "$before" ]] && fresh=yes
 }
+# Ever more seldom: what the journal is read for would slow down the start that it waits for.
 look=$((SECONDS + 5))
 until fresh && works; do
   if ((SECONDS - began >= SERVICE_LIMIT)); then
@@ -411,8 +412,8 @@ until fresh && works; do
   if ((SECONDS >= look)); then
     reason=$(diagnose 3 | redact)
     [[ -z $reason ]] || give_up "$reason"
-    look=$((SECONDS + 5))
+    look=$((SECONDS + (SECONDS - began > 10 ? (SECONDS - began) / 2 : 5)))
   fi
-  sleep 0.5
+  pause 0.5
 done
 echo "version=$K3S_VERSION restarted=$restarted"

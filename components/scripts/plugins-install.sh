@@ -20,6 +20,8 @@ note() { echo "plugins: $*" >&2; }
 fail() { note "$@"; exit 1; }
 # shellcheck source=/dev/null
 source "${0%/*}/parts/stage.sh"
+# shellcheck source=/dev/null
+source "${0%/*}/parts/pause.sh"
 
 [[ $LIMIT_SECONDS =~ ^[0-9]{1,6}$ ]] || fail "LIMIT_SECONDS must be whole seconds"
 left() { echo "$((LIMIT_SECONDS > SECONDS ? LIMIT_SECONDS - SECONDS : 1))"; }
@@ -82,19 +84,22 @@ if ((${#missing[@]})); then
   python3 -c '
 import os, shutil, sys, tarfile
 archive, target, wanted = sys.argv[1], sys.argv[2], sys.argv[3:]
-found = set()
+found, left = set(), set(wanted)
 try:
     with tarfile.open(archive) as tar:
         for member in tar:
             name = os.path.normpath(member.name)
             if member.isfile() and "/" not in name:
                 found.add(name)
-                if name in wanted:
+                if name in left:
                     with tar.extractfile(member) as source, open(os.path.join(target, name), "wb") as copy:
                         shutil.copyfileobj(source, copy, 1 << 20)
+                    left.remove(name)
+            if not left:  # unpacking the rest would be the greater part of the work
+                break
 except (tarfile.TarError, OSError, EOFError) as error:
     sys.exit(f"plugins: the archive cannot be read: {error}")
-lacking = [w for w in wanted if w not in found]
+lacking = sorted(left)
 if lacking:
     names = " ".join(sorted(found)) or "nothing"
     sys.exit(f"plugins: the archive has no {lacking[0] if len(lacking) == 1 else lacking}; it has: {names}. Correct the list of plugins or plugins.url")
@@ -119,7 +124,7 @@ while true; do
   until [[ -d $ROOT$BIN_DIR ]]; do
     ((SECONDS < LIMIT_SECONDS)) ||
       fail "$BIN_DIR does not exist after $LIMIT_SECONDS s: K3s makes it when it first starts, and its place depends on the K3s version. See journalctl -u k3s -u k3s-agent"
-    sleep 0.3
+    pause 0.3
   done
   # data/current is switched to another directory while an upgrade unpacks: work on the real one, and look again afterwards.
   directory=$(readlink -f "$ROOT$BIN_DIR")

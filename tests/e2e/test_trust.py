@@ -256,7 +256,7 @@ def test_a_guest_that_never_boots(story: Story) -> None:
 
 @long
 def test_ctrl_c_while_it_boots(story: Story) -> None:
-    story.interrupted("Ctrl-C: boot", "server-1-booted creating", after=3)
+    story.interrupted("Ctrl-C: boot", "server-1-answers creating", after=3)
 
 
 @long
@@ -264,7 +264,7 @@ def test_killed_while_it_boots(story: Story) -> None:
     """As by the loss of the machine's power: Pulumi's lock stays, and is said how to remove."""
     FAULTS.append("killed: boot")
     run = story.checkout.run("-y", "up")
-    run.saw("server-1-booted creating")
+    run.saw("server-1-answers creating")
     run.interrupt(signal.SIGKILL)
     story.checkout.finished(run, 60)
     assert "pulumi cancel" in story.checkout.lab("-y", "up", ok=False)

@@ -62,7 +62,7 @@ def test_one_disk_for_all_machines_and_a_step_on_each(stocked: Stocked) -> None:
         step = deployment[f"{node}-k3s-artifacts"]
         assert f"DIGEST={disk.input('digest')}" in step.input("create")
         assert step.deleted_with == deployment[f"{node}-domain"].urn
-        assert {f"{node}-booted", "local-artifacts"} <= deployment.before(step.name)
+        assert {f"{node}-answers", "local-artifacts"} <= deployment.before(step.name)
         assert step.name in deployment.before(f"{node}-k3s-install")
         assert step.name in deployment.before(f"{node}-k3s-plugins-install")
 

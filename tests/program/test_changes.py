@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 from typing import Any
 
 import pytest
 
+from components import answers
 from components.libvirt.artifacts import ArtifactDiskProvider
 from components.libvirt.domain import DomainProvider
 from components.libvirt.lan import FreeAddressesProvider
@@ -40,6 +42,7 @@ R, U, K, C = "replaced", "updated", "kept", "changed"
 """kept: the input is another, and the provider says that nothing follows. changed: Kubernetes says what follows."""
 
 IN_MACHINE = {
+    "server-1-answers": R,
     "server-1-booted": R,
     "server-1-disk-grow": R,
     "server-1-images": R,
@@ -230,10 +233,20 @@ def test_a_machine_made_anew_keeps_its_identity(deploy: Run, change: dict[str, A
         assert old.input(name) == new.input(name)
 
 
-def test_a_limit_of_the_boot_is_a_limit_and_nothing_else(deploy: Run) -> None:
-    old, new = deploy("dev")["server-1-booted"], deploy("dev", {"timeouts": {"boot": 900}})["server-1-booted"]
-    assert old.timeouts != new.timeouts
-    assert old.inputs == new.inputs
+def test_a_limit_of_the_boot_is_a_limit_and_nothing_else(deploy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int, float]] = []
+
+    async def listens(host: str, port: int, limit: float) -> bool:
+        asked.append((host, port, limit))
+        return True
+
+    monkeypatch.setattr(answers, "listens", listens)
+    old, new = deploy("dev"), deploy("dev", {"timeouts": {"boot": 900}})
+    assert changes(old, new) == {}
+    for deployment in (old, new):
+        asyncio.run(deployment.resource_hooks["server-1-listens"].callback(None))
+    host = old["server-1-answers"].input("connection")["host"]
+    assert asked == [(host, 22, 600), (host, 22, 900)]
 
 
 def many(servers: int, agents: int, **more: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from components import remote
 from components.settings import parse
 from components.settled import Serving
 
@@ -44,6 +45,7 @@ SHARED = {
     "kubernetes k3s-kubernetes",
 }
 PER_NODE = {
+    "Command {}-answers",
     "Command {}-booted",
     "Command {}-disk-grow",
     "Command {}-images",
@@ -180,24 +182,31 @@ def test_each_step_waits_for_what_it_needs(deploy: Run, name: str, mode: str) ->
             f"{node}-seed": {"local-pool", f"{node}-host-key", "client-key"},
             f"{node}-reservation": {"local-dhcp"},
             f"{node}-domain": {f"{node}-reservation", f"{node}-disk", f"{node}-seed"},
-            f"{node}-booted": {f"{node}-domain"},
-            f"{node}-macvlan-check": {f"{node}-booted"},
+            f"{node}-answers": {f"{node}-domain"},
+            f"{node}-booted": {f"{node}-answers"},
+            f"{node}-macvlan-check": {f"{node}-answers"},
             f"{node}-disk-grow": {f"{node}-booted", f"{node}-disk"},
             f"{node}-leave": {f"{node}-domain"} | ({"server-1-k3s-install"} if node != "server-1" else set()),
-            f"{node}-k3s-install": {f"{node}-booted", f"{node}-leave", "k3s-token", "k3s-release"},
-            f"{node}-images": {f"{node}-booted"},
+            f"{node}-k3s-install": {f"{node}-answers", f"{node}-leave", "k3s-token", "k3s-release"},
+            f"{node}-images": {f"{node}-answers"},
             f"{node}-k3s-ready": {f"{node}-k3s-install"},
             f"{node}-k3s-plugins-install": {f"{node}-k3s-install"},
-            f"{node}-multus-clean": {f"{node}-booted"},
-            f"{node}-multus-gate": {"multus-daemonset", f"{node}-k3s-plugins-install", f"{node}-k3s-ready"},
+            f"{node}-multus-clean": {f"{node}-answers"},
+            f"{node}-multus-gate": {
+                "multus-daemonset",
+                f"{node}-k3s-plugins-install",
+                f"{node}-k3s-ready",
+                f"{node}-booted",
+            },
         }
         for step, needed in steps.items():
             assert needed <= deployment.before(step), step
-        assert f"{node}-macvlan-check" not in deployment.before(f"{node}-k3s-install"), "the check runs beside K3s"
+        beside = {f"{node}-macvlan-check", f"{node}-booted"}
+        assert not beside & deployment.before(f"{node}-k3s-install"), "they run beside K3s"
         others = {each.name for each in deployment.custom if f"{node}-images" in deployment.before(each.name)}
         assert not others, "nothing waits for images that are pulled ahead"
         assert f"{node}-k3s-install" not in deployment.before(f"{node}-images")
-    assert {"server-1-k3s-install", "server-1-booted"} <= deployment.before("k3s-kubeconfig")
+    assert {"server-1-k3s-install", "server-1-answers"} <= deployment.before("k3s-kubeconfig")
     assert {"k3s-kubeconfig"} <= deployment.before("k3s-kubernetes")
     assert {"multus-account"} <= deployment.before("multus-token")
     assert {"multus-account", "multus-role"} <= deployment.before("multus-binding")
@@ -288,9 +297,11 @@ def test_hooks_and_limits(deploy: Run, name: str, mode: str) -> None:
         assert each.timeouts.keys() == {"create", "update", "delete"}, each.name
         assert each.hooks["onError"][0] == "a-step-failed", "who waits for a server would not be told"
     for node in nodes_of(name)[0]:
-        booted = deployment[f"{node}-booted"]
-        assert booted.hooks == {"onError": ["a-step-failed", f"{node}-boot-report"]}
-        assert booted.timeouts["create"] == f"{limits.boot + limits.cloud_init + 30}s"
+        report = {"onError": ["a-step-failed", f"{node}-boot-report"]}
+        answers, booted = deployment[f"{node}-answers"], deployment[f"{node}-booted"]
+        assert answers.hooks == {"beforeCreate": [f"{node}-listens"], **report}
+        assert booted.hooks == report
+        assert booted.timeouts["create"] == f"{limits.cloud_init + 30 + remote.DIAL_SECONDS}s"
     for pod in map(deployment.__getitem__, pods_of(name)):
         assert pod.hooks == {"onError": ["a-step-failed", "pod-report"]}
         assert pod.timeouts["create"] == f"{limits.pod}s"
@@ -367,7 +378,7 @@ def test_a_bridge_has_no_dhcp_of_libvirt_s_and_is_asked_first(deploy: Run, mode:
     assert len(deployment.sorted()) == len(deployment.resources)
     for each in ("local-pool", "local-image", "server-1-disk", "server-1-seed", "server-1-domain"):
         assert "addresses" in deployment.before(each), f"{each} would be made before the addresses are known to be free"
-    assert {"server-1-booted"} <= deployment.before("server-1-lan-check")
+    assert {"server-1-answers"} <= deployment.before("server-1-lan-check")
     assert {"server-1-lan-check"} <= deployment.before("server-1-macvlan-check")
     assert {"server-1-lan-check"} <= deployment.before("nginx-macvlan")
     assert "server-1-lan-check" not in deployment.before("server-1-k3s-install"), "the check runs beside K3s"
@@ -382,6 +393,12 @@ def test_macvlan_is_checked_once_on_a_machine(deploy: Run, name: str) -> None:
     """Later the test address may be one of the pods'."""
     for each in deploy(name).of("Command"):
         assert each.input("update") == ("true" if each.name.endswith("-macvlan-check") else None), each.name
+
+
+def test_what_cloud_init_is_asked_for_is_done_before_anything_else(deploy: Run) -> None:
+    deployment = deploy("dev", {"cloudInit": {"packages": ["nfs-common"]}})
+    for step in ("macvlan-check", "k3s-install", "images", "multus-clean"):
+        assert "server-1-booted" in deployment.before(f"server-1-{step}"), step
 
 
 def test_pods_wait_for_the_lan_without_the_check_of_macvlan_too(deploy: Run) -> None:
@@ -488,7 +505,7 @@ def test_nodes_leave_one_after_another_the_last_first(deploy: Run, servers: int,
         assert f"{node}-domain" in before
         assert "node-leave.sh" in leave.input("delete")
         assert leave.input("connection")["host"] == deployment["server-1-reservation"].input("ip")
-        assert (leave.input("create"), leave.delete_before_replace) == ("true", True)
+        assert (leave.input("create"), leave.delete_before_replace) == (None, True)
 
 
 @EACH_SHAPE
@@ -503,7 +520,7 @@ def test_the_first_server_leaves_by_the_second_and_alone_not_at_all(deploy: Run,
     else:
         assert "NODE_NAME=server-1 " in leave.input("delete")
         assert leave.input("connection")["host"] == deployment["server-2-reservation"].input("ip")
-        assert "server-2-booted" not in deployment.before(leave.name), "that one waits until this one serves"
+        assert "server-2-answers" not in deployment.before(leave.name), "that one waits until this one serves"
 
 
 async def awaited(hook: Any, monkeypatch: pytest.MonkeyPatch) -> set[str]:
@@ -532,7 +549,7 @@ def test_a_server_is_restarted_or_made_anew_after_the_one_before_it_serves(
         assert not {each.name for each in deployment.of("Command")} & before, "what it waits for must not wait for it"
         assert deployment[f"server-{index + 1}-settled"].hooks == {"beforeUpdate": [f"server-{index + 1}-settled"]}
         waited = asyncio.run(awaited(deployment.resource_hooks[f"server-{index + 1}-settled"], monkeypatch))
-        assert waited == {f"server-{index + 1}-k3s-ready", f"server-{index + 1}-k3s-plugins-install"}
+        assert waited == {f"server-{index + 1}-{step}" for step in ("k3s-ready", "k3s-plugins-install", "booted")}
     for index in range(agents):
         settled = {each for each in deployment.before(f"agent-{index + 1}-domain") if each.endswith("-settled")}
         assert settled == {f"server-{i + 1}-settled" for i in range(servers)}
@@ -577,6 +594,6 @@ def test_a_pod_on_every_node_with_a_page_and_a_proof_each(deploy: Run) -> None:
         assert f"nginx-macvlan-{node}" in deployment.before(f"nginx-macvlan-{node}-proof")
         access_step = deployment[f"{node}-access"]
         assert access_step.deleted_with == deployment[f"{node}-domain"].urn
-        assert f"{node}-booted" in deployment.before(access_step.name)
+        assert f"{node}-answers" in deployment.before(access_step.name)
     assert [page["node"] for page in deployment.outputs["pages"]] == nodes
     assert len({page["address"] for page in deployment.outputs["pages"]}) == len(nodes)

@@ -51,13 +51,18 @@ SYSTEMCTL = r"""#!/bin/bash
 echo "$*" >> "$STUB/systemctl.log"
 case $1 in
   show) case $2 in
-    *ActiveState) echo "ActiveState=$(cat "$STUB/active" 2> /dev/null || echo inactive)" ;;
-    *InvocationID) echo "InvocationID=$(cat "$STUB/invocation" 2> /dev/null)" ;;
+    *=ActiveState) cat "$STUB/active" 2> /dev/null || echo inactive ;;
+    *=InvocationID) cat "$STUB/invocation" 2> /dev/null ;;
+    *=ActiveState,InvocationID,NeedDaemonReload,UnitFileState)
+      echo "ActiveState=$(cat "$STUB/active" 2> /dev/null || echo inactive)"
+      echo "InvocationID=$(cat "$STUB/invocation" 2> /dev/null)"
+      echo "NeedDaemonReload=$(cat "$STUB/stale" 2> /dev/null || echo no)"
+      [[ ! -e $STUB/enabled ]] && echo UnitFileState=disabled || echo UnitFileState=enabled ;;
   esac ;;
-  is-enabled) [[ -e $STUB/enabled ]] ;;
   enable) touch "$STUB/enabled" ;;
   restart) echo active > "$STUB/active"; date +%N > "$STUB/invocation" ;;
   cat) [[ -e $STUB/server ]] ;;
+  list-units) cat "$STUB/failed" 2> /dev/null ;;
 esac
 """
 JOURNALCTL = '#!/bin/bash\ncat "$STUB/journal" 2> /dev/null\n'
@@ -68,7 +73,7 @@ case $url in
   file://*) cp "${url#file://}" "$output" ;;
   */readyz | */healthz) [[ -e $STUB/api ]] && echo -n ok ;;
   */openapi/v2) [[ ! -e $STUB/api || -e $STUB/no-schema ]] || echo -n 200 ;;
-  */api/v1/nodes/*) cat "$STUB/node.json" ;;
+  */api/v1/nodes\?*watch=true*) cat "$STUB/events.json"; exec sleep "$(cat "$STUB/open" 2> /dev/null || echo 0)" ;;
   */api/v1/nodes\?*) cat "$STUB/servers.json" && { [[ ! -e $STUB/later.json ]] || mv "$STUB/later.json" "$STUB/servers.json"; } ;;
   *) echo "curl: (6) Could not resolve host" >&2; exit 6 ;;
 esac
@@ -300,6 +305,50 @@ def test_node_ready_status(node: Node, status: int, code: int, said: str) -> Non
         assert done.stderr.count("old line") == 18
 
 
+def cloud_init(node: Node, *, result: str = "[]", stage: str = "[]", recoverable: str = "{}") -> None:
+    """Its files and its command, which says that it failed."""
+    node.command("cloud-init", '#!/bin/sh\necho "$*" >> "$STUB/cloud-init.log"\n[ "$2" = --wait ] && exit 1\necho asked\n')
+    node.file("run/cloud-init/result.json", f'{{\n "v1": {{\n  "datasource": "NoCloud",\n  "errors": {result}\n }}\n}}\n')
+    stages = f'"init": {{\n   "errors": {stage},\n   "recoverable_errors": {recoverable},\n   "start": 1.5\n  }}'
+    node.file("run/cloud-init/status.json", f'{{\n "v1": {{\n  "datasource": "NoCloud",\n  {stages},\n  "stage": null\n }}\n}}\n')
+
+
+def test_node_ready_by_what_cloud_init_has_written(node: Node) -> None:
+    cloud_init(node)
+    done = node.run("node-ready", LIMIT_SECONDS="5")
+    assert (done.returncode, done.stdout) == (0, "cloud-init=done\n"), done.stderr
+    assert not (node.stub / "cloud-init.log").exists()
+
+
+COMPLAINTS = [
+    {"result": '[\n   "it broke"\n  ]'},
+    {"stage": '["it broke"]'},
+    {"recoverable": '{\n    "WARNING": [\n     "old key"\n    ]\n   }'},
+]
+
+
+@pytest.mark.parametrize("complaint", [*COMPLAINTS, {}])
+def test_node_ready_asks_cloud_init_about_what_went_wrong(node: Node, complaint: dict[str, str]) -> None:
+    cloud_init(node, **complaint)
+    if not complaint:
+        (node.stub / "failed").write_text("cloud-config.service loaded failed failed\n")
+    done = node.run("node-ready", LIMIT_SECONDS="5")
+    assert done.returncode == 1 and "asked" in done.stderr
+    assert (node.stub / "cloud-init.log").read_text().splitlines()[0] == "status --wait"
+
+
+def test_node_ready_when_cloud_init_is_switched_off_or_its_last_unit_has_ended(node: Node) -> None:
+    node.command("cloud-init", "#!/bin/sh\nexit 0\n")
+    disabled = node.file("run/cloud-init/disabled", "")
+    done = node.run("node-ready", LIMIT_SECONDS="5")
+    assert (done.returncode, done.stdout) == (0, "cloud-init=done\n"), done.stderr
+    disabled.unlink()
+    (node.stub / "active").write_text("failed\n")
+    begin = time.monotonic()
+    done = node.run("node-ready", LIMIT_SECONDS="60")
+    assert done.returncode == 0 and time.monotonic() - begin < 40
+
+
 def test_node_ready_limit(node: Node) -> None:
     node.command("cloud-init", '#!/bin/sh\n[ "$2" = --wait ] && exec sleep 60\necho "status: running"\n')
     begin = time.monotonic()
@@ -322,11 +371,12 @@ class K3s:
             "/etc/rancher/k3s/registries.yaml": {"content": "mirrors: {}\n"},
         }
         self.extra = {"FAKE_ROOT": str(node.root), "OTHER_VALUE": "x; touch pwned $(touch pwned) `touch pwned` '\""}
+        self.listening = socket.create_server(("127.0.0.1", 0))
         self.works()
 
     def works(self) -> None:
         (self.node.stub / "api").touch()
-        self.node.file("etc/rancher/k3s/k3s.yaml", "    server: https://127.0.0.1:6443\n")
+        self.node.file("etc/rancher/k3s/k3s.yaml", f"    server: https://127.0.0.1:{self.listening.getsockname()[1]}\n")
         self.node.file(f"{AGENT}/kubelet.kubeconfig", "    server: https://127.0.0.1:6444\n")
 
     def run(self, **env: str) -> subprocess.CompletedProcess[str]:
@@ -349,8 +399,10 @@ class K3s:
 
 
 @pytest.fixture
-def k3s(node: Node, tmp_path: Path) -> K3s:
-    return K3s(node, tmp_path)
+def k3s(node: Node, tmp_path: Path) -> Iterator[K3s]:
+    found = K3s(node, tmp_path)
+    with found.listening:
+        yield found
 
 
 def test_k3s_server_installs_and_starts_once(k3s: K3s) -> None:
@@ -371,6 +423,19 @@ def test_k3s_server_installs_and_starts_once(k3s: K3s) -> None:
     again = k3s.run()
     assert (again.returncode, again.stdout) == (0, f"version={VERSION} restarted=false\n"), again.stderr
     assert (k3s.installs(), k3s.node.restarts()) == (1, 1)
+
+
+def test_k3s_unit_is_enabled_once_and_read_anew_when_it_is_another(k3s: K3s) -> None:
+    k3s.run()
+    log = k3s.node.stub / "systemctl.log"
+    assert log.read_text().count("enable --quiet --no-reload k3s\n") == 1
+    assert "daemon-reload" not in log.read_text(), "what systemd has not loaded needs no reloading"
+    (k3s.node.stub / "stale").write_text("yes")
+    k3s.files["/etc/systemd/system/k3s.service.d/x.conf"] = {"content": "[Service]\n"}
+    k3s.run()
+    words = [line.split()[0] for line in log.read_text().splitlines()]
+    assert words.count("enable") == 1
+    assert words.index("daemon-reload") < len(words) - 1 - words[::-1].index("restart")
 
 
 def test_k3s_changed_file_restarts_without_installing(k3s: K3s) -> None:
@@ -419,6 +484,14 @@ def test_k3s_server_works_when_its_schema_is_made(k3s: K3s) -> None:
     assert k3s.run().returncode == 0
     asked = [line for line in (k3s.node.stub / "curl.log").read_text().splitlines() if "/openapi/v2" in line]
     assert all("Accept: application/com.github.proto-openapi.spec.v2@v1.0+protobuf" in line for line in asked)
+
+
+def test_k3s_server_is_asked_for_nothing_before_it_listens(k3s: K3s) -> None:
+    k3s.listening.close()
+    done = k3s.run(SERVICE_LIMIT="2")
+    assert done.returncode == 1 and "does not work after 2 s" in done.stderr
+    asked = (k3s.node.stub / "curl.log").read_text()
+    assert "openapi" not in asked and "readyz" not in asked
 
 
 def test_k3s_checksum_mismatch_runs_nothing(k3s: K3s) -> None:
@@ -563,13 +636,40 @@ def kubelet(node: Node, ready: str, boot: str = "this") -> None:
     node.file("proc/sys/kernel/random/boot_id", "this\n")
     condition = {"type": "Ready", "status": ready, "reason": "KubeletNotReady", "message": "cni plugin not initialized"}
     status = {"conditions": [condition], "nodeInfo": {"bootID": boot}}
-    (node.stub / "node.json").write_text(json.dumps({"kind": "Node", "status": status}, indent=2))
+    with (node.stub / "events.json").open("a") as file:
+        file.write(json.dumps({"type": "MODIFIED", "object": {"kind": "Node", "status": status}}) + "\n")
 
 
 def test_node_becomes_ready(node: Node) -> None:
     kubelet(node, "True")
     done = node.run("k3s-node-ready", NODE_NAME="k3s-1", LIMIT_SECONDS="5")
     assert (done.returncode, done.stdout) == (0, "node=k3s-1 ready=true\n"), done.stderr
+
+
+def test_node_becomes_ready_while_it_is_watched(node: Node) -> None:
+    kubelet(node, "False")
+    kubelet(node, "True", "older")
+    kubelet(node, "True")
+    (node.stub / "open").write_text("60")
+    began = time.monotonic()
+    done = node.run("k3s-node-ready", NODE_NAME="k3s-1", LIMIT_SECONDS="30")
+    assert done.returncode == 0 and time.monotonic() - began < 30, done.stderr
+    asked = (node.stub / "curl.log").read_text().splitlines()
+    assert len(asked) == 1 and "fieldSelector=metadata.name%3Dk3s-1&watch=true" in asked[0]
+
+
+@pytest.mark.parametrize("silent", ["", "60"])
+@pytest.mark.parametrize(
+    "said", ['{"kind":"Status","message":"nodes is forbidden"}', '{"type":"DELETED","object":{"kind":"Node"}}', "<html>"]
+)
+def test_node_that_the_api_does_not_tell_of(node: Node, said: str, silent: str) -> None:
+    kubelet(node, "True")
+    (node.stub / "events.json").write_text(said)
+    (node.stub / "open").write_text(silent or "0")
+    done = node.run("k3s-node-ready", NODE_NAME="k3s-1", LIMIT_SECONDS="1")
+    assert done.returncode == 1 and "not Ready after 1 s: " in done.stderr
+    if not silent:
+        assert ("no event of a node" if said == "<html>" else "no such node for this kubelet") in done.stderr
 
 
 @pytest.mark.parametrize(("ready", "boot", "said"), [("False", "this", "cni plugin"), ("True", "older", "former boot")])
@@ -942,6 +1042,25 @@ def test_images_without_crictl(containerd: Node) -> None:
     assert (done.returncode, done.stdout) == (0, f"pulled={IMAGES['IMAGES']}\n"), done.stderr
     pulls = [line for line in (containerd.stub / "k3s.log").read_text().splitlines() if line.startswith("ctr")]
     assert pulls == [f"ctr --namespace k8s.io images pull --hosts-dir {hosts} {name}" for name in IMAGES["IMAGES"].split()]
+
+
+@pytest.mark.parametrize("crictl", [True, False])
+def test_images_by_the_programs_that_k3s_has_unpacked(containerd: Node, crictl: bool) -> None:
+    """Where crictl is not among them, the answer that it does not exist takes seconds."""
+    (containerd.stub / "crictl").touch()
+    programs = containerd.file(
+        "var/lib/rancher/k3s/data/current/bin/ctr", '#!/bin/bash\necho "$*" >> "$STUB/ctr.log"\n', 0o755
+    ).parent
+    if crictl:
+        (programs / "crictl").touch()
+    containerd.file(f"{AGENT}/etc/containerd/certs.d/docker.io/hosts.toml", "")
+    done = containerd.run("image-pull", **IMAGES)
+    assert (done.returncode, done.stdout) == (0, f"pulled={IMAGES['IMAGES']}\n"), done.stderr
+    assert (containerd.stub / "k3s.log").exists() == crictl
+    if not crictl:
+        lines = (containerd.stub / "ctr.log").read_text().splitlines()
+        socket_of = containerd.root / "run/k3s/containerd/containerd.sock"
+        assert [line.split(" images pull ")[0] for line in lines] == [f"--address {socket_of} --namespace k8s.io"] * 2
 
 
 def test_images_that_cannot_be_pulled_stop_nothing(containerd: Node) -> None:
