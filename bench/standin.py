@@ -42,7 +42,7 @@ def kubeconfig() -> str:
 
 def command_outputs(inputs: dict[str, Any]) -> dict[str, Any]:
     """What the command provider adds: the output of the command."""
-    return {**inputs, "stdout": kubeconfig() if "k3s.yaml" in str(inputs.get("create")) else "", "stderr": ""}
+    return {**inputs, "stdout": kubeconfig() if "k3s-kubeconfig.sh" in str(inputs.get("create")) else "", "stderr": ""}
 
 
 def kubernetes_outputs(inputs: dict[str, Any], number: int) -> dict[str, Any]:

@@ -201,17 +201,21 @@ class Cluster(ComponentResource):
                 own,
             )
 
-        text = remote.read_file(
+        # Read beside the installation, since K3s writes it long before its API answers.
+        written = remote.run(
             f"{name}-kubeconfig",
-            "/etc/rancher/k3s/k3s.yaml",
+            remote.Script(
+                name="k3s-kubeconfig.sh",
+                environment={"LIMIT_SECONDS": str(2 * args.timeouts.k3s)},
+                limit=2 * args.timeouts.k3s + 30,
+            ),
             connection=first.connection,
             triggers=[first.serial],
-            opts=ResourceOptions.merge(
-                first.inside, ResourceOptions(parent=self, depends_on=[self.nodes[first.node.name].installed])
-            ),
+            private=True,
+            opts=ResourceOptions.merge(first.inside, ResourceOptions(parent=self, depends_on=[first.ready])),
         )
         address = args.k3s.api_address or str(first.node.address)
-        self.kubeconfig: Output[str] = Output.secret(text.apply(lambda found: kubeconfig(found, address, args.owner)))
+        self.kubeconfig: Output[str] = Output.secret(written.stdout.apply(lambda found: kubeconfig(found, address, args.owner)))
         self.provider = kubernetes.Provider(
             f"{name}-kubernetes",
             kubeconfig=self.kubeconfig,
@@ -223,7 +227,7 @@ class Cluster(ComponentResource):
             kube_client_settings=kubernetes.KubeClientSettingsArgs(timeout=120),
             # What a run made that was killed before it wrote its state; fields that another has set are conflicts all the same.
             upsert_existing_objects=True,
-            opts=own,
+            opts=ResourceOptions.merge(own, ResourceOptions(depends_on=[self.nodes[first.node.name].installed])),
         )
         self.inside = ResourceOptions(provider=self.provider, deleted_with=anchor, hooks=first.inside.hooks)
         self.register_outputs({"kubeconfig": self.kubeconfig})

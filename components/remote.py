@@ -83,15 +83,15 @@ def run(
     triggers: Sequence[Input[str]],
     opts: ResourceOptions,
     undo: Script | None = None,
-    dial: int = DIAL_SECONDS,
     once: bool = False,
+    private: bool = False,
 ) -> Command:
     """Run the script when the resource is made, and again when its text, parameters or stdin change.
 
     script: None for a resource that only undoes, or does nothing at all; it makes no connection before. undo: run when the
     resource goes. triggers: what the
-    node is; another node runs it anew. once: on the same node it is not run again, whatever else changes. dial: seconds for
-    the connection beside the script's own limit. Errors: the script's stderr.
+    node is; another node runs it anew. once: on the same node it is not run again, whatever else changes. private: what it
+    prints is a secret and in no log. Errors: the script's stderr.
     """
     limit = max((each.limit for each in (script, undo) if each is not None), default=0)
     # Both commands of a resource get the same stdin.
@@ -108,8 +108,15 @@ def run(
         delete=command_line(undo.name, undo.environment, undo.limit, before=before) if undo else None,
         stdin=sent,
         triggers=list(triggers),
+        logging=Logging.STDERR if private else None,
         add_previous_output_in_env=False,
-        opts=ResourceOptions.merge(opts, _limits(limit + dial, undone=undo is not None)),
+        opts=ResourceOptions.merge(
+            opts,
+            ResourceOptions.merge(
+                _limits(limit + DIAL_SECONDS, undone=undo is not None),
+                ResourceOptions(additional_secret_outputs=["stdout"] if private else None),
+            ),
+        ),
     )
 
 
@@ -149,24 +156,6 @@ def file(
         add_previous_output_in_env=False,
         opts=ResourceOptions.merge(opts, _limits(DIAL_SECONDS, undone=True)),
     )
-
-
-def read_file(
-    resource_name: str, path: str, *, connection: ConnectionArgs, triggers: Sequence[Input[str]], opts: ResourceOptions
-) -> pulumi.Output[str]:
-    """The content of a file of the node, readable by root, as a secret that is in no log."""
-    command = Command(
-        resource_name,
-        connection=connection,
-        create=f"sudo -n cat {shlex.quote(path)}",
-        triggers=list(triggers),
-        logging=Logging.STDERR,
-        add_previous_output_in_env=False,
-        opts=ResourceOptions.merge(
-            opts, ResourceOptions.merge(_limits(DIAL_SECONDS), ResourceOptions(additional_secret_outputs=["stdout"]))
-        ),
-    )
-    return pulumi.Output.secret(command.stdout)
 
 
 def _limits(seconds: int, *, undone: bool = False) -> ResourceOptions:

@@ -17,13 +17,14 @@ note() { echo "images: $*" >&2; }
 source "${0%/*}/parts/stage.sh"
 # shellcheck source=/dev/null
 source "${0%/*}/parts/pause.sh"
+# shellcheck source=/dev/null
+source "${0%/*}/parts/installation.sh"
 
 [[ $LIMIT_SECONDS =~ ^[0-9]{1,6}$ ]] || { note "LIMIT_SECONDS must be whole seconds"; exit 1; }
 [[ $PULL_SECONDS =~ ^[0-9]{1,6}$ ]] || { note "PULL_SECONDS must be whole seconds"; exit 1; }
 [[ $IMAGES =~ ^[A-Za-z0-9._:/@\ -]+$ ]] || { note "IMAGES must be names of images"; exit 1; }
 read -ra images <<< "$IMAGES"
 
-lock=$ROOT/var/lib/k3s-macvlan/lock begun=$(date +%s) installing=
 k3s=$ROOT/usr/local/bin/k3s socket=$ROOT/run/k3s/containerd/containerd.sock
 hosts=$ROOT/var/lib/rancher/k3s/agent/etc/containerd/certs.d programs=$ROOT/var/lib/rancher/k3s/data/current/bin
 
@@ -38,19 +39,12 @@ pull() {
   [[ -d $hosts ]] && timeout "$PULL_SECONDS" "${ctr[@]}" --namespace k8s.io images pull --hosts-dir "$hosts" "$1" > /dev/null 2>&1
 }
 
-# An installation that ended and left no containerd: nothing to wait for, and `up` cannot end before this does.
-given_up() {
-  [[ -e $lock ]] || return 1
-  flock --nonblock "$lock" true || { installing=yes; return 1; }
-  [[ $installing == yes ]] || (($(stat --format=%Y "$lock") >= begun)) || return 1
-  [[ ! -S $socket ]]
-}
-
 stage "waiting for containerd"
 look=0
 until [[ -S $socket ]]; do
   if ((SECONDS >= look)); then
-    if given_up; then note "K3s was not installed, so nothing is pulled ahead"; exit 0; fi
+    # It ended and left no containerd: nothing to wait for, and `up` cannot end before this does.
+    if installation_over && [[ ! -S $socket ]]; then note "K3s was not installed, so nothing is pulled ahead"; exit 0; fi
     look=$((SECONDS + 3))
   fi
   ((SECONDS < LIMIT_SECONDS)) || { note "containerd does not run after $LIMIT_SECONDS s, so nothing is pulled ahead"; exit 0; }

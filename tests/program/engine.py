@@ -305,7 +305,7 @@ def made(resource: Registered) -> dict[str, Any]:
         case "HttpProof":
             return {"status": 200, "seen": inputs["title"]}
         case "Command":
-            return {"stdout": _kubeconfig() if "k3s.yaml" in str(inputs.get("create")) else "", "stderr": ""}
+            return {"stdout": _kubeconfig() if "k3s-kubeconfig.sh" in str(inputs.get("create")) else "", "stderr": ""}
         case "Secret":
             return {"data": {"token": SERVICE_TOKEN}, "metadata": {**inputs["metadata"], "uid": resource.name}}
         case "Pod":

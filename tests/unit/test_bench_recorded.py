@@ -50,7 +50,7 @@ def test_a_command_keeps_its_inputs_with_the_marks_of_its_secrets() -> None:
 
 
 def test_the_kubeconfig_is_one_that_the_program_reads() -> None:
-    (answer,) = create("command", {"create": "sudo -n cat /etc/rancher/k3s/k3s.yaml"})
+    (answer,) = create("command", {"create": "sudo -n env bash -c 'eval \"$text\"' k3s-kubeconfig.sh"})
     text = kubeconfig(MessageToDict(answer.properties)["stdout"], "127.0.0.1", "p/s")
     assert yaml.safe_load(text)["clusters"][0]["cluster"]["server"] == "https://127.0.0.1:6443"
 

@@ -29,6 +29,7 @@ NAMES = {
     "macvlan-check",
     "lan-check",
     "k3s-install",
+    "k3s-kubeconfig",
     "k3s-node-ready",
     "plugins-install",
     "multus-gate",
@@ -207,6 +208,7 @@ BLOCKED = {
     "k3s-install, no API": ({"INSTALL_URL": "file://INSTALLER"}, {}),
     "k3s-install, another runs": ({}, {"flock": "exec sleep 12"}),
     "k3s-node-ready": ({"NODE_NAME": "n"}, {}),
+    "k3s-kubeconfig": ({}, {}),
     "plugins-install": ({"ARCHIVE_URL": "http://x/a", "ARCHIVE_SHA256": "0" * 64, "PLUGINS": "macvlan"}, {"curl": "exec sleep 14"}),
     "plugins-install, no directory": ({"ARCHIVE_URL": "file://ARCHIVE", "ARCHIVE_SHA256": "SUM", "PLUGINS": "macvlan"}, {}),
     "multus-gate": ({}, {}),
@@ -623,6 +625,41 @@ def test_k3s_agent_is_never_newer_than_a_server(k3s: K3s, said: str) -> None:
     assert "an agent must not be newer than its servers: " in done.stderr
     assert (f"one has {VERSION}" if "one" in said else "no server answers") in done.stderr
     assert k3s.installs() == 1
+
+
+# --- k3s-kubeconfig
+
+KUBECONFIG = "clusters:\n- cluster:\n    server: https://127.0.0.1:6443\nusers:\n- user:\n    client-key-data: {}\n"
+
+
+def test_kubeconfig_is_printed_when_it_is_whole(node: Node) -> None:
+    path = node.file("etc/rancher/k3s/k3s.yaml", "", 0o600)
+    process = subprocess.Popen(
+        ["bash", "-c", stripped(SCRIPTS / "k3s-kubeconfig.sh")],
+        env=node.environment({"LIMIT_SECONDS": "60"}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(1)
+    path.write_text(KUBECONFIG.format(""))
+    time.sleep(1)
+    assert process.poll() is None, "that is but the beginning"
+    path.write_text(KUBECONFIG.format("S0VZ"))
+    out, said = process.communicate(timeout=30)
+    assert (process.returncode, out) == (0, KUBECONFIG.format("S0VZ")), said
+    assert "S0VZ" not in said
+
+
+def test_kubeconfig_that_does_not_come(node: Node) -> None:
+    done = node.run("k3s-kubeconfig", LIMIT_SECONDS="1")
+    assert (done.returncode, done.stdout) == (1, "") and "k3s.yaml after 1 s" in done.stderr
+    lock = node.file("var/lib/k3s-macvlan/lock", "")
+    os.utime(lock, (time.time() + 5, time.time() + 5))
+    begin = time.monotonic()
+    done = node.run("k3s-kubeconfig", LIMIT_SECONDS="60")
+    assert (done.returncode, done.stdout) == (1, "") and time.monotonic() - begin < 30
+    assert "K3s was not installed" in done.stderr
 
 
 # --- k3s-node-ready
