@@ -11,6 +11,8 @@ def changes(nodes: int) -> dict[str, dict[str, Any]]:
     alone: dict[str, dict[str, Any]] = {
         "hypervisors": {"local": {"uri": "test:///default"}},
         "k3s": {"apiAddress": "127.0.0.1"},
+        # The program itself looks whether a new machine listens; there is none.
+        "timeouts": {"boot": 1},
     }
     if nodes == 1:
         return alone
