@@ -89,9 +89,8 @@ def run(
     """Run the script when the resource is made, and again when its text, parameters or stdin change.
 
     script: None for a resource that only undoes, or does nothing at all; it makes no connection before. undo: run when the
-    resource goes. triggers: what the
-    node is; another node runs it anew. once: on the same node it is not run again, whatever else changes. private: what it
-    prints is a secret and in no log. Errors: the script's stderr.
+    resource goes. triggers: what the node is; another node runs it anew. once: on the same node it is not run again, whatever
+    else changes. private: what it prints is a secret and in no log. Errors: the script's stderr.
     """
     limit = max((each.limit for each in (script, undo) if each is not None), default=0)
     # Both commands of a resource get the same stdin.
