@@ -44,22 +44,22 @@ class K3sNodeArgs:
 class K3sNode(ComponentResource):
     """K3s on one machine: installed, with its CNI plugins, Ready.
 
-    installed: the step after which K3s runs and, on a server, its API answers. complete: the steps after which the node is
-    Ready, has its plugins and has ended its boot.
+    needed: the steps that come before the installation. installed: the step after which K3s runs and, on a server, its API
+    answers. complete: the steps after which the node is Ready, has its plugins and has ended its boot.
     """
 
     def __init__(self, name: str, args: K3sNodeArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("k3s-macvlan:k3s:K3sNode", name, {}, opts)
         machine, node = args.machine, args.machine.node
         inside = ResourceOptions.merge(machine.inside, ResourceOptions(parent=self))
-        after = [*args.after]
+        self.needed: list[pulumi.Resource] = [machine.ready, *args.after]
         if args.stock is not None:
             artifacts = remote.Script(
                 name="artifacts.sh",
                 environment={"DIGEST": args.stock.digest, "LIMIT_SECONDS": str(args.timeouts.k3s)},
                 limit=args.timeouts.k3s + 30,
             )
-            after.append(
+            self.needed.append(
                 remote.run(
                     f"{name}-artifacts",
                     artifacts,
@@ -88,7 +88,7 @@ class K3sNode(ComponentResource):
             ),
             connection=machine.connection,
             triggers=[machine.serial, machine.size],
-            opts=ResourceOptions.merge(inside, ResourceOptions(depends_on=[machine.ready, *after])),
+            opts=ResourceOptions.merge(inside, ResourceOptions(depends_on=self.needed)),
         )
         # Beside all other steps, and nothing waits for it. From an artifact disk K3s imports them itself. What a machine pulls on
         # its first day is no matter of later days, so another image is no change of it.
@@ -201,7 +201,9 @@ class Cluster(ComponentResource):
                 own,
             )
 
-        # Read beside the installation, since K3s writes it long before its API answers.
+        # Read beside the installation, since K3s writes it long before its API answers. It begins with it, so that the time of
+        # what comes before, a node's leaving for one, is not its own.
+        founder = self.nodes[first.node.name]
         written = remote.run(
             f"{name}-kubeconfig",
             remote.Script(
@@ -212,7 +214,7 @@ class Cluster(ComponentResource):
             connection=first.connection,
             triggers=[first.serial],
             private=True,
-            opts=ResourceOptions.merge(first.inside, ResourceOptions(parent=self, depends_on=[first.ready])),
+            opts=ResourceOptions.merge(first.inside, ResourceOptions(parent=self, depends_on=founder.needed)),
         )
         address = args.k3s.api_address or str(first.node.address)
         self.kubeconfig: Output[str] = Output.secret(written.stdout.apply(lambda found: kubeconfig(found, address, args.owner)))
@@ -227,7 +229,7 @@ class Cluster(ComponentResource):
             kube_client_settings=kubernetes.KubeClientSettingsArgs(timeout=120),
             # What a run made that was killed before it wrote its state; fields that another has set are conflicts all the same.
             upsert_existing_objects=True,
-            opts=ResourceOptions.merge(own, ResourceOptions(depends_on=[self.nodes[first.node.name].installed])),
+            opts=ResourceOptions.merge(own, ResourceOptions(depends_on=[founder.installed])),
         )
         self.inside = ResourceOptions(provider=self.provider, deleted_with=anchor, hooks=first.inside.hooks)
         self.register_outputs({"kubeconfig": self.kubeconfig})

@@ -40,13 +40,9 @@ pull() {
 }
 
 stage "waiting for containerd"
-look=0
 until [[ -S $socket ]]; do
-  if ((SECONDS >= look)); then
-    # It ended and left no containerd: nothing to wait for, and `up` cannot end before this does.
-    if installation_over && [[ ! -S $socket ]]; then note "K3s was not installed, so nothing is pulled ahead"; exit 0; fi
-    look=$((SECONDS + 3))
-  fi
+  # It ended and left no containerd: nothing to wait for, and `up` cannot end before this does.
+  if installation_over && [[ ! -S $socket ]]; then note "K3s was not installed, so nothing is pulled ahead"; exit 0; fi
   ((SECONDS < LIMIT_SECONDS)) || { note "containerd does not run after $LIMIT_SECONDS s, so nothing is pulled ahead"; exit 0; }
   pause 0.3
 done

@@ -398,9 +398,9 @@ give_up() {
 }
 
 # The process of before the restart still answers until it ends: systemd's invocation tells the two apart.
-fresh=$([[ $restarted == true ]] || echo yes)
+stale=$restarted
 fresh() {
-  [[ $fresh == yes || $(unit_state InvocationID) != "$before" ]] && fresh=yes
+  [[ $stale == false || $(unit_state InvocationID) != "$before" ]] && stale=false
 }
 # Ever more seldom: what the journal is read for would slow down the start that it waits for.
 look=$((SECONDS + 5))

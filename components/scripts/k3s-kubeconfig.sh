@@ -27,12 +27,8 @@ whole() {
 }
 
 stage "waiting for $file"
-look=0
 until whole; do
-  if ((SECONDS >= look)); then
-    if installation_over && ! whole; then fail "K3s was not installed, so it has none"; fi
-    look=$((SECONDS + 3))
-  fi
+  if installation_over && ! whole; then fail "K3s was not installed, so it has none"; fi
   ((SECONDS < LIMIT_SECONDS)) || fail "K3s has written no $file after $LIMIT_SECONDS s"
   pause 0.3
 done

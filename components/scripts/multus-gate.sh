@@ -102,6 +102,9 @@ done
 copy=$ROOT/var/lib/k3s-macvlan/cni/multus
 if ! [[ $ROOT$BIN_DIR/multus -ef $copy ]]; then
   # A second name of the same file where that is possible: Multus puts another file in its place, and never writes into it.
-  (umask 077; mkdir -p "${copy%/*}"; ln -fL "$ROOT$BIN_DIR/multus" "$copy.new" 2> /dev/null || cat "$ROOT$BIN_DIR/multus" > "$copy.new"; mv "$copy.new" "$copy")
+  umask 077
+  mkdir -p "${copy%/*}"
+  ln -fL "$ROOT$BIN_DIR/multus" "$copy.new" 2> /dev/null || cat "$ROOT$BIN_DIR/multus" > "$copy.new"
+  mv "$copy.new" "$copy"
 fi
 echo "conf=$conf"

@@ -206,7 +206,7 @@ def test_each_step_waits_for_what_it_needs(deploy: Run, name: str, mode: str) ->
         others = {each.name for each in deployment.custom if f"{node}-images" in deployment.before(each.name)}
         assert not others, "nothing waits for images that are pulled ahead"
         assert f"{node}-k3s-install" not in deployment.before(f"{node}-images")
-    assert {"server-1-answers"} <= deployment.before("k3s-kubeconfig")
+    assert {"server-1-answers", "server-1-leave", "k3s-release"} <= deployment.before("k3s-kubeconfig"), "its limit is not theirs"
     assert "server-1-k3s-install" not in deployment.before("k3s-kubeconfig"), "it is read as soon as K3s has written it"
     assert {"k3s-kubeconfig", "server-1-k3s-install"} <= deployment.before("k3s-kubernetes")
     assert {"multus-account"} <= deployment.before("multus-token")
