@@ -75,6 +75,7 @@ cluster = Cluster(
         plugins=config.plugins,
         cni=layout.cni,
         timeouts=config.timeouts,
+        failure=failure,
         stock=stock,
     ),
 )

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import os
-import ssl
-import urllib.request
 from collections.abc import Callable
 from typing import Any
 
 import pulumi
-import yaml
 from pulumi import ErrorHook, Output
+
+from components.kubernetes_api import client, is_retried
 
 
 def pod_report(name: str, kubeconfig: Output[str]) -> ErrorHook:
@@ -22,7 +18,8 @@ def pod_report(name: str, kubeconfig: Output[str]) -> ErrorHook:
     """
 
     async def report(args: pulumi.ErrorHookArgs) -> bool:
-        if args.new_inputs is None:  # of one that goes, the error says enough
+        # Of one that is deleted the error says enough; one that is retried has not failed yet.
+        if args.new_inputs is None or is_retried(args.errors):
             return False
         namespace, pod = args.new_inputs["metadata"]["namespace"], args.new_inputs["metadata"]["name"]
         text = await kubeconfig.future()
@@ -41,7 +38,9 @@ def daemon_report(name: str, kubeconfig: Output[str], namespace: str, daemon: st
     """An error hook that logs why the pods of a DaemonSet, labelled `name: daemon`, are not ready. what: the setting of
     their image."""
 
-    async def report(_args: pulumi.ErrorHookArgs) -> bool:
+    async def report(args: pulumi.ErrorHookArgs) -> bool:
+        if is_retried(args.errors):
+            return False
         text = await kubeconfig.future()
         seen = describe_all(text, namespace, daemon) if text else "nothing: the kubeconfig is not known"
         pulumi.log.error(
@@ -97,24 +96,3 @@ def lines(pod: dict[str, Any], events: dict[str, Any]) -> list[str]:
     items = sorted(events.get("items", []), key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
     seen += [f"event {event.get('reason')}: {event.get('message')}" for event in items[-15:]]
     return seen
-
-
-def client(kubeconfig: str) -> Callable[[str], Any]:
-    """A function that gets a path of the Kubernetes API as JSON; OSError if the API does not answer in 10 s or refuses."""
-    document = yaml.safe_load(kubeconfig)
-    cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
-    context = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
-    # ssl takes keys from files only; a memory file keeps them off this machine's disk.
-    fd = os.memfd_create("client", os.MFD_CLOEXEC)
-    try:
-        os.write(fd, base64.b64decode(user["client-certificate-data"]) + b"\n" + base64.b64decode(user["client-key-data"]))
-        context.load_cert_chain(f"/proc/self/fd/{fd}")
-    finally:
-        os.close(fd)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
-
-    def get(path: str) -> Any:
-        with opener.open(f"{cluster['server']}{path}", timeout=10) as answer:
-            return json.load(answer)
-
-    return get

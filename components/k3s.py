@@ -15,11 +15,13 @@ from pulumi import ComponentResource, Output, ResourceOptions
 from components import remote
 from components.artifacts import Stock
 from components.credentials import Token
+from components.kubernetes_api import ApiRetry
 from components.machine import VirtualMachine
 from components.plan import API_PORT, CniPaths, NodePlan
 from components.plugins import CniPlugins, CniPluginsArgs
 from components.release import Release, ReleaseArgs
 from components.settings import K3s, Plugins, Timeouts
+from components.settled import Failure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +80,7 @@ class K3sNode(ComponentResource):
                     "INSTALL_URL": args.k3s.install_script.url,
                     "INSTALL_SHA256": args.k3s.install_script.sha256,
                     **({"K3S_BINARY": args.stock.on_node("k3s")} if args.stock else {}),
+                    **({"RELEASES": args.k3s.releases} if args.k3s.releases else {}),
                     "INSTALL_ENV": json.dumps(dict(args.k3s.install_script.environment), sort_keys=True),
                     "SERVER": args.server,
                     "LIMIT_SECONDS": str(args.timeouts.k3s),
@@ -140,7 +143,7 @@ class K3sNode(ComponentResource):
 @dataclass(frozen=True, kw_only=True)
 class ClusterArgs:
     """owner: the stack's mark. machines: all nodes, the first server first. api_names: what the servers' certificates hold.
-    images: to be pulled ahead, by node. stock: files on the machines' artifact disk, if any."""
+    images: to be pulled ahead, by node. failure: the run's one. stock: files on the machines' artifact disk, if any."""
 
     owner: str
     machines: Sequence[VirtualMachine]
@@ -150,6 +153,7 @@ class ClusterArgs:
     plugins: Plugins
     cni: CniPaths
     timeouts: Timeouts
+    failure: Failure
     stock: Stock | None = None
 
 
@@ -231,7 +235,8 @@ class Cluster(ComponentResource):
             upsert_existing_objects=True,
             opts=ResourceOptions.merge(own, ResourceOptions(depends_on=[founder.installed])),
         )
-        self.inside = ResourceOptions(provider=self.provider, deleted_with=anchor, hooks=first.inside.hooks)
+        api = ApiRetry(self.kubeconfig, args.failure, args.timeouts.k3s)
+        self.inside = ResourceOptions(provider=self.provider, deleted_with=anchor, hooks=api.hooks)
         self.register_outputs({"kubeconfig": self.kubeconfig})
 
     def _turn(self, node: NodePlan, at_once: int | None) -> list[pulumi.Resource]:

@@ -189,7 +189,7 @@ class MacvlanPod(ComponentResource):
                     # A running pod keeps the network it was made with.
                     replace_on_changes=["metadata.annotations"],
                     delete_before_replace=True,
-                    custom_timeouts=CustomTimeouts(create=limit, update=limit),
+                    custom_timeouts=CustomTimeouts(create=limit, update=limit, delete=limit),
                     hooks=ResourceHookBinding(on_error=[args.network.report]),
                 ),
             ),

@@ -32,6 +32,8 @@ DAEMON_SET = "kube-multus-ds"
 _LABELS = {"app": "multus", "name": "multus", "tier": "node"}
 # Where the image expects the node's directories and a service account's token.
 _HOST_CONF, _HOST_BIN, _TOKEN = "/host/etc/cni/net.d", "/host/opt/cni/bin", "/var/run/secrets/kubernetes.io/serviceaccount"
+# What the provider waits for in place of its own rule, within the resource's custom timeouts.
+_WAIT_FOR = "pulumi.com/waitFor"
 # K3s writes this file when its own network is up.
 _MASTER_CONF = "10-flannel.conflist"
 
@@ -60,12 +62,15 @@ class Multus(ComponentResource):
     def __init__(self, name: str, args: MultusArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("k3s-macvlan:multus:Multus", name, {}, opts)
         namespace, own = args.settings.namespace, ResourceOptions.merge(args.cluster.inside, ResourceOptions(parent=self))
+        limits = _timeouts(args.timeouts.multus)
 
         self.crd = apiextensions.CustomResourceDefinition(
             f"{name}-crd",
-            metadata=meta.ObjectMetaArgs(name="network-attachment-definitions.k8s.cni.cncf.io"),
+            metadata=meta.ObjectMetaArgs(
+                name="network-attachment-definitions.k8s.cni.cncf.io", annotations={_WAIT_FOR: "condition=Established"}
+            ),
             spec=_crd(),
-            opts=own,
+            opts=ResourceOptions.merge(own, ResourceOptions(custom_timeouts=limits)),
         )
         account = core.ServiceAccount(f"{name}-account", metadata=meta.ObjectMetaArgs(name="multus", namespace=namespace), opts=own)
         role = rbac.ClusterRole(f"{name}-role", metadata=meta.ObjectMetaArgs(name="multus"), rules=_rules(), opts=own)
@@ -81,10 +86,15 @@ class Multus(ComponentResource):
             metadata=meta.ObjectMetaArgs(
                 name="multus-token",
                 namespace=namespace,
-                annotations={"kubernetes.io/service-account.name": account.metadata.name},
+                # The provider's own wait for the token ends after 5 s whatever limit it is given (awaiters.go,
+                # untilCoreV1SecretInitialized), and the controller of a K3s that has just started takes longer (seen).
+                annotations={
+                    "kubernetes.io/service-account.name": account.metadata.name,
+                    _WAIT_FOR: "jsonpath={.data.token}",
+                },
             ),
             type="kubernetes.io/service-account-token",
-            opts=ResourceOptions.merge(own, ResourceOptions(additional_secret_outputs=["data"])),
+            opts=ResourceOptions.merge(own, ResourceOptions(additional_secret_outputs=["data"], custom_timeouts=limits)),
         )
         config_map = core.ConfigMap(
             f"{name}-config",
@@ -122,7 +132,7 @@ class Multus(ComponentResource):
                 own,
                 ResourceOptions(
                     depends_on=[binding, self.crd, *cleaners],
-                    custom_timeouts=_timeouts(args.timeouts.multus),
+                    custom_timeouts=limits,
                     hooks=ResourceHookBinding(on_error=[report]),
                 ),
             ),
@@ -153,7 +163,7 @@ class Multus(ComponentResource):
 
 
 def _timeouts(seconds: int) -> CustomTimeouts:
-    return CustomTimeouts(create=f"{seconds}s", update=f"{seconds}s")
+    return CustomTimeouts(create=f"{seconds}s", update=f"{seconds}s", delete=f"{seconds}s")
 
 
 def _crd() -> apiextensions.CustomResourceDefinitionSpecArgs:

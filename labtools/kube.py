@@ -50,9 +50,9 @@ class KubeNode:
 
 def read(kubeconfig: str) -> tuple[list[KubeNode], list[Pod]]:
     """Nodes, and the pods with networks of their own. Raises OSError or ValueError if the API does not tell them."""
-    from components import events  # noqa: PLC0415 - imports Pulumi, which takes a second
+    from components import kubernetes_api  # noqa: PLC0415 - imports Pulumi, which takes a second
 
-    get = events.client(kubeconfig)
+    get = kubernetes_api.client(kubeconfig)
     return nodes(get("/api/v1/nodes")), pods(get("/api/v1/pods"))
 
 

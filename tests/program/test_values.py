@@ -317,7 +317,10 @@ def test_multus_has_the_scenarios_patches_and_a_token_that_lasts(deploy: Run, na
     assert volumes["token"]["secret"]["secretName"] == deployment["multus-token"].input("metadata")["name"]
     assert deployment["multus-token"].input("type") == "kubernetes.io/service-account-token"
     annotations = deployment["multus-token"].input("metadata")["annotations"]
-    assert annotations == {"kubernetes.io/service-account.name": "multus"}
+    assert annotations == {
+        "kubernetes.io/service-account.name": "multus",
+        "pulumi.com/waitFor": "jsonpath={.data.token}",
+    }
     for image in (container["image"], pod["initContainers"][0]["image"]):
         assert image == parse(name, config_of(name)).multus.image
 
