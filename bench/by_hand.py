@@ -55,7 +55,7 @@ def environment(settings: Settings, plan: Plan, work: Path) -> dict[str, str]:
         "CHECKSUM": settings.image.checksum,
         "SSH_USER": settings.ssh.user,
         "INSTALL_URL": settings.k3s.install_script.url,
-        "INSTALL_ENV": "\n".join(f"{name}={value}" for name, value in sorted(settings.k3s.install_script.environment.items())),
+        "INSTALL_ENV": "\n".join(f"{name}={value}" for name, value in sorted(_install_environment(settings).items())),
         "K3S_VERSION": settings.k3s.version,
         "K3S_REGISTRY": settings.k3s.system_default_registry,
         "PLUGINS_URL": settings.plugins.url,
@@ -70,6 +70,12 @@ def environment(settings: Settings, plan: Plan, work: Path) -> dict[str, str]:
         "TITLE": settings.proof.title,
         "LIMIT": str(LIMIT),
     }
+
+
+def _install_environment(settings: Settings) -> dict[str, str]:
+    """Of the install script: it takes the place of the releases from one variable or the other, whichever copy it is."""
+    found, releases = dict(settings.k3s.install_script.environment), settings.k3s.releases
+    return found | ({"GITHUB_URL": releases, "INSTALL_K3S_ARTIFACT_URL": f"{releases}/download"} if releases else {})
 
 
 def documents(settings: Settings, plan: Plan) -> dict[str, str]:

@@ -126,8 +126,7 @@ def release_url(settings: Settings) -> str:
     if environment.get("INSTALL_K3S_MIRROR") == "cn":
         base = environment.get("INSTALL_K3S_MIRROR_URL", "rancher-mirror.rancher.cn")
         return f"{base if '://' in base else f'https://{base}'}/k3s/{version.replace('+', '-')}"
-    base = environment.get("GITHUB_URL", "https://github.com/k3s-io/k3s/releases")
-    return f"{base}/download/{quote(version)}"
+    return f"{settings.k3s.releases or 'https://github.com/k3s-io/k3s/releases'}/download/{quote(version)}"
 
 
 def reference(image: str) -> str:

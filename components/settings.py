@@ -389,6 +389,10 @@ _INSTALL_OWN = {
     )
 } | {"K3S_URL"}
 
+# Where the releases are, as the script reads it: GITHUB_URL (https://github.com/k3s-io/k3s/releases) until 2026-02, and
+# INSTALL_K3S_ARTIFACT_URL (the same with /download) since.
+_RELEASES = {"GITHUB_URL", "INSTALL_K3S_ARTIFACT_URL"}
+
 
 class InstallScript(Model):
     """K3s's install script."""
@@ -398,14 +402,20 @@ class InstallScript(Model):
     sha256: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")] = ""
     """SHA-256 of the script; empty: not checked."""
     environment: dict[EnvironmentName, Text] = {}
-    """Environment of the script, for mirrors: INSTALL_K3S_MIRROR, INSTALL_K3S_MIRROR_URL, GITHUB_URL, proxies. No secrets:
-    it is in the node's process list while the script runs."""
+    """Environment of the script: proxies, and INSTALL_K3S_MIRROR and INSTALL_K3S_MIRROR_URL of the Chinese script. Another
+    source of the releases is `k3s.releases`. No secrets: it is in the node's process list while the script runs."""
 
     @model_validator(mode="after")
     def _ours(self) -> InstallScript:
         taken = sorted(_INSTALL_OWN & self.environment.keys())
         if taken:
             raise ValueError(f"environment sets {', '.join(taken)}, which the program sets itself; use k3s.version and k3s.config")
+        for name in sorted(_RELEASES & self.environment.keys()):
+            url = self.environment[name].rstrip("/").removesuffix("/download")
+            raise ValueError(
+                f"environment sets {name}, which only some copies of the script read, while the others download from elsewhere; "
+                f"set k3s.releases: {url} in its place, which is handed to either"
+            )
         telling = sorted(
             name
             for name, value in self.environment.items()
@@ -459,8 +469,11 @@ K3S_OWN_KEYS = frozenset(
 class K3s(Model):
     """K3s on every node."""
 
-    version: K3sVersion = "v1.27.8+k3s2"
+    version: K3sVersion = "v1.36.4+k3s1"
     """K3s release, always pinned."""
+    releases: Url | None = None
+    """Where the install script downloads the release: what stands in front of /download/VERSION/k3s; absent: the script's own
+    source, https://github.com/k3s-io/k3s/releases."""
     install_script: InstallScript = InstallScript()
     """The install script."""
     system_default_registry: Annotated[str, StringConstraints(pattern=r"^([a-z0-9.-]+(:\d+)?)?$")] = ""
@@ -487,6 +500,21 @@ class K3s(Model):
     """Service addresses (K3s's service-cidr)."""
 
     @model_validator(mode="after")
+    def _source(self) -> K3s:
+        mirrors = sorted({"INSTALL_K3S_MIRROR", "INSTALL_K3S_MIRROR_URL"} & self.install_script.environment.keys())
+        if self.releases is not None and mirrors:
+            raise ValueError(
+                f"releases = {self.releases}: installScript.environment sets {', '.join(mirrors)} too, with which the script asks "
+                "its mirror instead; remove one of them"
+            )
+        if self.releases is not None and "@" in urlsplit(self.releases).netloc:
+            raise ValueError("releases would show credentials in the node's process list; use a mirror without any")
+        if self.releases is not None and self.releases.endswith(("/", "/download")):
+            kept = self.releases.rstrip("/").removesuffix("/download")
+            raise ValueError(f"releases = {self.releases}: /download/VERSION is appended to it; write {kept}")
+        return self
+
+    @model_validator(mode="after")
     def _own(self) -> K3s:
         for field in ("config", "serverConfig"):
             keys = self.config if field == "config" else self.server_config
@@ -499,9 +527,9 @@ class K3s(Model):
 class Plugins(Model):
     """CNI plugins that K3s does not ship."""
 
-    url: Url = "https://github.com/containernetworking/plugins/releases/download/v1.4.0/cni-plugins-linux-amd64-v1.4.0.tgz"
+    url: Url = "https://github.com/containernetworking/plugins/releases/download/v1.9.1/cni-plugins-linux-amd64-v1.9.1.tgz"
     """Archive of a containernetworking/plugins release; the node downloads it."""
-    checksum: Checksum = "sha256:c2485ddb3ffc176578ae30ae58137f0b88e50f7c7f2af7d53a569276b2949a33"
+    checksum: Checksum = "sha256:b98f74a0f8522f0a83867178729c1aa70f2158f90c45a2ca8fa791db1c76b303"
     """sha256:<hex> of the archive, or the URL of a checksum file that names it."""
     names: Annotated[tuple[PluginName, ...], Field(min_length=1)] = ("macvlan",)
     """Plugins to install from it."""
@@ -516,7 +544,7 @@ class Plugins(Model):
 class Multus(Model):
     """Multus, thin."""
 
-    image: Image = "ghcr.io/k8snetworkplumbingwg/multus-cni:v4.2.4"
+    image: Image = "ghcr.io/k8snetworkplumbingwg/multus-cni:v4.3.0"
     """Image of the DaemonSet kube-multus-ds."""
     namespace: Name = "kube-system"
     """Namespace of everything namespaced that Multus needs."""

@@ -8,6 +8,7 @@
 #   INSTALL_URL     where the install script is (http, https or file)
 #   INSTALL_SHA256  its SHA-256, or empty for no check
 #   K3S_BINARY      the release's binary as a file of this node, or empty: the install script downloads it
+#   RELEASES        where the install script downloads the release (…/releases), or empty: its own source
 #   INSTALL_ENV     JSON map of further environment for the install script, e.g. {"INSTALL_K3S_MIRROR": "cn"}, or empty
 #   SERVER          address of a server, which an agent asks how far an upgrade is; needed on agents
 #   LIMIT_SECONDS   whole seconds for download and installation
@@ -25,6 +26,7 @@ export ROOT=${ROOT:-}
 INSTALL_SHA256=${INSTALL_SHA256:-}
 SERVER=${SERVER:-}
 K3S_BINARY=${K3S_BINARY:-}
+RELEASES=${RELEASES:-}
 export INSTALL_ENV=${INSTALL_ENV:-}
 
 state=$ROOT/var/lib/k3s-macvlan
@@ -89,7 +91,7 @@ shown_url=$(sed -E 's#://[^/@]*@#://[redacted]@#' <<< "$INSTALL_URL")
 extra=()
 with_env() {
   (
-    unset ROLE ROOT SERVER K3S_VERSION INSTALL_URL INSTALL_SHA256 K3S_BINARY INSTALL_ENV LIMIT_SECONDS SERVICE_LIMIT
+    unset ROLE ROOT SERVER K3S_VERSION INSTALL_URL INSTALL_SHA256 K3S_BINARY RELEASES INSTALL_ENV LIMIT_SECONDS SERVICE_LIMIT
     ((${#extra[@]} == 0)) || export "${extra[@]}"
     exec "$@"
   )
@@ -224,7 +226,7 @@ if [[ $ROLE == agent && -x $k3s && -e $data/agent/client-kube-proxy.key && $(ins
   done
 fi
 
-wanted=$(printf '%s\n' "$ROLE" "$K3S_VERSION" "$INSTALL_ENV" | sha256sum | cut -d ' ' -f 1)
+wanted=$(printf '%s\n' "$ROLE" "$K3S_VERSION" "$INSTALL_ENV" ${RELEASES:+"$RELEASES"} | sha256sum | cut -d ' ' -f 1)
 if [[ ! -x $k3s || ! -e $unit_file || $(cat "$state/installed" 2> /dev/null || true) != "$wanted" ||
   $(installed_version) != "$K3S_VERSION" ]]; then
   rm -f "$state/installed"
@@ -251,6 +253,17 @@ if [[ ! -x $k3s || ! -e $unit_file || $(cat "$state/installed" 2> /dev/null || t
   fi
   IFS= read -r first < "$script" || true
   [[ $first == '#!'* ]] || fail "what $shown_url serves is no shell script (a login or error page?): correct k3s.installScript.url"
+  if [[ -n $RELEASES && -z $K3S_BINARY ]]; then
+    # What it does not read it ignores, and then it downloads from elsewhere. Newer copies name GITHUB_URL in a warning alone.
+    if grep -q INSTALL_K3S_ARTIFACT_URL "$script"; then
+      extra+=("INSTALL_K3S_ARTIFACT_URL=$RELEASES/download")
+    elif grep -q GITHUB_URL "$script"; then
+      extra+=("GITHUB_URL=$RELEASES")
+    else
+      fail "the install script from $shown_url reads neither INSTALL_K3S_ARTIFACT_URL nor GITHUB_URL, so it would not download" \
+        "from $(sed -E 's#://[^/@]*@#://[redacted]@#' <<< "$RELEASES"): take K3s's own script (k3s.installScript.url), or remove k3s.releases"
+    fi
+  fi
 
   stage "installing $K3S_VERSION"
   mkdir -p "$(dirname "$log")"
@@ -276,12 +289,12 @@ if [[ ! -x $k3s || ! -e $unit_file || $(cat "$state/installed" 2> /dev/null || t
     if ((status == 124)); then
       fail "it did not end within $LIMIT_SECONDS s: raise the limit, or take a nearer mirror (k3s.installScript.environment)"
     fi
-    fail "if a download failed, name a mirror that serves $K3S_VERSION in k3s.installScript.environment (GITHUB_URL, or" \
-      "INSTALL_K3S_MIRROR and INSTALL_K3S_MIRROR_URL), or another script in k3s.installScript.url"
+    fail "if a download failed, name a mirror that serves $K3S_VERSION in k3s.releases (for the Chinese script" \
+      "INSTALL_K3S_MIRROR and INSTALL_K3S_MIRROR_URL in k3s.installScript.environment), or another script in k3s.installScript.url"
   fi
   found=$(installed_version)
   [[ $found == "$K3S_VERSION" ]] ||
-    fail "the install script left version ${found:-none}, not $K3S_VERSION: it, or the mirror in k3s.installScript.environment, ignores the version"
+    fail "the install script left version ${found:-none}, not $K3S_VERSION: it, or the mirror that it asks, ignores the version"
   [[ -e $unit_file ]] || fail "the install script made no $unit.service: is $shown_url (k3s.installScript.url) K3s's own?"
   rm -f "$script" "$messages"
   echo "$wanted" > "$state/installed"

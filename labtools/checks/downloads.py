@@ -43,10 +43,8 @@ def sites(config: Settings) -> list[Site]:
         for name, value in sorted(script.environment.items())
         if value.startswith(("http://", "https://")) and "proxy" not in name.lower()
     ]
-    if not {"GITHUB_URL", "INSTALL_K3S_MIRROR", "INSTALL_K3S_MIRROR_URL"} & script.environment.keys():
-        release = config.k3s.version.replace("+", "%2B")
-        url = f"https://github.com/k3s-io/k3s/releases/download/{release}/sha256sum-amd64.txt"
-        found.append(Site(url=url, setting="k3s.version"))
+    release = f"{artifacts.release_url(config)}/sha256sum-{artifacts.ARCHITECTURE}.txt"
+    found.append(Site(url=release, setting="k3s.releases" if config.k3s.releases else "k3s.version"))
     found.append(Site(url=config.plugins.url, setting="plugins.url"))
     if config.plugins.checksum.startswith("http"):
         found.append(Site(url=config.plugins.checksum, setting="plugins.checksum"))

@@ -38,6 +38,9 @@ PROVIDERS = {
     "Release": ReleaseProvider,
     "Settled": SettledProvider,
 }
+SCENARIO: dict[str, Any] = {"k3s": {"version": "v1.27.8+k3s2"}}
+"""The release before the changes of the table: one of the old CNI layout, which an upgrade leaves."""
+
 R, U, K, C = "replaced", "updated", "kept", "changed"
 """kept: the input is another, and the provider says that nothing follows. changed: Kubernetes says what follows."""
 
@@ -221,7 +224,7 @@ def changes(old: Deployment, new: Deployment) -> dict[str, str]:
 @pytest.mark.parametrize(("change", "expected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
 @pytest.mark.parametrize("mode", ["up", "again"])
 def test_a_setting_changes_what_depends_on_it(deploy: Run, change: dict[str, Any], expected: dict[str, str], mode: str) -> None:
-    old, new = deploy("dev", mode=mode), deploy("dev", change, mode)
+    old, new = deploy("dev", SCENARIO, mode), deploy("dev", merged(SCENARIO, change), mode)
     assert new.names == old.names
     assert changes(old, new) == expected
 

@@ -20,6 +20,7 @@ from components.plan import make
 from components.settings import Settings, SettingsError, parse
 
 pytestmark = pytest.mark.unit
+VERSION = Settings().k3s.version
 
 Filled = Callable[..., tuple[Settings, Path]]
 
@@ -81,16 +82,17 @@ def test_an_image_s_full_name(image: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("environment", "url"),
+    ("environment", "releases", "url"),
     [
-        ({}, "https://github.com/k3s-io/k3s/releases/download/v1.27.8%2Bk3s2"),
-        ({"GITHUB_URL": "http://m/k3s/releases"}, "http://m/k3s/releases/download/v1.27.8%2Bk3s2"),
-        ({"INSTALL_K3S_MIRROR": "cn"}, "https://rancher-mirror.rancher.cn/k3s/v1.27.8-k3s2"),
-        ({"INSTALL_K3S_MIRROR": "cn", "INSTALL_K3S_MIRROR_URL": "http://m/cn"}, "http://m/cn/k3s/v1.27.8-k3s2"),
+        ({}, None, "https://github.com/k3s-io/k3s/releases/download/v1.27.8%2Bk3s2"),
+        ({}, "http://m/k3s/releases", "http://m/k3s/releases/download/v1.27.8%2Bk3s2"),
+        ({"INSTALL_K3S_MIRROR": "cn"}, None, "https://rancher-mirror.rancher.cn/k3s/v1.27.8-k3s2"),
+        ({"INSTALL_K3S_MIRROR": "cn", "INSTALL_K3S_MIRROR_URL": "http://m/cn"}, None, "http://m/cn/k3s/v1.27.8-k3s2"),
     ],
 )
-def test_where_a_release_is(environment: dict[str, str], url: str) -> None:
-    settings = parse("dev", {"k3s": {"installScript": {"environment": environment}}})
+def test_where_a_release_is(environment: dict[str, str], releases: str | None, url: str) -> None:
+    k3s = {"version": "v1.27.8+k3s2", "installScript": {"environment": environment}, "releases": releases}
+    settings = parse("dev", {"k3s": k3s})
     assert artifacts.release_url(settings) == url
 
 
@@ -117,12 +119,12 @@ def test_a_complete_directory(filled: Filled) -> None:
 
 def test_everything_wrong_is_told_at_once(filled: Filled) -> None:
     settings, directory = filled()
-    (directory / "k3s-v1.27.8+k3s2").unlink()
+    (directory / f"k3s-{VERSION}").unlink()
     (directory / "k3s-install.sh").write_bytes(b"x" * (directory / "k3s-install.sh").stat().st_size)
-    (directory / "cni-plugins-linux-amd64-v1.4.0.tgz").write_bytes(b"short")
+    (directory / settings.plugins.url.rpartition("/")[2]).write_bytes(b"short")
     problems = told(settings)
     assert len(problems) == 3
-    assert any("cannot be read" in each and "k3s-v1.27.8" in each for each in problems)
+    assert any("cannot be read" in each and f"k3s-{VERSION}" in each for each in problems)
     assert any("has the SHA-256" in each and "k3s-install.sh" in each for each in problems)
     assert any("has 5 bytes" in each for each in problems)
 
@@ -152,7 +154,7 @@ def test_other_settings_than_it_was_filled_for(filled: Filled) -> None:
     (directory / "manifest.json").write_text(json.dumps(manifest))
     problems = told(other)
     assert len(problems) == 6
-    for part in ("arm64", "k3s v1.28.15+k3s1", "it has v1.27.8+k3s2", "nginx:1.27", "install-script", "base-image"):
+    for part in ("arm64", "k3s v1.28.15+k3s1", f"it has {VERSION}", "nginx:1.27", "install-script", "base-image"):
         assert any(part in each for each in problems), part
 
 

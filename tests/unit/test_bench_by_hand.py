@@ -60,7 +60,7 @@ def taken_by_the_script() -> set[str]:
     return set(re.findall(r"\$\{?([A-Z][A-Z0-9_]*)", by_hand.SCRIPT.read_text()))
 
 
-@pytest.mark.parametrize("stack", ["cn", "dev", "testnet"])
+@pytest.mark.parametrize("stack", ["cn", "dev", "testnet-stand-in"])
 def test_the_script_is_told_all_that_it_takes(stack: str, tmp_path: Path) -> None:
     environment, documents = told(stack, tmp_path)
     assert environment.keys() == taken_by_the_script()
@@ -73,8 +73,8 @@ def test_the_script_is_told_all_that_it_takes(stack: str, tmp_path: Path) -> Non
 
 
 def test_both_ways_have_the_same_machine(tmp_path: Path) -> None:
-    environment, _ = told("testnet", tmp_path, {"servers": {"memory": 6144, "cpus": 4}})
-    settings, plan = settings_of(stack_document(ROOT / "Pulumi.testnet.yaml", {}), "bench")
+    environment, _ = told("testnet-stand-in", tmp_path, {"servers": {"memory": 6144, "cpus": 4}})
+    settings, plan = settings_of(stack_document(ROOT / "Pulumi.testnet-stand-in.yaml", {}), "bench")
     assert (environment["MEMORY"], environment["CPUS"]) == ("6144", "4")
     assert environment["MAC"] == plan.nodes[0].mac, "its lease would stand in the way of `up`"
     assert environment["NAME"] != plan.nodes[0].domain and environment["POOL"] != plan.pools[0].path
@@ -96,7 +96,7 @@ class Host:
         for name, text in programs.items():
             (binaries / name).write_text(text)
             (binaries / name).chmod(0o755)
-        self.environment, documents = told("testnet", self.work)
+        self.environment, documents = told("testnet-stand-in", self.work)
         for file, text in documents.items():
             (self.work / file).write_text(text)
         digest = subprocess.run(["sha512sum"], input="image", capture_output=True, text=True, check=True).stdout.split()[0]
@@ -125,6 +125,7 @@ def test_the_script_comes_through_all_stages_in_order(host: Host) -> None:
     assert (host.work / "domain.xml").read_text().startswith("<domain type='qemu'><name>k3s-macvlan-bench-by-hand<")
     install = host.calls("INSTALL_K3S_VERSION")[0]
     assert "GITHUB_URL=http://10.99.0.1/k3s/releases" in install and "--cluster-init" in install
+    assert "INSTALL_K3S_ARTIFACT_URL=http://10.99.0.1/k3s/releases/download" in install
 
 
 def test_the_script_leaves_nothing(host: Host) -> None:
@@ -153,7 +154,7 @@ def test_a_failed_script_is_an_error_with_its_last_words(monkeypatch: pytest.Mon
     script.chmod(0o755)
     monkeypatch.setattr(by_hand, "SCRIPT", script)
     with pytest.raises(ByHandError, match=r"status 3 \(done: image 1\.5\):\nno disk"):
-        by_hand.run(*settings_of(stack_document(ROOT / "Pulumi.testnet.yaml", {}), "bench"))
+        by_hand.run(*settings_of(stack_document(ROOT / "Pulumi.testnet-stand-in.yaml", {}), "bench"))
 
 
 # --- leases

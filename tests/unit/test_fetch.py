@@ -79,7 +79,8 @@ def config(mirror: Mirror) -> Iterator[Settings]:
         "image": {"source": f"{mirror.url}/i.qcow2", "checksum": f"{mirror.url}/SUMS"},
         "k3s": {
             "version": VERSION,
-            "installScript": {"url": f"{mirror.url}/install.sh", "environment": {"GITHUB_URL": mirror.url}},
+            "installScript": {"url": f"{mirror.url}/install.sh"},
+            "releases": mirror.url,
             "registries": {"mirrors": {"*": {"endpoint": [registry.url]}}},
         },
         "plugins": {"url": f"{mirror.url}/cni.tgz", "checksum": f"{mirror.url}/cni.tgz.sha256"},

@@ -277,20 +277,27 @@ def test_download_sites_of_the_scenario() -> None:
     urls = {site.url: site for site in downloads.sites(config)}
     assert config.image.source in urls and urls[config.image.source].here
     assert "https://get.k3s.io" in urls and "https://registry-1.docker.io/v2/" in urls and "https://ghcr.io/v2/" in urls
-    assert any("v1.27.8%2Bk3s2" in url for url in urls)
+    assert f"{artifacts.release_url(config)}/sha256sum-amd64.txt" in urls
 
 
 def test_download_sites_follow_mirrors() -> None:
     mirror = {"endpoint": ["http://user:pw@m:5000"]}
     config, _plan = planned(
         k3s={
-            "installScript": {"url": "http://m/i.sh", "environment": {"GITHUB_URL": "http://m/k3s", "HTTPS_PROXY": "http://p"}},
+            "installScript": {"url": "http://m/i.sh", "environment": {"HTTPS_PROXY": "http://p"}},
             "registries": {"mirrors": {"*": mirror}},
+            "releases": "http://m/k3s",
+            "version": "v1.36.4+k3s1",
         },
         image={"source": "/srv/image.qcow2"},
     )
     found = {site.url for site in downloads.sites(config)}
-    assert found == {"http://m/i.sh", "http://m/k3s", config.plugins.url, "http://user:pw@m:5000/v2/"}
+    assert found == {
+        "http://m/i.sh",
+        "http://m/k3s/download/v1.36.4%2Bk3s1/sha256sum-amd64.txt",
+        config.plugins.url,
+        "http://user:pw@m:5000/v2/",
+    }
     answers = list(downloads.check(config, lambda _url: 200))
     assert levels(answers) == ["error", "ok", "ok", "ok", "ok"]  # the image is no file here
     assert "pw" not in json.dumps([finding.plain() for finding in answers])

@@ -462,6 +462,38 @@ def test_k3s_changed_environment_or_version_installs_again(k3s: K3s) -> None:
     assert k3s.installs() == 3
 
 
+RELEASES = "http://mirror/k3s/releases"
+
+
+@pytest.mark.parametrize(
+    ("reads", "told"),
+    [
+        ("GITHUB_URL=${GITHUB_URL:-x}", {"GITHUB_URL": RELEASES}),
+        ("INSTALL_K3S_ARTIFACT_URL=${INSTALL_K3S_ARTIFACT_URL:-x}", {"INSTALL_K3S_ARTIFACT_URL": f"{RELEASES}/download"}),
+        (
+            "# GITHUB_URL does not work anymore\nINSTALL_K3S_ARTIFACT_URL=${INSTALL_K3S_ARTIFACT_URL:-x}",
+            {"INSTALL_K3S_ARTIFACT_URL": f"{RELEASES}/download"},
+        ),
+    ],
+)
+def test_the_place_of_the_releases_is_told_as_the_install_script_reads_it(k3s: K3s, reads: str, told: dict[str, str]) -> None:
+    given = k3s.node.root / "given"
+    first, rest = INSTALLER.split("\n", 1)
+    k3s.installer.write_text(f"{first}\nenv > {given}\n{reads}\n{rest}")
+    assert k3s.run(RELEASES=RELEASES).returncode == 0
+    seen = dict(line.partition("=")[::2] for line in given.read_text().splitlines())
+    names = ("GITHUB_URL", "INSTALL_K3S_ARTIFACT_URL", "RELEASES")
+    assert {name: seen[name] for name in names if name in seen} == told
+    assert k3s.run(RELEASES=RELEASES).returncode == 0 and k3s.installs() == 1
+    assert k3s.run(RELEASES="http://other/releases").returncode == 0 and k3s.installs() == 2
+
+
+def test_an_install_script_that_would_download_from_elsewhere_is_not_run(k3s: K3s) -> None:
+    done = k3s.run(RELEASES="http://me:secret@mirror/releases")
+    assert done.returncode == 1 and "reads neither INSTALL_K3S_ARTIFACT_URL nor GITHUB_URL" in done.stderr
+    assert "secret" not in done.stderr and k3s.installs() == 0
+
+
 def test_k3s_takes_a_binary_that_is_on_the_node(k3s: K3s) -> None:
     k3s.installer.write_text(INSTALLER.replace("printf '#!/bin/sh", "[ $INSTALL_K3S_SKIP_DOWNLOAD = true ] || printf '#!/bin/sh"))
     binary = f"#!/bin/sh\necho 'k3s version {VERSION} (0)'\n"

@@ -82,6 +82,39 @@ def test_testnet_is_dev_but_for_mirrors_and_emulation() -> None:
     dev, testnet = (parse(name, stack_file(name)) for name in ("dev", "testnet"))
     differ = {name for name in Settings.model_fields if getattr(dev, name) != getattr(testnet, name)}
     assert differ <= {"machine", "image", "k3s", "plugins", "timeouts", "multus"}
+    assert dev.k3s.version.rpartition(".")[0] == testnet.k3s.version.rpartition(".")[0], "of the same minor release"
+
+
+def test_cn_is_the_scenario_to_the_letter() -> None:
+    cn = parse("cn", stack_file("cn"))
+    assert cn.k3s.version == "v1.27.8+k3s2"
+    assert cn.plugins.url.endswith("/v1.4.0/cni-plugins-linux-amd64-v1.4.0.tgz")
+    assert cn.k3s.install_script.environment == {"INSTALL_K3S_MIRROR": "cn"}
+    assert cn.k3s.system_default_registry == "docker.nju.edu.cn"
+
+
+@pytest.mark.parametrize("name", ["GITHUB_URL", "INSTALL_K3S_ARTIFACT_URL"])
+@pytest.mark.parametrize("end", ["", "/", "/download"])
+def test_the_place_of_the_releases_is_one_setting(name: str, end: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        parse("dev", {"k3s": {"installScript": {"environment": {name: f"https://m/k3s/releases{end}"}}}})
+    assert f"environment sets {name}" in str(error.value)
+    assert "set k3s.releases: https://m/k3s/releases in its place" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("releases", "more", "said"),
+    [
+        ("https://m/releases/", {}, "write https://m/releases"),
+        ("https://m/releases/download", {}, "write https://m/releases"),
+        ("https://me:secret@m/releases", {}, "process list"),
+        ("https://m/releases", {"installScript": {"environment": {"INSTALL_K3S_MIRROR": "cn"}}}, "INSTALL_K3S_MIRROR too"),
+    ],
+)
+def test_a_place_of_the_releases_that_cannot_be_meant(releases: str, more: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        parse("dev", {"k3s": {"releases": releases, **more}})
+    assert said in str(error.value) and "secret" not in str(error.value)
 
 
 def test_only_cn_warns_of_the_default_route() -> None:
