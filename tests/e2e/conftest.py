@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from builds import CLOSED, Build, builds
 from harness import Run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -146,7 +147,15 @@ FAULTS: list[str] = []
 """The faults that a story has gone through, for the summary."""
 
 
+TOLD: dict[str, int] = {}
+"""Chapters run on each K3s, for the summary."""
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if BUILDS:
+        terminalreporter.section("K3s")
+        for each in BUILDS:
+            terminalreporter.write_line(f"{each}: {TOLD.get(str(each), 0)} chapters")
     if FAULTS:
         terminalreporter.section("faults on the way to the page")
         terminalreporter.write_line(", ".join(FAULTS))
@@ -159,16 +168,65 @@ def environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith("PULUMI_")} | ours
 
 
+STACK = os.environ.get("LAB_E2E_STACK", "")
+BUILDS = builds(STACK, ROOT) if STACK else []
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each story once on every K3s; a story's fixtures are its module's, so that it runs to its end before the next begins."""
+    if "build" in metafunc.fixturenames:
+        metafunc.parametrize(
+            "build", BUILDS or [None], ids=[each.name for each in BUILDS] or ["none"], indirect=True, scope="module"
+        )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what a story is not told on: `k3s_own` needs K3s's own binary, `stand_in` is about the old layout, and `once` shows
+    the same on either, so it runs on the first that is here."""
+    here = [each for each in BUILDS if not each.missing]
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        build = getattr(item, "callspec", None) and item.callspec.params.get("build")  # type: ignore[attr-defined]
+        marks = {mark.name for mark in item.iter_markers()}
+        other = build is not None and (
+            ("k3s_own" in marks and not build.own)
+            or ("stand_in" in marks and build.own)
+            or ("once" in marks and bool(here) and build != here[0])
+        )
+        (left_out if other else kept).append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = kept
+
+
 @pytest.fixture(scope="session")
-def stack() -> str:
-    found = os.environ.get("LAB_E2E_STACK", "")
-    if not found:
+def engine() -> str:
+    """The stack that `./lab test` has chosen: there is an engine and a host to test with."""
+    if not STACK:
         pytest.skip("LAB_E2E_STACK is not set: ./lab test e2e chooses the host")
-    return found
+    return STACK
 
 
 @pytest.fixture(scope="module")
-def checkout(stack: str) -> Iterator[Checkout]:
+def build(engine: str, request: pytest.FixtureRequest) -> Build:
+    """The K3s that the story runs on."""
+    found: Build = request.param
+    if found.missing:
+        pytest.skip(f"SKIPPED on {found.name}: {found.missing}")
+    TOLD[str(found)] = TOLD.get(str(found), 0)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _count(request: pytest.FixtureRequest) -> None:
+    if "build" in request.fixturenames:
+        TOLD[str(request.getfixturevalue("build"))] += 1
+
+
+@pytest.fixture(scope="module")
+def checkout(build: Build) -> Iterator[Checkout]:
+    stack = build.stack
     if os.environ.get("LAB_E2E_CHECKOUT"):
         # One that LAB_E2E_KEEP kept: go on where it stands.
         yield Checkout(Path(os.environ["LAB_E2E_CHECKOUT"]), stack)
@@ -176,7 +234,8 @@ def checkout(stack: str) -> Iterator[Checkout]:
     # Not pytest's own temporary folder, which later runs remove, and with it the state of what is on the host.
     path = ROOT / ".lab" / "e2e"
     if path.exists():
-        Checkout(path, stack).clear()
+        for each in BUILDS:
+            Checkout(path, each.stack).clear()
         shutil.rmtree(path)
     copy_of_the_checkout(path)
     use_the_registry_s_multus(path, stack)
@@ -199,7 +258,7 @@ def copy_of_the_checkout(path: Path) -> None:
 
 def use_the_registry_s_multus(path: Path, stack: str) -> None:
     """The closed test network has whichever Multus release was built there; ask its registry."""
-    if stack != "testnet":
+    if not stack.startswith(CLOSED):
         return
     import urllib.request  # noqa: PLC0415
 

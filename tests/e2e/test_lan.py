@@ -16,7 +16,7 @@ from typing import Any
 
 import far
 import pytest
-from conftest import ROOT, Checkout, copy_of_the_checkout, use_the_registry_s_multus
+from conftest import BUILDS, ROOT, Checkout, copy_of_the_checkout, use_the_registry_s_multus
 from harness import virsh
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nodes]
@@ -69,8 +69,9 @@ def checkout(lan: far.Lan, before: dict[str, Any], second: far.Elsewhere) -> Ite
             old.lab("-y", "destroy")
             shutil.rmtree(path)
         copy_of_the_checkout(path)
-        use_the_registry_s_multus(path, "testnet")
-        (path / "Pulumi.testnet.yaml").rename(path / f"Pulumi.{STACK}.yaml")
+        build = next(each for each in BUILDS if not each.missing)
+        use_the_registry_s_multus(path, build.stack)
+        (path / f"Pulumi.{build.stack}.yaml").rename(path / f"Pulumi.{STACK}.yaml")
         found = Checkout(path, STACK)
         found.set("hypervisors", local={"uri": hypervisor.uri})
         found.set(

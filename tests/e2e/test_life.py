@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 import yaml
+from builds import Build
 from conftest import Checkout
 from harness import host, virsh
 
 pytestmark = pytest.mark.e2e
 
-OTHER_LAYOUT = "v1.28.15+k3s1"
-
 
 @pytest.fixture(scope="module")
-def before() -> dict[str, Any]:
+def before(build: Build) -> dict[str, Any]:
+    """The host before the story. build: skips where there is nothing to tell it on."""
     return host()
 
 
@@ -70,6 +70,79 @@ def test_multus_token_does_not_expire(checkout: Checkout) -> None:
     assert claims["sub"] == "system:serviceaccount:kube-system:multus"
 
 
+@pytest.mark.k3s_own
+def test_pod_resolves_the_cluster_s_names(checkout: Checkout) -> None:
+    answer = kubectl(checkout, "exec nginx-macvlan -- busybox nslookup kubernetes.default.svc.cluster.local")
+    assert "10.43.0.1" in answer, answer
+
+
+CLIENT: list[dict[str, Any]] = [
+    {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "lab-client"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}},
+    },
+    {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "lab-client"},
+        "spec": {
+            "containers": [
+                {"name": "web", "image": "docker.io/library/nginx:1.25", "volumeMounts": [{"name": "kept", "mountPath": "/kept"}]}
+            ],
+            "volumes": [{"name": "kept", "persistentVolumeClaim": {"claimName": "lab-client"}}],
+        },
+    },
+]
+POLICY = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "NetworkPolicy",
+    "metadata": {"name": "lab-nobody"},
+    "spec": {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "nginx-macvlan"}}, "policyTypes": ["Ingress"]},
+}
+
+
+def apply(checkout: Checkout, *objects: dict[str, Any]) -> None:
+    document = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+    checkout.node(f"k3s kubectl apply -f - <<'END'\n{document}\nEND")
+
+
+@pytest.mark.k3s_own
+def test_a_claim_of_k3s_s_own_storage_is_bound(checkout: Checkout) -> None:
+    apply(checkout, *CLIENT)
+    kubectl(checkout, "wait pod/lab-client --for=condition=Ready --timeout=110s")
+    kubectl(checkout, "exec lab-client -- busybox touch /kept/here")
+    assert kubectl(checkout, "get pvc lab-client -o jsonpath='{.spec.storageClassName} {.status.phase}'") == "local-path Bound"
+
+
+@pytest.mark.k3s_own
+def test_a_network_policy_holds_on_the_cluster_s_network_and_not_on_the_pod_s_own(checkout: Checkout) -> None:
+    """As docs/own-pods.md says: policies are about eth0."""
+    inside = kubectl(checkout, "get pod nginx-macvlan -o jsonpath='{.status.podIP}'")
+    request = f"exec lab-client -- busybox wget -q -T 4 -O - http://{inside}/"
+
+    def is_served() -> bool:
+        return "Welcome to nginx!" in checkout.node(f"k3s kubectl {request} 2>&1 || true")
+
+    assert is_served()
+    apply(checkout, POLICY)
+    deadline = time.monotonic() + 60
+    while is_served():
+        assert time.monotonic() < deadline, "the policy controller lets everybody in"
+        time.sleep(1)
+    assert "Welcome to nginx!" in page(checkout.outputs()["url"])
+    kubectl(checkout, "delete networkpolicy/lab-nobody pod/lab-client pvc/lab-client --wait=false")
+
+
+@pytest.mark.k3s_own
+def test_the_node_s_metrics_are_answered(checkout: Checkout) -> None:
+    deadline = time.monotonic() + 240
+    while "server-1" not in (answer := checkout.node("k3s kubectl top nodes 2>&1 || true")):
+        assert time.monotonic() < deadline, answer
+        time.sleep(5)
+
+
 def test_second_run_changes_nothing(checkout: Checkout) -> None:
     assert checkout.preview() == ({}, [])
     checkout.lab("-y", "up", "--expect-no-changes")
@@ -79,6 +152,7 @@ def test_refresh_finds_no_drift(checkout: Checkout) -> None:
     checkout.lab("-y", "refresh", "--expect-no-changes")
 
 
+@pytest.mark.once
 def test_stopped_machine_is_seen_and_started(checkout: Checkout) -> None:
     domain = checkout.outputs()["nodes"][0]["domain"]
     virsh("destroy", domain)
@@ -108,6 +182,7 @@ def served_by_somebody(limit: float) -> None:
     pytest.fail(f"no page within {limit} s")
 
 
+@pytest.mark.once
 def test_change_of_the_pod_touches_only_the_pod(checkout: Checkout) -> None:
     checkout.set("workload", image="docker.io/library/nginx:1.25-alpine")
     planned, _ = checkout.preview()
@@ -140,6 +215,7 @@ def every_page_is_served(checkout: Checkout) -> dict[str, dict[str, Any]]:
     return pages
 
 
+@pytest.mark.once
 def test_an_agent_joins_with_a_pod_on_every_node(checkout: Checkout) -> None:
     """Two nodes that count addresses by themselves, and no address twice."""
     began = checkout.node("systemctl show --property=InvocationID k3s")
@@ -154,6 +230,7 @@ def test_an_agent_joins_with_a_pod_on_every_node(checkout: Checkout) -> None:
     assert checkout.preview() == ({}, [])
 
 
+@pytest.mark.once
 def test_pods_reach_each_other_and_a_node_not_its_own(checkout: Checkout) -> None:
     pages = {each["node"]: each["url"] for each in checkout.outputs()["pages"]}
     for node, other in (("server-1", "agent-1"), ("agent-1", "server-1")):
@@ -162,6 +239,7 @@ def test_pods_reach_each_other_and_a_node_not_its_own(checkout: Checkout) -> Non
         assert asked(checkout, node, pages[node]) == "000", "the kernel keeps a parent and its children apart"
 
 
+@pytest.mark.once
 def test_a_node_reaches_its_own_pod_where_that_is_set(checkout: Checkout) -> None:
     """By an interface of its own, which a reboot does not take away; off again, nothing of it is left."""
     checkout.set("nodeAccess", enabled=True, addresses="192.168.122.170-192.168.122.171")
@@ -176,6 +254,7 @@ def test_a_node_reaches_its_own_pod_where_that_is_set(checkout: Checkout) -> Non
     assert "mvaccess0" not in checkout.node("ip -brief link", "agent-1")
 
 
+@pytest.mark.once
 def test_a_node_that_leaves_is_forgotten(checkout: Checkout) -> None:
     domain = checkout.outputs()["nodes"][1]["domain"]
     checkout.set("agents", count=0)
@@ -189,19 +268,20 @@ def test_a_node_that_leaves_is_forgotten(checkout: Checkout) -> None:
     assert checkout.preview() == ({}, [])
 
 
-def test_rebuild_with_the_other_cni_layout(checkout: Checkout) -> None:
-    """Another first boot is another machine; everything in it is made anew, at the same name, address and MAC."""
+def test_rebuild_with_the_later_release(checkout: Checkout, build: Build) -> None:
+    """Another first boot is another machine; everything in it is recreated, at the same name, address and MAC. The stand-in's later
+    release has the other CNI layout."""
+    version = build.later or build.version
     old = checkout.outputs()["nodes"][0]
     instance = checkout.node("cat /var/lib/cloud/data/instance-id")
     checkout.set("cloudInit", timezone="UTC")
-    checkout.set("k3s", version=OTHER_LAYOUT)
+    checkout.set("k3s", version=version)
     checkout.lab("-y", "up")
     outputs = checkout.outputs()
     assert outputs["nodes"][0] == old
     assert checkout.node("cat /var/lib/cloud/data/instance-id") != instance
     assert checkout.node("ls /var/lib/rancher/k3s/data/cni/macvlan /var/lib/rancher/k3s/data/cni/multus").split()
-    version = kubectl(checkout, "get nodes -o jsonpath='{.items[*].status.nodeInfo.kubeletVersion}'")
-    assert "1.28.15" in version
+    assert kubectl(checkout, "get nodes -o jsonpath='{.items[*].status.nodeInfo.kubeletVersion}'") == version
     with urllib.request.urlopen(outputs["url"], timeout=10) as answer:
         assert "Welcome to nginx!" in answer.read().decode()
     assert checkout.preview() == ({}, [])

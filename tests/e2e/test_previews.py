@@ -19,8 +19,8 @@ STACKS = sorted(path.name.split(".")[1] for path in ROOT.glob("Pulumi.*.yaml"))
 
 
 @pytest.fixture(scope="module")
-def copy(stack: str) -> Iterator[bench.Checkout]:
-    """A copy of the checkout, of whose stacks nothing exists but the state. stack: skips where there is no engine to test with."""
+def copy(engine: str) -> Iterator[bench.Checkout]:
+    """A copy of the checkout, of whose stacks nothing exists but the state. engine: skips where there is no engine to test with."""
     place = ROOT / ".lab" / "previews"
     shutil.rmtree(place, ignore_errors=True)
     yield bench.prepare(place)
