@@ -304,6 +304,21 @@ def test_ctrl_c_while_k3s_is_installed(story: Story) -> None:
 
 
 @long
+def test_k3s_that_dies_while_its_objects_are_created(story: Story) -> None:
+    """As an embedded etcd server does on a slow machine (docs/measured.md 40): what is refused meanwhile is retried."""
+    FAULTS.append("K3s that dies while its objects are created")
+    run = story.checkout.run("-y", "up")
+    run.saw("multus-account (creating|created)")
+    story.checkout.lab("ssh", "server-1", "sudo systemctl kill --signal=KILL k3s")
+    run.saw("the Kubernetes API does not answer")
+    run.saw("multus-daemonset (creating|updating|created)")
+    run.interrupt()
+    code, text = story.checkout.finished(run, 300)
+    assert code != 0, "it ended before it was interrupted"
+    assert "multus-token" in text and "multus-token **creating failed**" not in text
+
+
+@long
 def test_a_registry_that_refuses_multus(story: Story) -> None:
     image = "ghcr.io/k8snetworkplumbingwg/multus-cni:v0.0.0"
     with story.settings(multus={"image": image}, timeouts={"multus": 40}):
