@@ -13,7 +13,8 @@ from xml.sax.saxutils import escape, quoteattr
 
 from components.plan import Plan
 from components.settings import Settings
-from labtools.kube import Interface, Pod
+from labtools.kube import Pod
+from labtools.networks import Interface
 from labtools.stack import Stack, on_bridge
 
 # The scenario's own values, for the picture in README.md; a test compares them with Pulumi.dev.yaml.
@@ -67,7 +68,7 @@ def view(
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What `draw` needs. pods: None if the API did not tell; then the stack's own pod is drawn where it must be."""
-    shown = _own_pods(stack, config) if pods is None else [pod for pod in pods if pod.second]
+    shown = _own_pods(stack, config) if pods is None else [pod for pod in pods if pod.second and not pod.ended]
     names = [node.name for node in stack.nodes]
     placed = {name: [_pod(pod) for pod in shown if pod.node == name] for name in names}
     attachment = config.macvlan
@@ -122,9 +123,13 @@ def _own_pods(stack: Stack, config: Settings) -> list[Pod]:
             phase="",
             ready=False,
             interfaces=(
-                Interface(name="net1", network=config.macvlan.name, address=str(page["address"]), mac=str(page.get("mac") or "")),
+                Interface(
+                    name="net1",
+                    network=f"{config.macvlan.namespace}/{config.macvlan.name}",
+                    addresses=(str(page["address"]),),
+                    mac=str(page.get("mac") or ""),
+                ),
             ),
-            complete=True,
         )
         for page in stack.pages
         if page.get("address")
@@ -136,7 +141,9 @@ def _pod(pod: Pod) -> dict[str, Any]:
     return {
         "name": pod.name,
         "namespace": pod.namespace,
-        "interfaces": [{"name": each.name, "address": each.address} for each in (*pod.second, *inside)],
+        "interfaces": [
+            {"name": each.name, "address": address} for each in (*pod.second, *inside) for address in each.addresses or ("",)
+        ],
     }
 
 

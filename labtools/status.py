@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from labtools import hypervisor, kube
+from components.plan import Plan
+from components.settings import Settings
+from labtools import duplicates, hypervisor, kube, usage
 from labtools.stack import Stack, load_settings
 
 _PAGE_SECONDS = 2
@@ -18,11 +20,16 @@ _PAGE_SECONDS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What was found beside the outputs. None: not known; `notes` says why."""
+    """What was found beside the outputs. None: not known; `notes` says why.
 
+    settings: the stack file's, and the plan from them. definitions: the cluster's NetworkAttachmentDefinitions.
+    """
+
+    settings: tuple[Settings, Plan] | None = None
     states: dict[str, str] = field(default_factory=dict)
     nodes: list[kube.KubeNode] | None = None
     pods: list[kube.Pod] | None = None
+    definitions: tuple[kube.Definition, ...] = ()
     pages: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -31,19 +38,23 @@ def look(stack: Stack) -> Seen:
     """Ask libvirt, the Kubernetes API and the page. Never raises."""
     notes = list(stack.notes)
     states: dict[str, str] = {}
+    settings = None
     try:
-        config, _plan = load_settings(stack.name)
-        states, unseen = hypervisor.domain_states(hypervisor.uris(config.hypervisors), stack.nodes)
+        settings = load_settings(stack.name)
+        states, unseen = hypervisor.domain_states(hypervisor.uris(settings[0].hypervisors), stack.nodes)
         notes += unseen
     except Exception as error:
         notes.append(f"machines not looked at: {error}")
-    nodes = pods = None
+    seen = Seen(settings=settings, states=states, pages=pages(stack))
     if stack.kubeconfig:
         try:
-            nodes, pods = kube.read(stack.kubeconfig)
+            cluster = kube.read(stack.kubeconfig)
         except Exception as error:
             notes.append(f"the Kubernetes API does not answer: {error}")
-    return Seen(states=states, nodes=nodes, pods=pods, pages=pages(stack), notes=tuple(notes))
+        else:
+            notes += cluster.notes
+            seen = replace(seen, nodes=cluster.nodes, pods=cluster.pods, definitions=cluster.definitions)
+    return replace(seen, notes=tuple(notes))
 
 
 def pages(stack: Stack) -> dict[str, str]:
@@ -68,6 +79,7 @@ def _page(page: Mapping[str, Any]) -> str:
 def plain(stack: Stack, seen: Seen) -> dict[str, Any]:
     """The status as plain data, without any secret."""
     known = {node.name: node for node in seen.nodes or ()}
+    parts, twice, warnings = _addresses(stack, seen)
     return {
         "stack": stack.name,
         "url": stack.url,
@@ -88,8 +100,26 @@ def plain(stack: Stack, seen: Seen) -> dict[str, Any]:
             for node in stack.nodes
         ],
         "pods": None if seen.pods is None else [pod.plain() for pod in seen.pods],
+        "addresses": [part.plain() for part in parts],
+        "duplicates": [asdict(each) for each in twice],
+        "warnings": [*map(str, twice), *warnings],
         "notes": list(seen.notes),
     }
+
+
+def _addresses(stack: Stack, seen: Seen) -> tuple[Sequence[usage.Part], Sequence[duplicates.Duplicate], Sequence[str]]:
+    """Of the pods: what is taken of the stack's range, what several have, and what to be warned of."""
+    if seen.pods is None:
+        return (), (), ()
+    plan, on = None, duplicates.Segments()
+    parts: Sequence[usage.Part] = ()
+    warnings: Sequence[str] = ()
+    if seen.settings is not None:
+        config, plan = seen.settings
+        on = duplicates.segments(config, plan, seen.definitions)
+        parts = usage.parts(config, plan, seen.pods, [node.name for node in stack.nodes])
+        warnings = usage.warnings(config, plan, seen.pods, parts)
+    return parts, duplicates.duplicates(seen.pods, stack.nodes, seen.nodes or (), plan, on), warnings
 
 
 def render(status: dict[str, Any], console: Any) -> None:
@@ -121,24 +151,7 @@ def render(status: dict[str, Any], console: Any) -> None:
     console.print(nodes if status["nodes"] else Text(f"Stack {status['stack']}: no nodes", style="bold"))
     console.print()
     if status["pods"] is not None:
-        pods = table("Pods on the network", "pod", "interface", "address", "network", "node", "state")
-        for pod in status["pods"]:
-            second = [each for each in pod["interfaces"] if each["name"] != "eth0"] or [None]
-            for index, each in enumerate(second):
-                state = pod["phase"] + (", Ready" if pod["ready"] else ", not Ready")
-                if not pod["complete"]:
-                    state += ", LACKS a network it asks for: delete it, so that it is made again"
-                first = index == 0
-                pods.add_row(
-                    f"{pod['namespace']}/{pod['name']}" if first else "",
-                    each["name"] if each else "none",
-                    each["address"] if each else "-",
-                    each["network"] if each else "-",
-                    pod["node"] if first else "",
-                    word(state, pod["ready"] and pod["complete"]) if first else "",
-                )
-        console.print(pods if status["pods"] else Text("No pod has an address on the network.", style="bold"))
-        console.print()
+        _pods(status, console, table, word)
     if status["pages"]:
         pages = table("Pages", "url", "pod", "proven by the last up", "now")
         for page in status["pages"]:
@@ -146,8 +159,50 @@ def render(status: dict[str, Any], console: Any) -> None:
             served = page["now"].startswith("served")
             pages.add_row(page.get("url", ""), page.get("pod", ""), proven, word(page["now"] or "not asked", served))
         console.print(pages)
+    for warning in (*_problems(status["pods"] or ()), *status["warnings"]):
+        console.print(Text(f"warning: {warning}", style="bold red"))
     for note in status["notes"]:
         console.print(Text(f"note: {note}", style="yellow"))
+
+
+def _pods(status: dict[str, Any], console: Any, table: Callable[..., Any], word: Callable[[str, bool | None], Any]) -> None:
+    """The pods, a row for each address, and the addresses that are taken."""
+    from rich.text import Text  # noqa: PLC0415
+
+    pods = table("Pods on the network", "pod", "interface", "address", "network", "node", "state")
+    for pod in status["pods"]:
+        second = [each for each in pod["interfaces"] if each["name"] != "eth0"]
+        rows = [
+            (each["name"] if index == 0 else "", address, each["network"] if index == 0 else "")
+            for each in second
+            for index, address in enumerate(each["addresses"] or ["-"])
+        ]
+        for index, row in enumerate(rows or [("none", "-", "-")]):
+            name, node = (f"{pod['namespace']}/{pod['name']}", pod["node"]) if index == 0 else ("", "")
+            pods.add_row(name, *row, node, word(*_state(pod)) if index == 0 else "")
+    console.print(pods if status["pods"] else Text("No pod has an address on the network.", style="bold"))
+    console.print()
+    if status["addresses"]:
+        parts = table("Addresses for pods (macvlan.range)", "node", "range", "addresses", "taken", "free")
+        for part in status["addresses"]:
+            free = word(str(part["free"]), False if part["free"] == 0 else None if part["free"] == 1 else True)
+            parts.add_row(part["node"] or "all", part["range"], str(part["size"]), str(part["taken"]), free)
+        console.print(parts)
+        console.print()
+
+
+def _state(pod: Mapping[str, Any]) -> tuple[str, bool | None]:
+    """What is said of a pod, and whether that is good; None: neither."""
+    if pod["ended"]:
+        return f"{pod['phase']}: holds no address", None
+    state = pod["phase"] + (", Ready" if pod["ready"] else ", not Ready") + (", being deleted" if pod["deleted"] else "")
+    if pod["problems"]:
+        return f"{state}, LACKS what it asks for (below)", False
+    return state, None if pod["waiting"] else pod["ready"]
+
+
+def _problems(pods: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [f"pod {pod['namespace']}/{pod['name']}: {problem}" for pod in pods for problem in pod["problems"]]
 
 
 def main(stack: Stack, arguments: Sequence[str]) -> int:

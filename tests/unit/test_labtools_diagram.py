@@ -45,6 +45,17 @@ def test_pods_of_the_api_stand_on_their_nodes() -> None:
     assert "net1 192.168.122.200" in words(diagram.draw(data)) and "eth0 10.42.0.3 in the cluster" in words(diagram.draw(data))
 
 
+def test_each_address_of_an_interface_is_drawn_and_ended_pods_are_not() -> None:
+    config, layout = stack.load_settings("dev")
+    ended = kube_pod("ended", "macvlan-conf", [ETH0, NET1])
+    ended["status"]["phase"] = "Succeeded"
+    two = {**NET1, "ips": ["192.168.122.201", "fd00:122::201"]}
+    pods = kube.pods({"items": [kube_pod("mine", "macvlan-conf", [ETH0, two]), ended]})
+    svg = diagram.draw(diagram.view(stack.parse_outputs("dev", OUTPUTS), config, layout, pods=pods, versions={}, bridge=""))
+    assert "net1 192.168.122.201\nnet1 fd00:122::201\n" in words(svg) and "ended" not in words(svg)
+    assert "mine 192.168.122.201 fd00:122::201" in svg
+
+
 def test_a_pod_is_on_its_node_or_where_nobody_knows() -> None:
     config, layout = stack.load_settings("dev")
     two = {**OUTPUTS, "nodes": [*OUTPUTS["nodes"], {**OUTPUTS["nodes"][0], "name": "agent-1"}]}

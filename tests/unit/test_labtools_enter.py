@@ -148,6 +148,7 @@ def seen(**change: Any) -> status.Seen:
         {"items": [kube_pod("nginx-macvlan", "macvlan-conf", [ETH0, NET1]), kube_pod("silent", "macvlan-conf", [ETH0])]}
     )
     found = status.Seen(
+        settings=stack.load_settings("dev"),
         states={"server-1": "running"},
         nodes=[kube.KubeNode(name="server-1", ready=True, version="v1.27.8+k3s2")],
         pods=pods,
@@ -171,6 +172,50 @@ def test_status_has_everything_and_no_secret(capsys: pytest.CaptureFixture[str])
     assert "PRIVATE" not in json.dumps(told) + text and "KUBE" not in json.dumps(told) + text
 
 
+def test_status_shows_what_differs_what_is_twice_and_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    wanted = json.dumps([{"name": "macvlan-conf", "ips": ["192.168.122.207/24"]}])
+    both = {**NET1, "ips": ["192.168.122.201", "fd00:122::201"]}
+    ended = kube_pod("ended", "macvlan-conf", [ETH0, NET1])
+    ended["status"]["phase"] = "Failed"
+    ended["metadata"]["uid"] = "1"
+    many = [kube_pod(f"pod-{last}", "macvlan-conf", [{**NET1, "ips": [f"192.168.122.{last}"]}]) for last in range(202, 210)]
+    pods = kube.pods(
+        {
+            "items": [
+                kube_pod("one", wanted, [NET1]),
+                kube_pod("other", "macvlan-conf", [both]),
+                *many,
+                ended,
+                kube_pod("twin", "", [NET1]),
+            ]
+        }
+    )
+    told = json.loads(json.dumps(status.plain(stack.parse_outputs("dev", OUTPUTS), seen(pods=pods))))
+    text = " ".join(rendered(told, capsys).split())
+    for words in (
+        "default/one net1 192.168.122.200 default/macvlan-conf server-1 Running, Ready, LACKS what it asks for",
+        "warning: pod default/one: asks for the address 192.168.122.207/24 on net1",
+        "fd00:122::201",
+        "Failed: holds no address",
+        "warning: the address 192.168.122.200 is on 2 interfaces: pod default/one net1 (node server-1); pod default/twin net1",
+        "warning: macvlan.range 192.168.122.200-192.168.122.210 of node server-1: one address of 11 is left",
+        "server-1 192.168.122.200-192.168.122.210 11 10 1",
+    ):
+        assert words in text, f"{words}: {text}"
+    assert told["addresses"] == [
+        {"node": "server-1", "range": "192.168.122.200-192.168.122.210", "size": 11, "taken": 10, "free": 1}
+    ]
+    assert [(each["kind"], each["value"]) for each in told["duplicates"]] == [("address", "192.168.122.200")]
+    one = next(each for each in told["pods"] if each["name"] == "one")
+    assert one["requests"] == [{"name": "macvlan-conf", "namespace": "default", "ips": ["192.168.122.207/24"]}]
+    assert one["interfaces"][0]["addresses"] == ["192.168.122.200"] and not one["complete"] and len(one["problems"]) == 1
+
+
+def test_status_without_settings_counts_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    told = status.plain(stack.parse_outputs("dev", OUTPUTS), seen(settings=None))
+    assert told["addresses"] == [] and "Addresses for pods" not in rendered(told, capsys)
+
+
 def test_status_when_nothing_answers(capsys: pytest.CaptureFixture[str]) -> None:
     nothing = seen(states={}, nodes=None, pods=None, pages={}, notes=("the Kubernetes API does not answer: timed out",))
     told = status.plain(stack.parse_outputs("dev", OUTPUTS), nothing)
@@ -188,6 +233,21 @@ def test_look_never_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("components.proof.prove", broken)
     found = status.look(stack.parse_outputs("dev", OUTPUTS))
     assert found.nodes is None and len(found.notes) == 2 and "no route" in found.pages[URL]
+    assert found.settings is not None
+
+
+def test_look_takes_what_the_api_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = kube.Cluster(
+        nodes=[kube.KubeNode(name="server-1", ready=True, version="v1")],
+        pods=[],
+        definitions=(kube.Definition(network="a/b", type="macvlan", master=""),),
+        notes=("events of pods not read: 403",),
+    )
+    monkeypatch.setattr(hypervisor, "domain_states", lambda *_: ({}, []))
+    monkeypatch.setattr(kube, "read", lambda _kubeconfig: told)
+    monkeypatch.setattr("components.proof.prove", lambda *_: (200, "x"))
+    found = status.look(stack.parse_outputs("dev", OUTPUTS))
+    assert (found.nodes, found.pods, found.definitions, found.notes) == (told.nodes, [], told.definitions, told.notes)
 
 
 def test_the_page_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from components import plan as plans
 from components import settings as models
-from labtools import kube, stack
+from labtools import kube, networks, stack
 from labtools.errors import LabError
 
 pytestmark = pytest.mark.unit
@@ -127,7 +127,7 @@ def test_missing_and_broken_stack_files_are_named(tmp_path: Path) -> None:
 
 
 def pod(name: str, asked: str = "", given: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-    annotations = {kube.NETWORKS: asked} | ({kube.STATUS: json.dumps(given)} if given is not None else {})
+    annotations = {networks.NETWORKS: asked} | ({networks.STATUS: json.dumps(given)} if given is not None else {})
     return {
         "metadata": {"name": name, "namespace": "default", "annotations": annotations},
         "spec": {"nodeName": "server-1"},
@@ -150,18 +150,117 @@ def test_pods_with_networks_are_found_and_those_that_lack_one_are_told() -> None
     ]
     found = {each.name: each for each in kube.pods({"items": items})}
     assert set(found) == {"whole", "silent", "two", "odd"}
-    assert found["whole"].complete and found["whole"].second[0].address == "192.168.122.200"
+    assert found["whole"].complete and found["whole"].second[0].addresses == ("192.168.122.200",)
     assert not found["silent"].complete and not found["two"].complete and not found["odd"].complete
 
 
 def test_nodes_by_name_with_version() -> None:
     item = {
         "metadata": {"name": "server-1"},
-        "status": {"nodeInfo": {"kubeletVersion": "v1.27.8+k3s2"}, "conditions": [{"type": "Ready", "status": "False"}]},
+        "status": {
+            "nodeInfo": {"kubeletVersion": "v1.27.8+k3s2"},
+            "conditions": [{"type": "Ready", "status": "False"}],
+            "addresses": [{"type": "InternalIP", "address": "192.168.122.180"}, {"type": "Hostname", "address": "server-1"}],
+        },
     }
-    assert kube.nodes({"items": [item]}) == [kube.KubeNode(name="server-1", ready=False, version="v1.27.8+k3s2")]
+    assert kube.nodes({"items": [item]}) == [
+        kube.KubeNode(name="server-1", ready=False, version="v1.27.8+k3s2", addresses=("192.168.122.180",))
+    ]
 
 
-@pytest.mark.parametrize("status", ["", "no json", "[]"])
-def test_no_report_is_no_interface(status: str) -> None:
-    assert kube.interfaces(status) == ()
+def pending(name: str, **status: Any) -> dict[str, Any]:
+    found = pod(name, "macvlan-conf")
+    found["metadata"]["uid"] = f"uid-{name}"
+    found["status"] = {"phase": "Pending", **status}
+    return found
+
+
+def failure(name: str, message: str, at: str = "2026-11-26T10:00:00Z", uid: str = "") -> dict[str, Any]:
+    return {
+        "involvedObject": {"namespace": "default", "name": name, "uid": uid or f"uid-{name}"},
+        "message": message,
+        "lastTimestamp": at,
+    }
+
+
+SANDBOX = (
+    "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox "
+    '"0123": plugin type="multus" name="multus-cni-network" failed (add): [default/full/uid:macvlan-conf]: error adding container '
+    'to network "macvlan-conf": failed to allocate for range 0: no IP addresses available in range set'
+)
+
+
+def test_a_pod_whose_network_cannot_be_made_says_why() -> None:
+    no_sandbox = {"conditions": [{"type": "PodReadyToStartContainers", "status": "False"}]}
+    sandbox = {"conditions": [{"type": "PodReadyToStartContainers", "status": "True"}]}
+    items = [
+        pending("full"),
+        pending("new", **no_sandbox),
+        pending("pulls", **sandbox),  # its first attempt failed, and it got a sandbox since
+        pending("pulls-old", podIP="10.42.0.9"),  # the same before Kubernetes 1.28
+        pending("waits"),
+        pending("nowhere", conditions=[{"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"}]),
+        {"metadata": {"name": "plain", "namespace": "default", "uid": "uid-plain"}, "spec": {}, "status": {"phase": "Pending"}},
+    ]
+    events = [
+        failure("full", SANDBOX, "2026-11-26T10:00:02Z"),
+        failure("full", "an older one", "2026-11-26T10:00:01Z"),
+        failure("full", "of a pod of the same name", "2026-11-26T10:00:03Z", uid="another"),
+        *(failure(name, SANDBOX) for name in ("new", "pulls", "pulls-old", "plain")),
+    ]
+    found = {each.name: each for each in kube.pods({"items": items}, {"items": events})}
+    for name in ("full", "new", "plain"):
+        assert "no IP addresses available in range set" in found[name].problems[0], name
+        assert "rpc error" not in found[name].problems[0] and not found[name].complete
+    assert "older" not in str(found["full"].problems) and "same name" not in str(found["full"].problems)
+    assert [found[name].problems for name in ("waits",)] == [()] and found["waits"].waiting and not found["waits"].complete
+    assert "no interface on default/macvlan-conf" in found["pulls"].problems[0] == found["pulls-old"].problems[0]
+    assert "0/1 nodes are available" in found["nowhere"].problems[0]
+
+
+def test_what_a_plugin_says_cannot_drive_the_terminal_and_ends_somewhere() -> None:
+    events = {"items": [failure("full", "\x1b[31m" + "x" * 2000 + "the cause")]}
+    told = kube.pods({"items": [pending("full")]}, events)[0].problems[0]
+    assert "\x1b" not in told and len(told) < 500 and told.endswith("the cause")
+
+
+def test_a_pod_that_ended_lacks_nothing_and_one_with_a_wrong_annotation_says_so() -> None:
+    items = [pod("done", "macvlan-conf", [ETH0]), pod("wrong", '{"name": "a"}', [ETH0])]
+    items[0]["status"]["phase"] = "Succeeded"
+    done, wrong = kube.pods({"items": items})
+    assert done.ended and done.complete and done.problems == ()
+    assert "Multus refuses: its JSON is no list" in wrong.problems[0] and not wrong.complete
+
+
+def test_what_the_api_does_not_tell_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def client(_kubeconfig: str) -> Any:
+        def get(path: str) -> Any:
+            if "events" in path or "k8s.cni" in path:
+                raise OSError("404")
+            return {"items": [pod("whole", "macvlan-conf", [ETH0, NET1])] if path.endswith("pods") else []}
+
+        return get
+
+    monkeypatch.setattr("components.kubernetes_api.client", client)
+    found = kube.read("")
+    assert found.pods[0].complete and len(found.notes) == 2 and "404" in found.notes[0]
+
+
+def test_definitions_tell_type_and_parent() -> None:
+    configs = {
+        "one": {"type": "macvlan", "master": "enp2s0"},
+        "chain": {"plugins": [{"type": "ipvlan", "master": "enp1s0"}, {"type": "tuning"}]},
+        "sliced": "",
+    }
+    items = [
+        {"metadata": {"name": name, "namespace": "lan"}, "spec": {"config": json.dumps(config) if config else ""}}
+        for name, config in configs.items()
+    ]
+    items += [{"metadata": {"name": "odd", "namespace": "lan"}, "spec": {"config": "{"}}, {"metadata": {"name": "none"}}]
+    assert [(each.network, each.type, each.master) for each in kube.definitions({"items": items})] == [
+        ("default/none", "", ""),
+        ("lan/chain", "ipvlan", "enp1s0"),
+        ("lan/odd", "", ""),
+        ("lan/one", "macvlan", "enp2s0"),
+        ("lan/sliced", "", ""),
+    ]
