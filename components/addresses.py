@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from typing import Any
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 
@@ -72,6 +73,11 @@ class AddressRange:
         return core_schema.no_info_plain_validator_function(
             validate, serialization=core_schema.plain_serializer_function_ser_schema(str)
         )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        octets = r"\d{1,3}(\.\d{1,3}){3}"
+        return {"type": "string", "format": "ipv4range", "pattern": rf"^\s*{octets}\s*(-\s*{octets}\s*)?$"}
 
 
 def merge(ranges: Iterable[AddressRange]) -> tuple[AddressRange, ...]:

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes what is generated from the settings' models: the config schema in Pulumi.yaml and docs/settings.md.
+"""Writes what is generated from the settings' models: the config schema in Pulumi.yaml, docs/settings.md and, for editors,
+docs/stack.schema.json.
 
 Run it after a change of components/settings.py: `.venv/bin/python tools/describe_settings.py`. A test compares.
 """
@@ -8,16 +9,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
 import yaml  # noqa: E402
 from pydantic import BaseModel  # noqa: E402
 from pydantic.fields import FieldInfo  # noqa: E402
+from stack_schema import settings_schema, stack_schema  # noqa: E402
 
 from components.settings import Settings, to_camel  # noqa: E402
 
@@ -61,66 +63,59 @@ def pulumi_yaml() -> str:
     return HEAD + yaml.safe_dump({"config": config}, sort_keys=False, width=120)
 
 
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for part in get_args(annotation):
-        yield from _models(part)
+_FORMATS = {"ipv4": "address", "ipv4network": "network", "ipv4range": "range", "password": "secret"}
+_TYPES = {"string": "text", "integer": "integer", "boolean": "boolean", "number": "number"}
+_MANY = {"address": "addresses", "network": "networks", "range": "ranges"}
 
 
-def _type(field: FieldInfo) -> str:
-    text = str(field.annotation)
-    if any(_models(field.annotation)):
-        return "mapping of mappings" if "dict" in text else "mapping"
-    for word, shown in (
-        ("dict", "mapping"),
-        ("tuple", "list"),
-        ("Literal", "one of"),
-        ("bool", "boolean"),
-        ("int", "integer"),
-    ):
-        if word in text:
-            if shown == "one of":
-                values = [value for value in _literals(field.annotation) if value != ""]
-                return "one of " + ", ".join(f"`{value}`" for value in values) if values else "text"
-            return shown
-    for word, shown in (
-        ("IPv4Network", "network"),
-        ("IPv4Address", "address"),
-        ("AddressRange", "range"),
-        ("Secret", "secret"),
-    ):
-        if word in text:
-            return shown
-    return "text"
+def _type(schema: Mapping[str, Any]) -> str:
+    """The type of a setting in words, from its JSON schema."""
+    choices = [each for each in schema.get("anyOf", ()) if each.get("type") != "null"]
+    if choices:
+        return " or ".join(dict.fromkeys(_type(each) for each in choices))
+    if "enum" in schema or "const" in schema:
+        values = [value for value in schema.get("enum", [schema.get("const")]) if value != ""]
+        return "one of " + ", ".join(f"`{value}`" for value in values)
+    if "$ref" in schema:
+        return "mapping"
+    if schema.get("type") == "array":
+        item = _type(schema["items"])
+        return f"list of {_MANY.get(item, item)}"
+    if schema.get("type") == "object":
+        return "mapping of mappings" if _model(_values(schema)) else "mapping"
+    return _FORMATS.get(schema.get("format", ""), _TYPES[schema["type"]])
 
 
-def _literals(annotation: Any) -> Iterator[Any]:
-    for part in get_args(annotation):
-        if isinstance(part, str | int | bool):
-            yield part
-        else:
-            yield from _literals(part)
+def _values(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema of a mapping's values; empty where they may be anything."""
+    named: Mapping[str, Any] = schema.get("patternProperties") or {}
+    found = next(iter(named.values())) if named else schema.get("additionalProperties")
+    return found if isinstance(found, dict) else {}
 
 
-def _rows(model: type[BaseModel], prefix: str) -> Iterator[str]:
-    for name, field in model.model_fields.items():
-        path = f"{prefix}{to_camel(name)}"
-        nested = list(_models(field.annotation))
-        if nested:
-            many = "dict" in str(field.annotation)
-            if many:
-                yield _row(f"{path}", field)
-            yield from _rows(nested[0], f"{path}.{'<name>.' if many else ''}")
-        else:
-            yield _row(path, field)
+def _model(schema: Mapping[str, Any]) -> str:
+    """Name of the model that a schema refers to, if it does."""
+    return str(schema.get("$ref", "")).rpartition("/")[2]
 
 
-def _row(path: str, field: FieldInfo) -> str:
-    default = _default(field) if not field.is_required() else None
+def _rows(model: str, prefix: str, models: Mapping[str, Any]) -> Iterator[str]:
+    """A row for each field of a model, and of those inside of it."""
+    for name, schema in models[model]["properties"].items():
+        path = f"{prefix}{name}"
+        many = _model(_values(schema))
+        if _model(schema):
+            yield from _rows(_model(schema), f"{path}.", models)
+            continue
+        yield _row(path, schema)
+        if many:
+            yield from _rows(many, f"{path}.NAME.", models)
+
+
+def _row(path: str, schema: Mapping[str, Any]) -> str:
+    default = schema.get("default")
     shown = "" if default in (None, "") else f"`{json.dumps(default) if not isinstance(default, str) else default}`"
-    description = " ".join((field.description or "").split())
-    return f"| `{path}` | {_type(field)} | {shown} | {description} |".replace("<name>", "NAME")
+    description = " ".join(str(schema.get("description", "")).split())
+    return f"| `{path}` | {_type(schema)} | {shown} | {description} |"
 
 
 def settings_md() -> str:
@@ -134,19 +129,24 @@ def settings_md() -> str:
         "default. Ranges are written `first-last`, memory in MiB, disks in GiB, limits in seconds. All mistakes of a stack file",
         "are reported together, before anything is made.",
     ]
-    for name, field in Settings.model_fields.items():
-        key = to_camel(name)
-        description = " ".join((field.description or "").split())
+    schema = settings_schema()
+    for key, field in schema["properties"].items():
+        description = " ".join(field["description"].split())
         parts += ["", f"## {key}", "", description, "", "| setting | type | default | meaning |", "|---|---|---|---|"]
-        models = list(_models(field.annotation))
-        if models:
-            parts += _rows(models[0], f"{key}.{'NAME.' if 'dict' in str(field.annotation) else ''}")
+        many = _model(_values(field))
+        if _model(field) or many:
+            parts += _rows(many or _model(field), f"{key}.{'NAME.' if many else ''}", schema["definitions"])
         else:
             parts.append(_row(key, field))
     return "\n".join(parts) + "\n"
 
 
-GENERATED = {"Pulumi.yaml": pulumi_yaml, "docs/settings.md": settings_md}
+def schema_json() -> str:
+    """The whole of docs/stack.schema.json."""
+    return json.dumps(stack_schema("k3s-macvlan"), indent=1, ensure_ascii=False) + "\n"
+
+
+GENERATED = {"Pulumi.yaml": pulumi_yaml, "docs/settings.md": settings_md, "docs/stack.schema.json": schema_json}
 
 if __name__ == "__main__":
     for path, content in GENERATED.items():
