@@ -155,7 +155,7 @@ class MacvlanPod(ComponentResource):
         annotations: dict[str, Input[str]] = {
             "k8s.v1.cni.cncf.io/networks": attachment(args.macvlan, workload, args.lan),
             "k3s-macvlan.dev/network-revision": args.network.revision,
-            # RFC 9535; an escaped path fails after the pod was made (measured.md 23).
+            # RFC 9535; an escaped path fails after the pod was made (docs/measured.md 23).
             "pulumi.com/waitFor": json.dumps(["condition=Ready", f"jsonpath={{.metadata.annotations['{_STATUS}']}}"]),
         }
         pod = core.Pod(

@@ -1,7 +1,8 @@
 """The plan of a stack: names, identities, addresses, paths and versions, computed from settings alone.
 
 Pure: no Pulumi, no libvirt, no clock, no randomness. Everything here is known in every preview, which is why a second
-preview has no unknown values: addresses, MACs and UUIDs are inputs of what is created, never its outputs (design, 1).
+preview has no unknown values: addresses, MACs and UUIDs are inputs of what is created, never its outputs
+(docs/how-it-works.md, "Identity is an input").
 """
 
 from __future__ import annotations

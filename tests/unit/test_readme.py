@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from test_lab import STACK_FILE, Lab
 from components import conflicts
 from components import plan as plans
 from components.settings import Settings, parse, to_camel
+from labtools.networks import NETWORKS, requests
 from labtools.stack import project, raw_settings
 
 pytestmark = pytest.mark.unit
@@ -97,19 +99,27 @@ def test_a_stack_file_is_valid(name: str, document: dict[str, Any]) -> None:
     conflicts.check(plans.make(own, name, config), config)
 
 
-def test_annotations_and_networks_in_manifests_are_json() -> None:
+def asked(value: Any) -> Iterator[str]:
+    """The networks annotation of a manifest and of each template in it."""
+    if isinstance(value, dict):
+        found = (value.get("annotations") or {}).get(NETWORKS)
+        yield from [found] if found else []
+        for item in value.values():
+            yield from asked(item)
+
+
+def test_annotations_and_networks_in_manifests_are_read_by_multus() -> None:
     seen = 0
     for page in PAGES:
         for text in blocks(page, "yaml"):
             document = yaml.safe_load(text)
-            for value in (document.get("metadata") or {}).get("annotations", {}).values():
-                if value.startswith("["):
-                    assert all(entry["name"] for entry in json.loads(value))
-                    seen += 1
+            for value in asked(document):
+                assert requests(value, "default")
+                seen += 1
             if document.get("kind") == "NetworkAttachmentDefinition":
                 assert json.loads(document["spec"]["config"])["name"] == document["metadata"]["name"]
                 seen += 1
-    assert seen >= 3
+    assert seen >= 6
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
