@@ -38,8 +38,8 @@ EXAMPLE: dict[str, Any] = {
                             "name": "nginx-macvlan",
                             "namespace": "default",
                             "interfaces": [
-                                {"name": "net1", "address": "192.168.122.200"},
-                                {"name": "eth0", "address": "10.42.0.x"},
+                                {"name": "net1", "address": "192.168.122.200", "own": True},
+                                {"name": "eth0", "address": "10.42.0.x", "own": False},
                             ],
                         }
                     ],
@@ -137,12 +137,14 @@ def _own_pods(stack: Stack, config: Settings) -> list[Pod]:
 
 
 def _pod(pod: Pod) -> dict[str, Any]:
-    inside = [each for each in pod.interfaces if each.name == "eth0"]
+    inside = [each for each in pod.interfaces if not each.own]
     return {
         "name": pod.name,
         "namespace": pod.namespace,
         "interfaces": [
-            {"name": each.name, "address": address} for each in (*pod.second, *inside) for address in each.addresses or ("",)
+            {"name": each.name, "address": address, "own": each.own}
+            for each in (*pod.second, *inside)
+            for address in each.addresses or ("",)
         ],
     }
 
@@ -269,7 +271,7 @@ def _dash(range_: str) -> str:
 
 
 def _second(pod: Mapping[str, Any]) -> str:
-    return " ".join(each["address"] for each in pod["interfaces"] if each["name"] != "eth0")
+    return " ".join(each["address"] for each in pod["interfaces"] if each["own"])
 
 
 def _hypervisor(
@@ -338,7 +340,7 @@ def _pods(x: float, y: float, pods: Sequence[Mapping[str, Any]]) -> Iterator[tup
         name = pod["name"] if pod["namespace"] == "default" else f"{pod['namespace']}/{pod['name']}"
         parts = [_rect(x, y, _POD_WIDTH, height, _POD, _GREEN), _text(x + 14, y + 22, name, _STRONG, _POD_WIDTH - 28)]
         for index, each in enumerate(pod["interfaces"]):
-            inside = each["name"] == "eth0"
+            inside = not each["own"]
             words = f"{each['name']} {each['address']}" + (" in the cluster" if inside else "")
             style = _SMALL if inside else _ADDRESS
             parts.append(_text(x + 14, y + 22 + _ROW * (index + 1), words, style, _POD_WIDTH - 28))

@@ -49,10 +49,11 @@ class Pod:
     @property
     def second(self) -> tuple[Interface, ...]:
         """Its interfaces on other networks than the cluster's."""
-        return tuple(each for each in self.interfaces if each.name != "eth0")
+        return tuple(each for each in self.interfaces if each.own)
 
     def plain(self) -> dict[str, Any]:
         own = {key: value for key, value in asdict(self).items() if key != "requests"}
+        own["interfaces"] = [{**asdict(each), "own": each.own} for each in self.interfaces]
         asked = [each.model_dump(mode="json", by_alias=True, exclude_defaults=True) for each in self.requests]
         return {**own, "requests": asked, "ended": self.ended, "complete": self.complete}
 
@@ -156,7 +157,7 @@ def pods(document: dict[str, Any], failures: dict[str, Any] | None = None) -> li
         asked, wrong = _requests(annotations.get(NETWORKS, ""), namespace)
         given = networks.interfaces(annotations.get(STATUS, ""))
         failure = "" if _has_sandbox(status) else failed.get((namespace, name, str(metadata.get("uid", ""))), "")
-        if not (asked or wrong or failure or any(each.name != "eth0" for each in given)):
+        if not (asked or wrong or failure or any(each.own for each in given)):
             continue
         ended = status.get("phase") in _ENDED
         started = _has_sandbox(status) or bool(given)

@@ -93,6 +93,11 @@ class Interface:
     addresses: tuple[str, ...] = ()
     mac: str = ""
 
+    @property
+    def own(self) -> bool:
+        """It is on a NetworkAttachmentDefinition: any but eth0, and eth0 too where v1.multus-cni.io/default-network names one."""
+        return self.name != "eth0" or "/" in self.network
+
 
 def requests(annotation: str, namespace: str) -> tuple[NetworkSelection, ...]:
     """What the annotation of a pod in `namespace` asks for. ValueError where Multus would refuse it, with what is wrong."""

@@ -171,7 +171,7 @@ def _pods(status: dict[str, Any], console: Any, table: Callable[..., Any], word:
 
     pods = table("Pods on the network", "pod", "interface", "address", "network", "node", "state")
     for pod in status["pods"]:
-        second = [each for each in pod["interfaces"] if each["name"] != "eth0"]
+        second = [each for each in pod["interfaces"] if each["own"]]
         rows = [
             (each["name"] if index == 0 else "", address, each["network"] if index == 0 else "")
             for each in second

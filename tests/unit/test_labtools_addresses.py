@@ -195,6 +195,15 @@ def test_an_address_from_before_the_range_was_changed_is_told() -> None:
     assert "pod default/a has 192.168.122.206, outside of the range 192.168.122.200-192.168.122.202 of its node" in warned[0]
 
 
+def test_a_pod_whose_eth0_is_on_the_network_counts_too() -> None:
+    """v1.multus-cni.io/default-network puts the stack's network in place of the cluster's."""
+    report = [{"name": LAN, "interface": "eth0", "ips": ["192.168.122.200"], "mac": "02:00:00:00:00:01", "default": True}]
+    item = kube_pod("a", "", report)
+    (found,) = kube.pods({"items": [item]})
+    assert found.second and found.plain()["interfaces"][0]["own"]
+    assert counted(item)[0]["server-1"][1] == 1
+
+
 def test_only_nodes_that_are_there_are_counted() -> None:
     found = usage.parts(*THREE, [], ["agent-1"])
     assert [part.node for part in found] == ["agent-1"]
