@@ -32,7 +32,7 @@ EXAMPLE: dict[str, Any] = {
                 {
                     "name": "server-1",
                     "address": "192.168.122.180",
-                    "version": "v1.27.8+k3s2",
+                    "version": "v1.36.4+k3s1",
                     "pods": [
                         {
                             "name": "nginx-macvlan",
