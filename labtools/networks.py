@@ -1,7 +1,7 @@
 """The networks that a pod asks for, those that it has, and where the two differ. Pure.
 
-By Multus's own rules (v4.2.4): parsePodNetworkAnnotation in pkg/k8sclient for the request, getIfname in pkg/multus for the names of
-interfaces, CreateNetworkStatuses of the network-attachment-definition-client for the report.
+By Multus's own rules, the same in v4.2.4 and v4.3.0: parsePodNetworkAnnotation in pkg/k8sclient for the request, getIfname in
+pkg/multus for the names of interfaces, CreateNetworkStatuses of the network-attachment-definition-client for the report.
 """
 
 from __future__ import annotations

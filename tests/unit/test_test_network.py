@@ -13,18 +13,19 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/test-network.md").read_text()
 TIERS = [path.read_text() for folder in ("tests/e2e", "tests/provider") for path in sorted((ROOT / folder).glob("*.py"))]
 TIERS += [(ROOT / "tests/far.py").read_text()]
+STACKS = "".join(path.read_text() for path in sorted(ROOT.glob("Pulumi.testnet*.yaml")))
 
 
 def test_every_address_of_the_stack_file_is_named() -> None:
-    found = set(re.findall(r"https?://[^\s\]\"']+", (ROOT / "Pulumi.testnet.yaml").read_text()))
+    found = set(re.findall(r"https?://[^\s\]\"']+", STACKS))
     assert len(found) >= 7
     assert {url for url in found if f"`{url}`" not in PAGE} == set()
 
 
 def test_every_version_that_is_installed_there_is_named() -> None:
-    stack = (ROOT / "Pulumi.testnet.yaml").read_text()
-    versions = set(re.findall(r"(?m)^ +version: (\S+)$", stack)) | set(re.findall(r'OTHER_LAYOUT = "([^"]+)"', "".join(TIERS)))
-    assert len(versions) >= 2
+    later = re.findall(r'"(v1\.[\d.]+\+k3s\d)"', (ROOT / "tests/e2e/builds.py").read_text())
+    versions = set(re.findall(r"(?m)^ +version: (\S+)$", STACKS)) | set(later)
+    assert later and len(versions) >= 3
     assert {version for version in versions if version not in PAGE} == set()
 
 
