@@ -462,7 +462,8 @@ def test_without_a_testnet_provider_uses_the_test_driver_and_e2e_says_why_not(la
 
 def test_a_testnet_half_built_is_not_used(lab: Lab, tmp_path: Path) -> None:
     testnet = lab.program("testnet", TESTNET)
-    said = lab.run("test", "e2e", LAB_TESTNET=str(testnet), TESTNET="ok pulumi\\nMISSING mirror/a\\nMISSING b", code=1)
+    lines = "ok pulumi\\nMISSING mirror/a\\nMISSING K3s's own binary (x)\\nMISSING b"
+    said = lab.run("test", "e2e", LAB_TESTNET=str(testnet), TESTNET=lines, code=1)
     assert "SKIPPED e2e: the closed test network is not built (missing: mirror/a b)" in said
     assert "No test was run." in said and last(said) == "0 passed, 0 failed, 0 skipped"
 
