@@ -2,7 +2,7 @@
 
 import pulumi
 
-from components import artifacts, conflicts, outputs, quiet, settings
+from components import artifacts, conflicts, mistakes, outputs, quiet, settings
 from components.access import NodeAccess, NodeAccessArgs
 from components.hypervisor import Hypervisor, HypervisorArgs
 from components.k3s import Cluster, ClusterArgs
@@ -23,7 +23,7 @@ try:
     config, layout = conflicts.load(project, stack, settings.from_stack(project))
     # Files in place of downloads, where there are any; a preview reads their manifest alone.
     stock = artifacts.load(stack, config, files=not pulumi.runtime.is_dry_run())
-except settings.SettingsError as error:
+except mistakes.SettingsError as error:
     raise pulumi.RunError(str(error)) from None
 for warning in conflicts.warnings(config):
     pulumi.log.warn(warning)

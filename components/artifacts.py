@@ -20,8 +20,9 @@ from urllib.parse import quote, unquote, urlsplit
 from pydantic import Field, StringConstraints, ValidationError
 
 from components.libvirt.volume import shown
+from components.mistakes import Problem, SettingsError
 from components.plan import ImagePlan
-from components.settings import Model, Problem, Settings, SettingsError
+from components.settings import Model, Settings
 
 ROOT = Path(__file__).parent.parent
 MANIFEST = "manifest.json"

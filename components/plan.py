@@ -12,8 +12,9 @@ import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import AddressValueError, IPv4Address, IPv4Network
 
+from components import node_labels
 from components.addresses import AddressRange, merge
 from components.settings import NodeGroup, NodeOverride, Settings, Workload
 
@@ -60,7 +61,8 @@ class NodePlan:
     cpus: int
     memory: int  # MiB
     disk: int  # bytes
-    labels: tuple[str, ...]  # key=value
+    labels: tuple[str, ...]  # key=value, those that the kubelet sets itself
+    api_labels: tuple[tuple[str, str], ...]  # (key, value), those that only somebody else may set, through the API
     taints: tuple[str, ...]  # key=value:Effect
     slice: AddressRange  # macvlan addresses this node may give out
     access_address: IPv4Address | None  # of the node's own macvlan interface, where nodes reach their own pods
@@ -215,7 +217,8 @@ def _nodes(project: str, stack: str, settings: Settings, pools: dict[str, PoolPl
                 cpus=override.cpus or group.cpus,
                 memory=override.memory or group.memory,
                 disk=(override.disk or group.disk) * GIB,
-                labels=tuple(f"{key}={value}" for key, value in sorted(labels.items())),
+                labels=tuple(f"{key}={value}" for key, value in sorted(labels.items()) if node_labels.of_kubelet(key)),
+                api_labels=tuple((key, value) for key, value in sorted(labels.items()) if not node_labels.of_kubelet(key)),
                 taints=group.taints if override.taints is None else override.taints,
                 slice=own,
                 access_address=_access_address(settings, role, index),
@@ -233,14 +236,17 @@ class Claim:
 
 def claims(nodes: tuple[NodePlan, ...], settings: Settings) -> tuple[Claim, ...]:
     """All addresses that are ours: the two ranges first, then single addresses, which may lie in a range."""
+    names = {node.name for node in nodes}
     found = [
         Claim(setting="network.nodes", range=settings.network.nodes),
         Claim(setting="macvlan.range", range=settings.macvlan.range),
     ]
+    groups: tuple[tuple[str, NodeGroup], ...] = (("server", settings.servers), ("agent", settings.agents))
     found += [
-        Claim(setting=f"{node.role}s.overrides.{node.name}.address", range=AddressRange.single(node.address))
-        for node in nodes
-        if node.address not in settings.network.nodes
+        Claim(setting=f"{role}s.overrides.{name}.address", range=AddressRange.single(override.address))
+        for role, group in groups
+        for name, override in group.overrides.items()
+        if override.address and name in names and override.address not in settings.network.nodes
     ]
     if settings.node_access.enabled and settings.node_access.addresses:
         found.append(Claim(setting="nodeAccess.addresses", range=settings.node_access.addresses))
@@ -248,7 +254,19 @@ def claims(nodes: tuple[NodePlan, ...], settings: Settings) -> tuple[Claim, ...]
         found.append(Claim(setting="workload.address", range=AddressRange.single(settings.workload.address)))
     if settings.macvlan_check.enabled and settings.macvlan_check.address:
         found.append(Claim(setting="macvlanCheck.address", range=AddressRange.single(settings.macvlan_check.address)))
+    api = api_address(settings)
+    # What network.exclude names has another machine, a load balancer say.
+    if api is not None and api in settings.network.cidr and not any(api in each for each in settings.network.exclude):
+        found.append(Claim(setting="k3s.apiAddress", range=AddressRange.single(api)))
     return tuple(found)
+
+
+def api_address(settings: Settings) -> IPv4Address | None:
+    """k3s.apiAddress where it is an address and not a host name."""
+    try:
+        return IPv4Address(settings.k3s.api_address)
+    except AddressValueError:
+        return None
 
 
 def _api_names(nodes: tuple[NodePlan, ...], settings: Settings) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 `Settings` is the whole of it; each top-level field is one key of the stack's configuration (`k3s-macvlan:k3s`, ...), and
 Pulumi.yaml repeats their descriptions. `parse` turns raw configuration into Settings or raises one SettingsError that
 lists every mistake: the setting, its value, the conflict and the way out. What concerns several settings at once and needs
-addresses or names computed from them is in plan.py, which adds its own problems in the same form.
+addresses or names computed from them is in conflicts.py, which adds its own problems in the same form.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from collections.abc import Collection, Mapping
+from functools import partial
+from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
 import pulumi.runtime.config as pulumi_config
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -31,33 +33,11 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from components import k3s_options, node_labels
 from components.addresses import AddressRange
-
-# --- Mistakes, all together -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, order=True)
-class Problem:
-    """One mistake: the setting's path, its value as text, what it collides with and the way out."""
-
-    setting: str
-    value: str
-    conflict: str
-
-    def __str__(self) -> str:
-        shown = f" = {self.value}" if self.value else ""
-        return f"{self.setting}{shown}: {self.conflict}"
-
-
-class SettingsError(Exception):
-    """Every mistake of a stack's configuration in one message."""
-
-    def __init__(self, stack: str, problems: list[Problem]) -> None:
-        self.problems = problems
-        count = f"{len(problems)} mistake{'s' if len(problems) > 1 else ''}"
-        lines = "\n".join(f"  - {problem}" for problem in problems)
-        super().__init__(f"{count} in the configuration of stack {stack} (nothing was created or changed):\n{lines}")
-
+from components.leaving_out import Location, is_there, leave_out
+from components.mistakes import MISTAKE, Mistake, Problem, SettingsError, matching, refuse, there, unknown_name
+from components.mistakes import text as told_by
 
 # --- Kinds of values --------------------------------------------------------------------------------------------------
 
@@ -67,8 +47,11 @@ _CHECKSUM_DIGITS = {"sha256": 64, "sha512": 128}
 def _url(value: str) -> str:
     if any(ord(c) <= 32 or ord(c) > 126 for c in value):
         raise ValueError("a URL holds no spaces, control or non-ASCII characters; percent-encode them")
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        whole = (parts := urlsplit(value)).scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:  # brackets without an address, a port that is none
+        whole = False
+    if not whole:
         raise ValueError("not an http(s) URL; write it in full, https://host/path")
     return value
 
@@ -78,7 +61,9 @@ def _source(value: str) -> str:
         return _url(value)
     path = value.removeprefix("file://")
     if not path.startswith("/") or "\0" in path:
-        raise ValueError("neither an http(s) URL nor an absolute path (or file:// URL) on the machine that runs Pulumi")
+        raise ValueError(
+            "neither an http(s) URL nor an absolute path (or file:// URL) on the machine that runs Pulumi; write one of them"
+        )
     return value
 
 
@@ -103,7 +88,7 @@ def _checksum(value: str) -> str:
 
 def _path(value: str) -> str:
     if not re.fullmatch(r"/[A-Za-z0-9._/+@-]*", value) or ".." in PurePosixPath(value).parts:
-        raise ValueError("not an absolute path of letters, digits and ._/+@- without '..'")
+        raise ValueError("not an absolute path of letters, digits and ._/+@- without '..'; write one as /var/lib/libvirt/images")
     return value.rstrip("/") or "/"
 
 
@@ -116,9 +101,22 @@ def _image(value: str) -> str:
     return value
 
 
+def _address(value: Any) -> Any:
+    # pydantic takes numbers for addresses, and true for 0.0.0.1.
+    if not isinstance(value, str | IPv4Address):
+        raise ValueError("not an IPv4 address; write one as 192.168.122.1")
+    return value
+
+
+def _network(value: Any) -> Any:
+    if not isinstance(value, str | IPv4Network):
+        raise ValueError("not an IPv4 network; write one as 192.168.122.0/24")
+    return value
+
+
 def _quantity(value: str) -> str:
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?", value):
-        raise ValueError("not a Kubernetes quantity, such as 100m or 256Mi")
+        raise ValueError("not a Kubernetes quantity; write one as 100m or 256Mi")
     return value
 
 
@@ -138,7 +136,53 @@ def _version(value: str) -> str:
 
 def _text(value: str) -> str:
     if not value.isprintable() or not value.isascii():
-        raise ValueError("holds control or non-ASCII characters")
+        raise ValueError("holds control or non-ASCII characters; write it with printable ASCII alone")
+    return value
+
+
+# K3s's own links in its plugin directory (scripts/package-cli); plugins-install.sh refuses to replace them.
+_K3S_PLUGINS = ("bandwidth", "bridge", "firewall", "flannel", "host-local", "loopback", "portmap")
+
+
+def _plugin(value: str) -> str:
+    if value == "dhcp":
+        raise ValueError(
+            "needs a daemon of its own on every node, which the program does not run, so each pod that asks it for an address "
+            "would stay in ContainerCreating; remove it, and use macvlan.ipam host-local or static"
+        )
+    if value in _K3S_PLUGINS:
+        raise ValueError("is a plugin that K3s brings itself and that must not be replaced; remove it")
+    return value
+
+
+def _labels(labels: dict[str, str]) -> dict[str, str]:
+    refuse(
+        Mistake((key,), value, f"is no label to be set: {node_labels.OWN[key]}; remove it, or choose another key", named=True)
+        for key, value in labels.items()
+        if key in node_labels.OWN
+    )
+    return labels
+
+
+def _api_address(value: str) -> str:
+    if re.fullmatch(r"[0-9.]+", value):
+        try:
+            IPv4Address(value)
+        except AddressValueError:
+            raise ValueError("neither an IPv4 address nor a host name; write one as 192.168.122.170 or k3s.example") from None
+    return value
+
+
+# The ways in which Linux's tools name the sub-interface of a VLAN.
+_VLAN = re.compile(r".+\.[0-9]{1,4}|vlan[0-9]{1,4}")
+
+
+def _master(value: str) -> str:
+    if _VLAN.fullmatch(value):
+        raise ValueError(
+            "is the sub-interface of a VLAN, which the program makes on no node and its checks do not probe: VLANs are not "
+            "supported; name an interface that the nodes have without them, or remove it for network.interface"
+        )
     return value
 
 
@@ -148,26 +192,66 @@ Checksum = Annotated[str, AfterValidator(_checksum)]
 Path = Annotated[str, AfterValidator(_path)]
 Image = Annotated[str, AfterValidator(_image)]
 Folder = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_folder)]
+Address = Annotated[IPv4Address, BeforeValidator(_address)]
+Subnet = Annotated[IPv4Network, BeforeValidator(_network)]
 Quantity = Annotated[str, AfterValidator(_quantity)]
 K3sVersion = Annotated[str, AfterValidator(_version)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=1024), AfterValidator(_text)]
 # RFC 1123 labels: what Kubernetes and libvirt both take as a name.
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
-LibvirtName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Name = Annotated[
+    str,
+    matching(
+        r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+        "not a name; write 1 to 63 lower-case letters, digits and '-', the first and the last no '-'",
+    ),
+]
+LibvirtName = Annotated[
+    str,
+    matching(
+        r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        "not a name of a network; write 1 to 64 letters, digits and ._-, the first a letter or digit",
+    ),
+]
 # Linux: 15 bytes at most, and the name is used on command lines of the node.
 _INTERFACE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$"
-Interface = Annotated[str, StringConstraints(pattern=_INTERFACE)]
-Mac = Annotated[str, StringConstraints(pattern=r"^(?i:[0-9a-f][02468ace](:[0-9a-f]{2}){5})$", to_lower=True)]
-PluginName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
-EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[A-Z_][A-Z0-9_]{0,63}$")]
-LabelKey = Annotated[
-    str, StringConstraints(pattern=r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")
+_INTERFACE_FORM = "not a name of an interface; write 1 to 15 letters, digits and ._-, such as enp1s0"
+Interface = Annotated[str, matching(_INTERFACE, _INTERFACE_FORM)]
+Mac = Annotated[
+    str,
+    matching(
+        r"^(?i:[0-9a-f][02468ace](:[0-9a-f]{2}){5})$",
+        "not a MAC address of a single machine; write six pairs of hex digits, the first pair even, such as 52:54:00:12:34:56",
+        to_lower=True,
+    ),
 ]
-LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")]
+PluginName = Annotated[
+    str,
+    matching(r"^[a-z0-9][a-z0-9-]{0,30}$", "not a name of a plugin; write it as in the archive, such as macvlan"),
+    AfterValidator(_plugin),
+]
+EnvironmentName = Annotated[
+    str, matching(r"^[A-Z_][A-Z0-9_]{0,63}$", "not a name of a variable; write capitals, digits and _, such as HTTPS_PROXY")
+]
+LabelKey = Annotated[
+    str,
+    matching(
+        r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$",
+        "not a key of a Kubernetes label; write name or domain/name, such as disk or example.com/disk",
+    ),
+]
+LabelValue = Annotated[
+    str,
+    matching(
+        r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$",
+        "not a value of a Kubernetes label; write up to 63 letters, digits and ._-, the first and the last a letter or digit",
+    ),
+]
+Labels = Annotated[dict[LabelKey, LabelValue], AfterValidator(_labels)]
 Taint = Annotated[
     str,
-    StringConstraints(
-        pattern=r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9._-]{1,63}(=[A-Za-z0-9._-]{0,63})?:(NoSchedule|PreferNoSchedule|NoExecute)$"
+    matching(
+        r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9._-]{1,63}(=[A-Za-z0-9._-]{0,63})?:(NoSchedule|PreferNoSchedule|NoExecute)$",
+        "not a taint; write key=value:Effect, such as dedicated=storage:NoSchedule",
     ),
 ]
 Seconds = Annotated[int, Field(strict=True, ge=1, le=86400)]
@@ -193,7 +277,13 @@ class Model(BaseModel):
 class Hypervisor(Model):
     """A libvirt host."""
 
-    uri: Annotated[str, StringConstraints(pattern=r"^[a-z]+(\+[a-z0-9]+)?://[A-Za-z0-9@._:/?=&%~+-]*$")] = "qemu:///system"
+    uri: Annotated[
+        str,
+        matching(
+            r"^[a-z]+(\+[a-z0-9]+)?://[A-Za-z0-9@._:/?=&%~+-]*$",
+            "not a libvirt connection URI; write it as qemu:///system or qemu+ssh://user@host/system",
+        ),
+    ] = "qemu:///system"
     """libvirt connection URI: qemu:///system, or qemu+ssh://user@host/system for a remote host, whose SSH key is known."""
     pool_directory: Path = "/var/lib/libvirt/images"
     """Directory on the hypervisor under which the stack's own storage pool is made."""
@@ -207,11 +297,11 @@ class Network(Model):
     where nodes have static addresses and nobody's DHCP server is touched."""
     name: LibvirtName = "default"
     """libvirt network the nodes are connected to; with kind bridge the bridge's name, the same on every hypervisor."""
-    cidr: IPv4Network = IPv4Network("192.168.122.0/24")
+    cidr: Subnet = IPv4Network("192.168.122.0/24")
     """The network's addresses."""
-    gateway: IPv4Address = IPv4Address("192.168.122.1")
+    gateway: Address = IPv4Address("192.168.122.1")
     """The network's gateway; on a libvirt network the hypervisor itself."""
-    dns: tuple[IPv4Address, ...] = ()
+    dns: tuple[Address, ...] = ()
     """Name servers of the nodes, with kind bridge; `[]` for a network without any. A libvirt network has its own."""
     nodes: AddressRange = AddressRange.parse("192.168.122.180-192.168.122.199")
     """Range for node addresses: servers count up from its start, agents down from its end."""
@@ -219,21 +309,27 @@ class Network(Model):
     """Addresses or ranges of the network that are in use by others; nothing may overlap them."""
     interface: Interface = "enp1s0"
     """Name of the nodes' interface on this network; given to it by its MAC address at first boot."""
+    mtu: Annotated[int, Field(strict=True, ge=576, le=65535)] | None = None
+    """MTU in bytes that the nodes give their interface, no more than the libvirt network's `<mtu size=…>` or the bridge's; absent:
+    the NIC's own, which is 1500 unless libvirt gives it another. At most this is `macvlan.mtu`. A change recreates the nodes."""
 
     @model_validator(mode="after")
     def _kind(self) -> Network:
         if self.kind == "libvirt":
             if self.dns:
-                raise ValueError("dns goes with kind: bridge; the nodes of a libvirt network ask its own DNS server; remove it")
+                told = "dns goes with kind: bridge; the nodes of a libvirt network ask its own DNS server; remove it"
+                refuse([Mistake(("dns",), self.dns, told, ("kind",))])
             return self
+        needed = (
+            "is needed with kind: bridge: the default is that of libvirt's network default, and nothing on a bridge tells it to "
+            "the nodes (dns: [] for a network without name servers); set it"
+        )
         missing = [name for name in ("name", "cidr", "gateway", "dns", "nodes") if name not in self.model_fields_set]
-        if missing:
-            raise ValueError(
-                f"kind = bridge needs {', '.join(missing)} too: the defaults are those of libvirt's network default, and nothing "
-                "on a bridge tells them to the nodes (dns: [] for a network without name servers)"
-            )
-        if not re.fullmatch(_INTERFACE, self.name):
-            raise ValueError(f"name = {self.name}: with kind bridge it is an interface of the hypervisor, so at most 15 characters")
+        found = [Mistake((name,), None, needed, ("kind",)) for name in missing]
+        if "name" not in missing and not re.fullmatch(_INTERFACE, self.name):
+            told = "with kind: bridge it is the name of an interface of the hypervisor; write at most 15 characters"
+            found.append(Mistake(("name",), self.name, told, ("kind",)))
+        refuse(found)
         return self
 
 
@@ -249,8 +345,9 @@ class NodeSize(Model):
     """Memory in MiB. K3s asks for 2048 on a server."""
     disk: Annotated[int, Field(strict=True, ge=3, le=65536)] = 20
     """Root disk in GiB. It may grow later, never shrink."""
-    labels: dict[LabelKey, LabelValue] = {}
-    """Kubernetes node labels."""
+    labels: Labels = {}
+    """Kubernetes node labels. Those that a kubelet may not set itself, such as node-role.kubernetes.io/worker, are set through the
+    API when the node is Ready."""
     taints: tuple[Taint, ...] = ()
     """Kubernetes node taints, key=value:Effect."""
     hypervisor: Name = "local"
@@ -266,13 +363,13 @@ class NodeOverride(Model):
     """Memory in MiB."""
     disk: Annotated[int, Field(strict=True, ge=3, le=65536)] | None = None
     """Root disk in GiB."""
-    labels: dict[LabelKey, LabelValue] | None = None
+    labels: Labels | None = None
     """Kubernetes node labels, added to the group's."""
     taints: tuple[Taint, ...] | None = None
     """Kubernetes node taints, in place of the group's."""
     hypervisor: Name | None = None
     """Name of one of `hypervisors`."""
-    address: IPv4Address | None = None
+    address: Address | None = None
     """Address inside `network.nodes`, in place of the counted one."""
     mac: Mac | None = None
     """MAC address, in place of the one made from the stack's and the node's names."""
@@ -296,10 +393,11 @@ class Servers(NodeGroup):
     @model_validator(mode="after")
     def _odd(self) -> Servers:
         if self.count % 2 == 0:
-            raise ValueError(
-                f"count = {self.count}: etcd needs a majority, so {self.count} servers survive no more failures than "
-                f"{self.count - 1}; use {self.count - 1} or {self.count + 1}"
+            told = (
+                f"etcd needs a majority, so {self.count} servers survive no more failures than {self.count - 1}; use "
+                f"{self.count - 1} or {self.count + 1}"
             )
+            refuse([Mistake(("count",), self.count, told)])
         return self
 
 
@@ -310,9 +408,17 @@ class Machine(Model):
     """Domain type: kvm, qemu (plain emulation), or auto: kvm where libvirt offers it."""
     cpu_mode: Literal["auto", "host-passthrough", "host-model", "maximum", "custom"] = "auto"
     """CPU mode; auto is host-passthrough under kvm and maximum under qemu."""
-    cpu_model: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]*$", max_length=64)] = ""
+    cpu_model: Annotated[
+        str,
+        matching(r"^[A-Za-z0-9._-]{0,64}$", "not a CPU model; write one as `virsh cpu-models x86_64` lists them, such as Nehalem"),
+    ] = ""
     """CPU model, with cpuMode custom."""
-    machine_type: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+$", max_length=64)] = "q35"
+    machine_type: Annotated[
+        str,
+        matching(
+            r"^[A-Za-z0-9._-]{1,64}$", "not a machine type; write one as `qemu-system-x86_64 -M help` lists them, such as q35"
+        ),
+    ] = "q35"
     """QEMU machine type. q35 with virtio names the first interface enp1s0."""
     disk_cache: Literal["none", "writeback", "writethrough", "directsync", "unsafe"] = "writeback"
     """Cache mode of the root disk; unsafe is quick and loses data when the hypervisor dies."""
@@ -322,7 +428,8 @@ class Machine(Model):
     @model_validator(mode="after")
     def _model(self) -> Machine:
         if (self.cpu_mode == "custom") != bool(self.cpu_model):
-            raise ValueError("cpuModel goes with cpuMode custom, and custom needs a cpuModel; set both or neither")
+            told = "cpuModel goes with cpuMode custom, and custom needs a cpuModel; set both or neither"
+            refuse([Mistake(("cpuModel",), self.cpu_model, told, ("cpuMode",))])
         return self
 
 
@@ -351,7 +458,13 @@ class Artifacts(Model):
 class Ssh(Model):
     """How the program reaches the nodes."""
 
-    user: Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,30}$")] = "ubuntu"
+    user: Annotated[
+        str,
+        matching(
+            r"^[a-z_][a-z0-9_-]{0,30}$",
+            "not a name of a Linux user; write 1 to 31 lower-case letters, digits and _-, the first a letter or _",
+        ),
+    ] = "ubuntu"
     """User made on every node, with passwordless sudo."""
     private_key: SecretStr | None = None
     """Your own private key, OpenSSH format without passphrase (`pulumi config set --secret --path ssh.privateKey`);
@@ -364,7 +477,7 @@ class Ssh(Model):
     @model_validator(mode="after")
     def _user(self) -> Ssh:
         if self.user == "root":
-            raise ValueError("user = root: cloud images forbid root logins; name another user, it gets sudo")
+            refuse([Mistake(("user",), self.user, "cloud images forbid root logins; name another user, it gets sudo")])
         return self
 
 
@@ -399,7 +512,9 @@ class InstallScript(Model):
 
     url: Url = "https://get.k3s.io"
     """Where the node downloads the script."""
-    sha256: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")] = ""
+    sha256: Annotated[
+        str, matching(r"^([0-9a-f]{64})?$", "not a SHA-256; write 64 hex digits in lower case, as `sha256sum` prints them")
+    ] = ""
     """SHA-256 of the script; empty: not checked."""
     environment: dict[EnvironmentName, Text] = {}
     """Environment of the script: proxies, and INSTALL_K3S_MIRROR and INSTALL_K3S_MIRROR_URL of the Chinese script. Another
@@ -407,26 +522,44 @@ class InstallScript(Model):
 
     @model_validator(mode="after")
     def _ours(self) -> InstallScript:
-        taken = sorted(_INSTALL_OWN & self.environment.keys())
-        if taken:
-            raise ValueError(f"environment sets {', '.join(taken)}, which the program sets itself; use k3s.version and k3s.config")
-        for name in sorted(_RELEASES & self.environment.keys()):
-            url = self.environment[name].rstrip("/").removesuffix("/download")
-            raise ValueError(
+        found = [
+            Mistake(
+                ("environment", name),
+                "",
+                f"environment sets {name}, which the program sets itself; use k3s.version and k3s.config",
+                named=True,
+            )
+            for name in sorted(_INSTALL_OWN & self.environment.keys())
+        ]
+        found += [
+            Mistake(
+                ("environment", name),
+                "",
                 f"environment sets {name}, which only some copies of the script read, while the others download from elsewhere; "
-                f"set k3s.releases: {url} in its place, which is handed to either"
+                f"set k3s.releases: {self.environment[name].rstrip('/').removesuffix('/download')} in its place, which is handed "
+                "to either",
+                named=True,
             )
-        telling = sorted(
-            name
-            for name, value in self.environment.items()
+            for name in sorted(_RELEASES & self.environment.keys())
+        ]
+        found += [
+            Mistake(
+                ("environment", name),
+                "",
+                f"{name} would show credentials in the node's process list; use a mirror or proxy without any, or "
+                "registries.configs for a registry",
+            )
+            for name, value in sorted(self.environment.items())
             if re.search(r"://[^/]*@", value) or re.search(r"TOKEN|SECRET|PASSWORD", name)
-        )
-        if telling:
-            raise ValueError(
-                f"environment: {', '.join(telling)} would show credentials in the node's process list; use a mirror or proxy "
-                "without any, or registries.configs for a registry"
-            )
+        ]
+        refuse(found)
         return self
+
+
+def _tls(value: Any) -> Any:
+    if not isinstance(value, str | bool):
+        raise ValueError("neither a text nor true or false; write the path of a file on the node, or whether to skip the check")
+    return value
 
 
 class RegistryMirror(Model):
@@ -443,27 +576,41 @@ class RegistryAccess(Model):
 
     auth: dict[Literal["username", "password", "auth", "identity_token"], str] = {}
     """Credentials; set the whole key as a secret."""
-    tls: dict[Literal["cert_file", "key_file", "ca_file", "insecure_skip_verify"], str | bool] = {}
+    tls: dict[
+        Literal["cert_file", "key_file", "ca_file", "insecure_skip_verify"], Annotated[str | bool, BeforeValidator(_tls)]
+    ] = {}
     """Files on the node, and whether the certificate is checked."""
 
 
 class Registries(Model):
     """registries.yaml: https://docs.k3s.io/installation/private-registry"""
 
-    mirrors: dict[Annotated[str, StringConstraints(pattern=r"^(\*|[a-z0-9.-]+(:\d+)?)$")], RegistryMirror] = {}
+    mirrors: dict[
+        Annotated[
+            str,
+            matching(
+                r"^(\*|[a-z0-9.-]+(:\d+)?)$", 'not a name of a registry; write its host, such as docker.io, or "*" for all others'
+            ),
+        ],
+        RegistryMirror,
+    ] = {}
     """By registry name (docker.io, ghcr.io, "*")."""
     configs: dict[Text, RegistryAccess] = {}
     """By the endpoint's host."""
 
 
-# Keys of config.yaml that follow from the plan; a second value for them would contradict it.
-K3S_OWN_KEYS = frozenset(
-    {
-        "cluster-init", "server", "token", "token-file", "agent-token", "agent-token-file", "node-name", "node-ip",
-        "node-label", "node-taint", "tls-san", "system-default-registry", "cluster-cidr", "service-cidr", "data-dir",
-        "write-kubeconfig",
-    }
-)  # fmt: skip
+def _options(config: dict[str, Any], *, servers_only: bool) -> dict[str, Any]:
+    found = k3s_options.refusals(config, servers_only=servers_only)
+    refuse(Mistake((key,), "", told, named=not k3s_options.by_value(key)) for key, told in found)
+    return config
+
+
+OptionName = Annotated[
+    str,
+    matching(
+        r"^[a-z][a-z0-9-]*\+?$", "not a key of K3s's config.yaml; write a flag of K3s without its dashes, such as kubelet-arg"
+    ),
+]
 
 
 class K3s(Model):
@@ -476,16 +623,29 @@ class K3s(Model):
     source, https://github.com/k3s-io/k3s/releases."""
     install_script: InstallScript = InstallScript()
     """The install script."""
-    system_default_registry: Annotated[str, StringConstraints(pattern=r"^([a-z0-9.-]+(:\d+)?)?$")] = ""
+    system_default_registry: Annotated[
+        str,
+        matching(
+            r"^([a-z0-9.-]+(:\d+)?)?$", "not a registry; write its host, and its port if it has one, such as registry.example:5000"
+        ),
+    ] = ""
     """Registry for K3s's own images (--system-default-registry)."""
     registries: Registries = Registries()
     """Content of /etc/rancher/k3s/registries.yaml: `mirrors` and `configs` as K3s documents them."""
-    config: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*\+?$")], Any] = {}
-    """Further keys of /etc/rancher/k3s/config.yaml on servers and agents."""
-    server_config: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*\+?$")], Any] = {}
+    config: Annotated[dict[OptionName, Any], AfterValidator(partial(_options, servers_only=False))] = {}
+    """Further keys of /etc/rancher/k3s/config.yaml on servers and agents. Every key of K3s is known here: what other settings give
+    and what does not fit this program's clusters is refused with the reason (docs/k3s-options.md)."""
+    server_config: Annotated[dict[OptionName, Any], AfterValidator(partial(_options, servers_only=True))] = {}
     """Further keys of config.yaml on servers only."""
-    api_address: Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9.-]{1,253})?$")] = ""
-    """Virtual address or name in front of the servers, if you provide one; goes into the certificates and the kubeconfig."""
+    api_address: Annotated[
+        str,
+        matching(
+            r"^([A-Za-z0-9.-]{1,253})?$", "neither an IPv4 address nor a host name; write one as 192.168.122.170 or k3s.example"
+        ),
+        AfterValidator(_api_address),
+    ] = ""
+    """Virtual address or name in front of the servers, if you provide one; goes into the certificates and the kubeconfig. An
+    address of the network is the stack's own like those of nodes and pods, unless `network.exclude` names it as another's."""
     separate_agent_token: bool = True
     """Agents join with a token of their own, with which nobody can join as a server; false: with the servers' token."""
     cni_bin_directory: Path | None = None
@@ -494,33 +654,29 @@ class K3s(Model):
     """CNI configuration directory on the node."""
     agents_at_once: Annotated[int, Field(strict=True, ge=1, le=100)] | None = None
     """How many agents are installed or upgraded at the same time; absent: all."""
-    pod_cidr: IPv4Network = IPv4Network("10.42.0.0/16")
+    pod_cidr: Subnet = IPv4Network("10.42.0.0/16")
     """Pod addresses (K3s's cluster-cidr)."""
-    service_cidr: IPv4Network = IPv4Network("10.43.0.0/16")
+    service_cidr: Subnet = IPv4Network("10.43.0.0/16")
     """Service addresses (K3s's service-cidr)."""
 
     @model_validator(mode="after")
     def _source(self) -> K3s:
+        if self.releases is None:
+            return self
         mirrors = sorted({"INSTALL_K3S_MIRROR", "INSTALL_K3S_MIRROR_URL"} & self.install_script.environment.keys())
-        if self.releases is not None and mirrors:
-            raise ValueError(
-                f"releases = {self.releases}: installScript.environment sets {', '.join(mirrors)} too, with which the script asks "
-                "its mirror instead; remove one of them"
-            )
-        if self.releases is not None and "@" in urlsplit(self.releases).netloc:
-            raise ValueError("releases would show credentials in the node's process list; use a mirror without any")
-        if self.releases is not None and self.releases.endswith(("/", "/download")):
-            kept = self.releases.rstrip("/").removesuffix("/download")
-            raise ValueError(f"releases = {self.releases}: /download/VERSION is appended to it; write {kept}")
-        return self
-
-    @model_validator(mode="after")
-    def _own(self) -> K3s:
-        for field in ("config", "serverConfig"):
-            keys = self.config if field == "config" else self.server_config
-            taken = sorted(K3S_OWN_KEYS & {key.rstrip("+") for key in keys})
-            if taken:
-                raise ValueError(f"{field} sets {', '.join(taken)}, which the program writes itself from other settings; remove it")
+        found = []
+        if mirrors:
+            both = f"installScript.environment sets {', '.join(mirrors)}"
+            told = f"{both} too, with which the script asks its mirror instead; remove one of them"
+            others = tuple(f"installScript.environment.{each}" for each in mirrors)
+            found.append(Mistake(("releases",), self.releases, told, others))
+        if "@" in urlsplit(self.releases).netloc:
+            told = "would show credentials in the node's process list; use a mirror without any"
+            found.append(Mistake(("releases",), self.releases, told))
+        if self.releases.endswith(("/", "/download")):
+            told = f"/download/VERSION is appended to it; write {self.releases.rstrip('/').removesuffix('/download')}"
+            found.append(Mistake(("releases",), self.releases, told))
+        refuse(found)
         return self
 
 
@@ -537,7 +693,7 @@ class Plugins(Model):
     @model_validator(mode="after")
     def _algorithm(self) -> Plugins:
         if self.checksum.startswith("sha512:"):
-            raise ValueError("checksum: the plugins' releases publish SHA-256; write sha256:<hex>")
+            refuse([Mistake(("checksum",), self.checksum, "the plugins' releases publish SHA-256; write sha256:<hex>")])
         return self
 
 
@@ -562,21 +718,21 @@ class Multus(Model):
     @model_validator(mode="after")
     def _thin(self) -> Multus:
         if self.image.partition("@")[0].endswith(("-thick", ":thick")):
-            raise ValueError(
-                f"image = {self.image}: is the thick Multus, which needs equal paths inside and outside of its container, and "
-                "K3s's are others; take the same tag without -thick"
+            told = (
+                "is the thick Multus, which needs equal paths inside and outside of its container, and K3s's are others; take the "
+                "same tag without -thick"
             )
+            refuse([Mistake(("image",), self.image, told)])
         return self
 
     @model_validator(mode="after")
     def _memory(self) -> Multus:
         if _bytes(self.memory_limit) < 256 * 2**20:
-            raise ValueError(
-                f"memoryLimit = {self.memory_limit}: Multus is killed for memory below 256Mi when many pods start at once "
-                "(multus-cni issue 1346); set 256Mi or more"
-            )
+            told = "Multus is killed for memory below 256Mi when many pods start at once (multus-cni issue 1346); set 256Mi or more"
+            refuse([Mistake(("memoryLimit",), self.memory_limit, told)])
         if _bytes(self.memory_request) > _bytes(self.memory_limit):
-            raise ValueError(f"memoryRequest = {self.memory_request} is above memoryLimit = {self.memory_limit}; lower it")
+            told = f"is above memoryLimit = {self.memory_limit}; lower it"
+            refuse([Mistake(("memoryRequest",), self.memory_request, told, ("memoryLimit",))])
         return self
 
 
@@ -584,6 +740,15 @@ class Multus(Model):
 
 MACVLAN_MODES = ("bridge", "vepa", "private", "passthru")
 IPVLAN_MODES = ("l2", "l3", "l3s")
+
+
+def _route(value: IPv4Network) -> IPv4Network:
+    if value.prefixlen == 0:
+        raise ValueError("0.0.0.0/0 takes the pod off ClusterIP and DNS; if you mean it, set macvlan.defaultRoute: true")
+    return value
+
+
+Route = Annotated[IPv4Network, BeforeValidator(_network), AfterValidator(_route)]
 
 
 class Macvlan(Model):
@@ -599,10 +764,10 @@ class Macvlan(Model):
     """macvlan: a MAC address per pod; ipvlan: the node's MAC address for all."""
     mode: Literal["bridge", "vepa", "private", "passthru", "l2", "l3", "l3s"] = "bridge"
     """macvlan: bridge, vepa, private, passthru; ipvlan: l2, l3, l3s."""
-    master: Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,14})?$")] = ""
-    """Parent interface on the node; empty: `network.interface`, which is found by its MAC address."""
+    master: Annotated[str, matching(r"^([A-Za-z0-9][A-Za-z0-9._-]{0,14})?$", _INTERFACE_FORM), AfterValidator(_master)] = ""
+    """Parent interface on the node, not of a VLAN; empty: `network.interface`, which is found by its MAC address."""
     mtu: Annotated[int, Field(strict=True, ge=68, le=65535)] | None = None
-    """MTU of the pods' interface; absent: the parent's."""
+    """MTU of the pods' interface in bytes, at most the parent's (`network.mtu`); absent: the parent's."""
     ipam: Literal["host-local", "static"] = "host-local"
     """host-local: from `range`, counted on the node; static: each pod names its address in its annotation."""
     range: AddressRange = AddressRange.parse("192.168.122.200-192.168.122.210")
@@ -613,18 +778,18 @@ class Macvlan(Model):
     """host-local's record of given addresses on the node. In /run, so that a reboot leaves no address taken for ever."""
     default_route: bool = False
     """Add the route 0.0.0.0/0 via the gateway. It takes the pod off ClusterIP and DNS; warns."""
-    routes: tuple[IPv4Network, ...] = ()
-    """Further destinations to route through the gateway from the pod."""
+    routes: tuple[Route, ...] = ()
+    """Further destinations to route through the gateway from the pod; multicast groups (in 224.0.0.0/4) without it."""
+    cluster_routes: bool = False
+    """Take `routes` that cover addresses of the cluster (k3s.podCidr, k3s.serviceCidr, network.nodes). They take the pod off what
+    they cover; warns."""
 
     @model_validator(mode="after")
     def _mode(self) -> Macvlan:
         modes = MACVLAN_MODES if self.type == "macvlan" else IPVLAN_MODES
         if self.mode not in modes:
-            raise ValueError(f"mode = {self.mode} is not a mode of {self.type}; its modes are {', '.join(modes)}")
-        if IPv4Network("0.0.0.0/0") in self.routes:
-            raise ValueError(
-                "routes holds 0.0.0.0/0, which takes the pod off ClusterIP and DNS; if you mean it, set defaultRoute: true"
-            )
+            told = f"is not a mode of {self.type}; its modes are {', '.join(modes)}; write one of them"
+            refuse([Mistake(("mode",), self.mode, told, ("type",))])
         return self
 
 
@@ -641,7 +806,7 @@ class Workload(Model):
     """Port the image listens on."""
     per_node: bool = False
     """A pod on every node instead of one anywhere; each is proven."""
-    address: IPv4Address | None = None
+    address: Address | None = None
     """Fixed address of the pod, with `macvlan.ipam: static`."""
 
 
@@ -656,7 +821,8 @@ class NodeAccess(Model):
     @model_validator(mode="after")
     def _addresses(self) -> NodeAccess:
         if self.enabled and self.addresses is None:
-            raise ValueError("addresses is needed: a range of the network with one address per node, used by nobody else")
+            told = "is needed: a range of the network with one address per node, used by nobody else; set it"
+            refuse([Mistake(("addresses",), None, told, ("enabled",))])
         return self
 
 
@@ -665,7 +831,7 @@ class MacvlanCheck(Model):
 
     enabled: bool = True
     """Make the check."""
-    address: IPv4Address | None = IPv4Address("192.168.122.205")
+    address: Address | None = IPv4Address("192.168.122.205")
     """Address the temporary macvlan interface gets; must be free."""
     ping: bool = True
     """Ping the gateway through it; switch off for a gateway that does not answer."""
@@ -676,7 +842,12 @@ class Proof(Model):
 
     enabled: bool = True
     """Make the request; needs a machine on the same network as the pods (a hypervisor is)."""
-    path: Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._~/%?=&-]*$", max_length=512)] = "/"
+    path: Annotated[
+        str,
+        matching(
+            r"^/[A-Za-z0-9._~/%?=&-]{0,511}$", "not the path of a URL; begin it with /, and percent-encode what is no plain ASCII"
+        ),
+    ] = "/"
     """Path of the page."""
     title: Text = "Welcome to nginx!"
     """Title the page must have."""
@@ -757,18 +928,33 @@ def _shown(path: str, value: Any, kind: str) -> str:
     in_place_of_mapping = kind in ("model_type", "dict_type") and path.split(".", maxsplit=1)[0] in ("ssh", "k3s")
     if path.startswith(_HIDDEN) or kind == "extra_forbidden" or in_place_of_mapping:
         return ""
-    if isinstance(value, (BaseModel, Mapping, list, tuple)):
+    if isinstance(value, (BaseModel, Mapping, list, tuple)) or (value is None and kind == MISTAKE):
         return ""
     text = re.sub(r"://[^/@]*@", "://[hidden]@", repr(value))
     return text if len(text) <= 100 else text[:97] + "..."
 
 
-def _known_keys(path: tuple[int | str, ...]) -> str:
-    model: Any = Settings
-    for step in path[:-1]:
-        fields = {to_camel(name): field.annotation for name, field in getattr(model, "model_fields", {}).items()}
-        model = fields.get(to_camel(str(step)))
-    return ", ".join(to_camel(name) for name in getattr(model, "model_fields", {}))
+def _model(location: Location) -> type[Model] | None:
+    """The model of the settings at `location`, if there is one."""
+    kind: Any = Settings
+    for step in location:
+        if isinstance(kind, type) and issubclass(kind, Model):
+            fields = {to_camel(name): field.annotation for name, field in kind.model_fields.items()}
+            kind = fields.get(to_camel(str(step)))
+        else:
+            kind = next(reversed(get_args(kind)), None)
+        while get_origin(kind) in (Annotated, Union, UnionType):
+            kind = next(each for each in get_args(kind) if each is not NoneType)
+    return kind if isinstance(kind, type) and issubclass(kind, Model) else None
+
+
+def _written(location: Location) -> str:
+    """As it is written in YAML; settings may be given with underscores too."""
+    steps = [
+        to_camel(str(step)) if (model := _model(location[:depth])) and step in model.model_fields else str(step)
+        for depth, step in enumerate(location)
+    ]
+    return ".".join(steps)
 
 
 def from_stack(project: str) -> dict[str, Any]:
@@ -784,58 +970,77 @@ def from_stack(project: str) -> dict[str, Any]:
     return raw
 
 
-def parse(stack: str, raw: Mapping[str, Any]) -> Settings:
-    """Settings from raw configuration, a mapping of top-level keys to plain values.
+def parse(stack: str, raw: Mapping[str, Any], *, unknown: Collection[str] = ()) -> Settings:
+    """Settings from raw configuration, a mapping of top-level keys to plain values; unknown: as in `parse_as_far_as_possible`.
 
     Raises SettingsError with every mistake.
     """
-    settings, problems = parse_as_far_as_possible(raw)
+    settings, problems, _ = parse_as_far_as_possible(raw, unknown=unknown)
     if problems:
         raise SettingsError(stack, problems)
     return settings
 
 
-def parse_as_far_as_possible(raw: Mapping[str, Any]) -> tuple[Settings, list[Problem]]:
-    """Settings without what is wrong, and what is wrong.
+def parse_as_far_as_possible(
+    raw: Mapping[str, Any], *, unknown: Collection[str] = ()
+) -> tuple[Settings, list[Problem], frozenset[str]]:
+    """Settings without what is wrong, what is wrong, and the paths of the settings for which a default stands in.
+
+    unknown: paths of settings that are not known; nothing that follows from them is a mistake.
 
     A check that concerns several fields is made only where each of them is right, so what is wrong is left out and the rest
-    is read again, until nothing more is found.
+    is read again, until nothing more is found. What then follows from a setting that was left out is no mistake of the stack's.
     """
     rest: dict[str, Any] = copy.deepcopy(dict(raw))
     problems: list[Problem] = []
+    wrong: set[str] = set()
     while True:
         try:
-            return Settings.model_validate(rest), sorted(set(problems))
+            return Settings.model_validate(rest), sorted(set(problems)), frozenset(wrong)
         except RecursionError:
-            return Settings(), [*problems, Problem("(all)", "", "is nested too deeply to be read; write it flatter")]
+            return (
+                Settings(),
+                [*problems, Problem("(all)", "", "is nested too deeply to be read; write it flatter")],
+                frozenset({""}),
+            )
         except ValidationError as error:
-            for item in error.errors(include_url=False, include_context=False):
-                problems.append(_problem(item))
-                _leave_out(rest, item["loc"])
+            found = _without_emptied(error.errors(include_url=False))
+            told = [_problem(item) for item in found]
+            problems += [problem for problem in told if not problem.follows_from(wrong, unknown)]
+            # An unknown name was probably meant to be the one that is near, so what its default contradicts is no mistake.
+            unknowns = [(item, _unknown(item)[1]) for item in found if item["type"] == "extra_forbidden"]
+            meant = [(*item["loc"][:-1], name) for item, name in unknowns if name]
+            wrong |= {_written(each) for each in meant if not is_there(rest, each)}
+            sources = [_sources(item) for item in found]
+            wrong |= {_written(each[0]) for each in sources} | {_written(taken) for taken in leave_out(rest, sources)}
+
+
+def _without_emptied(found: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Not that a list is too short whose elements are wrong."""
+    lists = {item["loc"][:-1] for item in found if item["loc"] and isinstance(item["loc"][-1], int)}
+    return [item for item in found if not (item["type"] == "too_short" and item["loc"] in lists)]
 
 
 def _problem(item: ErrorDetails) -> Problem:
-    path = ".".join(to_camel(str(step)) for step in item["loc"]).replace(".[key]", "")
-    message = re.sub(r"://[^/@\s]*@", "://[hidden]@", item["msg"].removeprefix("Value error, "))
-    if item["type"] == "extra_forbidden":
-        known = _known_keys(item["loc"])
-        message = "no such setting; correct its name or remove it" + (f" (known here: {known})" if known else "")
-    return Problem(path or "(all)", _shown(path, item.get("input"), item["type"]), message)
+    reads = [_written(source) for source in _sources(item)]
+    named = item["type"] == "extra_forbidden" or (item["type"] == MISTAKE and item["ctx"]["named"])
+    said = _unknown(item)[0] if item["type"] == "extra_forbidden" else told_by(item)
+    message = re.sub(r"://[^/@\s]*@", "://[hidden]@", said)
+    return Problem(
+        reads[0] or "(all)",
+        _shown(reads[0], item.get("input"), item["type"]),
+        message,
+        frozenset({there(reads[0])} if named else reads),
+    )
 
 
-def _leave_out(rest: dict[str, Any], location: tuple[int | str, ...]) -> None:
-    """Take the innermost mapping entry on the way to the mistake out of the configuration; at least the top-level key."""
-    holder: Any = rest
-    found: tuple[dict[str, Any], str] | None = None
-    for step in location:
-        name = step if isinstance(step, str) else None
-        if not isinstance(holder, dict) or name is None:
-            break
-        key = next((each for each in (name, to_camel(name)) if each in holder), None)
-        if key is None:
-            break
-        found, holder = (holder, key), holder[key]
-    if found is None:
-        rest.clear()
-    else:
-        del found[0][found[1]]
+def _unknown(item: ErrorDetails) -> tuple[str, str]:
+    model = _model(item["loc"][:-1])
+    return unknown_name(str(item["loc"][-1]), [to_camel(name) for name in model.model_fields] if model else [])
+
+
+def _sources(item: ErrorDetails) -> list[Location]:
+    """The settings that a mistake follows from; the first is the one it is told of."""
+    location = item["loc"][:-1] if item["loc"][-1:] == ("[key]",) else item["loc"]
+    others = (item.get("ctx") or {}).get("others", ()) if item["type"] == MISTAKE else ()
+    return [location, *((*location[:-1], *other.split(".")) for other in others)]

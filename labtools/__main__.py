@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from components.settings import SettingsError
+from components.mistakes import SettingsError
 from labtools import diagram, doctor, fetch, hypervisor, kubectl, logs, ssh, status
 from labtools import stack as stacks
 from labtools.errors import LabError
@@ -49,7 +49,7 @@ def _diagram(name: str, arguments: Sequence[str]) -> int:
         data = diagram.EXAMPLE
     else:
         stack = stacks.read(name)
-        config, plan = stacks.load_settings(name)
+        config, plan = stacks.read_settings(name)
         seen = status.look(stack)
         bridge = config.network.name
         if not stacks.on_bridge(config) and plan.pools:

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes what is generated from the settings' models: the config schema in Pulumi.yaml, docs/settings.md and, for editors,
-docs/stack.schema.json.
+"""Writes what is generated from the settings' models: the config schema in Pulumi.yaml, docs/settings.md, docs/k3s-options.md
+and, for editors, docs/stack.schema.json.
 
-Run it after a change of components/settings.py: `.venv/bin/python tools/describe_settings.py`. A test compares.
+Run it after a change of components/settings.py or k3s_options.py: `.venv/bin/python tools/describe_settings.py`. A test compares.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pydantic import BaseModel  # noqa: E402
 from pydantic.fields import FieldInfo  # noqa: E402
 from stack_schema import settings_schema, stack_schema  # noqa: E402
 
+from components import k3s_options  # noqa: E402
 from components.settings import Settings, to_camel  # noqa: E402
 
 HEAD = """\
@@ -146,7 +147,58 @@ def schema_json() -> str:
     return json.dumps(stack_schema("k3s-macvlan"), indent=1, ensure_ascii=False) + "\n"
 
 
-GENERATED = {"Pulumi.yaml": pulumi_yaml, "docs/settings.md": settings_md, "docs/stack.schema.json": schema_json}
+def k3s_options_md() -> str:
+    """The whole of docs/k3s-options.md."""
+    short = {option: alias for alias, option in k3s_options.ALIASES.items()}
+    parts = [
+        "# Keys of K3s's config.yaml",
+        "",
+        "Generated from `components/k3s_options.py` by `tools/describe_settings.py`.",
+        "",
+        "`k3s.config` takes them for all nodes, `k3s.serverConfig` for servers. What other settings give, and what does not fit",
+        "this program's clusters, is refused before anything is made. What each key does: <https://docs.k3s.io/cli/server>,",
+        "<https://docs.k3s.io/cli/agent>. A key that is newer than a node's K3s release is ignored on a server, and keeps an agent",
+        "from starting.",
+        "",
+        "## Supported",
+        "",
+        "On servers and agents: " + _keys(k3s_options.SUPPORTED & k3s_options.SERVER & k3s_options.AGENT) + ".",
+        "",
+        "On servers alone, in `k3s.serverConfig`: " + _keys(k3s_options.SUPPORTED - k3s_options.AGENT) + ".",
+        "",
+        "On agents alone, in `k3s.config`: " + _keys(k3s_options.SUPPORTED - k3s_options.SERVER) + ".",
+        "",
+        "`flannel-backend` may not be `none`: Multus needs the CNI configuration that K3s writes for flannel.",
+        "",
+        "## Written by the program",
+        "",
+        "| key | from |",
+        "|---|---|",
+        *(f"| `{key}`{_short(short, key)} | {source} |" for key, source in sorted(k3s_options.OURS.items())),
+        "",
+        "## Refused",
+        "",
+        "| key | why |",
+        "|---|---|",
+        *(f"| `{key}`{_short(short, key)} | {reason} |" for key, reason in sorted(k3s_options.REFUSED.items())),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _keys(options: frozenset[str]) -> str:
+    return ", ".join(f"`{each}`" for each in sorted(options))
+
+
+def _short(short: dict[str, str], key: str) -> str:
+    return f", `{short[key]}`" if key in short else ""
+
+
+GENERATED = {
+    "Pulumi.yaml": pulumi_yaml,
+    "docs/settings.md": settings_md,
+    "docs/stack.schema.json": schema_json,
+    "docs/k3s-options.md": k3s_options_md,
+}
 
 if __name__ == "__main__":
     for path, content in GENERATED.items():

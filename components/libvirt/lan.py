@@ -86,7 +86,7 @@ def ask(inputs: Props, *, known: Iterable[str]) -> str:
         each = ", ".join(f"{address} ({who})" for address, who in sorted(found.items()))
         raise HypervisorError(
             f"other machines of {cidr} answer at addresses that this stack wants for itself: {each}. Find them and give them "
-            "other addresses, or move network.nodes or macvlan.range, and name them in network.exclude"
+            "other addresses, or move network.nodes, macvlan.range or k3s.apiAddress, and name them in network.exclude"
         )
     return f"nobody answered at {min(len(addresses), MOST)} of {len(addresses)} addresses, asked from this machine"
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from components import artifacts
-from components.settings import Settings, SettingsError
+from components.mistakes import SettingsError
+from components.settings import Settings
 from labtools.findings import Finding, Findings, error, ok, warning
 
 LIMIT = 5.0

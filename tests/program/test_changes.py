@@ -132,7 +132,7 @@ TABLE: list[tuple[str, dict[str, Any], dict[str, str]]] = [
     ("k3s.apiAddress", {"k3s": {"apiAddress": "k3s.example"}}, {"server-1-k3s-install": U, "k3s-kubernetes": C}),
     (
         "plugins.names",
-        {"plugins": {"names": ["macvlan", "bridge"]}},
+        {"plugins": {"names": ["macvlan", "tuning"]}},
         {"server-1-k3s-plugins-install": U, "server-1-multus-gate": U},
     ),
     ("plugins.url", {"plugins": {"url": "https://mirror.example/p.tgz"}}, {"server-1-k3s-plugins-install": U}),

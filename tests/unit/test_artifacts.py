@@ -16,8 +16,9 @@ from components import artifacts
 from components.artifacts import Artifact, Manifest
 from components.libvirt import artifacts as disk
 from components.libvirt.connection import HypervisorError
+from components.mistakes import SettingsError
 from components.plan import make
-from components.settings import Settings, SettingsError, parse
+from components.settings import Settings, parse
 
 pytestmark = pytest.mark.unit
 VERSION = Settings().k3s.version

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from components import conflicts, plan
-from components.settings import SettingsError, parse
+from components.mistakes import SettingsError
+from components.settings import parse
 
 pytestmark = pytest.mark.unit
 
@@ -44,7 +45,7 @@ CASES: list[tuple[str, dict[str, Any], list[str]]] = [
     ("nodes and pods", {"macvlan": {"range": "192.168.122.195-192.168.122.210"}},
      ["macvlan.range = 192.168.122.195-192.168.122.210: overlaps network.nodes 192.168.122.180-192.168.122.199"]),
     ("excluded", {"network": {"exclude": ["192.168.122.203", "192.168.122.181-192.168.122.182"]}},
-     ["holds network.exclude.0 192.168.122.203", "holds network.exclude.1"]),
+     ["holds 192.168.122.203 of network.exclude", "holds 192.168.122.181-192.168.122.182 of network.exclude"]),
     ("check on a node", {"macvlanCheck": {"address": "192.168.122.185"}}, ["macvlanCheck.address = 192.168.122.185: overlaps"]),
     ("check without address", {"macvlanCheck": {"address": None}}, ["macvlanCheck.address: is needed for the check"]),
     ("check outside", {"macvlanCheck": {"address": "10.0.0.1"}}, ["macvlanCheck.address = 10.0.0.1: is not inside"]),
@@ -83,6 +84,31 @@ CASES: list[tuple[str, dict[str, Any], list[str]]] = [
                             "macvlan": {"addressesPerNode": 2}}, ["nodeAccess.addresses"]),
     ("one address for many pods", {"workload": {"address": "192.168.122.203", "perNode": True}, "macvlan": {"ipam": "static"},
                                    "plugins": {"names": ["macvlan", "static"]}}, ["remove it or workload.perNode"]),
+    ("a route over services", {"macvlan": {"routes": ["10.43.0.0/16"]}},
+     ["macvlan.routes = 10.43.0.0/16: covers k3s.serviceCidr 10.43.0.0/16", "set macvlan.clusterRoutes: true"]),
+    ("a route over both", {"macvlan": {"routes": ["10.0.0.0/8"]}},
+     ["10.0.0.0/8: covers k3s.podCidr 10.42.0.0/16", "10.0.0.0/8: covers k3s.serviceCidr"]),
+    ("a route into pods", {"macvlan": {"routes": ["10.42.7.0/24"]}}, ["10.42.7.0/24: covers k3s.podCidr"]),
+    ("two halves of everything", {"macvlan": {"routes": ["0.0.0.0/1", "128.0.0.0/1"]}},
+     ["0.0.0.0/1: covers k3s.podCidr", "0.0.0.0/1: covers k3s.serviceCidr", "128.0.0.0/1: covers network.nodes"]),
+    ("a route to nodes", {"macvlan": {"routes": ["192.168.122.184/30"]}}, ["covers network.nodes 192.168.122.180-192.168.122.199"]),
+    ("API among pods", {"k3s": {"apiAddress": "192.168.122.203"}}, ["k3s.apiAddress = 192.168.122.203: overlaps macvlan.range"]),
+    ("API among nodes", {"k3s": {"apiAddress": "192.168.122.180"}}, ["k3s.apiAddress = 192.168.122.180: overlaps network.nodes"]),
+    ("API of a node elsewhere", {"k3s": {"apiAddress": "192.168.122.50"},
+                                 "servers": {"overrides": {"server-1": {"address": "192.168.122.50"}}}},
+     ["k3s.apiAddress = 192.168.122.50: overlaps servers.overrides.server-1.address"]),
+    ("API on the gateway", {"k3s": {"apiAddress": "192.168.122.1"}}, ["k3s.apiAddress = 192.168.122.1: holds network.gateway"]),
+    ("API on the check", {"k3s": {"apiAddress": "192.168.122.20"}, "macvlanCheck": {"address": "192.168.122.20"}},
+     ["k3s.apiAddress = 192.168.122.20: overlaps macvlanCheck.address"]),
+    ("API on a pod", {"k3s": {"apiAddress": "192.168.122.20"}, "workload": {"address": "192.168.122.20"},
+                      "macvlan": {"ipam": "static"}, "plugins": {"names": ["macvlan", "static"]}}, ["overlaps workload.address"]),
+    ("API of broadcasts", {"k3s": {"apiAddress": "192.168.122.255"}}, ["holds the broadcast address of 192.168.122.0/24"]),
+    ("API in the cluster", {"k3s": {"apiAddress": "10.43.0.1"}}, ["k3s.apiAddress = 10.43.0.1: lies in k3s.serviceCidr"]),
+    ("MTU", {"macvlan": {"mtu": 9000}},
+     ["macvlan.mtu = 9000: is 7500 bytes above the 1500 of enp1s0, which a NIC has as a rule", "set at most 1500, or network.mtu"]),
+    ("MTU of the network", {"macvlan": {"mtu": 9000}, "network": {"mtu": 8000}},
+     ["macvlan.mtu = 9000: is 1000 bytes above the 8000 of enp1s0, which network.mtu says"]),
+    ("MTU and the same master", {"macvlan": {"mtu": 1501, "master": "enp1s0"}}, ["is 1 bytes above"]),
     ("one host twice", {"hypervisors": {"local": {}, "other": {}}, "agents": {"count": 1, "hypervisor": "other"},
                         "macvlan": {"addressesPerNode": 2}}, ["hypervisors."]),
 ]  # fmt: skip
@@ -105,6 +131,15 @@ def test_a_conflict_is_named_with_both_sides(raw: dict[str, Any], said: list[str
         {"macvlan": {"ipam": "static"}, "plugins": {"names": ["macvlan", "static"]}, "workload": {"address": "192.168.122.203"}},
         {"macvlan": {"mode": "passthru", "master": "enp2s0"}},
         {"macvlanCheck": {"enabled": False, "address": None}},
+        {"macvlan": {"routes": ["10.9.0.0/16", "224.0.0.0/4", "172.16.0.0/12"]}},
+        {"macvlan": {"routes": ["10.0.0.0/8"], "clusterRoutes": True}},
+        {"k3s": {"apiAddress": "192.168.122.20"}},
+        {"k3s": {"apiAddress": "k3s.example"}},
+        {"k3s": {"apiAddress": "203.0.113.9"}},
+        {"k3s": {"apiAddress": "192.168.122.20"}, "network": {"exclude": ["192.168.122.20"]}},
+        {"macvlan": {"mtu": 1500}},
+        {"macvlan": {"mtu": 9000}, "network": {"mtu": 9000}},
+        {"macvlan": {"mtu": 9000, "master": "enp2s0"}},
         {"servers": {"overrides": {"server-1": {"address": "192.168.122.50"}}}},
         {"network": {"exclude": ["192.168.122.2-192.168.122.179"]}},
         {**LAN, "hypervisors": {"local": {}, "far": {"uri": "qemu+ssh://far/system"}}, "agents": {"count": 1, "hypervisor": "far"}},
@@ -126,6 +161,29 @@ def test_a_stack_whose_name_is_no_host_name_is_refused(stack: str) -> None:
 def test_a_hypervisor_whose_key_nobody_checks_is_warned_of(uri: str, warned: bool) -> None:
     settings = parse("dev", {"hypervisors": {"local": {"uri": f"qemu+ssh://root@far/system?{uri}"}}})
     assert any("hypervisors.local.uri: no_verify" in each for each in conflicts.warnings(settings)) == warned
+
+
+@pytest.mark.parametrize("acknowledged", [True, False])
+def test_acknowledged_routes_over_the_cluster_are_warned_of(acknowledged: bool) -> None:
+    routes = ["10.0.0.0/8", "10.9.0.0/16"]
+    settings = parse("dev", {"macvlan": {"routes": routes, "clusterRoutes": acknowledged}})
+    found = [each for each in conflicts.warnings(settings) if each.startswith("macvlan.routes")]
+    told = [f"macvlan.routes: 10.0.0.0/8 covers {setting}" for setting in ("k3s.podCidr 10.42", "k3s.serviceCidr 10.43")]
+    assert [each[: len(text)] for each, text in zip(found, told, strict=True)] == told if acknowledged else found == []
+
+
+def test_an_api_address_of_the_network_is_nobody_else_s() -> None:
+    """It is taken out of DHCP and asked for by ARP, since it is one of the plan's claims; but not what exclude gives to another."""
+    cases: list[tuple[str, list[str], bool]] = [
+        ("192.168.122.20", [], True),
+        ("192.168.122.20", ["192.168.122.20-192.168.122.30"], False),
+        ("k3s.example", [], False),
+        ("203.0.113.9", [], False),
+    ]
+    for address, exclude, claimed in cases:
+        settings = parse("dev", {"k3s": {"apiAddress": address}, "network": {"exclude": exclude}})
+        claims = [str(each) for each in plan.make("k3s-macvlan", "dev", settings).claims]
+        assert ("192.168.122.20-192.168.122.20" in claims) == claimed, address
 
 
 def test_all_conflicts_come_together_and_once() -> None:

@@ -10,9 +10,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components import plan
+from components import k3s_options, plan
 from components.k3s import config, files, kubeconfig, registries_yaml
-from components.settings import K3S_OWN_KEYS, parse
+from components.settings import parse
 
 pytestmark = pytest.mark.unit
 steady = settings(deadline=None, database=None, derandomize=True)
@@ -80,7 +80,7 @@ def test_labels_taints_and_name_are_the_nodes() -> None:
 def test_all_that_is_ours_is_refused_as_a_further_key() -> None:
     """What the program writes itself wins, so a second value would be lost without a word."""
     written = {key for each in configs(k3s={"systemDefaultRegistry": "r.example"}).values() for key in each}
-    assert written <= K3S_OWN_KEYS
+    assert written <= k3s_options.OURS.keys()
 
 
 def test_registries() -> None:

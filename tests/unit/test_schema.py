@@ -32,7 +32,7 @@ def describe() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("path", ["Pulumi.yaml", "docs/settings.md", "docs/stack.schema.json"])
+@pytest.mark.parametrize("path", ["Pulumi.yaml", "docs/settings.md", "docs/stack.schema.json", "docs/k3s-options.md"])
 def test_a_generated_file_is_what_would_be_generated(describe: ModuleType, path: str) -> None:
     assert (ROOT / path).read_text(encoding="utf-8") == describe.GENERATED[path](), "run tools/describe_settings.py"
 

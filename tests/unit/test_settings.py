@@ -18,7 +18,8 @@ from pulumi.runtime import config as pulumi_config
 from pydantic import BaseModel
 
 from components import conflicts, plan
-from components.settings import Settings, SettingsError, from_stack, parse, to_camel
+from components.mistakes import SettingsError
+from components.settings import Settings, from_stack, parse, to_camel
 
 pytestmark = pytest.mark.unit
 
@@ -180,7 +181,7 @@ def test_all_mistakes_come_together_with_setting_value_and_reason() -> None:
 
 def test_a_mistake_between_fields_is_told_beside_one_in_a_field() -> None:
     text = mistakes({"servers": {"count": 2, "cpus": 0}, "macvlan": {"mode": "l2", "mtu": 1}, "ssh": {"user": "root", "port": 0}})
-    for part in ("servers.cpus", "count = 2", "macvlan.mtu", "mode = l2", "ssh.port", "user = root"):
+    for part in ("servers.cpus", "servers.count = 2", "macvlan.mtu", "macvlan.mode = 'l2'", "ssh.port", "ssh.user = 'root'"):
         assert part in text
 
 
@@ -206,8 +207,8 @@ def test_a_conflict_is_told_beside_a_mistake() -> None:
         ({"image": {"source": "relative.qcow2"}}, "absolute path"),
         ({"ssh": {"user": "root"}}, "cloud images forbid root logins"),
         ({"ssh": {"user": "a b"}}, "ssh.user = 'a b'"),
-        ({"k3s": {"config": {"token": "x"}}}, "config sets token, which the program writes itself"),
-        ({"k3s": {"serverConfig": {"tls-san+": ["x"]}}}, "serverConfig sets tls-san"),
+        ({"k3s": {"config": {"token": "x"}}}, "k3s.config.token: is written by the program itself, from other settings (a token"),
+        ({"k3s": {"serverConfig": {"tls-san+": ["x"]}}}, "k3s.serverConfig.tls-san+: is written by the program itself"),
         ({"k3s": {"installScript": {"environment": {"INSTALL_K3S_VERSION": "v1"}}}}, "INSTALL_K3S_VERSION"),
         ({"k3s": {"installScript": {"sha256": "zz"}}}, "k3s.installScript.sha256 = 'zz'"),
         ({"plugins": {"checksum": "sha512:" + "0" * 128}}, "write sha256:<hex>"),
@@ -215,20 +216,37 @@ def test_a_conflict_is_told_beside_a_mistake() -> None:
         ({"multus": {"memoryLimit": "128Mi"}}, "set 256Mi or more"),
         ({"multus": {"image": "ghcr.io/k8snetworkplumbingwg/multus-cni:v4.2.4-thick"}}, "is the thick Multus"),
         ({"multus": {"image": "r/multus-cni:thick"}}, "is the thick Multus"),
-        ({"multus": {"memoryRequest": "1Gi"}}, "memoryRequest = 1Gi is above memoryLimit = 256Mi"),
-        ({"macvlan": {"mode": "l2"}}, "mode = l2 is not a mode of macvlan; its modes are bridge, vepa, private, passthru"),
-        ({"macvlan": {"type": "ipvlan"}}, "mode = bridge is not a mode of ipvlan; its modes are l2, l3, l3s"),
-        ({"macvlan": {"routes": ["0.0.0.0/0"]}}, "set defaultRoute: true"),
+        ({"multus": {"memoryRequest": "1Gi"}}, "multus.memoryRequest = '1Gi': is above memoryLimit = 256Mi; lower it"),
+        (
+            {"macvlan": {"mode": "l2"}},
+            "macvlan.mode = 'l2': is not a mode of macvlan; its modes are bridge, vepa, private, passthru",
+        ),
+        ({"macvlan": {"master": "enp1s0.50"}}, "macvlan.master = 'enp1s0.50': is the sub-interface of a VLAN"),
+        ({"macvlan": {"master": "vlan50"}}, "macvlan.master = 'vlan50': is the sub-interface of a VLAN"),
+        ({"plugins": {"names": ["macvlan", "dhcp"]}}, "plugins.names.1 = 'dhcp': needs a daemon of its own on every node"),
+        ({"plugins": {"names": ["macvlan", "bridge"]}}, "plugins.names.1 = 'bridge': is a plugin that K3s brings itself"),
+        ({"k3s": {"apiAddress": "192.168.122.300"}}, "k3s.apiAddress = '192.168.122.300': neither an IPv4 address nor a host name"),
+        ({"macvlan": {"type": "ipvlan"}}, "macvlan.mode = 'bridge': is not a mode of ipvlan; its modes are l2"),
+        (
+            {"macvlan": {"routes": ["0.0.0.0/0"]}},
+            "macvlan.routes.0 = '0.0.0.0/0': 0.0.0.0/0 takes the pod off ClusterIP and DNS; if you",
+        ),
         ({"workload": {"image": "nginx"}}, "pin it, for example nginx:1.25"),
         ({"proof": {"title": ""}}, "proof.title = ''"),
         ({"timeouts": {"boot": 0}}, "timeouts.boot = 0"),
         ({"network": {"cidr": "192.168.122.1/24"}}, "network.cidr = '192.168.122.1/24'"),
         ({"network": {"gateway": "fe80::1"}}, "network.gateway = 'fe80::1'"),
         ({"macvlan": {"range": "fe80::1-fe80::9"}}, "macvlan.range = 'fe80::1-fe80::9'"),
-        ({"network": {"kind": "bridge"}}, "kind = bridge needs name, cidr, gateway, dns, nodes too"),
+        *(
+            ({"network": {"kind": "bridge"}}, f"network.{name}: is needed with kind: bridge")
+            for name in ("name", "cidr", "gateway", "dns", "nodes")
+        ),
         ({"network": {**BRIDGE, "dns": None}}, "network.dns"),
-        ({"network": {key: value for key, value in BRIDGE.items() if key != "dns"}}, "kind = bridge needs dns too"),
-        ({"network": {**BRIDGE, "name": "a-long-bridge-name"}}, "name = a-long-bridge-name: with kind bridge it is an interface"),
+        (
+            {"network": {key: value for key, value in BRIDGE.items() if key != "dns"}},
+            "  - network.dns: is needed with kind: bridge",
+        ),
+        ({"network": {**BRIDGE, "name": "a-long-bridge-name"}}, "with kind: bridge it is the name of an interface"),
         ({"network": {**BRIDGE, "dns": ["resolver"]}}, "network.dns.0 = 'resolver'"),
         ({"network": {"dns": ["10.0.0.1"]}}, "dns goes with kind: bridge"),
         ({"network": {"kind": "macvtap"}}, "network.kind = 'macvtap'"),
@@ -241,6 +259,11 @@ def test_a_conflict_is_told_beside_a_mistake() -> None:
 )
 def test_a_mistake_is_named(raw: dict[str, Any], said: str) -> None:
     assert said in mistakes(raw)
+
+
+@pytest.mark.parametrize("master", ["", "enp2s0", "eth0", "bond0", "br-lan", "v.lan"])
+def test_an_interface_that_is_no_vlan_may_bear_the_pods(master: str) -> None:
+    assert parse("dev", {"macvlan": {"master": master}}).macvlan.master == master
 
 
 def test_a_field_that_may_be_empty_is_named_once_and_by_its_own_name() -> None:
