@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from typing import Any
 
 from pulumi import ComponentResource, CustomTimeouts, Input, Output, ResourceHookBinding, ResourceOptions, RunError
@@ -27,6 +28,7 @@ from components.settings import Macvlan, Network, Workload
 _STATUS = "k8s.v1.cni.cncf.io/network-status"
 # Multus looks here for the configuration of a NetworkAttachmentDefinition that has none of its own.
 _NODE_NETWORKS = "/etc/cni/multus/net.d"
+_NO_GATEWAY = "0.0.0.0"  # noqa: S104
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +93,8 @@ def configuration(macvlan: Macvlan, network: Network, master: str, addresses: Ad
     """The CNI configuration. https://www.cni.dev/plugins/current/main/macvlan/, .../main/ipvlan/, .../ipam/host-local/
 
     No route and no gateway unless asked for: neighbours need none, and a default route by net1 takes the pod off ClusterIP
-    and DNS (measured: its route stands before eth0's).
+    and DNS (measured: its route stands before eth0's). Multicast goes out on the network itself: through a gateway the groups'
+    frames would be unicast to it.
     """
     config: dict[str, Any] = {
         "cniVersion": macvlan.cni_version,
@@ -102,20 +105,24 @@ def configuration(macvlan: Macvlan, network: Network, master: str, addresses: Ad
     }
     if macvlan.mtu is not None:
         config["mtu"] = macvlan.mtu
-    destinations = [*(["0.0.0.0/0"] if macvlan.default_route else []), *(str(route) for route in macvlan.routes)]
+    everywhere = [IPv4Network("0.0.0.0/0")] if macvlan.default_route else []
+    by_gateway = [*everywhere, *(route for route in macvlan.routes if not route.is_multicast)]
+    on_link = [{"dst": str(route)} for route in macvlan.routes if route.is_multicast]
     gateway = str(network.gateway)
     if macvlan.ipam == "static":
         # The address comes with the pod's annotation.
         config["capabilities"] = {"ips": True}
-        config["ipam"] = {"type": "static", "routes": [{"dst": each, "gw": gateway} for each in destinations]}
+        config["ipam"] = {"type": "static", "routes": [*({"dst": str(each), "gw": gateway} for each in by_gateway), *on_link]}
         return config
     config["ipam"] = {
         "type": "host-local",
         "subnet": str(network.cidr),
         "rangeStart": str(addresses.first),
         "rangeEnd": str(addresses.last),
-        "routes": [{"dst": each} for each in destinations],
-        **({"gateway": gateway} if destinations else {}),
+        # host-local gives each address a gateway, the subnet's first host where none is set, and a route without one of its own
+        # takes that; 0.0.0.0 is none for the kernel (measured, plugins v1.4.0).
+        "routes": [*({"dst": str(each)} for each in by_gateway), *({**each, "gw": _NO_GATEWAY} for each in on_link)],
+        **({"gateway": gateway} if by_gateway else {}),
         **({"dataDir": macvlan.data_directory} if macvlan.data_directory else {}),
     }
     return config

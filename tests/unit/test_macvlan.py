@@ -75,6 +75,19 @@ def test_routes_go_through_the_gateway() -> None:
     assert static["routes"] == [{"dst": "0.0.0.0/0", "gw": "192.168.122.1"}, {"dst": "10.0.0.0/8", "gw": "192.168.122.1"}]
 
 
+def test_multicast_goes_out_on_the_network_itself() -> None:
+    """With a gateway, 239.1.1.1 went via 192.168.122.1 as unicast; with gw 0.0.0.0 the route has none (measured)."""
+    local = made(routes=["10.9.0.0/16", "224.0.0.0/4", "239.1.0.0/16"])["ipam"]
+    assert local["routes"] == [
+        {"dst": "10.9.0.0/16"}, {"dst": "224.0.0.0/4", "gw": "0.0.0.0"}, {"dst": "239.1.0.0/16", "gw": "0.0.0.0"},
+    ]  # fmt: skip
+    assert local["gateway"] == "192.168.122.1"
+    alone = made(routes=["224.0.0.0/4"])["ipam"]
+    assert "gateway" not in alone
+    static = made(ipam="static", routes=["224.0.0.0/4", "10.9.0.0/16"])["ipam"]
+    assert static["routes"] == [{"dst": "10.9.0.0/16", "gw": "192.168.122.1"}, {"dst": "224.0.0.0/4"}]
+
+
 def test_a_slice_is_the_range_of_its_node() -> None:
     found = parse("dev", {})
     ipam = configuration(found.macvlan, found.network, "enp1s0", AddressRange.parse("192.168.122.202-192.168.122.203"))["ipam"]
