@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import Any
 
 import pulumi
@@ -67,7 +68,10 @@ class VirtualMachine(ComponentResource):
             lambda keys: _user_data(node, settings, keys)
         )
         network_config = documents.network_config(
-            mac=node.mac, interface=settings.network.interface, static=_static(node, settings.network)
+            mac=node.mac,
+            interface=settings.network.interface,
+            static=_static(node, settings.network),
+            mtu=settings.network.mtu,
         )
         # What the first boot is made from: another value is another machine. The address is part of it, because etcd does
         # not survive its change (k3s issue 9879).
@@ -224,14 +228,7 @@ class VirtualMachine(ComponentResource):
                 f"{name}-macvlan-check",
                 remote.Script(
                     name="macvlan-check.sh",
-                    environment={
-                        "MAC": node.mac,
-                        "TEST_ADDRESS": with_prefix(settings.network.cidr, node.check_address),
-                        "GATEWAY": str(settings.network.gateway),
-                        "MODE": "bridge",
-                        "PING": "true" if settings.macvlan_check.ping else "false",
-                        "LIMIT_SECONDS": "30",
-                    },
+                    environment=_macvlan_check(node, node.check_address, settings),
                     limit=90,
                 ),
                 connection=self.connection,
@@ -279,6 +276,21 @@ def _lan_check(node: NodePlan, settings: Settings, *, pods: bool) -> dict[str, s
         single = [address for address in (node.access_address, settings.workload.address) if address is not None]
         found = [node.slice, *(AddressRange.single(address) for address in single if address not in node.slice)]
     return {"MAC": node.mac, "ADDRESS": str(node.address), "RANGES": ",".join(str(each) for each in found)}
+
+
+def _macvlan_check(node: NodePlan, address: IPv4Address, settings: Settings) -> dict[str, str]:
+    """Parameters of macvlan-check.sh."""
+    macvlan, network = settings.macvlan, settings.network
+    return {
+        "MAC": node.mac,
+        **({"PARENT": macvlan.master} if macvlan.master not in ("", network.interface) else {}),
+        **({"MTU": str(macvlan.mtu)} if macvlan.mtu is not None else {}),
+        "TEST_ADDRESS": with_prefix(network.cidr, address),
+        "GATEWAY": str(network.gateway),
+        "MODE": "bridge",
+        "PING": "true" if settings.macvlan_check.ping else "false",
+        "LIMIT_SECONDS": "30",
+    }
 
 
 def _at_boot(node: NodePlan, settings: Settings) -> list[str]:

@@ -499,8 +499,8 @@ class StaticAddress:
     search: Sequence[str] = field(default_factory=tuple)
 
 
-def network_config(*, mac: str, interface: str = "enp1s0", static: StaticAddress | None = None) -> str:
-    """cloud-init's network config, version 2: one NIC, found by MAC, named `interface`.
+def network_config(*, mac: str, interface: str = "enp1s0", static: StaticAddress | None = None, mtu: int | None = None) -> str:
+    """cloud-init's network config, version 2: one NIC, found by MAC, named `interface`; mtu in bytes, None leaves it as it is.
 
     Without `static` it asks DHCP with its MAC as identifier: clones share a machine id, and the reservation is by MAC.
     """
@@ -515,6 +515,8 @@ def network_config(*, mac: str, interface: str = "enp1s0", static: StaticAddress
             nic["nameservers"] = {
                 key: list(values) for key, values in (("addresses", static.nameservers), ("search", static.search)) if values
             }
+    if mtu is not None:
+        nic["mtu"] = mtu
     return _yaml({"version": 2, "ethernets": {interface: nic}})
 
 

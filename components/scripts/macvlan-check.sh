@@ -2,7 +2,9 @@
 # Proves that macvlan works on this node's real NIC, by a temporary macvlan link in a network namespace of its own.
 #
 # Environment:
-#   MAC            the NIC's MAC address; the interface is found by it
+#   MAC            the NIC's MAC address; the interface is found by it unless PARENT names one
+#   PARENT         name of the pods' parent interface, where it is another than the one with MAC (may be empty)
+#   MTU            MTU that the pods' interfaces are to have, in bytes (may be empty: the parent's)
 #   TEST_ADDRESS   a free IPv4 address with its prefix, e.g. 192.168.122.205/24
 #   GATEWAY        IPv4 address that the link must reach (unused when PING is false)
 #   MODE           bridge, private or vepa (passthru would take the NIC away from the node and is refused)
@@ -10,13 +12,13 @@
 #   LIMIT_SECONDS  whole seconds for the ping at most
 # Changes: loads the module macvlan. Namespace macvlan-check and link mvcheck0 exist while it runs and are removed
 # whatever happens; what a killed run left is removed first.
-# Exit: 0 macvlan works; 1 with the reason: no interface, kernel too old or without macvlan, the address answered
-# by somebody (duplicate), gateway silent.
+# Exit: 0 macvlan works; 1 with the reason: no interface, MTU above the parent's, kernel too old or without macvlan, the address
+# answered by somebody (duplicate), gateway silent.
 set -euo pipefail
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin
 ROOT=${ROOT:-}
 : "${MAC:?}" "${TEST_ADDRESS:?}" "${MODE:?}" "${PING:?}" "${LIMIT_SECONDS:?}"
-GATEWAY=${GATEWAY:-}
+GATEWAY=${GATEWAY:-} PARENT=${PARENT:-} MTU=${MTU:-}
 
 namespace=macvlan-check link=mvcheck0
 
@@ -25,6 +27,8 @@ fail() { note "$@"; exit 1; }
 
 [[ $LIMIT_SECONDS =~ ^[0-9]{1,6}$ ]] || fail "LIMIT_SECONDS must be whole seconds"
 [[ $MAC =~ ^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$ ]] || fail "MAC is not a MAC address"
+[[ $PARENT =~ ^([A-Za-z0-9][A-Za-z0-9._-]{0,14})?$ ]] || fail "PARENT is no interface name"
+[[ $MTU =~ ^[0-9]{0,5}$ ]] || fail "MTU must be whole bytes"
 case $MODE in
   bridge | private | vepa) ;;
   passthru) fail "mode passthru takes the NIC away from the node, so it is not tried; switch the check off for it" ;;
@@ -80,18 +84,24 @@ if command -v modprobe > /dev/null && ! message=$(modprobe macvlan 2>&1) && [[ !
 fi
 
 # A bridge or VLAN on the NIC bears the same MAC: physical devices come first, layered ones last.
-interface=$(ip -details -json link show | python3 -c '
+read -r interface own mtu < <(ip -details -json link show | python3 -c '
 import json, os, sys
-mac, root = sys.argv[1].lower(), sys.argv[2]
+mac, root, parent = sys.argv[1].lower(), sys.argv[2], sys.argv[3]
 layered = {"bridge", "bond", "team", "vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "vxlan"}
-found = [l for l in json.load(sys.stdin) if l.get("address", "").lower() == mac]
+links = json.load(sys.stdin)
+named = [l for l in links if parent in (l["ifname"], *l.get("altnames", ()))]
+found = named if parent else [l for l in links if l.get("address", "").lower() == mac]
 found.sort(key=lambda l: (not os.path.exists(root + "/sys/class/net/" + l["ifname"] + "/device"),
                           l.get("linkinfo", {}).get("info_kind", "") in layered, l["ifindex"]))
-print(found[0]["ifname"] if found else "")
-' "$MAC" "$ROOT")
+print(*(found[0][key] for key in ("ifname", "address", "mtu")) if found else "")
+' "$MAC" "$ROOT" "$PARENT") || true
 if [[ -z $interface ]]; then
   ip -brief link show >&2 || true
+  [[ -z $PARENT ]] || fail "there is no interface $PARENT for the pods on this node: set macvlan.master to one of those listed above"
   fail "no interface has the MAC $MAC; the interfaces are listed above"
+fi
+if [[ -n $MTU ]] && ((MTU > mtu)); then
+  fail "macvlan.mtu $MTU is $((MTU - mtu)) bytes above the MTU $mtu of $interface, and the plugin refuses such a pod: set at most $mtu, or network.mtu where the network carries more"
 fi
 [[ $(ip -oneline link show up dev "$interface") ]] || fail "$interface is down"
 address=${TEST_ADDRESS%/*}
@@ -122,7 +132,7 @@ for _ in range(3):
         if sender != own and (claims == target or (claims == bytes(4) and asks == target)):
             print(sender.hex(":"))
             sys.exit()
-' "$interface" "$MAC" "$address" 9>&-)
+' "$interface" "$own" "$address" 9>&-)
 [[ -z $other ]] || fail "the test address $address is in use: $other answered for it. Choose another test address, or find that machine"
 
 ip netns add "$namespace"

@@ -605,6 +605,30 @@ def test_a_node_pulls_ahead_what_its_pods_will_surely_need(deploy: Run, per_node
         assert set(each.ignored) == {"create", "stdin"}, "another image would change the machine"
 
 
+def test_labels_that_no_kubelet_may_set_go_through_the_api(deploy: Run) -> None:
+    worker = {"node-role.kubernetes.io/worker": "", "disk": "ssd"}
+    deployment = deploy("dev", merged(shape(3, 2), {"agents": {"labels": worker}, "servers": {"labels": {"disk": "hdd"}}}))
+    found = deployment.of("NodePatch")
+    assert [each.name for each in found] == ["agent-1-labels", "agent-2-labels"]
+    for each, node in zip(found, ("agent-1", "agent-2"), strict=True):
+        metadata = each.input("metadata")
+        assert (metadata["name"], metadata["labels"]) == (node, {"node-role.kubernetes.io/worker": ""})
+        assert each.deleted_with == deployment[f"{node}-domain"].urn
+        assert each.provider.rsplit("::", 1)[0] == deployment["k3s-kubernetes"].urn
+        assert f"{node}-k3s-ready" in deployment.before(each.name)
+
+
+def test_the_check_on_the_node_knows_the_pods_parent_and_mtu(deploy: Run) -> None:
+    (plain,) = (each for each in deploy("dev").of("Command") if each.name == "server-1-macvlan-check")
+    assert "PARENT=" not in plain.input("create") and "MTU=" not in plain.input("create")
+    settings = {"macvlan": {"master": "enp2s0", "mtu": 9000}, "network": {"mtu": 9000}}
+    deployment = deploy("dev", settings)
+    command = deployment["server-1-macvlan-check"].input("create")
+    assert " PARENT=enp2s0 " in command and " MTU=9000 " in command
+    assert yaml.safe_load(deployment["server-1-seed"].input("network_config"))["ethernets"]["enp1s0"]["mtu"] == 9000
+    assert "mtu" not in deploy("dev")["server-1-seed"].input("network_config")
+
+
 def test_a_pod_on_every_node_with_a_page_and_a_proof_each(deploy: Run) -> None:
     access = {"nodeAccess": {"enabled": True, "addresses": "192.168.122.246-192.168.122.253"}}
     deployment = deploy("dev", merged(shape(3, 2), {"workload": {"perNode": True}, **access}))

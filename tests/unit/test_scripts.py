@@ -1287,6 +1287,31 @@ def test_macvlan_works(lan: Lan) -> None:
     assert lan.check(MAC=MAC.upper(), PING="false", GATEWAY="").returncode == 0
 
 
+def test_macvlan_is_tried_on_the_parent_that_the_pods_will_have(lan: Lan) -> None:
+    ip("-n mvtest-node link add nic9 type veth peer name port9 netns mvtest-lan")
+    ip("-n mvtest-node link set nic9 up")
+    ip("-n mvtest-lan link set port9 up")
+    done = lan.check(PARENT="nic9", PING="false")
+    assert (done.returncode, done.stdout.split()[0]) == (0, "interface=nic9"), done.stderr
+    ip("-n mvtest-lan address flush dev port0")
+    ip("-n mvtest-lan address add 192.168.222.205/24 dev port9")
+    done = lan.check(PARENT="nic9", PING="false")
+    assert done.returncode == 1 and "answered for it" in done.stderr, "it asks there, and by that interface's MAC"
+    assert leftovers() == []
+
+
+def test_macvlan_mtu(lan: Lan) -> None:
+    for mtu in ("", "1400", "1500"):
+        assert lan.check(MTU=mtu, PING="false").returncode == 0
+    done = lan.check(MTU="9000")
+    assert done.returncode == 1
+    assert "macvlan.mtu 9000 is 7500 bytes above the MTU 1500 of nic0" in done.stderr and "set at most 1500" in done.stderr
+    ip("-n mvtest-lan link set port0 mtu 9000")
+    ip("-n mvtest-node link set nic0 mtu 9000")
+    assert lan.check(MTU="9000", PING="false").returncode == 0
+    assert leftovers() == []
+
+
 def test_macvlan_duplicate_address(lan: Lan) -> None:
     ip("-n mvtest-lan address add 192.168.222.205/24 dev port0")
     done = lan.check()
@@ -1370,6 +1395,9 @@ def test_macvlan_leaves_nothing_when_killed(lan: Lan, number: signal.Signals) ->
         ({"TEST_ADDRESS": "192.168.222.205"}, "needs a prefix"),
         ({"GATEWAY": "10.0.0.1"}, "not in the network"),
         ({"MODE": "passthru"}, "takes the NIC away"),
+        ({"PARENT": "nic7"}, "there is no interface nic7 for the pods on this node: set macvlan.master"),
+        ({"PARENT": "$(touch pwned)"}, "PARENT is no interface name"),
+        ({"MTU": "$(touch pwned)"}, "MTU must be whole bytes"),
         ({"MAC": "$(touch pwned)"}, "not a MAC address"),
     ],
 )
