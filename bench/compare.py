@@ -14,7 +14,7 @@ from bench.process import Cost
 from components import conflicts
 from components.plan import Plan
 from components.settings import Settings
-from labtools.stack import raw_settings
+from labtools.stack import raw_settings, secret_paths
 
 STACK = "bench"
 LOGGED = {"PULUMI_DEBUG_COMMANDS": "true"}  # the engine has --event-log only with it
@@ -26,7 +26,7 @@ Say = Callable[[str], None]
 
 def settings_of(document: dict[str, Any], stack: str) -> tuple[Settings, Plan]:
     """Settings and plan of a stack file's content; raises SettingsError."""
-    return conflicts.load(PROJECT, stack, raw_settings(document, PROJECT))
+    return conflicts.load(PROJECT, stack, raw_settings(document, PROJECT), unknown=secret_paths(document, PROJECT))
 
 
 def hand_round(settings: Settings, plan: Plan, say: Say) -> dict[str, float]:

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from components import conflicts
-from components.settings import SettingsError
+from components.mistakes import SettingsError
 from labtools.checks import downloads, hypervisor, tools
 from labtools.errors import LabError
 from labtools.findings import LEVELS, Finding, error, guarded, ok, unknown, warning
-from labtools.stack import check_conflicts, load_settings, stack_file
+from labtools.stack import load_settings, stack_file
 
 
 def examine(stack: str, *, offline: bool = False) -> list[Finding]:
@@ -22,7 +22,6 @@ def examine(stack: str, *, offline: bool = False) -> list[Finding]:
     name = stack_file(stack).name
     try:
         config, plan = load_settings(stack)
-        check_conflicts(config, plan)
     except SettingsError as mistakes:
         for problem in mistakes.problems:
             value = f" = {problem.value}" if problem.value else ""
@@ -52,7 +51,6 @@ def stoppers(stack: str) -> list[Finding]:
     """
     try:
         config, plan = load_settings(stack)
-        check_conflicts(config, plan)
     except (SettingsError, LabError):
         return []
     found = (guarded(f"hypervisor {pool.hypervisor}", hypervisor.check(pool, plan, config)) for pool in plan.pools)

@@ -12,17 +12,18 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from components import artifacts
 from components.artifacts import ARCHITECTURE, MANIFEST, Artifact, Manifest, Wanted
 from components.libvirt.volume import shown
+from components.mistakes import Problem
 from components.settings import Settings
 from labtools import registry
 from labtools.errors import LabError
-from labtools.stack import check_conflicts, load_settings
+from labtools.stack import load_settings, secrets_of
 
 STALL_LIMIT = 60.0
 """Seconds a download may stand still."""
@@ -38,8 +39,8 @@ def main(stack: str, arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="./lab fetch", description="everything that the stack downloads, into a directory")
     parser.add_argument("directory", nargs="?", help="by default artifacts.directory of the stack file")
     options = parser.parse_args(arguments)
-    config, plan = load_settings(stack)
-    check_conflicts(config, plan)
+    config, _plan = load_settings(stack)
+    _all_known(secrets_of(stack))
     if options.directory:
         directory = Path(os.environ.get("LAB_CALLER") or ".") / options.directory
     elif config.artifacts.directory:
@@ -54,6 +55,24 @@ def main(stack: str, arguments: Sequence[str]) -> int:
     if artifacts.folder(config) != directory or not config.artifacts.directory:
         sys.stderr.write(f"lab: for `up` to take them, set artifacts.directory: {directory.resolve()}\n")
     return 0
+
+
+# What says where downloads come from. Of registries the credentials alone may be secrets: registry.py tells which it lacks.
+_NEEDED = (
+    "artifacts", "image", "plugins", "multus.image", "workload.image", "k3s.version", "k3s.releases", "k3s.installScript",
+    "k3s.registries", "k3s.systemDefaultRegistry",
+)  # fmt: skip
+
+
+def _all_known(secrets: Iterable[str]) -> None:
+    """LabError if a setting that is needed here is a secret of the stack, whose default would take its place."""
+    lacking = Problem("", "", "", frozenset(_NEEDED))
+    hidden = sorted(path for path in secrets if lacking.follows_from([path]) and ".auth." not in path)
+    if hidden:
+        raise LabError(
+            f"{', '.join(hidden)}: a secret of the stack, which fetch does not read; write it in clear, or fetch with another "
+            "stack file"
+        )
 
 
 def fetch(config: Settings, directory: Path) -> Manifest:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from components import plan as plans
 from labtools import hypervisor, ssh
 from labtools.errors import LabError
-from labtools.stack import Stack, load_settings
+from labtools.stack import Stack, read_settings
 
 UNITS = ("k3s", "k3s-agent", "cloud-final")
 
@@ -64,7 +64,7 @@ def _show(what: str, get: object) -> int:
 
 def _planned(stack: Stack, name: str) -> plans.NodePlan:
     """From the stack's file: the console is there before any output is."""
-    _config, plan = load_settings(stack.name)
+    _config, plan = read_settings(stack.name)
     for node in plan.nodes:
         if name in (node.name, node.domain, str(node.address)):
             return node

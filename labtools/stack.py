@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import yaml
 from components import conflicts
 from components import plan as plans
 from components import settings as models
+from components.mistakes import SettingsError
 from labtools.errors import LabError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,16 +87,31 @@ def stack_file(stack: str, root: Path = ROOT) -> Path:
 
 def raw_settings(document: Mapping[str, Any], project_name: str) -> dict[str, Any]:
     """The project's keys of a stack file; encrypted values, which only Pulumi can read, as a placeholder or left out."""
-    raw: dict[str, Any] = {}
-    for name, value in (document.get("config") or {}).items():
-        namespace, _, key = str(name).partition(":")
-        if namespace == project_name and not _encrypted(value):
-            raw[key] = _without_secrets(value)
-    return raw
+    keys = _keys(document, project_name)
+    return {key: _without_secrets(value) for key, value in keys.items() if not _encrypted(value)}
+
+
+def secret_paths(document: Mapping[str, Any], project_name: str) -> frozenset[str]:
+    """The settings of a stack file whose values are encrypted."""
+    return frozenset(path for key, value in _keys(document, project_name).items() for path in _encrypted_paths(value, key))
+
+
+def _keys(document: Mapping[str, Any], project_name: str) -> dict[str, Any]:
+    names = ((str(name).partition(":"), value) for name, value in (document.get("config") or {}).items())
+    return {key: value for (namespace, _, key), value in names if namespace == project_name}
 
 
 def _encrypted(value: Any) -> bool:
     return isinstance(value, Mapping) and set(value) == {"secure"}
+
+
+def _encrypted_paths(value: Any, path: str) -> Iterator[str]:
+    if _encrypted(value):
+        yield path
+        return
+    inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for step, item in inner:
+        yield from _encrypted_paths(item, f"{path}.{step}")
 
 
 def _without_secrets(value: Any) -> Any:
@@ -109,25 +125,38 @@ def _without_secrets(value: Any) -> Any:
 
 
 def load_settings(stack: str, root: Path = ROOT) -> tuple[models.Settings, plans.Plan]:
-    """Settings and plan from the stack's file. Raises SettingsError with every mistake, LabError if there is no file."""
+    """Settings and plan from the stack's file, by the program's own loader.
+
+    Raises SettingsError with every mistake that is seen without the stack's secrets, LabError if there is no file.
+    """
+    name, document = project(root), _document(stack, root)
+    raw, secrets = raw_settings(document, name), secret_paths(document, name)
+    return conflicts.load(name, stack.rsplit("/", 1)[-1], raw, unknown=secrets)
+
+
+def secrets_of(stack: str, root: Path = ROOT) -> frozenset[str]:
+    """The settings of the stack's file that are secrets."""
+    return secret_paths(_document(stack, root), project(root))
+
+
+def read_settings(stack: str, root: Path = ROOT) -> tuple[models.Settings, plans.Plan]:
+    """The same for what only looks at a stack that is there: conflicts between settings do not stop it."""
+    name, document = project(root), _document(stack, root)
+    config = models.parse(stack, raw_settings(document, name), unknown=secret_paths(document, name))
+    return config, plans.make(name, stack.rsplit("/", 1)[-1], config)
+
+
+def _document(stack: str, root: Path) -> dict[str, Any]:
     path = stack_file(stack, root)
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         raise LabError(f"there is no {path.name}: ./lab -s STACK takes the name of a stack file that is here") from None
     except yaml.YAMLError as error:
         raise LabError(f"{path.name} is no YAML document: {' '.join(str(error).split())}") from None
-    name = project(root)
-    config = models.parse(stack, raw_settings(document, name))
-    return config, plans.make(name, stack.rsplit("/", 1)[-1], config)
-
-
-def check_conflicts(config: models.Settings, plan: plans.Plan) -> None:
-    """SettingsError unless settings and plan hold together, as far as that is seen without the stack's secrets."""
-    key = config.ssh.private_key
-    if key is not None and key.get_secret_value() == HIDDEN:
-        config = config.model_copy(update={"ssh": config.ssh.model_copy(update={"private_key": None})})
-    conflicts.check(plan, config)
+    if not isinstance(found, dict) or not isinstance(found.get("config") or {}, dict):
+        raise LabError(f"{path.name} is no stack file: write its settings below config:, each as project:name: value")
+    return found
 
 
 def on_bridge(config: models.Settings) -> bool:
@@ -247,7 +276,7 @@ def read(name: str, run: Callable[..., Any] = pulumi_json) -> Stack:
     if stack.nodes:
         return stack
     try:
-        config, plan = load_settings(name)
-    except models.SettingsError as error:
+        config, plan = read_settings(name)
+    except SettingsError as error:
         return replace(stack, notes=(str(error),))
     return from_state(stack, run("stack", "export", "-s", name, "--show-secrets"), config, plan)

@@ -13,7 +13,7 @@ from typing import Any
 from components.plan import Plan
 from components.settings import Settings
 from labtools import duplicates, hypervisor, kube, usage
-from labtools.stack import Stack, load_settings
+from labtools.stack import Stack, read_settings
 
 _PAGE_SECONDS = 2
 
@@ -40,7 +40,7 @@ def look(stack: Stack) -> Seen:
     states: dict[str, str] = {}
     settings = None
     try:
-        settings = load_settings(stack.name)
+        settings = read_settings(stack.name)
         states, unseen = hypervisor.domain_states(hypervisor.uris(settings[0].hypervisors), stack.nodes)
         notes += unseen
     except Exception as error:

@@ -136,8 +136,22 @@ def test_the_directory_is_the_argument_or_the_setting(config: Settings, tmp_path
     from components.plan import make  # noqa: PLC0415
 
     monkeypatch.setattr(fetch, "load_settings", lambda _name: (config, make("k3s-macvlan", "dev", config)))
+    monkeypatch.setattr(fetch, "secrets_of", lambda _name: frozenset({"ssh.privateKey", "k3s.registries.configs.r.auth.password"}))
     with pytest.raises(LabError, match=r"no artifacts\.directory"):
         fetch.main("dev", [])
     monkeypatch.setenv("LAB_CALLER", str(tmp_path))
     assert fetch.main("dev", ["here"]) == 0
     assert json.loads((tmp_path / "here" / "manifest.json").read_text())["format"] == 1
+
+
+@pytest.mark.parametrize("path", ["image", "image.source", "k3s", "k3s.registries.mirrors", "plugins.url", "workload"])
+def test_nothing_is_fetched_from_elsewhere_in_place_of_a_secret(
+    path: str, config: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from components.plan import make  # noqa: PLC0415
+
+    monkeypatch.setattr(fetch, "load_settings", lambda _name: (config, make("k3s-macvlan", "dev", config)))
+    monkeypatch.setattr(fetch, "secrets_of", lambda _name: frozenset({path, "cloudInit", "k3s.config"}))
+    with pytest.raises(LabError, match=f"^{path}: a secret of the stack, which fetch does not read"):
+        fetch.main("dev", [str(tmp_path / "a")])
+    assert not (tmp_path / "a").exists()

@@ -5,20 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from functools import partial
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from components import artifacts
+from components import artifacts, conflicts
 from components import plan as plans
 from components import settings as models
 from components.addresses import AddressRange
 from components.libvirt import connection
 from components.libvirt.documents import Host
+from components.mistakes import Problem, SettingsError
 from components.plan import GIB
-from labtools import doctor
+from labtools import doctor, fetch, stack
 from labtools.checks import downloads, hypervisor, machine, tools
 from labtools.findings import Finding, guarded
 
@@ -343,10 +345,10 @@ def test_answers(answer: int | str, here: bool, whole: bool, level: str) -> None
 
 
 def test_mistakes_of_the_stack_file_are_all_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    problems = [models.Problem("network.gateway", "10.0.0.1", "is outside"), models.Problem("servers", "", "is odd")]
+    problems = [Problem("network.gateway", "10.0.0.1", "is outside"), Problem("servers", "", "is odd")]
 
     def fail(_stack: str) -> Any:
-        raise models.SettingsError("dev", problems)
+        raise SettingsError("dev", problems)
 
     monkeypatch.setattr(doctor, "load_settings", fail)
     monkeypatch.setattr(tools, "check", lambda **_: iter(()))
@@ -394,17 +396,27 @@ def test_before_up_only_what_is_wrong_with_the_hosts(monkeypatch: pytest.MonkeyP
 
 def test_before_up_the_program_itself_tells_of_the_stack_file(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_stack: str) -> Any:
-        raise models.SettingsError("dev", [models.Problem("servers", "", "is odd")])
+        raise SettingsError("dev", [Problem("servers", "", "is odd")])
 
     monkeypatch.setattr(doctor, "load_settings", fail)
     assert doctor.main("dev", ["--before-up"]) == 0
 
 
-def test_a_key_that_is_a_secret_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "load_settings", lambda _stack: planned(ssh={"privateKey": "[secret]"}))
-    monkeypatch.setattr(hypervisor, "check", lambda *_: iter(()))
+def test_doctor_fetch_and_the_program_find_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    raw = {"network": {"gateway": "192.168.122.185", "interface": "a b"}, "macvlan": {"routes": ["10.0.0.0/8"], "mtu": 9000}}
+    (tmp_path / "Pulumi.yaml").write_text("name: k3s-macvlan\n")
+    (tmp_path / "Pulumi.x.yaml").write_text(json.dumps({"config": {f"k3s-macvlan:{key}": value for key, value in raw.items()}}))
+    with pytest.raises(SettingsError) as program:
+        conflicts.load("k3s-macvlan", "x", raw)
+    assert len(program.value.problems) == 4
+    monkeypatch.setattr(doctor, "load_settings", partial(stack.load_settings, root=tmp_path))
+    monkeypatch.setattr(fetch, "load_settings", partial(stack.load_settings, root=tmp_path))
     monkeypatch.setattr(tools, "check", lambda **_: iter(()))
-    assert doctor.main("dev", ["--offline"]) == 0
+    found = [each for each in doctor.examine("x", offline=True) if each.level == "error"]
+    assert [each.why for each in found] == [each.conflict for each in program.value.problems]
+    with pytest.raises(SettingsError) as fetched:
+        fetch.main("x", [])
+    assert str(fetched.value) == str(program.value)
 
 
 def test_the_lease_of_a_node_that_left_is_no_stranger_s() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from components import plan as plans
 from components import settings as models
+from components.mistakes import SettingsError
 from labtools import kube, networks, stack
 from labtools.errors import LabError
 
@@ -108,6 +109,40 @@ def test_encrypted_settings_are_left_out() -> None:
     models.parse("dev", raw)
 
 
+def test_the_tools_find_what_the_program_finds(tmp_path: Path) -> None:
+    """Without the secrets: what follows from one is not told."""
+    document = {
+        "config": {
+            "p:network": {"gateway": "192.168.122.185", "interface": "a b", "name": {"secure": "v1:n"}},
+            "p:macvlan": {"secure": "v1:m"},
+            "p:macvlanCheck": {"address": "192.168.122.203"},
+            "p:workload": {"image": {"secure": "v1:i"}, "port": 0},
+            "p:ssh": {"privateKey": {"secure": "v1:x"}, "authorizedKeys": [{"secure": "v1:k"}, "ä"]},
+            "p:k3s": {"config": {"token": {"secure": "v1:t"}}, "registries": {"secure": "v1:r"}},
+        }
+    }
+    (tmp_path / "Pulumi.yaml").write_text("name: p\n")
+    (tmp_path / "Pulumi.x.yaml").write_text(json.dumps(document))
+    with pytest.raises(SettingsError) as caught:
+        stack.load_settings("x", tmp_path)
+    assert [each.setting for each in caught.value.problems] == [
+        "k3s.config.token", "network.interface", "network.nodes", "ssh.authorizedKeys.1", "workload.port",
+    ]  # fmt: skip
+    assert "v1:" not in str(caught.value)
+    assert stack.secret_paths(document, "p") == {
+        "network.name", "macvlan", "workload.image", "ssh.privateKey", "ssh.authorizedKeys.0", "k3s.config.token", "k3s.registries",
+    }  # fmt: skip
+
+
+def test_what_looks_at_a_stack_reads_one_with_conflicts(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: p\n")
+    (tmp_path / "Pulumi.x.yaml").write_text(json.dumps({"config": {"p:network": {"gateway": "192.168.122.185"}}}))
+    with pytest.raises(SettingsError):
+        stack.load_settings("x", tmp_path)
+    config, layout = stack.read_settings("x", tmp_path)
+    assert str(config.network.gateway) == "192.168.122.185" and layout.nodes[0].domain == "p-x-server-1"
+
+
 def test_every_stack_file_is_read() -> None:
     for path in sorted(stack.ROOT.glob("Pulumi.*.yaml")):
         config, layout = stack.load_settings(path.name.split(".")[1])
@@ -118,6 +153,10 @@ def test_missing_and_broken_stack_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.yaml").write_text("name: p\n")
     with pytest.raises(LabError, match=r"no Pulumi\.x\.yaml"):
         stack.load_settings("x", tmp_path)
+    for text in ("[1]", "config: [1]", "text"):
+        (tmp_path / "Pulumi.x.yaml").write_text(text)
+        with pytest.raises(LabError, match="no stack file"):
+            stack.load_settings("x", tmp_path)
     (tmp_path / "Pulumi.x.yaml").write_text("a: [")
     with pytest.raises(LabError, match="no YAML"):
         stack.load_settings("x", tmp_path)
