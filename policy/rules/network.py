@@ -39,6 +39,33 @@ def default_routes(kind: str, props: Any, acknowledged: Sequence[str]) -> Iterat
                 )
 
 
+def cluster_routes(kind: str, props: Any, acknowledged: Sequence[str], cluster: Sequence[str]) -> Iterator[str]:
+    """Networks with a route into one of the networks inside of the `cluster`, whose names are not `acknowledged`.
+
+    Of routes that are as wide as a default route `default_routes` tells.
+    """
+    inside = [network for network in map(_network, cluster) if network]
+    for name, plugin in configurations(kind, props):
+        for destination in (str(at(route, "dst")) for route in each(at(plugin, "ipam", "routes"))):
+            route = _network(destination)
+            if route is None or destination.endswith(_WIDE) or name in acknowledged:
+                continue
+            for network in inside:
+                if route.overlaps(network):
+                    yield (
+                        f"network {name} gives pods the route {destination} by net1, which covers {network} of the cluster; route "
+                        "smaller networks, or acknowledge it: macvlan.clusterRoutes: true, or the network's name in this policy's "
+                        "configuration"
+                    )
+
+
+def _network(text: str) -> IPv4Network | None:
+    try:
+        return IPv4Network(text, strict=False)
+    except ValueError:
+        return None
+
+
 def outside(kind: str, props: Any) -> Iterator[str]:
     """Ranges that run backwards or leave their subnet."""
     for subnet, span in _host_local(kind, props):

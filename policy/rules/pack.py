@@ -61,6 +61,13 @@ def policies() -> list[Policy]:
             config_schema=_texts("acknowledged", "Names of networks that may have a default route.", []),
         ),
         ResourceValidationPolicy(
+            name="no-cluster-route",
+            description="Pods reach the cluster's own networks through the cluster.",
+            validate=_cluster_routes,
+            enforcement_level=MANDATORY,
+            config_schema=_texts("acknowledged", "Names of networks that may have a route into the cluster's networks.", []),
+        ),
+        ResourceValidationPolicy(
             name="range-in-network",
             description="The pods' addresses are hosts of their network.",
             validate=in_network,
@@ -100,16 +107,28 @@ def _privileged(args: ResourceValidationArgs, report: ReportViolation) -> None:
 
 
 def _default_route(args: ResourceValidationArgs, report: ReportViolation) -> None:
-    acknowledged = [*args.get_config().get("acknowledged", []), *acknowledged_by_setting()]
+    acknowledged = [*args.get_config().get("acknowledged", []), *acknowledged_by_setting("defaultRoute", "clusterRoutes")]
     for message in network.default_routes(args.resource_type, args.props, acknowledged):
         report(message, None)
 
 
-def acknowledged_by_setting() -> list[str]:
-    """The program's own network, where macvlan.defaultRoute asks for the route; the program then warns by itself."""
+def _cluster_routes(args: ResourceValidationArgs, report: ReportViolation) -> None:
+    acknowledged = [*args.get_config().get("acknowledged", []), *acknowledged_by_setting("clusterRoutes")]
+    k3s = _setting("k3s")
+    cluster = [str(k3s.get("podCidr", "10.42.0.0/16")), str(k3s.get("serviceCidr", "10.43.0.0/16"))]
+    for message in network.cluster_routes(args.resource_type, args.props, acknowledged, cluster):
+        report(message, None)
+
+
+def acknowledged_by_setting(*names: str) -> list[str]:
+    """The program's own network, where one of the settings macvlan.`names` asks for the route; the program then warns by itself."""
+    macvlan = _setting("macvlan")
+    return [str(macvlan.get("name", "macvlan-conf"))] if any(macvlan.get(name) is True for name in names) else []
+
+
+def _setting(name: str) -> Mapping[str, Any]:
     try:
-        found = pulumi.Config().get_object("macvlan")
+        found = pulumi.Config().get_object(name)
     except pulumi.ConfigTypeError:
         found = None
-    macvlan = found if isinstance(found, Mapping) else {}
-    return [str(macvlan.get("name", "macvlan-conf"))] if macvlan.get("defaultRoute") is True else []
+    return found if isinstance(found, Mapping) else {}

@@ -75,7 +75,7 @@ def test_the_pack_asks_for_what_the_project_asks_for() -> None:
 
 def test_every_policy_says_what_it_is_for() -> None:
     info = servicer().GetAnalyzerInfo(None, None)
-    assert len({each.name for each in info.policies}) == len(info.policies) == 10
+    assert len({each.name for each in info.policies}) == len(info.policies) == 11
     assert all(each.description.endswith(".") for each in info.policies)
     advisory = {each.name for each in info.policies if each.enforcementLevel == proto.ADVISORY}
     assert advisory == {"image-not-latest", "checksum-by-value", "install-script-verified"}
@@ -114,6 +114,31 @@ def test_a_default_route_needs_the_setting_or_the_configuration(monkeypatch: pyt
     ):
         monkeypatch.setenv("PULUMI_CONFIG", json.dumps({"k3s-macvlan:macvlan": json.dumps(setting)}))
         assert ("no-default-route" in analyze(servicer(), *NAD)) is broken, setting
+
+
+def test_a_route_into_the_cluster_needs_the_setting_or_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nad(route: str) -> tuple[str, dict[str, Any]]:
+        config = {"name": "lan", "type": "macvlan", "ipam": {"type": "static", "routes": [{"dst": route}]}}
+        return NAD[0], {"spec": {"config": json.dumps(config)}}
+
+    assert list(analyze(servicer(), *nad("10.0.0.0/8"))) == ["no-cluster-route"]
+    assert not analyze(servicer(), *nad("10.9.0.0/16"))
+    asked = servicer()
+    configure(asked, "no-cluster-route", {"acknowledged": ["lan"]})
+    assert not analyze(asked, *nad("10.0.0.0/8"))
+    halves = nad("0.0.0.0/1")
+    assert list(analyze(servicer(), *halves)) == ["no-default-route"]
+    for settings, route, broken in (
+        ({"macvlan": {"name": "lan", "clusterRoutes": True}}, "10.0.0.0/8", False),
+        ({"macvlan": {"name": "lan", "clusterRoutes": True}}, "0.0.0.0/1", False),
+        ({"macvlan": {"name": "lan", "defaultRoute": True}}, "10.0.0.0/8", True),
+        ({"k3s": {"podCidr": "10.9.0.0/16"}}, "10.9.1.0/24", True),
+        ({"k3s": {"podCidr": "172.30.0.0/16"}}, "10.42.0.0/16", False),
+    ):
+        monkeypatch.setenv(
+            "PULUMI_CONFIG", json.dumps({f"k3s-macvlan:{key}": json.dumps(value) for key, value in settings.items()})
+        )
+        assert bool(analyze(servicer(), *nad(route))) is broken, (settings, route)
 
 
 def test_the_stack_rule_uses_what_the_resource_rules_saw() -> None:

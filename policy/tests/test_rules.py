@@ -191,6 +191,18 @@ def test_a_default_route_is_acknowledged_by_name(route: str, listed: bool) -> No
     assert not list(network.default_routes(NAD, props, ["lan"]))
 
 
+@pytest.mark.parametrize(
+    ("route", "covered"),
+    [("10.0.0.0/8", 2), ("10.42.7.0/24", 1), ("10.43.0.0/16", 1), ("10.9.0.0/16", 0), ("0.0.0.0/0", 0), ("::/0", 0), ("x", 0)],
+)
+def test_a_route_into_the_cluster_is_acknowledged_by_name(route: str, covered: int) -> None:
+    props, cluster = attachment(host_local(routes=[{"dst": "224.0.0.0/4"}, {"dst": route}])), ["10.42.0.0/16", "10.43.0.0/16", "x"]
+    found = list(network.cluster_routes(NAD, props, ["other"], cluster))
+    assert len(found) == covered
+    assert all(route in each for each in found)
+    assert not list(network.cluster_routes(NAD, props, ["lan"], cluster))
+
+
 def test_other_routes_are_free() -> None:
     assert not list(network.default_routes(NAD, attachment(host_local(routes=[{"dst": "10.0.0.0/8"}])), []))
     assert not list(network.default_routes(NAD, {"spec": {}}, []))
@@ -292,6 +304,7 @@ def test_unknown_values_break_no_rule_and_stop_none() -> None:
         assert not list(downloads.unverified_install_script(kind, unknown))
         assert not list(names.out_of_limits(kind, unknown))
         assert not list(network.default_routes(kind, unknown, []))
+        assert not list(network.cluster_routes(kind, unknown, [], ["10.42.0.0/16"]))
         assert not list(network.outside(kind, unknown))
 
 

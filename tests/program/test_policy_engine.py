@@ -10,7 +10,6 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -33,6 +32,12 @@ NETWORK = """
 config = '{"name": "wide", "ipam": {"type": "host-local", "subnet": "192.168.122.0/24", "rangeEnd": "192.168.122.210"}}'
 kubernetes.apiextensions.CustomResource("wide", api_version="k8s.cni.cncf.io/v1", kind="NetworkAttachmentDefinition",
     metadata={"name": "wide"}, spec={"config": config}, opts=inside)
+"""
+
+ROUTES = """
+config = '{"name": "off", "ipam": {"type": "static", "routes": [{"dst": "0.0.0.0/1"}, {"dst": "10.43.0.0/16"}]}}'
+kubernetes.apiextensions.CustomResource("off", api_version="k8s.cni.cncf.io/v1", kind="NetworkAttachmentDefinition",
+    metadata={"name": "off"}, spec={"config": config}, opts=inside)
 """
 
 
@@ -130,13 +135,10 @@ def test_what_the_scenario_asks_for_is_only_said(checkout: Checkout, tmp_path: P
     assert checkout.violations("mandatory", "--policy-pack-config", "strict.json") == {"image-not-latest"}
 
 
-def test_a_bad_setting_is_refused(checkout: Checkout) -> None:
-    """A default route in two halves, without macvlan.defaultRoute: one that the settings take."""
-    file = checkout.path / "Pulumi.dev.yaml"
-    document: dict[str, Any] = yaml.safe_load(file.read_text())
-    document["config"]["k3s-macvlan:macvlan"]["routes"] = ["0.0.0.0/1", "128.0.0.0/1"]
-    file.write_text(yaml.safe_dump(document))
-    assert checkout.violations("mandatory") == {"no-default-route"}
+def test_routes_that_take_pods_off_the_cluster_are_refused(checkout: Checkout) -> None:
+    """In a network of somebody else's: those of the program's own are refused by the settings, with every preview."""
+    checkout.append(FOREIGN.format(deleted_with=", deleted_with=machines[0].domain") + ROUTES)
+    assert checkout.violations("mandatory") == {"no-default-route", "no-cluster-route"}
 
 
 def test_a_bad_pod_is_refused(checkout: Checkout) -> None:
