@@ -303,7 +303,9 @@ def _covering(settings: Settings) -> Iterator[tuple[IPv4Network, str, str]]:
         for setting, network in (("k3s.podCidr", settings.k3s.pod_cidr), ("k3s.serviceCidr", settings.k3s.service_cidr)):
             if route.overlaps(network):
                 yield route, setting, str(network)
-        if AddressRange(route.network_address, route.broadcast_address).overlaps(nodes):
+        # A wider one leaves the nodes on-link: the kernel takes the most specific route, which is then the interface's own.
+        inside = route.subnet_of(settings.network.cidr)
+        if inside and AddressRange(route.network_address, route.broadcast_address).overlaps(nodes):
             yield route, "network.nodes", str(nodes)
 
 
