@@ -10,23 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from components.mistakes import SettingsError
-from labtools import diagram, doctor, fetch, hypervisor, kubectl, logs, ssh, status
+from labtools import diagram, doctor, fetch, hypervisor, kubectl, locks, logs, ssh, status
 from labtools import stack as stacks
 from labtools.errors import LabError
 
-VERBS = ("status", "diagram", "ssh", "kubectl", "logs", "doctor", "fetch")
+VERBS = ("status", "diagram", "ssh", "kubectl", "logs", "doctor", "fetch", "unlock")
 
 
 def main(arguments: Sequence[str]) -> int:
     if len(arguments) < 3 or arguments[0] != "-s" or arguments[2] not in VERBS:
         raise LabError(f"python -m labtools -s STACK {' | '.join(VERBS)}")
     name, verb, rest = arguments[1], arguments[2], arguments[3:]
-    if verb == "doctor":
-        return doctor.main(name, rest)
-    if verb == "fetch":
-        return fetch.main(name, rest)
-    if verb == "diagram":
-        return _diagram(name, rest)
+    by_name = {"doctor": doctor.main, "fetch": fetch.main, "unlock": locks.main, "diagram": _diagram}
+    if verb in by_name:
+        return by_name[verb](name, rest)
     if verb == "logs":
         logs.parser().parse_args(rest)  # before the stack is asked for
         try:

@@ -177,6 +177,25 @@ def test_destroy_and_status_make_no_stack(lab: Lab) -> None:
     assert not [call for call in lab.calls("pulumi") if "init" in call]
 
 
+@pytest.mark.parametrize("verb", ["up", "destroy", "refresh"])
+def test_locks_of_the_state_are_looked_at_before_pulumi_is(lab: Lab, verb: str) -> None:
+    lab.run("up")
+    looked = "python -m labtools -s dev unlock p"
+    lab.run(verb)
+    assert looked not in lab.calls("python"), "there is none"
+    folder = lab.root / ".lab/state/.pulumi/locks/organization/p/dev"
+    folder.mkdir(parents=True)
+    (folder / "0b1c.json").write_text("{}")
+    lab.run(verb)
+    calls = lab.log.read_text().splitlines()
+    assert calls.index(looked) < next(index for index, call in enumerate(calls) if call.startswith(f"pulumi {verb}"))
+    for other in ("preview", "status"):
+        lab.run(other)
+        assert looked not in lab.calls("python")
+    lab.run(verb, PULUMI_BACKEND_URL="file:///elsewhere")
+    assert looked not in lab.calls("python"), "a state of one's own is not ours to unlock"
+
+
 # --- labtools ---
 
 LOOKS = [
