@@ -6,26 +6,10 @@ refuse while a stranger's lease stands, and a machine made by hand would get ano
 
 from __future__ import annotations
 
-import os
 import re
-import socket
-import struct
 import subprocess
-from dataclasses import dataclass
 
-_COOKIE = b"\x63\x82\x53\x63"  # RFC 2131
-_TYPE, _SERVER, _CLIENT, _END = 53, 54, 61, 255
-_RELEASE = 7
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lease:
-    """name: the host name. client: the client identifier, hexadecimal with colons. Either is empty where none was sent."""
-
-    mac: str
-    address: str
-    name: str
-    client: str
+from components.libvirt.leases import Lease, release
 
 
 def leases(text: str) -> list[Lease]:
@@ -37,25 +21,6 @@ def leases(text: str) -> list[Lease]:
             name, client = ("" if text in ("-", "*") else text for text in match.groups()[2:])
             found.append(Lease(mac=match[1].lower(), address=match[2], name=name, client=client))
     return found
-
-
-def message(lease: Lease, server: str) -> bytes:
-    """DHCPRELEASE for the lease, to the server at this address (RFC 2131, 4.4.6)."""
-    mac = bytes.fromhex(lease.mac.replace(":", ""))
-    head = struct.pack("!BBBBIHH", 1, 1, len(mac), 0, int.from_bytes(os.urandom(4)), 0, 0)
-    addresses = socket.inet_aton(lease.address) + bytes(12)
-    options = bytes([_TYPE, 1, _RELEASE, _SERVER, 4]) + socket.inet_aton(server)
-    if lease.client:
-        client = bytes.fromhex(lease.client.replace(":", ""))
-        options += bytes([_CLIENT, len(client)]) + client
-    return head + addresses + mac.ljust(16, b"\0") + bytes(192) + _COOKIE + options + bytes([_END])
-
-
-def release(lease: Lease, *, server: str, bridge: str) -> None:
-    """Send it from this machine, on which the server listens on `bridge`. Raises OSError, also where that is not so."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        sender.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, bridge.encode())
-        sender.sendto(message(lease, server), (server, 67))
 
 
 def give_back(*, uri: str, network: str, server: str, prefix: str) -> None:

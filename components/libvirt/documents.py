@@ -381,13 +381,16 @@ class NetworkFacts:
     netmask: str
     ranges: tuple[Range, ...] = ()
     hosts: tuple[Host, ...] = ()
+    mac: str = ""
+    """MAC address of the bridge."""
 
 
 def read_network(document: str) -> NetworkFacts:
     """The network's name, bridge and its first IPv4 subnet with DHCP ranges and reservations."""
     root = parse(document)
-    bridge, forward = root.find("bridge"), root.find("forward")
+    bridge, forward, own = root.find("bridge"), root.find("forward"), root.find("mac")
     name = root.findtext("name", "")
+    mac = "" if own is None else own.get("address", "").lower()
     for ip in root.findall("ip"):
         if ip.get("family", "ipv4") != "ipv4":
             continue
@@ -408,6 +411,7 @@ def read_network(document: str) -> NetworkFacts:
             mask,
             tuple(ranges),
             tuple(hosts),
+            mac,
         )
     return NetworkFacts(
         name,
@@ -415,6 +419,7 @@ def read_network(document: str) -> NetworkFacts:
         "" if forward is None else forward.get("mode", "nat"),
         "",
         "",
+        mac=mac,
     )
 
 

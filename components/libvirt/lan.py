@@ -93,14 +93,23 @@ def ask(inputs: Props, *, known: Iterable[str]) -> str:
 
 def interfaces() -> list[IPv4Address]:
     """This machine's own addresses; none if `ip` (iproute2) is not there to tell."""
-    found = _ip("address", "show")
-    return [IPv4Address(each["local"]) for link in found for each in link.get("addr_info", ()) if each.get("family") == "inet"]
+    return [address for link in _ip("-4", "address", "show") for address in _addresses(link)]
+
+
+def has(interface: str, mac: str, address: IPv4Address) -> bool:
+    """Whether this machine has an interface of this name with this MAC address and this address."""
+    found = _ip("address", "show", "dev", interface)
+    return any(str(link.get("address") or "").lower() == mac.lower() and address in _addresses(link) for link in found)
+
+
+def _addresses(link: Mapping[str, Any]) -> list[IPv4Address]:
+    return [IPv4Address(each["local"]) for each in link.get("addr_info", ()) if each.get("family") == "inet"]
 
 
 def neighbours(addresses: Sequence[IPv4Address]) -> dict[IPv4Address, str]:
     """MAC address of each machine that answers now, by its address. Takes about 4 s where nobody does, LIMIT at most."""
     began = time.monotonic()
-    before = {IPv4Address(entry["dst"]) for entry in _ip("neigh", "show") if entry.get("lladdr")}
+    before = {IPv4Address(entry["dst"]) for entry in _ip("-4", "neigh", "show") if entry.get("lladdr")}
     answered: dict[IPv4Address, str] = {}
     pending = set(addresses)
     asking = telling(lambda: f"asking for {len(pending)} addresses of the LAN")
@@ -110,7 +119,7 @@ def neighbours(addresses: Sequence[IPv4Address]) -> dict[IPv4Address, str]:
                 with contextlib.suppress(OSError):  # that it is not reached is what is hoped for
                     sender.sendto(b"", (str(address), DISCARD))
             time.sleep(0.5)
-            heard, silent = judge(_ip("-s", "neigh", "show"), pending, before, time.monotonic() - began)
+            heard, silent = judge(_ip("-4", "-s", "neigh", "show"), pending, before, time.monotonic() - began)
             answered |= heard
             pending -= heard.keys() | silent
     return answered
@@ -144,7 +153,7 @@ def judge(
 
 def _ip(*words: str) -> list[dict[str, Any]]:
     try:
-        done = subprocess.run(["ip", "-j", "-4", *words], capture_output=True, text=True, check=True, timeout=20)  # noqa: S603, S607
+        done = subprocess.run(["ip", "-j", *words], capture_output=True, text=True, check=True, timeout=20)  # noqa: S603, S607
         found = json.loads(done.stdout or "[]")
     except (OSError, ValueError, subprocess.SubprocessError):
         return []
