@@ -17,7 +17,8 @@ from components.answers import until_it_listens
 from components.credentials import SshKeyPair
 from components.hypervisor import Hypervisor
 from components.libvirt import documents
-from components.libvirt.domain import Domain, DomainArgs, diagnose
+from components.libvirt.domain import Domain, DomainArgs
+from components.libvirt.guest_report import diagnose
 from components.libvirt.network import Reservation, ReservationArgs
 from components.libvirt.volume import OverlayDisk, OverlayDiskArgs, SeedImage, SeedImageArgs
 from components.plan import NodePlan, with_prefix
@@ -331,6 +332,7 @@ def _boot_report(name: str, node: NodePlan, settings: Settings, console: str) ->
             console_name=console,
             network=_on(settings.network, "libvirt"),
             mac=node.mac,
+            port=settings.ssh.port,
         )
         pulumi.log.error(
             f"{node.name} did not become ready at {node.address} within timeouts.boot = {settings.timeouts.boot} s and "

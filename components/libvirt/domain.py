@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -13,10 +13,9 @@ from typing import Any
 from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, ReadResult, Resource, UpdateResult
 
-from . import documents, storage
+from . import documents
 from .connection import HypervisorError, code, connect, find, say, telling, when_free
 from .documents import DomainFacts, DomainSpec
-from .network import leases
 from .provider import LibvirtProvider, Props, is_unknown, old_first
 
 AS_MADE = "as made"
@@ -397,80 +396,3 @@ class Domain(Resource, module="libvirt", name="Domain"):
             },
             old_first(opts),
         )
-
-
-# --- what to say about a guest that does not answer
-
-_STATES = ("no state", "running", "blocked", "paused", "shutting down", "shut off", "crashed", "suspended")
-CONSOLE_LINES = 15
-CONSOLE_TAIL = 65536
-
-
-def diagnose(uri: str, uuid: str, *, console_pool: str, console_name: str, network: str | None, mac: str) -> str:
-    """What can be said from outside about a guest that does not answer: state, lease, end of its console. Never raises.
-
-    console_name: the log's name as a volume of console_pool. network: None for a bridge, whose leases libvirt does not
-    know.
-    """
-    seen: list[str] = []
-    try:
-        with connect(uri) as connection:
-            looks: list[Callable[[], str]] = [
-                functools.partial(_say_state, connection, uuid),
-                functools.partial(_say_lease, connection, network, mac),
-                functools.partial(_say_console, connection, console_pool, console_name),
-            ]
-            for look in looks:
-                try:
-                    seen.append(look())
-                except Exception as error:
-                    seen.append(f"(not seen: {error})")
-    except Exception as error:
-        seen.append(str(error))
-    seen.append("If the console stops before the kernel starts, set virtType: qemu: a /dev/kvm that exists may not work.")
-    return "\n".join(seen)
-
-
-def _say_state(connection: Any, uuid: str) -> str:
-    domain = find(connection.lookupByUUIDString, uuid)
-    if domain is None:
-        return f"Domain {uuid} does not exist."
-    state, reason = domain.state(0)
-    word = _STATES[state] if state < len(_STATES) else str(state)
-    return f"Domain {domain.name()} is {word} (reason {reason})."
-
-
-def _say_lease(connection: Any, network: str | None, mac: str) -> str:
-    if network is None:
-        return "The guest is on a bridge; libvirt knows no leases there."
-    found = find(connection.networkLookupByName, network)
-    if found is None:
-        return f"Network {network} does not exist."
-    ours = [lease for lease in leases(found) if str(lease.get("mac") or "").lower() == mac.lower()]
-    if not ours:
-        return f"Network {network} has given no address to {mac}: the guest has not asked for one."
-    return "; ".join(f"{mac} has address {lease.get('ipaddr')} on network {network}" for lease in ours) + "."
-
-
-def console_lines(text: str) -> list[str]:
-    """The last lines of a console, and before them whatever the guest said of an address that another machine has."""
-    clean = "".join(each for each in text.replace("\r", "") if each == "\n" or each.isprintable())
-    lines = [line.rstrip() for line in clean.splitlines() if line.strip()]
-    return [line for line in lines[:-CONSOLE_LINES] if "is in use: " in line] + lines[-CONSOLE_LINES:]
-
-
-def _say_console(connection: Any, pool_name: str, name: str) -> str:
-    pool = find(connection.storagePoolLookupByName, pool_name)
-    if pool is None or not pool.isActive():
-        return f"Pool {pool_name} with the console log {name} is not there."
-    storage.refresh(pool)
-    volume = storage.volume_named(pool, name)
-    if volume is None:
-        return f"There is no console log {name} in pool {pool_name}."
-    size = volume.info()[1]
-    tail = storage.fetch(connection, volume, offset=max(0, size - CONSOLE_TAIL)).decode("utf-8", "replace")
-    lines = console_lines(tail)
-    where = f"Console log: {volume.path()} on {connection.getHostname()}"
-    if not lines:
-        return f"{where}: empty, the guest has written nothing."
-    return "\n".join([f"{where}, last lines:", *(f"  {line}" for line in lines)])

@@ -11,7 +11,8 @@ import far
 import pytest
 
 from components.libvirt.connection import HypervisorError, connect
-from components.libvirt.domain import DomainProvider, diagnose
+from components.libvirt.domain import DomainProvider
+from components.libvirt.guest_report import diagnose
 from components.libvirt.network import DhcpClaimProvider, ReservationProvider
 from components.libvirt.pool import StoragePoolProvider
 from components.libvirt.provider import LibvirtProvider

@@ -16,7 +16,7 @@ from pulumi.output import UNKNOWN
 
 from components.libvirt import documents, ranges
 from components.libvirt.documents import DomainSpec, Host, StaticAddress
-from components.libvirt.domain import DomainProvider, console_lines
+from components.libvirt.domain import DomainProvider
 from components.libvirt.provider import differs, same_host
 from components.libvirt.ranges import Range
 from components.libvirt.volume import BaseImageProvider, OverlayDiskProvider, seed_iso
@@ -327,18 +327,6 @@ def test_two_stacks_give_back_in_any_order(before: list[Range], one: list[Range]
 def test_wrong_ranges_are_named(wrong: str) -> None:
     with pytest.raises(ValueError, match=r"address|range"):
         Range.parse(wrong)
-
-
-# --- consoles
-
-
-def test_a_taken_address_is_not_lost_among_the_last_lines() -> None:
-    boot = [f"line {number}" for number in range(60)]
-    said = "[   12.3] cloud-init[410]: lan: 10.0.0.20 is in use: 02:00:00:00:00:01 answered for it"
-    found = console_lines("\r\n".join([*boot[:20], said, "", *boot[20:], "\x1b[0m", ""]))
-    assert found == [said, *boot[46:], "[0m"]
-    assert console_lines("\n".join([*boot, said])) == [*boot[46:], said]
-    assert console_lines("") == []
 
 
 # --- connections
