@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +16,9 @@ from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, ReadResult, Resource, UpdateResult
 
 from . import documents, ranges, storage
-from .connection import HypervisorError, code, connect, find
+from .connection import HypervisorError, connect, find, say
 from .documents import Host, NetworkFacts
+from .leases import command, end, give_back, leases, standings
 from .provider import LibvirtProvider, Props, old_first, unreadable
 from .ranges import Range
 
@@ -36,7 +36,7 @@ class Layer:
 
 
 def layers(network: Any) -> list[Layer]:
-    """The definitions that the network has, each with the flag that changes it alone."""
+    """The definitions that the network has, each with the flag that changes it alone; the live one, if it runs, is the last."""
     import libvirt  # noqa: PLC0415
 
     found = []
@@ -58,19 +58,6 @@ def network_named(connection: Any, name: str) -> Any:
             f"libvirt network {name!r} is not active. Start it: virsh net-start {name} && virsh net-autostart {name}"
         )
     return network
-
-
-def leases(network: Any) -> list[dict[str, Any]]:
-    """The leases that dnsmasq holds now: mac, ipaddr, hostname, expirytime."""
-    import libvirt  # noqa: PLC0415
-
-    try:
-        found: list[dict[str, Any]] = network.DHCPLeases()
-    except libvirt.libvirtError as error:
-        if code(error) == libvirt.VIR_ERR_NO_SUPPORT:
-            return []
-        raise
-    return found
 
 
 # --- taking addresses out of DHCP
@@ -165,7 +152,7 @@ def _take(connection: Any, inputs: Props, known: Record) -> Record:
     before = read_record(connection, pool, inputs["record"]) or known
     macs = {str(mac).lower() for mac in (*inputs["macs"], *(before.get("macs") or ()))}
     found = layers(network)
-    _refuse_strangers(network, found, claims, macs, inputs)
+    _clear(connection, network, found, macs, inputs)
 
     during, after = Plan(inputs["network"], macs), Plan(inputs["network"], macs)
     wanted: dict[str, list[Range]] = {}
@@ -216,6 +203,15 @@ def _give_back(connection: Any, state: Props, *, reservations: bool = False) -> 
         storage.refresh(pool)
     macs = state["macs"] if reservations else ()
     restore(connection, pool, state["record"], known=state.get("taken") or {}, network=state["network"], macs=macs)
+    network = find(connection.networkLookupByName, state["network"])
+    if network is not None:
+        _end_leases(connection, network, macs)
+
+
+def _end_leases(connection: Any, network: Any, macs: Sequence[str]) -> None:
+    found = layers(network)
+    if found:
+        give_back(connection, network, found[-1].facts, macs)
 
 
 def restore(
@@ -252,32 +248,44 @@ def restore(
             storage.remove(pool, slot)
 
 
-def _refuse_strangers(network: Any, found: Sequence[Layer], claims: Sequence[Range], macs: set[str], inputs: Props) -> None:
-    names = ", ".join(ranges.texts(claims))
+def _clear(connection: Any, network: Any, found: Sequence[Layer], macs: set[str], inputs: Props) -> None:
+    """End the leases in the claims whose machines are gone. Raises HypervisorError with all leases and reservations in them of
+    others, before anything is changed.
+    """
+    claims = ranges.parse_all(inputs["ranges"])
     # A node that was taken away, or a stack that was larger, leaves leases: each node has its own address, nobody is hurt.
     own = inputs["owner"].replace("/", "-") + "-"
-    for lease in leases(network):
-        mac, address = str(lease.get("mac") or "").lower(), str(lease.get("ipaddr") or "")
-        if ":" in address or mac in macs or not any(address in claim for claim in claims):
-            continue
-        if str(lease.get("hostname") or "").startswith(own):
-            continue
-        until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(lease.get("expirytime") or 0))
+    facts = found[-1].facts
+    theirs = [
+        lease
+        for lease in leases(network)
+        if lease.mac not in macs and not lease.name.startswith(own) and any(lease.address in claim for claim in claims)
+    ]
+    seen = standings(connection, facts, theirs, project=_project(inputs))
+    taken = [f"{each.lease}, leased until {each.lease.end} ({each.seen})" for each in seen if each.alive]
+    taken += dict.fromkeys(
+        f"{host.ip} of {host.name or 'a machine'} ({host.mac or 'no MAC'}), reserved (virsh net-update {inputs['network']} delete "
+        f'ip-dhcp-host "{documents.dhcp_host(host)}" --live --config)'
+        for layer in found
+        for host in layer.facts.hosts
+        if host.ip and host.mac not in macs and any(host.ip in claim for claim in claims)
+    )
+    if taken:
         raise HypervisorError(
-            f"address {address} on libvirt network {inputs['network']!r} is leased to {lease.get('hostname') or 'a machine'} "
-            f"({mac}) until {until}, and lies in the range {names} that this stack wants for itself. Shut that machine down and "
-            "wait for the lease to end, give it another address, or set other ranges. If that machine is gone for good, end its "
-            f"lease on the hypervisor: dhcp_release {found[0].facts.bridge} {address} {mac} (Debian: dnsmasq-utils)"
+            f"libvirt network {inputs['network']!r} has given others addresses in the ranges {', '.join(ranges.texts(claims))} "
+            f"that this stack wants for itself: {'; '.join(taken)}. Set other ranges (network.nodes, macvlan.range), give "
+            "those machines other addresses, or shut them down and wait for the leases to end. A lease of a machine that is "
+            f"gone for good is ended on the hypervisor by: dhcp_release {facts.bridge} ADDRESS MAC (Debian: dnsmasq-utils)"
         )
-    for layer in found:
-        for host in layer.facts.hosts:
-            if host.ip and host.mac not in macs and any(host.ip in claim for claim in claims):
-                raise HypervisorError(
-                    f"address {host.ip} is reserved on libvirt network {inputs['network']!r} for {host.name or 'a machine'} "
-                    f"({host.mac or 'no MAC'}), and lies in the range {names} that this stack wants for itself. Set other "
-                    f"ranges, or remove the reservation: virsh net-update {inputs['network']} delete ip-dhcp-host "
-                    f'"{documents.dhcp_host(host)}" --live --config'
-                )
+    gone = [each for each in seen if not each.alive]
+    for each in gone:
+        say(f"network {inputs['network']}: the machine with the lease of {each.lease} is taken for gone: {each.seen}")
+    for lease in end(network, facts, [each.lease for each in gone]):
+        say(f"network {inputs['network']}: the lease of {lease} stands until {lease.end}, since it cannot be ended from here")
+
+
+def _project(inputs: Props) -> str:
+    return str(inputs["owner"]).partition("/")[0]
 
 
 def set_ranges(network: Any, layer: Layer, wanted: Sequence[Range]) -> None:
@@ -397,7 +405,9 @@ class ReservationProvider(LibvirtProvider):
         inputs = self.known(props)
         host = Host(inputs["mac"].lower(), inputs["ip"], inputs["name"])
         with connect(inputs["uri"]) as connection:
-            reserve(network_named(connection, inputs["network"]), host)
+            network = network_named(connection, inputs["network"])
+            _clear_address(connection, network, host, _project(inputs))
+            reserve(network, host)
         return CreateResult(f"{inputs['uri']}#{inputs['network']}/host/{inputs['mac']}", inputs)
 
     def read(self, id_: str, props: Props) -> ReadResult:
@@ -421,6 +431,24 @@ class ReservationProvider(LibvirtProvider):
             network = find(connection.networkLookupByName, state["network"])
             if network is not None:
                 drop_host(network, state["mac"])
+                _end_leases(connection, network, [state["mac"]])
+
+
+def _clear_address(connection: Any, network: Any, host: Host, project: str) -> None:
+    """End the lease of a machine that is gone at this address, which the DHCP server would not give away while it stands.
+
+    One of a machine that is there is left: of another stack's the claim has told, and the stack's own goes later in the run.
+    """
+    facts = layers(network)[-1].facts
+    held = [lease for lease in leases(network) if lease.address == host.ip and lease.mac != host.mac]
+    gone = [each.lease for each in standings(connection, facts, held, project=project) if not each.alive]
+    for lease in end(network, facts, gone):
+        raise HypervisorError(
+            f"address {host.ip} on libvirt network {network.name()!r} is to be {host.name}'s and is leased to a machine that "
+            f"is gone: {lease.name or 'no name'} ({lease.mac}) until {lease.end}. Until then the DHCP server gives it to "
+            f"nobody else, and from here the lease cannot be ended. End it on the hypervisor: {command(facts, lease)} (Debian: "
+            "dnsmasq-utils), wait, or set other addresses (network.nodes)"
+        )
 
 
 def reserve(network: Any, host: Host) -> None:

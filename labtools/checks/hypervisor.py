@@ -15,12 +15,13 @@ from urllib.parse import urlsplit
 
 from components.libvirt import documents, ranges
 from components.libvirt.connection import HypervisorError, connect, find
-from components.libvirt.network import layers, leases
+from components.libvirt.leases import Lease, leases, on_bridge, standings
+from components.libvirt.network import layers
 from components.plan import GIB, NodePlan, Plan, PoolPlan, mac_address
 from components.settings import Settings
+from labtools import stack
 from labtools.checks import machine
 from labtools.findings import Finding, Findings, error, guarded, ok, unknown, warning
-from labtools.stack import on_bridge
 
 OLDEST = 7_000_000
 # What a fresh node takes at once: K3s with its images over the base image. The rest of its disk is taken as it is used.
@@ -42,7 +43,9 @@ class Facts:
     network: str | None = None
     network_active: bool = False
     network_autostart: bool = False
-    leases: Sequence[Mapping[str, Any]] = ()
+    leases: Sequence[Lease] = ()
+    gone: Sequence[Lease] = ()
+    """Of these, of machines that are gone and in nobody's way: `up` ends them, or needs no answer from DHCP there."""
     reservations: Sequence[documents.Host] = ()
     running: Mapping[str, int] = field(default_factory=dict)
     """Memory by name of the stack's domains that run."""
@@ -79,8 +82,9 @@ def look(connection: Any, pool: PoolPlan, plan: Plan, config: Settings) -> Facts
     began = time.monotonic()
     capabilities = connection.getCapabilities()
     probe = time.monotonic() - began
-    network = None if on_bridge(config) else find(connection.networkLookupByName, config.network.name)
+    network = None if stack.on_bridge(config) else find(connection.networkLookupByName, config.network.name)
     active = network is not None and bool(network.isActive())
+    held = leases(network) if network is not None and active else []
     xmls = {
         domain.name(): (domain.XMLDesc(0), bool(domain.isActive()))
         for node in plan.nodes
@@ -99,7 +103,8 @@ def look(connection: Any, pool: PoolPlan, plan: Plan, config: Settings) -> Facts
         network=None if network is None else network.XMLDesc(0),
         network_active=active,
         network_autostart=network is not None and bool(network.autostart()),
-        leases=leases(network) if active else [],
+        leases=held,
+        gone=_gone(connection, network, held, plan) if held else [],
         reservations=[] if network is None else _reservations(network),
         running={name: documents.read_domain(xml).memory_mib for name, (xml, runs) in xmls.items() if runs},
         interfaces={name: xml for name, (xml, _runs) in xmls.items()},
@@ -155,7 +160,7 @@ def judge(facts: Facts, pool: PoolPlan, plan: Plan, config: Settings) -> Finding
     yield from judge_memory(facts, nodes)
     yield judge_space(facts, pool, nodes)
     bridge = ""
-    if on_bridge(config):
+    if stack.on_bridge(config):
         bridge = config.network.name
         yield machine.bridge_device(bridge) if local else unknown("network", f"bridge {bridge} is not seen from here")
     else:
@@ -386,18 +391,38 @@ def _foreign_macs(root: ET.Element, name: str) -> Findings:
         )
 
 
+def _gone(connection: Any, network: Any, held: Sequence[Lease], plan: Plan) -> list[Lease]:
+    """The leases in the stack's addresses whose machines are gone, without those that keep a node from its address: from here they
+    could not be ended."""
+    facts = documents.read_network(network.XMLDesc(0))
+    theirs = _theirs(held, plan)
+    ends = on_bridge(facts) if theirs else False
+    nodes = {str(node.address) for node in plan.nodes}
+    seen = standings(connection, facts, theirs, project=plan.project)
+    return [each.lease for each in seen if not each.alive and (ends or each.lease.address not in nodes)]
+
+
+def _our_macs(plan: Plan) -> set[str]:
+    """Of the stack's nodes and of those that it may have had: one that left keeps its lease where that cannot be ended."""
+    names = [f"{role}-{number}" for role in ("server", "agent") for number in range(1, 101)]
+    return {node.mac for node in plan.nodes} | {mac_address(plan.project, plan.stack, name) for name in names}
+
+
+def _theirs(held: Iterable[Lease], plan: Plan) -> list[Lease]:
+    """Leases of others in the stack's addresses."""
+    claims = [ranges.Range.parse(str(claim)) for claim in plan.claims]
+    ours = _our_macs(plan)
+    return [lease for lease in held if lease.mac not in ours and any(lease.address in claim for claim in claims)]
+
+
 def judge_addresses(facts: Facts, plan: Plan, config: Settings) -> Finding:
     claims = [ranges.Range.parse(str(claim)) for claim in plan.claims]
-    # A node that left keeps its lease for an hour.
-    names = [f"{role}-{number}" for role in ("server", "agent") for number in range(1, 101)]
-    ours = {node.mac for node in plan.nodes} | {mac_address(plan.project, plan.stack, name) for name in names}
     strangers = [
-        f"{lease.get('ipaddr')} leased to {lease.get('hostname') or 'a machine'} ({lease.get('mac')})"
-        for lease in facts.leases
-        if ":" not in str(lease.get("ipaddr") or ":")
-        and str(lease.get("mac") or "").lower() not in ours
-        and any(str(lease["ipaddr"]) in claim for claim in claims)
+        f"{lease.address} leased to {lease.name or 'a machine'} ({lease.mac})"
+        for lease in _theirs(facts.leases, plan)
+        if lease not in facts.gone
     ]
+    ours = _our_macs(plan)
     strangers += sorted(
         {
             f"{host.ip} reserved for {host.name or 'a machine'} ({host.mac or 'no MAC'})"
@@ -413,7 +438,8 @@ def judge_addresses(facts: Facts, plan: Plan, config: Settings) -> Finding:
             f"shut that machine down and wait for its lease to end, virsh net-update {config.network.name} delete ip-dhcp-host for "
             "a reservation, or other ranges in network.nodes and macvlan.range",
         )
-    return ok("addresses", f"no lease or reservation of others in {', '.join(str(claim) for claim in plan.claims)}")
+    gone = f"; of machines that are gone: {', '.join(str(lease) for lease in facts.gone)}" if facts.gone else ""
+    return ok("addresses", f"no lease or reservation of others in {', '.join(str(claim) for claim in plan.claims)}{gone}")
 
 
 def judge_interfaces(facts: Facts) -> Iterable[Finding]:

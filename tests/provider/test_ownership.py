@@ -7,15 +7,19 @@ import http.server
 import os
 import subprocess
 import threading
+import time
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from components.libvirt import documents, network
+from components.libvirt import documents, lan, network
 from components.libvirt.connection import HypervisorError, connect
-from components.libvirt.domain import DomainProvider, diagnose
+from components.libvirt.domain import DomainProvider
+from components.libvirt.guest_report import diagnose
+from components.libvirt.leases import Lease
 from components.libvirt.network import DhcpClaimProvider, ReservationProvider
 from components.libvirt.pool import StoragePoolProvider
 from components.libvirt.volume import BaseImageProvider, OverlayDiskProvider, SeedImageProvider
@@ -227,28 +231,30 @@ def test_reservation_of_another(world: World, pool: dict[str, Any]) -> None:
 
 
 def test_lease_of_another(world: World, pool: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    lease = {"mac": "52:54:00:77:77:77", "ipaddr": "192.168.150.203", "hostname": "printer", "expirytime": 1900000000}
+    lease = Lease(mac="52:54:00:99:99:99", address="192.168.150.203", name="printer", until=1900000000)  # of the bystander
     monkeypatch.setattr(network, "leases", lambda _: [lease])
     before = world.snapshot()
     refused(
         lambda: DhcpClaimProvider().create(claim_inputs(world)),
-        "printer",
-        "52:54:00:77:77:77",
         "192.168.150.203",
-        "2030",
+        "printer",
+        "52:54:00:99:99:99",
+        "domain 'lab-test-bystander' has its MAC address",
         "dhcp_release",
     )
     assert world.snapshot() == before
     monkeypatch.setattr(network, "set_ranges", lambda *_: None)
-    for ours in ({"mac": "52:54:00:AB:00:01"}, {"hostname": "lab-test-tests-agent-1"}):  # a machine of ours, or one that was
-        monkeypatch.setattr(network, "leases", lambda _, ours=ours: [{**lease, **ours}])
+    # A machine of ours, or one that was.
+    for ours in (replace(lease, mac="52:54:00:ab:00:01"), replace(lease, name="lab-test-tests-agent-1")):
+        monkeypatch.setattr(network, "leases", lambda _, ours=ours: [ours])
         DhcpClaimProvider().create(claim_inputs(world))
 
 
 def test_lease_of_a_machine_that_left(world: World, pool: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """It lasts for an hour after the machine has gone, and is no stranger's in the next run or in the one after."""
-    lease = {"mac": "52:54:00:ab:00:02", "ipaddr": "192.168.150.203", "hostname": "agent-1", "expirytime": 1900000000}
+    lease = Lease(mac="52:54:00:ab:00:02", address="192.168.150.203", name="agent-1", until=1900000000)
     monkeypatch.setattr(network, "leases", lambda _: [lease])
+    monkeypatch.setattr(lan, "neighbours", lambda asked: dict.fromkeys(asked, lease.mac))
     both, one = ["52:54:00:ab:00:01", "52:54:00:ab:00:02"], ["52:54:00:ab:00:01"]
     state = DhcpClaimProvider().create(claim_inputs(world, macs=both))
     assert state.outs is not None
@@ -278,5 +284,19 @@ def test_diagnosis_never_raises(world: World, pool: dict[str, Any]) -> None:
     assert "does not exist" in text
     assert "last words" in text
     assert world.file("a.log") in text
-    assert "virtType: qemu" in text
-    assert "virtType" in diagnose("qemu+unix:///system?socket=/nowhere/sock", "x", **{**place, "network": None})
+    assert "virtType" not in text, "nothing tells of KVM"
+    lost = diagnose("qemu+unix:///system?socket=/nowhere/sock", "x", **{**place, "network": None})
+    assert "systemctl enable" in lost and "virtType" not in lost
+
+
+def test_diagnosis_of_a_disk_without_a_boot_loader(world: World, base: dict[str, Any]) -> None:
+    """As of an image that is made for UEFI alone: the BIOS writes nothing to a serial port, and waits."""
+    OverlayDiskProvider().create(overlay_inputs(world, base))
+    SeedImageProvider().create(seed_inputs(world))
+    outs = dict(DomainProvider().create(domain_inputs(world)).outs or {})
+    place = {"console_pool": world.name, "console_name": "a-console.log", "network": NETWORK, "mac": outs["mac"]}
+    end = time.monotonic() + 60
+    while "CPUs wait" not in (text := diagnose(world.uri, outs["uuid"], **place)):
+        assert time.monotonic() < end, text
+    assert "is running" in text and "found nothing to boot from" in text and "image.source" in text
+    assert "virtType" not in text

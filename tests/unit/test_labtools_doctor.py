@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Network
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from components import settings as models
 from components.addresses import AddressRange
 from components.libvirt import connection
 from components.libvirt.documents import Host
+from components.libvirt.leases import Lease, Standing
 from components.mistakes import Problem, SettingsError
 from components.plan import GIB
 from labtools import doctor, fetch, stack
@@ -138,14 +140,35 @@ def test_network(change: dict[str, Any], expected: list[str]) -> None:
 def test_leases_and_reservations_of_strangers() -> None:
     config, layout = planned()
     ours, theirs = layout.nodes[0].mac, "52:54:00:99:99:99"
-    lease = {"ipaddr": "192.168.122.205", "mac": theirs, "hostname": "printer"}
+    lease = Lease(mac=theirs, address="192.168.122.205", name="printer")
     assert levels(hypervisor.judge_addresses(FINE, layout, config)) == ["ok"]
-    harmless = [{**lease, "mac": ours}, {**lease, "ipaddr": "192.168.122.9"}, {**lease, "ipaddr": "fe80::1"}]
+    harmless = [replace(lease, mac=ours), replace(lease, address="192.168.122.9")]
     assert levels(hypervisor.judge_addresses(replace(FINE, leases=harmless), layout, config)) == ["ok"]
     found = hypervisor.judge_addresses(
         replace(FINE, leases=[lease], reservations=[Host(theirs, "192.168.122.181", "tv")]), layout, config
     )
     assert levels(found) == ["error"] and "printer" in found.seen and "tv" in found.seen
+    dead = replace(FINE, leases=[lease], gone=[lease])
+    found = hypervisor.judge_addresses(dead, layout, config)
+    assert levels(found) == ["ok"] and "gone: 192.168.122.205 of printer" in found.seen
+    other = replace(lease, address="192.168.122.206", name="phone")
+    found = hypervisor.judge_addresses(replace(dead, leases=[lease, other]), layout, config)
+    assert levels(found) == ["error"] and "phone" in found.seen and "printer" not in found.seen
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_a_lease_of_the_gone_stands_in_the_way_of_a_node_where_it_cannot_be_ended(
+    monkeypatch: pytest.MonkeyPatch, here: bool
+) -> None:
+    _config, layout = planned()
+    node = Lease(mac="52:54:00:99:99:01", address=str(layout.nodes[0].address), name="k3s-macvlan-other-server-1")
+    pod = Lease(mac="52:54:00:99:99:02", address="192.168.122.205", name="k3s-macvlan-other-server-2")
+    alive = Lease(mac="52:54:00:99:99:03", address="192.168.122.206", name="printer")
+    monkeypatch.setattr(hypervisor, "on_bridge", lambda _facts: here)
+    judged = lambda _c, _f, found, *, project: [Standing(each, each is alive, project) for each in found]  # noqa: E731
+    monkeypatch.setattr(hypervisor, "standings", judged)
+    network = SimpleNamespace(XMLDesc=lambda _flags: NETWORK)
+    assert hypervisor._gone(None, network, [node, pod, alive], layout) == ([node, pod] if here else [pod])
 
 
 def test_filters_and_macvtap_on_machines() -> None:
@@ -421,7 +444,7 @@ def test_doctor_fetch_and_the_program_find_the_same(monkeypatch: pytest.MonkeyPa
 
 def test_the_lease_of_a_node_that_left_is_no_stranger_s() -> None:
     config, layout = planned()
-    lease = {"ipaddr": "192.168.122.199", "mac": plans.mac_address("k3s-macvlan", "dev", "agent-1"), "hostname": "agent"}
+    lease = Lease(address="192.168.122.199", mac=plans.mac_address("k3s-macvlan", "dev", "agent-1"), name="agent")
     assert levels(hypervisor.judge_addresses(replace(FINE, leases=[lease]), layout, config)) == ["ok"]
-    stranger = {**lease, "mac": "52:54:00:00:00:01"}
+    stranger = replace(lease, mac="52:54:00:00:00:01")
     assert levels(hypervisor.judge_addresses(replace(FINE, leases=[stranger]), layout, config)) == ["error"]

@@ -1,0 +1,270 @@
+"""Leases of a real network: ended with the machine, taken over from one that is gone, respected while somebody is there."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.libvirt import lan, leases, network
+from components.libvirt.connection import HypervisorError
+from components.libvirt.network import DhcpClaimProvider, ReservationProvider
+from labtools.checks import hypervisor
+
+from .world import BYSTANDER_XML, MODES, NETWORK, World, attempt, claim_inputs, reservation_inputs
+
+pytestmark = [pytest.mark.provider, pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).parents[2]
+BRIDGE = "virbr-labtest"
+OURS = "52:54:00:ab:00:01"
+BYSTANDER = "52:54:00:99:99:99"
+GONE = "52:54:00:77:77:01"
+
+
+class Machine:
+    """A NIC of the network's bridge in a network namespace, which is no domain and asks for addresses."""
+
+    def __init__(self, pid: int, world: World) -> None:
+        self.pid, self.world = pid, world
+
+    def run(self, *words: str) -> str:
+        done = subprocess.run(
+            ["nsenter", "--target", str(self.pid), "--net", *words],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        return done.stdout.strip()
+
+    def lease(self, mac: str, name: str, wanted: str = "", client: str = "") -> str:
+        """The address, once libvirt knows of it: a helper tells it, a moment later."""
+        address = self.run(sys.executable, "tests/dhcp.py", "nic0", mac, name, client, wanted)
+        end = time.monotonic() + 10
+        while address and held(self.world).get(mac) != address:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        return address
+
+    def answers_at(self, address: str) -> None:
+        self.run("ip", "address", "add", f"{address}/24", "dev", "nic0")
+
+
+@pytest.fixture
+def machine(world: World) -> Iterator[Machine]:
+    """On a network whose leases of earlier tests are ended."""
+    sleeper = subprocess.Popen(["unshare", "--net", "sh", "-c", "echo; exec sleep 3600"], stdout=subprocess.PIPE)
+    assert sleeper.stdout is not None
+    sleeper.stdout.readline()
+    try:
+        for words in (
+            f"link add lab-port type veth peer name nic0 netns {sleeper.pid}",
+            f"link set lab-port master {BRIDGE} up",
+        ):
+            subprocess.run(["ip", *words.split()], check=True)
+        here = Machine(sleeper.pid, world)
+        here.run("ip", "link", "set", "nic0", "up")
+        until_it_forwards()
+        with world.libvirt() as conn:
+            live = conn.networkLookupByName(NETWORK)
+            assert not leases.end(live, facts(live), leases.leases(live))
+        yield here
+        with world.libvirt() as conn:
+            live = conn.networkLookupByName(NETWORK)
+            leases.end(live, facts(live), leases.leases(live))
+    finally:
+        subprocess.run(["ip", "link", "delete", "lab-port"], check=False)
+        sleeper.kill()
+        sleeper.wait()
+
+
+def until_it_forwards() -> None:
+    """The bridge does so after some seconds, by its spanning tree protocol."""
+    end = time.monotonic() + 40
+    while "state forwarding" not in (
+        seen := subprocess.run(["ip", "-details", "link", "show", "lab-port"], capture_output=True, text=True, check=True).stdout
+    ):
+        assert time.monotonic() < end, seen
+        time.sleep(0.1)
+
+
+def facts(live: Any) -> Any:
+    return next(layer.facts for layer in network.layers(live) if layer.name == "live")
+
+
+def held(world: World) -> dict[str, str]:
+    """Address by MAC address of the network's leases."""
+    with world.libvirt() as conn:
+        return {each.mac: each.address for each in leases.leases(conn.networkLookupByName(NETWORK))}
+
+
+def test_the_bridge_is_here_and_another_one_s_is_not(world: World) -> None:
+    with world.libvirt() as conn:
+        found = facts(conn.networkLookupByName(NETWORK))
+    assert re.fullmatch(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", found.mac) and found.bridge == BRIDGE
+    assert leases.on_bridge(found)
+
+
+@pytest.mark.parametrize("client", ["", "ff:00:00:00:01"])
+def test_a_machine_s_lease_ends_with_its_reservation(
+    world: World, machine: Machine, client: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    outs = dict(ReservationProvider().create(reservation_inputs(world)).outs or {})
+    assert machine.lease(OURS, "node-a", client=client) == outs["ip"]
+    other = machine.lease(GONE, "phone")
+    assert held(world) == {OURS: outs["ip"], GONE: other}
+    ReservationProvider().delete("id", outs)
+    assert held(world) == {GONE: other}
+    assert f"the lease of {outs['ip']} of node-a ({OURS}) is ended" in capfd.readouterr().out
+
+
+def test_the_lease_of_a_machine_that_runs_stays(world: World, machine: Machine) -> None:
+    outs = dict(ReservationProvider().create(reservation_inputs(world)).outs or {})
+    machine.lease(OURS, "node-a")
+    with world.libvirt() as conn:
+        domain = conn.createXML(BYSTANDER_XML.replace("bystander", "runs").replace(BYSTANDER, OURS))
+    try:
+        ReservationProvider().delete("id", outs)
+        assert OURS in held(world)
+    finally:
+        domain.destroy()
+
+
+def test_the_claim_s_end_ends_what_a_cut_off_run_left(world: World, pool: dict[str, Any], machine: Machine) -> None:
+    state = DhcpClaimProvider().create(claim_inputs(world))
+    ReservationProvider().create(reservation_inputs(world))  # in no state
+    machine.lease(OURS, "node-a")
+    DhcpClaimProvider().delete(state.id, dict(state.outs or {}))
+    assert held(world) == {}
+
+
+def test_the_lease_of_a_machine_that_is_gone_is_taken_over_and_said(
+    world: World, pool: dict[str, Any], machine: Machine, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As after `destroy` of another stack that was killed, in the same ranges (measured.md 39)."""
+    assert machine.lease(GONE, "other-dev-server-1", "192.168.150.21") == "192.168.150.21"
+    DhcpClaimProvider().create(claim_inputs(world))
+    said = capfd.readouterr().out
+    assert "192.168.150.21 of other-dev-server-1" in said and "nobody answers at it" in said and "is ended" in said
+    assert held(world) == {}
+    ReservationProvider().create(reservation_inputs(world))
+    assert machine.lease(OURS, "node-a") == "192.168.150.21", "and the node gets its address"
+
+
+def test_all_that_are_there_are_named_and_nothing_is_changed(world: World, pool: dict[str, Any], machine: Machine) -> None:
+    """A phone, a machine of somebody else that is switched off, one that is gone beside them, and a reservation."""
+    assert machine.lease("52:54:00:77:77:02", "phone", "192.168.150.200")
+    machine.answers_at("192.168.150.200")
+    assert machine.lease("52:54:00:77:77:03", "off", "192.168.150.22")
+    assert machine.lease(GONE, "gone", "192.168.150.23")
+    with world.libvirt() as conn:
+        conn.defineXML(BYSTANDER_XML.replace("bystander", "off").replace(BYSTANDER, "52:54:00:77:77:03"))
+    before, leased = world.snapshot(), held(world)
+    with pytest.raises(HypervisorError) as error:
+        DhcpClaimProvider().create(claim_inputs(world, ranges=["192.168.150.20-192.168.150.250"]))
+    said = str(error.value)
+    assert "192.168.150.200 of phone (52:54:00:77:77:02)" in said and "answers at this address" in said
+    assert "192.168.150.22 of off" in said and "domain 'lab-test-off' has its MAC address" in said
+    assert "192.168.150.240 of bystander" in said and "virsh net-update lab-test delete ip-dhcp-host" in said
+    assert "192.168.150.23" not in said
+    assert world.snapshot() == before and held(world) == leased
+
+
+def test_elsewhere_a_lease_of_the_gone_stops_the_node_that_needs_its_address_and_no_other(
+    world: World, pool: dict[str, Any], machine: Machine, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As on a host behind SSH, where the bridge is not on this machine."""
+    assert machine.lease(GONE, "lab-test-other-server-1", "192.168.150.21")
+    assert machine.lease("52:54:00:77:77:02", "phone", "192.168.150.60")
+    monkeypatch.setattr(leases, "on_bridge", lambda _facts: False)
+    with pytest.raises(HypervisorError, match="cannot be asked from here"):
+        DhcpClaimProvider().create(claim_inputs(world, ranges=["192.168.150.60"]))
+    DhcpClaimProvider().create(claim_inputs(world))
+    assert "192.168.150.21 of lab-test-other-server-1" in (said := capfd.readouterr().out) and "cannot be ended from here" in said
+    before = world.snapshot()
+    with pytest.raises(HypervisorError, match=rf"dhcp_release {BRIDGE} 192\.168\.150\.21 {GONE}"):
+        ReservationProvider().create(reservation_inputs(world))
+    assert world.snapshot() == before
+    outs = ReservationProvider().create(reservation_inputs(world, ip="192.168.150.22")).outs or {}
+    machine.lease(OURS, "node-a")
+    capfd.readouterr()
+    ReservationProvider().delete("id", dict(outs))
+    assert "stands until" in (said := capfd.readouterr().out) and f"dhcp_release {BRIDGE} 192.168.150.22 {OURS}" in said
+
+
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "lost"])
+def test_a_fault_at_any_call_of_a_removal_is_put_right_by_the_next(
+    world: World, machine: Machine, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "END_SECONDS", 1.0)
+    before, at, hit = world.snapshot(), 0, True
+    while hit:
+        at += 1
+        outs = dict(ReservationProvider().create(reservation_inputs(world)).outs or {})
+        assert machine.lease(OURS, "node-a")
+        hit = attempt(lambda outs=outs: ReservationProvider().delete("id", outs), at, mode)  # type: ignore[misc]
+        with contextlib.suppress(HypervisorError):
+            ReservationProvider().delete("id", outs)
+        assert world.snapshot() == before and held(world) == {}, f"after a fault at call {at}"
+    assert at > 4
+
+
+@pytest.mark.parametrize("mode", ["error", "killed"])
+def test_a_fault_at_any_call_of_a_claim_is_put_right_by_the_next(
+    world: World, pool: dict[str, Any], machine: Machine, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a machine that is gone in its ranges: its lease ends, or stands as it did."""
+    claim = claim_inputs(world, ranges=["192.168.150.21"])
+    at, hit = 0, True
+    while hit:
+        at += 1
+        assert machine.lease(GONE, "gone", "192.168.150.21")
+        with monkeypatch.context() as patch:
+            # Each live change of a range restarts dnsmasq, 2 s here, and to ask takes 4 s.
+            patch.setattr(network, "set_ranges", lambda *_: None)
+            patch.setattr(lan, "neighbours", lambda _addresses: {})
+            hit = attempt(lambda: DhcpClaimProvider().create(dict(claim)), at, mode)
+            assert held(world).get(GONE) in {None, "192.168.150.21"}
+            state = DhcpClaimProvider().create(dict(claim))
+            assert held(world) == {}, f"after a fault at call {at}"
+            DhcpClaimProvider().delete(state.id, dict(state.outs or {}))
+    assert at > 8
+
+
+def test_doctor_and_up_agree(world: World, machine: Machine) -> None:
+    """What `up` takes over is no error of doctor's."""
+    from components import plan as plans  # noqa: PLC0415
+    from components import settings as models  # noqa: PLC0415
+
+    config = models.parse(
+        "dev",
+        {
+            "network": {
+                "name": NETWORK,
+                "cidr": "192.168.150.0/24",
+                "gateway": "192.168.150.1",
+                "nodes": "192.168.150.20-192.168.150.29",
+            },
+            "macvlan": {"range": "192.168.150.40-192.168.150.49"},
+            "macvlanCheck": {"address": "192.168.150.40"},
+        },
+    )
+    layout = plans.make("k3s-macvlan", "dev", config)
+    machine.lease(GONE, "gone", str(layout.nodes[0].address))
+    with world.libvirt() as conn:
+        seen = hypervisor.look(conn, layout.pools[0], layout, config)
+    assert [each.mac for each in seen.gone] == [GONE]
+    assert hypervisor.judge_addresses(seen, layout, config).level == "ok"
+    machine.answers_at(seen.gone[0].address)
+    with world.libvirt() as conn:
+        seen = hypervisor.look(conn, layout.pools[0], layout, config)
+    assert seen.gone == [] and hypervisor.judge_addresses(seen, layout, config).level == "error"
