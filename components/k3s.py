@@ -14,7 +14,7 @@ from pulumi import ComponentResource, Output, ResourceOptions
 from pulumi_kubernetes.core.v1 import NodePatch
 from pulumi_kubernetes.meta import v1 as meta
 
-from components import remote
+from components import kernel, remote
 from components.artifacts import Stock
 from components.credentials import Token
 from components.kubernetes_api import ApiRetry
@@ -84,6 +84,8 @@ class K3sNode(ComponentResource):
                     **({"K3S_BINARY": args.stock.on_node("k3s")} if args.stock else {}),
                     **({"RELEASES": args.k3s.releases} if args.k3s.releases else {}),
                     "INSTALL_ENV": json.dumps(dict(args.k3s.install_script.environment), sort_keys=True),
+                    "MODULES": " ".join(kernel.modules(args.k3s)),
+                    "CGROUP_V1": str(kernel.starts_on_cgroup_v1(args.k3s)).lower(),
                     "SERVER": args.server,
                     "LIMIT_SECONDS": str(args.timeouts.k3s),
                     "SERVICE_LIMIT": str(args.timeouts.k3s),

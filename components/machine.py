@@ -324,7 +324,9 @@ def _digest(parts: list[str]) -> str:
 def _boot_report(name: str, node: NodePlan, settings: Settings, console: str) -> ErrorHook:
     """Says what can be seen from outside when a machine does not answer; the command itself only knows that it did not."""
 
-    def report(_args: pulumi.ErrorHookArgs) -> bool:
+    def report(args: pulumi.ErrorHookArgs) -> bool:
+        if any(remote.NO_SUDO in error for error in args.errors):
+            return False  # it boots and answers, and the error says what it lacks
         seen = diagnose(
             node.pool.uri,
             node.uuid,

@@ -24,6 +24,14 @@ _PART = re.compile(r'source "\$\{0%/\*\}/parts/([a-z-]+\.sh)"')
 # Beside a script's own limit: the time to dial, and for `timeout` to end it.
 DIAL_SECONDS = 60
 
+NO_SUDO = "may not use sudo without a password on this machine"
+_WITHOUT = (
+    f"{NO_SUDO}, so nothing can be installed there. Its image has no sudo, or overrides what cloud-init writes to /etc/sudoers.d: "
+    "take one with the package sudo (image.source)"
+)
+LET_IN = f'sudo -n true || {{ echo "${{USER:-this user}} {_WITHOUT}" >&2; exit 1; }}'
+"""What a machine is asked that lets us in."""
+
 
 @cache
 def text(name: str) -> str:
@@ -122,11 +130,12 @@ def run(
 def answers(
     resource_name: str, *, connection: ConnectionArgs, triggers: Sequence[Input[str]], dial: int, opts: ResourceOptions
 ) -> Command:
-    """Waits until the machine lets us in, with the host key that is ours. dial: seconds for that. triggers: what the machine is."""
+    """Waits until the machine lets us in, with the host key that is ours, and finds out whether sudo works there. dial: seconds for
+    that. triggers: what the machine is."""
     return Command(
         resource_name,
         connection=connection,
-        create="true",
+        create=LET_IN,
         triggers=list(triggers),
         add_previous_output_in_env=False,
         opts=ResourceOptions.merge(opts, _limits(dial)),

@@ -10,6 +10,8 @@
 #   K3S_BINARY      the release's binary as a file of this node, or empty: the install script downloads it
 #   RELEASES        where the install script downloads the release (…/releases), or empty: its own source
 #   INSTALL_ENV     JSON map of further environment for the install script, e.g. {"INSTALL_K3S_MIRROR": "cn"}, or empty
+#   MODULES         kernel modules that K3s needs, separated by spaces: A|B for either, ? before one that is only useful
+#   CGROUP_V1       true if this release starts where cgroups are those of version 1
 #   SERVER          address of a server, which an agent asks how far an upgrade is; needed on agents
 #   LIMIT_SECONDS   whole seconds for download and installation
 #   SERVICE_LIMIT   whole seconds from the start of the service until it works
@@ -27,6 +29,8 @@ INSTALL_SHA256=${INSTALL_SHA256:-}
 SERVER=${SERVER:-}
 K3S_BINARY=${K3S_BINARY:-}
 RELEASES=${RELEASES:-}
+MODULES=${MODULES:-}
+CGROUP_V1=${CGROUP_V1:-true}
 export INSTALL_ENV=${INSTALL_ENV:-}
 
 state=$ROOT/var/lib/k3s-macvlan
@@ -51,6 +55,13 @@ unit_file=$ROOT/etc/systemd/system/$unit.service
 source "${0%/*}/parts/stage.sh"
 # shellcheck source=/dev/null
 source "${0%/*}/parts/pause.sh"
+# shellcheck source=/dev/null
+source "${0%/*}/parts/kernel.sh"
+# shellcheck source=/dev/null
+source "${0%/*}/parts/node-check.sh"
+
+# Of a node on which K3s was installed nothing is asked: it runs there.
+[[ -e $state/installed ]] || check_node
 
 # Takes tokens and passwords out of what is shown: those in the files written here, and what looks like one.
 redact() {
@@ -91,7 +102,7 @@ shown_url=$(sed -E 's#://[^/@]*@#://[redacted]@#' <<< "$INSTALL_URL")
 extra=()
 with_env() {
   (
-    unset ROLE ROOT SERVER K3S_VERSION INSTALL_URL INSTALL_SHA256 K3S_BINARY RELEASES INSTALL_ENV LIMIT_SECONDS SERVICE_LIMIT
+    unset ROLE ROOT SERVER K3S_VERSION INSTALL_URL INSTALL_SHA256 K3S_BINARY RELEASES INSTALL_ENV LIMIT_SECONDS SERVICE_LIMIT MODULES CGROUP_V1
     ((${#extra[@]} == 0)) || export "${extra[@]}"
     exec "$@"
   )

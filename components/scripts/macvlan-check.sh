@@ -24,6 +24,8 @@ namespace=macvlan-check link=mvcheck0
 
 note() { echo "macvlan: $*" >&2; }
 fail() { note "$@"; exit 1; }
+# shellcheck source=/dev/null
+source "${0%/*}/parts/kernel.sh"
 
 [[ $LIMIT_SECONDS =~ ^[0-9]{1,6}$ ]] || fail "LIMIT_SECONDS must be whole seconds"
 [[ $MAC =~ ^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$ ]] || fail "MAC is not a MAC address"
@@ -80,7 +82,7 @@ elif ((major < 4)); then
 fi
 if command -v modprobe > /dev/null && ! message=$(modprobe macvlan 2>&1) && [[ ! -d $ROOT/sys/module/macvlan ]]; then
   note "the kernel $release has no module macvlan: $message"
-  fail "use an image whose kernel has it (Debian: linux-image-amd64, Ubuntu: linux-modules-extra-$release)"
+  fail "use an image whose kernel has it. What brings it: $(brings)"
 fi
 
 # A bridge or VLAN on the NIC bears the same MAC: physical devices come first, layered ones last.

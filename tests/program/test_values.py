@@ -12,7 +12,7 @@ import yaml
 from cryptography.hazmat.primitives import serialization as form
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from components import plan
+from components import plan, remote
 from components.settings import parse
 
 from .conftest import Run
@@ -355,6 +355,12 @@ def test_the_machines_are_what_the_stack_file_says(deploy: Run, name: str) -> No
 
 
 # --- bad settings
+
+
+def test_the_machine_is_asked_for_what_k3s_needs(deploy: Run) -> None:
+    told = environment(deploy("ha")["agent-1-k3s-install"].input("create"))
+    assert {"br_netfilter", "overlay", "vxlan"} <= set(told["MODULES"].split()) and told["CGROUP_V1"] in {"true", "false"}
+    assert deploy("ha")["server-1-answers"].input("create") == remote.LET_IN
 
 
 def test_bad_settings_end_the_run_before_anything_is_registered() -> None:

@@ -135,3 +135,16 @@ def test_a_script_that_is_cut_off_is_not_run(folder: Path, sudo: Path) -> None:
     (folder / "a.sh").write_text("echo one\necho two\n")
     done = ran(remote.command_line("a.sh", {}, 9), remote.text("a.sh").encode()[:-5], sudo)
     assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"a.sh did not arrive whole\n")
+
+
+@pytest.mark.parametrize("sudo", [None, "exit 1", 'echo "sudo: a password is required" >&2; exit 1', "exit 0"])
+def test_a_machine_without_sudo_is_told_of_before_anything_needs_it(tmp_path: Path, sudo: str | None) -> None:
+    if sudo is not None:
+        (tmp_path / "sudo").write_text(f"#!/bin/sh\n{sudo}\n")
+        (tmp_path / "sudo").chmod(0o755)
+    for shell in ("/bin/bash", "/bin/sh"):
+        done = subprocess.run(
+            [shell, "-c", remote.LET_IN], env={"PATH": str(tmp_path), "USER": "ubuntu"}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == (0 if sudo == "exit 0" else 1)
+        assert (f"ubuntu {remote.NO_SUDO}" in done.stderr) == (sudo != "exit 0")
