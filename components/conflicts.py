@@ -74,6 +74,8 @@ def _texts(settings: Settings) -> Iterator[Problem]:
             authorized_keys=[],
             host_private_key="",
             host_public_key="",
+            # With commands of the program's own, as machine.py has them.
+            at_boot=[["true"]] if settings.network.kind == "bridge" or settings.ssh.port != 22 else [],
             extra=settings.cloud_init,
         )
     except ValueError as error:

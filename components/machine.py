@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any
@@ -258,12 +258,14 @@ def _user_data(node: NodePlan, settings: Settings, keys: dict[str, Any]) -> str:
         authorized_keys=[keys["client"], *settings.ssh.authorized_keys],
         host_private_key=keys["private"],
         host_public_key=keys["public"],
-        at_boot=[_at_boot(node, settings)] if settings.network.kind == "bridge" else [],
+        at_boot=_at_boot(node, settings),
         extra=settings.cloud_init,
     )
 
 
 LAN_CHECK = "lan-check.sh"
+SSH_PORT = 22
+"""Where an SSH server listens by itself."""
 
 
 def _lan_check(node: NodePlan, settings: Settings, *, pods: bool) -> dict[str, str]:
@@ -294,13 +296,23 @@ def _macvlan_check(node: NodePlan, address: IPv4Address, settings: Settings) -> 
     }
 
 
-def _at_boot(node: NodePlan, settings: Settings) -> list[str]:
-    """The node asks whether its address is another's, and says so on its console, where it is read when SSH does not answer.
+def _at_boot(node: NodePlan, settings: Settings) -> list[list[str]]:
+    """Scripts of each boot, before sshd starts. What they say is on the node's console, where it is read when SSH does not answer,
+    and the boot goes on whatever becomes of them.
 
-    It goes on all the same: when the other machine is gone, nothing has to be done here.
+    On a bridge the node asks whether its address is another's: when the other machine is gone, nothing has to be done here.
     """
-    variables = [f"{key}={value}" for key, value in _lan_check(node, settings, pods=False).items()]
-    return ["sh", "-c", '"$@" 2>&1 || true', "sh", "env", *variables, "bash", "-c", remote.text(LAN_CHECK), LAN_CHECK]
+    found = []
+    if settings.ssh.port != SSH_PORT:
+        found.append(_booting("sshd-port.sh", {"PORT": str(settings.ssh.port)}))
+    if settings.network.kind == "bridge":
+        found.append(_booting(LAN_CHECK, _lan_check(node, settings, pods=False)))
+    return found
+
+
+def _booting(name: str, environment: Mapping[str, str]) -> list[str]:
+    variables = [f"{key}={value}" for key, value in environment.items()]
+    return ["sh", "-c", '"$@" 2>&1 || true', "sh", "env", *variables, "bash", "-c", remote.text(name), name]
 
 
 def _static(node: NodePlan, network: Network) -> documents.StaticAddress | None:

@@ -29,6 +29,7 @@ from pydantic import (
     SecretStr,
     StringConstraints,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic_core import ErrorDetails
@@ -455,6 +456,10 @@ class Artifacts(Model):
     and the nodes download from the sites of the other settings."""
 
 
+# https://docs.k3s.io/installation/requirements, and what listens on 127.0.0.1 alone.
+_NODE_PORTS = {80, 443, 2379, 2380, 2381, 5001, 6443, 6444, 8472, *range(10248, 10260)}
+
+
 class Ssh(Model):
     """How the program reaches the nodes."""
 
@@ -472,7 +477,17 @@ class Ssh(Model):
     authorized_keys: tuple[Text, ...] = ()
     """Further public keys that may log in."""
     port: Annotated[int, Field(strict=True, ge=1, le=65535)] = 22
-    """Port of the SSH server."""
+    """Port on which the nodes' SSH server listens; another port is another machine, since the first boot sets it."""
+
+    @field_validator("port")
+    @classmethod
+    def _port(cls, value: int) -> int:
+        if value in _NODE_PORTS or value in range(30000, 32768):
+            raise ValueError(
+                "K3s listens there on its nodes (80, 443, 2379-2381, 5001, 6443, 6444, 8472, 10248-10259, NodePorts 30000-32767); "
+                "take 22, or a port that no service of a node has"
+            )
+        return value
 
     @model_validator(mode="after")
     def _user(self) -> Ssh:

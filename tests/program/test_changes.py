@@ -72,7 +72,6 @@ NEW_MACHINE = {
     "k3s-release": U,
     **IN_MACHINE,
 }
-CONNECTED = dict.fromkeys(IN_MACHINE, U)
 
 TABLE: list[tuple[str, dict[str, Any], dict[str, str]]] = [
     ("servers.memory", {"servers": {"memory": 8192}}, RESIZED),
@@ -86,7 +85,7 @@ TABLE: list[tuple[str, dict[str, Any], dict[str, str]]] = [
     ("image.source", {"image": {"source": "/srv/same.qcow2"}}, {"local-image": K}),
     ("cloudInit", {"cloudInit": {"packages": ["htop"]}}, NEW_MACHINE),
     ("ssh.authorizedKeys", {"ssh": {"authorizedKeys": ["ssh-ed25519 AAAA me"]}}, NEW_MACHINE),
-    ("ssh.port", {"ssh": {"port": 2222}}, CONNECTED),
+    ("ssh.port", {"ssh": {"port": 2222}}, NEW_MACHINE),
     ("network.exclude", {"network": {"exclude": ["192.168.122.2"]}}, {}),
     (
         "network.nodes, same start",

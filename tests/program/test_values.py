@@ -357,6 +357,18 @@ def test_the_machines_are_what_the_stack_file_says(deploy: Run, name: str) -> No
 # --- bad settings
 
 
+def test_the_ssh_server_is_told_its_port_and_dialled_there(deploy: Run) -> None:
+    """Nothing else of the first boot changes, and with port 22 nothing is told."""
+    plain = yaml.safe_load(deploy("dev")["server-1-seed"].input("user_data"))
+    assert "bootcmd" not in plain
+    deployment = deploy("dev", {"ssh": {"port": 2222}, "cloudInit": {"bootcmd": [["theirs"]]}})
+    other = yaml.safe_load(deployment["server-1-seed"].input("user_data"))
+    ours, theirs = other.pop("bootcmd")
+    assert other == plain and theirs == ["theirs"]
+    assert ours[3:6] == ["sh", "env", "PORT=2222"] and ours[-2:] == [remote.text("sshd-port.sh"), "sshd-port.sh"]
+    assert deployment["server-1-k3s-install"].input("connection")["port"] == 2222
+
+
 def test_the_machine_is_asked_for_what_k3s_needs(deploy: Run) -> None:
     told = environment(deploy("ha")["agent-1-k3s-install"].input("create"))
     assert {"br_netfilter", "overlay", "vxlan"} <= set(told["MODULES"].split()) and told["CGROUP_V1"] in {"true", "false"}
