@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from .tunnel import tunnel
 
@@ -214,10 +214,19 @@ def say(text: str) -> None:
 
 
 class _Speech:
-    """allowed: in the provider process alone; elsewhere (labtools, tests) stdout is for results. here: of this thread."""
+    """allowed: in the provider process alone; elsewhere (labtools, tests) stdout is for results. here: of this thread.
+    remarks: made already."""
 
     allowed = False
     here = threading.local()
+    remarks: ClassVar[set[str]] = set()
+
+
+def remark(text: str) -> None:
+    """One line, once in this process and only where `telling` may speak: for what a preview and the update after it both see."""
+    if _Speech.allowed and text not in _Speech.remarks:
+        _Speech.remarks.add(text)
+        say(text)
 
 
 def speak_up() -> None:

@@ -6,7 +6,6 @@ never become structure. Formats: https://libvirt.org/format.html, https://docs.c
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import re
 import struct
@@ -194,12 +193,7 @@ def domain(spec: DomainSpec) -> str:
     root = ET.Element("domain", type=spec.virt_type)
     _child(root, "name", spec.name)
     _child(root, "uuid", spec.uuid)
-    metadata = _child(root, "metadata")
-    mark = ET.SubElement(
-        metadata,
-        f"{{{MARK}}}stack",
-        {"owner": spec.owner, "format": MARK_FORMAT, "node": spec.node, "serial": spec.serial},
-    )
+    ET.SubElement(_child(root, "metadata"), f"{{{MARK}}}stack", mark_attributes(spec))
     _child(root, "memory", str(spec.memory_mib), unit="MiB")
     _child(root, "currentMemory", str(spec.memory_mib), unit="MiB")
     _child(root, "vcpu", str(spec.cpus), placement="static")
@@ -209,7 +203,7 @@ def domain(spec: DomainSpec) -> str:
     features = _child(root, "features")
     _child(features, "acpi")
     _child(features, "apic")
-    root.append(_cpu(spec))
+    root.append(cpu(spec))
     clock = _child(root, "clock", offset="utc")
     _child(clock, "timer", name="rtc", tickpolicy="catchup")
     _child(clock, "timer", name="pit", tickpolicy="delay")
@@ -218,55 +212,81 @@ def domain(spec: DomainSpec) -> str:
     _child(root, "on_reboot", "restart")
     _child(root, "on_crash", "restart")
     devices = _child(root, "devices")
-    _disk(devices, "vda", spec.disk_path, "qcow2", cache=spec.disk_cache)
-    for number, path in enumerate([spec.seed_path, *spec.extra_disks], start=1):
-        _disk(devices, f"vd{chr(ord('a') + number)}", path, "raw", cache=None)
+    for number, path in enumerate([spec.disk_path, spec.seed_path, *spec.extra_disks]):
+        devices.append(disk(spec, f"vd{chr(ord('a') + number)}", path))
     # The NIC's port must be the first, or libvirt gives bus 1 to a disk.
     _child(devices, "controller", type="pci", index="0", model="pcie-root")
     _child(devices, "controller", type="pci", index=str(MAC_BUS), model="pcie-root-port")
-    _interface(devices, spec)
-    serial = _child(devices, "serial", type="pty")
-    _child(serial, "log", file=spec.console_log, append="off")
-    _child(serial, "target", type="isa-serial", port="0")
-    console = _child(devices, "console", type="pty")
-    _child(console, "target", type="serial", port="0")
+    devices.append(interface(spec))
+    devices.extend(console(spec))
     _child(devices, "memballoon", model="virtio")
     rng = _child(devices, "rng", model="virtio")
     _child(rng, "backend", "/dev/urandom", model="random")
-    # What is asked for, as one value: it tells a domain that is right from one that is ours but differs.
-    mark.set("definition", hashlib.sha256(text_of(root).encode()).hexdigest())
     return text_of(root)
 
 
-def _cpu(spec: DomainSpec) -> ET.Element:
+def mark_attributes(spec: DomainSpec) -> dict[str, str]:
+    """Attributes of the element in a domain's metadata that says whose it is.
+
+    cpu: the CPU that was asked for, because libvirt writes what it resolves to into the definition of a running guest.
+    """
+    return {"owner": spec.owner, "format": MARK_FORMAT, "node": spec.node, "serial": spec.serial, "cpu": cpu_words(spec)}
+
+
+def mark(spec: DomainSpec) -> str:
+    """That element alone, as it is set in the metadata of a domain."""
+    return text_of(ET.Element("stack", mark_attributes(spec)))
+
+
+def cpu_words(spec: DomainSpec) -> str:
+    return f"custom {spec.cpu_model}" if spec.cpu_mode == "custom" else spec.cpu_mode
+
+
+def cpu(spec: DomainSpec) -> ET.Element:
+    """The element <cpu>."""
     if spec.cpu_mode == "custom":
-        cpu = ET.Element("cpu", mode="custom", match="exact", check="none")
-        _child(cpu, "model", spec.cpu_model, fallback="allow")
-        return cpu
+        found = ET.Element("cpu", mode="custom", match="exact", check="none")
+        _child(found, "model", spec.cpu_model, fallback="allow")
+        return found
     if spec.cpu_mode == "host-model":
         return ET.Element("cpu", mode="host-model")
     return ET.Element("cpu", mode=spec.cpu_mode, check="none", migratable="on")
 
 
-def _disk(devices: ET.Element, target: str, path: str, kind: str, *, cache: str | None) -> None:
-    disk = _child(devices, "disk", type="file", device="disk")
-    driver = _child(disk, "driver", name="qemu", type=kind)
-    if cache is not None:
-        driver.set("cache", cache)
+def disk(spec: DomainSpec, target: str, path: str) -> ET.Element:
+    """The element <disk>: the node's own, or another file that is only read."""
+    own = path == spec.disk_path
+    found = ET.Element("disk", type="file", device="disk")
+    driver = _child(found, "driver", name="qemu", type="qcow2" if own else "raw")
+    if own:
+        driver.set("cache", spec.disk_cache)
         driver.set("discard", "unmap")
-    _child(disk, "source", file=path)
-    _child(disk, "target", dev=target, bus="virtio")
-    if cache is None:
-        _child(disk, "readonly")
+    _child(found, "source", file=path)
+    _child(found, "target", dev=target, bus="virtio")
+    if not own:
+        _child(found, "readonly")
+    return found
 
 
-def _interface(devices: ET.Element, spec: DomainSpec) -> None:
+def interface(spec: DomainSpec) -> ET.Element:
+    """The element <interface> of the one NIC."""
     kind = "network" if spec.network is not None else "bridge"
-    interface = _child(devices, "interface", type=kind)
-    _child(interface, "mac", address=spec.mac.lower())
-    _child(interface, "source", **{kind: spec.network or spec.bridge or ""})
-    _child(interface, "model", type="virtio")
-    _child(interface, "address", type="pci", domain="0x0000", bus=f"0x{MAC_BUS:02x}", slot="0x00", function="0x0")
+    found = ET.Element("interface", type=kind)
+    _child(found, "mac", address=spec.mac.lower())
+    _child(found, "source", **{kind: spec.network or spec.bridge or ""})
+    _child(found, "model", type="virtio")
+    _child(found, "address", type="pci", domain="0x0000", bus=f"0x{MAC_BUS:02x}", slot="0x00", function="0x0")
+    return found
+
+
+def console(spec: DomainSpec) -> list[ET.Element]:
+    """The elements <serial>, with its log, and <console>."""
+    serial = ET.Element("serial", type="pty")
+    _child(serial, "log", file=spec.console_log, append="off")
+    _child(serial, "target", type="isa-serial", port="0")
+    found = ET.Element("console", type="pty")
+    _child(found, "target", type="serial", port="0")
+    return [serial, found]
 
 
 @dataclass(frozen=True)
@@ -278,7 +298,6 @@ class DomainFacts:
     owner: str
     node: str
     serial: str
-    definition: str
     memory_mib: int
     cpus: int
     virt_type: str
@@ -309,8 +328,7 @@ def read_domain(document: str) -> DomainFacts:
         owner=marked.get("owner", ""),
         node=marked.get("node", ""),
         serial=marked.get("serial", ""),
-        definition=marked.get("definition", ""),
-        memory_mib=0 if memory is None else _mib(int(memory.text or "0"), memory.get("unit", "KiB")),
+        memory_mib=0 if memory is None else mib(int(memory.text or "0"), memory.get("unit", "KiB")),
         cpus=0 if count is None else int(count.get("current") or count.text or "0"),
         virt_type=root.get("type", ""),
         macs=tuple(each.get("address", "").lower() for each in root.findall("devices/interface/mac")),
@@ -325,28 +343,9 @@ def read_domain(document: str) -> DomainFacts:
 _UNITS = {"b": 1, "bytes": 1, "KB": 1000, "KiB": 1024, "k": 1024, "MB": 10**6, "MiB": 2**20, "GB": 10**9, "GiB": 2**30}
 
 
-def _mib(amount: int, unit: str) -> int:
+def mib(amount: int, unit: str) -> int:
+    """MiB, from an amount in one of libvirt's units."""
     return amount * _UNITS.get(unit, 1024) // 2**20
-
-
-def differences(facts: DomainFacts, spec: DomainSpec) -> list[str]:
-    """What somebody changed in the domain by hand, of what is immutable for us: each as a phrase."""
-    found: list[str] = []
-    if facts.macs != (spec.mac.lower(),):
-        found.append(f"MAC {', '.join(facts.macs) or 'none'} instead of {spec.mac.lower()}")
-    networks = (spec.network,) if spec.network is not None else ()
-    bridges = (spec.bridge,) if spec.bridge is not None else ()
-    if facts.networks != networks or facts.bridges != bridges:
-        seen = ", ".join([*facts.networks, *facts.bridges]) or "none"
-        found.append(f"network {seen} instead of {spec.network or spec.bridge}")
-    wanted = (spec.disk_path, spec.seed_path, *spec.extra_disks)
-    if facts.disks != wanted:
-        found.append(f"disks {', '.join(facts.disks) or 'none'} instead of {', '.join(wanted)}")
-    if facts.console_log != spec.console_log:
-        found.append(f"console log {facts.console_log or 'none'} instead of {spec.console_log}")
-    if facts.virt_type != spec.virt_type:
-        found.append(f"virtualization type {facts.virt_type} instead of {spec.virt_type}")
-    return found
 
 
 def supports_kvm(capabilities: str, arch: str = "x86_64") -> bool:

@@ -5,24 +5,33 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 from pulumi import Input, Output, ResourceOptions
-from pulumi.dynamic import CreateResult, ReadResult, Resource, UpdateResult
+from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from . import documents
-from .connection import HypervisorError, code, connect, find, say, telling, when_free
+from . import documents, domain_additions, domain_edit, domain_xml
+from .connection import HypervisorError, code, connect, find, remark, say, telling, when_free
 from .documents import DomainFacts, DomainSpec
-from .provider import LibvirtProvider, Props, is_unknown, old_first
+from .domain_edit import Difference
+from .obstacles import obstacles
+from .provider import LibvirtProvider, Props, differs, is_unknown, old_first
+from .unmanaged import attached, definitions, inventory, say_what_stays
 
-AS_MADE = "as made"
-"""`definition` of a domain whose MAC, network, disks and log are what the stack made them."""
-
-REMOVED = "removed by hand"
+REMOVED = {"domain": "removed by hand"}
 """`definition` of a domain that is not there."""
+
+SIZE = ("memory", "CPUs")
+"""Managed properties that are inputs of their own, and so no part of `definition`."""
+
+WITHOUT_RESTART = ("owner", "node", "autostart", "running", "definition")
+"""Inputs that change nothing of the definition but its mark; and `definition`, which is looked at by itself."""
+
+RUNNING = "running guest: "
+"""Before a property in which the running guest differs from its stored definition."""
 
 VIRT_TYPES = ("auto", "kvm", "qemu")
 CPU_MODES = ("auto", "host-passthrough", "host-model", "maximum", "custom")
@@ -98,11 +107,45 @@ class DomainProvider(LibvirtProvider):
             wrong.append(("network", "a domain needs a libvirt network or a bridge, exactly one of the two"))
         return wrong
 
+    def check(self, _olds: Props, news: Props) -> CheckResult:
+        """As for all; and the properties that a refresh has found changed by hand get what they should be, so that a preview
+        shows both. What was added by hand is carried over; the engine checks again without old inputs when a domain is
+        recreated, so the preview of that shows it as lost.
+        """
+        result = super().check(_olds, {**news, "unmanaged": _olds.get("unmanaged") or []})
+        inputs = result.inputs
+        inputs["definition"] = {}
+        found = _mapping(_olds.get("definition"))
+        if found and not result.failures and not is_unknown(inputs):
+            right = domain_edit.wanted(_spec(inputs, virt_type=inputs["virt_type"]))
+            for what, seen in found.items():
+                wanted = right.get(what.removeprefix(RUNNING), "as defined" if what in REMOVED else "none")
+                if wanted != seen:
+                    inputs["definition"][what] = wanted
+        return result
+
+    def diff(self, _id: str, _olds: Props, _news: Props) -> DiffResult:
+        """As for all. It says in words what the engine shows as names of inputs only: what was changed by hand, what is lost."""
+        seen, wanted = _mapping(_olds.get("definition")), _mapping(_news.get("definition"))
+        drift = {what: text for what, text in seen.items() if text != wanted.get(what)}
+        result = super().diff(_id, {**_olds, "definition": drift}, {**_news, "definition": {}})
+        name = _olds.get("name")
+        for what, text in drift.items():
+            if what in wanted:  # else it is a refresh that asks, and `read` has said it
+                remark(_by_hand(name, what, text, wanted[what]))
+        unmanaged, in_the_way = _olds.get("unmanaged") or [], _olds.get("obstacles") or []
+        if result.replaces and unmanaged:
+            remark(f"{name} is recreated, and what is unmanaged in it is lost: {'; '.join(unmanaged)}")
+        redefined = drift or any(differs(_olds.get(each), _news.get(each)) for each in self.updates if each not in WITHOUT_RESTART)
+        if in_the_way and redefined and not result.replaces:
+            remark(f"{name}: this change is refused while this lasts: {'; '.join(in_the_way)}")
+        return result
+
     def create(self, props: Props) -> CreateResult:
         inputs = self.known(props)
         with connect(inputs["uri"]) as connection:
-            used = _ensure(connection, inputs, orderly=False)
-        return CreateResult(inputs["uuid"], {**inputs, "virt_type_used": used})
+            outputs = _ensure(connection, inputs)
+        return CreateResult(inputs["uuid"], {**inputs, **outputs})
 
     def read(self, id_: str, props: Props) -> ReadResult:
         state = self.known(props)
@@ -110,38 +153,76 @@ class DomainProvider(LibvirtProvider):
             domain = find(connection.lookupByUUIDString, state["uuid"])
             if domain is None:
                 # Not as gone: what lives in it is deleted with it only while the state knows it.
-                state |= {"running": False, "definition": REMOVED}
-                return ReadResult(id_, state, {name: value for name, value in state.items() if name != "virt_type_used"})
-            facts = _facts(domain)
+                state |= {"running": False, "definition": dict(REMOVED), "unmanaged": [], "obstacles": []}
+                return ReadResult(id_, state, _inputs(state))
+            stored, live = definitions(domain)
+            facts = documents.read_domain(stored)
             if facts.owner != state["owner"]:
                 return ReadResult("", {})
             spec = _spec(state, virt_type=state.get("virt_type_used") or facts.virt_type)
-            changed = documents.differences(facts, spec)
+            former = attached(connection, state["pool"], spec, (), stored, live)
+            changed = {each.what: each for each in domain_edit.differences(stored, spec, former)}
+            if live is not None:
+                running = domain_edit.running(live, stored, spec, former)
+                changed |= {RUNNING + each.what: each for each in running if each.what not in changed}
+            for what, each in changed.items():
+                remark(_by_hand(state["name"], what, each.seen, each.wanted))
             state |= {
-                "name": facts.name,
-                "memory_mib": facts.memory_mib,
+                "memory_mib": domain_xml.memory_mib(stored),
                 "cpus": facts.cpus,
                 "autostart": bool(domain.autostart()),
-                "running": bool(domain.isActive()),
-                "definition": f"changed by hand: {'; '.join(changed)}" if changed else AS_MADE,
+                "running": live is not None,
+                "definition": {what: each.seen for what, each in changed.items() if what not in SIZE},
+                "unmanaged": inventory(domain, stored, live, spec, former),
+                "obstacles": obstacles(domain, stored, live, spec),
             }
-        return ReadResult(id_, state, {name: value for name, value in state.items() if name != "virt_type_used"})
+        for what, phrases in (("unmanaged, and kept", state["unmanaged"]), ("not to be redefined now", state["obstacles"])):
+            if phrases:
+                remark(f"{state['name']}: {what}: {'; '.join(phrases)}")
+        return ReadResult(id_, state, _inputs(state))
 
     def update(self, _id: str, _olds: Props, _news: Props) -> UpdateResult:
         inputs = self.known(_news)
         with connect(inputs["uri"]) as connection:
-            used = _ensure(connection, inputs, orderly=True, former=_olds.get("owner"))
-        return UpdateResult({**inputs, "virt_type_used": used})
+            outputs = _ensure(connection, inputs, former=_olds.get("owner"), disks=_olds.get("extra_disks") or ())
+        return UpdateResult({**inputs, **outputs})
 
     def delete(self, _id: str, _props: Props) -> None:
         state = self.known(_props)
         with connect(state["uri"]) as connection:
             domain = find(connection.lookupByUUIDString, state["uuid"])
             if domain is not None:
-                if _facts(domain).owner != state["owner"]:
+                stored, live = definitions(domain)
+                if documents.read_domain(stored).owner != state["owner"]:
                     return  # somebody else's by now, with its log
+                _say_what_is_lost(connection, domain, stored, live, state)
                 remove(domain)
             remove_log(connection, state["pool"], state["console_log"])
+
+
+def _say_what_is_lost(connection: Any, domain: Any, stored: str, live: str | None, state: Props) -> None:
+    """With a domain that is about to be removed; and which of its files stay."""
+    spec = _spec(state, virt_type=state["virt_type"])
+    former = attached(connection, state["pool"], spec, (), stored, live)
+    lost = inventory(domain, stored, live, spec, former)
+    if lost:
+        say(f"{domain.name()}: removed with what is unmanaged in it: {'; '.join(lost)}")
+    say_what_stays(connection, state["pool"], domain, (live, stored), {spec.disk_path, spec.seed_path, *former})
+
+
+def _by_hand(name: object, what: str, seen: str, wanted: str) -> str:
+    return f"{name}: {what} was changed by hand: {seen}, instead of {wanted}"
+
+
+OUTPUTS = ("virt_type_used", "obstacles")
+
+
+def _inputs(state: Props) -> Props:
+    return {name: value for name, value in state.items() if name not in OUTPUTS}
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return dict(value) if isinstance(value, Mapping) else {}
 
 
 def _facts(domain: Any) -> DomainFacts:
@@ -153,7 +234,7 @@ def _facts(domain: Any) -> DomainFacts:
 
 def _spec(inputs: Props, *, virt_type: str) -> DomainSpec:
     mode = inputs["cpu_mode"]
-    if mode == "auto":
+    if mode == "auto" and virt_type != "auto":
         mode = "host-passthrough" if virt_type == "kvm" else "maximum"
     return DomainSpec(
         name=inputs["name"],
@@ -178,57 +259,110 @@ def _spec(inputs: Props, *, virt_type: str) -> DomainSpec:
     )
 
 
-def _ensure(connection: Any, inputs: Props, *, orderly: bool, former: str | None = None) -> str:
-    """Make the domain what the inputs say: defined so, running so, started with the host or not. Returns kvm or qemu.
+def _ensure(connection: Any, inputs: Props, *, former: str | None = None, disks: Collection[str] = ()) -> Props:
+    """Make the domain what the inputs say: defined so, running so, started with the host or not. Returns the outputs.
 
-    `orderly`: a running guest whose definition changes is asked to shut down first. `former`: an owner mark that was
-    ours.
+    `former`: an owner mark that was ours. `disks`: files of extra disks that were attached until now.
     """
     virt_type = inputs["virt_type"]
     if virt_type == "auto":
         virt_type = "kvm" if documents.supports_kvm(connection.getCapabilities()) else "qemu"
     spec = _spec(inputs, virt_type=virt_type)
-    wanted = documents.domain(spec)
-    _refuse_strangers(connection, inputs, {inputs["owner"], former or inputs["owner"]})
+    _refuse_others(connection, inputs, {inputs["owner"], former or inputs["owner"]})
 
     domain = find(connection.lookupByUUIDString, inputs["uuid"])
-    made = domain is None
+    if domain is None:
+        _define(connection, inputs, spec)
+        found: Props = {"unmanaged": [], "obstacles": []}
+    else:
+        found = _edit(connection, domain, inputs, spec, disks=disks)
+    return {"virt_type_used": virt_type, "definition": {}, **found}
+
+
+def _define(connection: Any, inputs: Props, spec: DomainSpec) -> None:
+    """A domain that is not there yet, from the plan alone. Nothing is left of it if it fails."""
     try:
-        restart = False
-        if domain is not None:
-            facts = _facts(domain)
-            right = facts.definition == documents.read_domain(wanted).definition and not _edited(facts, spec)
-            # A guest that runs with another definition than the stored one: a run was cut off between the two.
-            running = documents.read_domain(domain.XMLDesc(0)) if domain.isActive() else None
-            restart = running is not None and (
-                running.definition != documents.read_domain(wanted).definition or bool(documents.differences(running, spec))
-            )
-            if not right:
-                domain = None
-        if domain is None:
-            domain = connection.defineXML(wanted)
-        if restart:
-            _stop(domain, inputs["stop_timeout"] if orderly else 0)
-        if not domain.isActive():
-            domain.create()
-        if bool(domain.autostart()) != bool(inputs["autostart"]):
-            domain.setAutostart(1 if inputs["autostart"] else 0)
+        domain = connection.defineXML(documents.domain(spec))
+        _start(domain, inputs)
     except BaseException:
-        if made:
-            with contextlib.suppress(Exception):
-                left = find(connection.lookupByUUIDString, inputs["uuid"])
-                if left is not None:
-                    remove(left)
-                remove_log(connection, inputs["pool"], inputs["console_log"])
+        with contextlib.suppress(Exception):
+            left = find(connection.lookupByUUIDString, inputs["uuid"])
+            if left is not None:
+                remove(left)
+            remove_log(connection, inputs["pool"], inputs["console_log"])
         raise
-    return str(virt_type)
 
 
-def _edited(facts: DomainFacts, spec: DomainSpec) -> bool:
-    return bool(documents.differences(facts, spec)) or (facts.memory_mib, facts.cpus) != (spec.memory_mib, spec.cpus)
+def _start(domain: Any, inputs: Props) -> None:
+    if not domain.isActive():
+        domain.create()
+    if bool(domain.autostart()) != bool(inputs["autostart"]):
+        domain.setAutostart(1 if inputs["autostart"] else 0)
 
 
-def _refuse_strangers(connection: Any, inputs: Props, owners: set[str]) -> None:
+def _edit(connection: Any, domain: Any, inputs: Props, spec: DomainSpec, *, disks: Collection[str]) -> Props:
+    """A domain that is there: what differs of it is set, and a guest that runs otherwise is restarted; the rest is kept.
+
+    Raises HypervisorError, with nothing changed, if a change would destroy work that was begun by hand.
+    """
+    import libvirt  # noqa: PLC0415
+
+    stored, live = definitions(domain)
+    former = attached(connection, inputs["pool"], spec, disks, stored, live)
+    changes = domain_edit.differences(stored, spec, former)
+    restarts = [] if live is None else domain_edit.restarts(live, stored, spec, former)
+    in_the_way = obstacles(domain, stored, live, spec)
+    if changes or restarts:
+        _refuse_harm(inputs, domain.name(), [*changes, *restarts], in_the_way + domain_edit.contradictions(stored, spec))
+
+    carried = domain_additions.only_running(live, stored, spec, former) if live is not None and restarts else []
+    if carried:
+        words = "; ".join(each.words for each in carried)
+        say(f"{domain.name()}: attached to the running guest only, and stored now so that the restart keeps it: {words}")
+    before, mark = stored, domain_edit.mark_differs(stored, spec)
+    redefined = bool(changes or carried or not domain.isPersistent())
+    if redefined:
+        stored = domain_edit.edit(stored, spec, former, keep=[each.document for each in carried])
+        domain = connection.defineXML(stored)
+    elif mark:
+        _set_mark(domain, spec, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+    if restarts:
+        _stop(domain, inputs["stop_timeout"])
+    elif live is not None:
+        if domain_edit.mark_differs(live, spec):
+            _set_mark(domain, spec, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        if missing := domain_edit.balloon(live):
+            say(f"{domain.name()}: the guest gets back {missing} MiB of its memory, which the balloon was set to keep by hand")
+            domain.setMemoryFlags(domain_xml.memory_mib(live) * 1024, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    try:
+        _start(domain, inputs)
+    except libvirt.libvirtError:
+        if redefined and restarts and not domain.isActive():
+            say(f"{domain.name()}: it does not start with the change, and is started as it was before")
+            connection.defineXML(before).create()
+        raise
+    left = live if not restarts else None
+    return {"unmanaged": inventory(domain, stored, left, spec, former), "obstacles": in_the_way}
+
+
+def _set_mark(domain: Any, spec: DomainSpec, where: int) -> None:
+    import libvirt  # noqa: PLC0415
+
+    domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, documents.mark(spec), "mark", documents.MARK, where)
+
+
+def _refuse_harm(inputs: Props, name: str, changes: Sequence[Difference], reasons: Sequence[str]) -> None:
+    """Raise if something stands in the way of changes, with all of it."""
+    if reasons:
+        wanted = "; ".join(dict.fromkeys(str(each) for each in changes))
+        numbered = " ".join(f"({number}) {reason}." for number, reason in enumerate(reasons, 1))
+        raise HypervisorError(
+            f"domain {name!r} on {inputs['uri']} is left as it is, because a change of its definition would destroy what was done "
+            f"by hand. To be changed: {wanted}. In the way: {numbered} Then `pulumi up` again; or undo the change in the settings"
+        )
+
+
+def _refuse_others(connection: Any, inputs: Props, owners: set[str]) -> None:
     """Raise if the name or UUID is a foreign domain's, or the MAC is in use by any other."""
     uri, mac = inputs["uri"], inputs["mac"].lower()
     for domain in connection.listAllDomains(0):
@@ -241,12 +375,6 @@ def _refuse_strangers(connection: Any, inputs: Props, owners: set[str]) -> None:
         if facts.uuid == inputs["uuid"]:
             if facts.owner not in owners:
                 raise HypervisorError(_foreign(facts, f"UUID {facts.uuid}", uri))
-            if facts.name != inputs["name"]:
-                raise HypervisorError(
-                    f"domain {facts.name!r} on {uri} bears this stack's UUID {facts.uuid} for {inputs['name']!r}: it was "
-                    f"renamed. Rename it back (virsh domrename {facts.name} {inputs['name']}) or remove it (virsh undefine "
-                    f"{facts.name})"
-                )
         elif facts.name == inputs["name"]:
             raise HypervisorError(_foreign(facts, "this name", uri))
         elif mac in facts.macs:
@@ -332,8 +460,10 @@ class Domain(Resource, module="libvirt", name="Domain"):
     """A virtual machine, running.
 
     Defined and started, or adopted and put right if it bears this stack's mark. Memory, CPUs and what else can change in
-    place do so with an orderly restart of the guest. Raises HypervisorError if name or UUID belong to a domain without the
-    mark, or another domain has the MAC. Removed by powering off. Created without waiting for the guest to boot.
+    place do so with an orderly restart of the guest, in the definition that is there: what was added by hand stays. Raises
+    HypervisorError if name or UUID belong to a domain without the mark, another domain has the MAC, or a change would destroy
+    work that was begun by hand: a snapshot, a moved disk, a block job, a managed save. Removed by powering off; files that the
+    stack did not make stay and are named. Created without waiting for the guest to boot.
     """
 
     uri: Output[str]
@@ -361,6 +491,13 @@ class Domain(Resource, module="libvirt", name="Domain"):
     stop_timeout: Output[int]
     virt_type_used: Output[str]
     """kvm or qemu."""
+    definition: Output[dict[str, str]]
+    """Managed properties that were changed by hand, with what they are, as of the last refresh."""
+    unmanaged: Output[list[str]]
+    """What was added by hand, in words, as of the last refresh or update. It is kept in every change and lost if the domain is
+    recreated."""
+    obstacles: Output[list[str]]
+    """What stood in the way of a change at the last refresh or update, with the commands that end it."""
 
     def __init__(self, resource_name: str, args: DomainArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__(
@@ -391,8 +528,10 @@ class Domain(Resource, module="libvirt", name="Domain"):
                 "autostart": args.autostart,
                 "stop_timeout": args.stop_timeout,
                 "running": True,
-                "definition": AS_MADE,
+                "definition": {},
+                "unmanaged": [],
                 "virt_type_used": None,
+                "obstacles": None,
             },
             old_first(opts),
         )

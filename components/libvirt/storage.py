@@ -62,6 +62,12 @@ def is_ours(pool: Any, name: str) -> bool:
     return volume_named(pool, name + OWNED) is not None
 
 
+def owned_paths(pool: Any) -> set[str]:
+    """Files of all volumes in the pool that are ours."""
+    directory = documents.read_pool(pool.XMLDesc(0)).path
+    return {f"{directory}/{name.removesuffix(OWNED)}" for name in pool.listVolumes() if name.endswith(OWNED)}
+
+
 def claim(pool: Any, name: str) -> None:
     """Mark the volume name as ours before anything is made under it. Raises HypervisorError if it is foreign."""
     if is_ours(pool, name):

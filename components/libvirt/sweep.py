@@ -12,6 +12,7 @@ from typing import Any
 from . import documents, network, storage
 from .connection import find
 from .domain import remove, remove_log
+from .unmanaged import say_what_stays
 
 
 def sweep(connection: Any, pool: Any, owner: str) -> None:
@@ -26,6 +27,7 @@ def sweep(connection: Any, pool: Any, owner: str) -> None:
             continue
         facts = documents.read_domain(xml)
         if facts.owner == owner and facts.console_log.startswith(documents.read_pool(pool.XMLDesc(0)).path + "/"):
+            say_what_stays(connection, name, domain, (xml,), ())
             remove(domain)
             remove_log(connection, name, facts.console_log)
     ours = {

@@ -21,8 +21,10 @@ from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, ReadResult, Resource, UpdateResult
 
 from . import documents, storage
-from .connection import HypervisorError, connect, find, telling
+from .connection import HypervisorError, connect, find, remark, telling
+from .obstacles import disk_obstacles, under_way
 from .provider import LibvirtProvider, Props, is_unknown, old_first
+from .unmanaged import definitions
 
 STALL_LIMIT = 60.0
 """Seconds a download may stand still."""
@@ -353,7 +355,9 @@ class OverlayDiskProvider(VolumeProvider):
             volume = storage.volume_named(pool, inputs["name"])
             if volume is not None and storage.is_ours(pool, inputs["name"]):
                 facts = documents.read_volume(volume.XMLDesc(0))
-                wanted = facts.backing_path == inputs["backing_path"] and 0 < facts.capacity <= inputs["capacity"]
+                # Of the same generation and over nothing, it was merged with its image by hand (virsh blockpull).
+                over = facts.backing_path in {inputs["backing_path"], ""}
+                wanted = over and 0 < facts.capacity <= inputs["capacity"]
                 if wanted and storage.facts(connection, pool, inputs["name"]).get("generation") == inputs["generation"]:
                     storage.path_matches(volume, inputs["path"])
                     if facts.capacity < inputs["capacity"]:
@@ -367,6 +371,7 @@ class OverlayDiskProvider(VolumeProvider):
                         f"{', of another generation of the node, as when its state was lost' if wanted else ''}). Stop the domain, "
                         f"and `pulumi up` makes the node anew: virsh destroy {domain.name()}"
                     )
+            _refuse_harm(connection, inputs, "recreated")
             _backing_fits(connection, inputs)
             with storage.anew(pool, inputs["name"]):
                 volume = pool.createXML(
@@ -386,9 +391,12 @@ class OverlayDiskProvider(VolumeProvider):
     def look(self, connection: Any, pool: Any, state: Props) -> Props | None:
         volume = storage.volume_named(pool, state["name"])
         if volume is None or not storage.is_ours(pool, state["name"]):
-            return None
+            # Not as gone if the machine has it elsewhere: a new one would be made, and the machine with it.
+            return {} if _is_elsewhere(connection, state) else None
         facts = documents.read_volume(volume.XMLDesc(0))
-        return {"capacity": facts.capacity, "path": facts.path, "backing_path": facts.backing_path}
+        if facts.backing_path != state["backing_path"]:  # another chain holds the same data; it is no reason to lose it
+            remark(f"disk {state['path']} is over {facts.backing_path or 'nothing'} now, not {state['backing_path']}; it is kept")
+        return {"capacity": facts.capacity, "path": facts.path}
 
     def update(self, _id: str, _olds: Props, _news: Props) -> UpdateResult:
         inputs = self.known(_news)
@@ -396,10 +404,29 @@ class OverlayDiskProvider(VolumeProvider):
             pool = storage.pool_named(connection, inputs["pool"], fresh=True)
             volume = storage.volume_named(pool, inputs["name"])
             if volume is None:
+                _refuse_harm(connection, inputs, "changed")
                 raise HypervisorError(f"disk {inputs['path']} is gone. `pulumi refresh`, then `pulumi up` make it again")
             if documents.read_volume(volume.XMLDesc(0)).capacity < inputs["capacity"]:
                 _grow(connection, volume, inputs)
         return UpdateResult(inputs)
+
+
+def _is_elsewhere(connection: Any, state: Props) -> bool:
+    """Whether the machine that uses the disk has another one in its place, as after it was moved."""
+    domain = find(connection.lookupByUUIDString, state["domain_uuid"])
+    return domain is not None and bool(disk_obstacles(domain, *definitions(domain), state["path"]))
+
+
+def _refuse_harm(connection: Any, inputs: Props, change: str) -> None:
+    """Raise if something was begun by hand with the machine that uses the disk."""
+    domain = find(connection.lookupByUUIDString, inputs["domain_uuid"])
+    found = [] if domain is None else under_way(domain, *definitions(domain), inputs["path"])
+    if domain is not None and found:
+        numbered = " ".join(f"({number}) {reason}." for number, reason in enumerate(found, 1))
+        raise HypervisorError(
+            f"disk {inputs['path']} is left as it is: were it {change} now, what was done by hand to domain {domain.name()!r} "
+            f"would be lost. In the way: {numbered} Then `pulumi up` again"
+        )
 
 
 def _backing_fits(connection: Any, inputs: Props) -> None:
@@ -420,6 +447,7 @@ def _grow(connection: Any, volume: Any, inputs: Props) -> None:
     """Through the guest's QEMU when it runs, for that holds the image's lock; else the file."""
     import libvirt  # noqa: PLC0415
 
+    _refuse_harm(connection, inputs, "larger")
     domain = find(connection.lookupByUUIDString, inputs["domain_uuid"])
     if domain is not None and domain.isActive():
         domain.blockResize(inputs["path"], inputs["capacity"], libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
@@ -432,7 +460,8 @@ class OverlayDisk(Resource, module="libvirt", name="OverlayDisk"):
 
     Made, or adopted if it is ours, of the same generation, over the same image and not too large; `NAME.verified` beside it
     remembers the generation. `serial` is new with every disk made anew. Raises HypervisorError if the volume is foreign, or
-    ours but in use by a running domain and not the disk wanted.
+    ours but in use by a running domain and not the disk wanted, or if it would have to change under a snapshot, a block job or a
+    managed save of its machine.
     """
 
     uri: Output[str]

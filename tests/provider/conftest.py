@@ -98,6 +98,9 @@ def base(pool: dict[str, Any], base_inputs: dict[str, Any]) -> dict[str, Any]:
 CASES: list[tuple[str, str, str, int]] = []
 """(resource, operation, mode, faults injected), filled by test_faults.py."""
 
+ADDITIONS: list[int] = []
+"""Additions by hand that were all there after a change, one number for each change; filled by test_additions.py."""
+
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     if CASES:
@@ -106,3 +109,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             parts = ", ".join(f"{case[1]} {case[2]} {case[3]}" for case in CASES if case[0] == kind)
             terminalreporter.write_line(f"{kind}: {parts}")
         terminalreporter.write_line(f"cases: {sum(case[3] for case in CASES)}")
+    if ADDITIONS:
+        terminalreporter.section("added by hand")
+        terminalreporter.write_line(f"kept: {sum(ADDITIONS)} additions in {len(ADDITIONS)} changes, none lost")

@@ -15,6 +15,7 @@ from typing import Any
 
 from components.libvirt import connection as connection_module
 from components.libvirt import documents
+from components.libvirt.domain import remove
 
 PREFIX = "lab-test"
 NETWORK = "lab-test"
@@ -192,7 +193,7 @@ class World:
                     continue  # others work on the same hypervisor
                 facts = documents.read_domain(each.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
                 running = documents.read_domain(each.XMLDesc(0))
-                domains[each.name()] = (facts.definition, running.definition, each.isActive(), each.autostart())
+                domains[each.name()] = (facts, running, each.isActive(), each.autostart())
             networks = {
                 each.name(): (
                     facts_of(each.XMLDesc(0)),
@@ -232,9 +233,7 @@ class World:
         with self.libvirt() as conn:
             for domain in conn.listAllDomains(0):
                 if domain.name().startswith(PREFIX):
-                    with contextlib.suppress(Exception):
-                        domain.destroy()
-                    domain.undefine()
+                    remove(domain)
             for pool in conn.listAllStoragePools(0):
                 if pool.name().startswith(PREFIX):
                     with contextlib.suppress(Exception):
@@ -242,7 +241,7 @@ class World:
                     pool.undefine()
             reset_network(conn)
         for path in IMAGES.glob(f"{PREFIX}-*"):
-            shutil.rmtree(path)
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def facts_of(document: str) -> Any:
@@ -291,7 +290,8 @@ def domain_inputs(world: World, name: str = "a", **changes: Any) -> dict[str, An
         "autostart": True,
         "stop_timeout": 0,
         "running": True,
-        "definition": "as made",
+        "definition": {},
+        "unmanaged": [],
         **changes,
     }
 

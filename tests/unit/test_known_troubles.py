@@ -13,7 +13,7 @@ pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).parents[2]
 # What was gathered of multus-cni's, K3s's and libvirt's troubles before this program was written.
-NUMBERS = [f"M{number}" for number in range(1, 26)] + [f"L{number}" for number in range(1, 14)]
+NUMBERS = [f"M{number}" for number in range(1, 26)] + [f"L{number}" for number in range(1, 16)]
 
 
 def rows() -> dict[str, list[str]]:

@@ -14,10 +14,12 @@ pytestmark = pytest.mark.unit
 ROOT = Path(__file__).parents[2]
 RAISED = {
     "HypervisorError", "PageError", "TimeoutError", "RunError", "ValueError", "RuntimeError", "LabError",
-    "Problem", "_problem", "_clash", "Mistake", "matching",
+    "Problem", "_problem", "_clash", "Mistake", "matching", "remark",
 }  # fmt: skip
 # Where a text is too long for the call, it is in one of these first; those of pydantic's mistakes are in a table.
 VARIABLES = {"conflict", "told", "needed", "_TEXTS"}
+SENTENCES = {("obstacles.py", None), ("domain_edit.py", "contradictions")}
+"""Modules, or functions in them, whose f-strings are parts of an error that another module raises."""
 SHORTEST = 12
 
 
@@ -53,6 +55,17 @@ def raised() -> Iterator[tuple[str, list[str]]]:
                 yield f"{path.relative_to(ROOT)}:{node.lineno}", pieces
 
 
+def sentences() -> Iterator[tuple[str, list[str]]]:
+    """The same of what is put together before it is raised."""
+    for name, function in sorted(SENTENCES, key=str):
+        path = ROOT / "components/libvirt" / name
+        for scope in ast.walk(ast.parse(path.read_text())):
+            if isinstance(scope, ast.FunctionDef) and function in {None, scope.name}:
+                for node in ast.walk(scope):
+                    if isinstance(node, ast.JoinedStr):
+                        yield f"{path.relative_to(ROOT)}:{node.lineno}", list(texts(node))
+
+
 def failures() -> Iterator[tuple[str, list[str]]]:
     """The same of the scripts on nodes: what `fail` and what tells of an error says."""
     for path in sorted((ROOT / "components/scripts").glob("*.sh")):
@@ -63,7 +76,7 @@ def failures() -> Iterator[tuple[str, list[str]]]:
 
 MESSAGES = [
     (where, usable)
-    for where, pieces in (*raised(), *failures())
+    for where, pieces in (*raised(), *sentences(), *failures())
     # A piece without a space is a setting's name: its message is in a variable.
     if (usable := [words for piece in pieces if len(words := plain(piece)) >= SHORTEST and " " in words])
 ]

@@ -1,0 +1,307 @@
+"""Editing a domain's definition in place: the elements that this program manages are set, everything else stays. Pure.
+
+Hands add NICs, disks, USB and PCI devices, tuning, metadata and more to a domain. So a domain that exists is never defined
+from the plan: its present definition is taken, what is managed is found in it (the NIC by its MAC address, disks by their
+files, the console log at the first serial port) and changed where it differs, and the rest is written back as it was.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from . import documents, domain_xml
+from .documents import MARK, DomainSpec
+
+KIB = 1024
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A managed property that is not what it should be. what: its name; seen, wanted: in words."""
+
+    what: str
+    seen: str
+    wanted: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.seen}, not {self.wanted}"
+
+
+# --- the mark
+
+
+def _set_mark(root: ET.Element, spec: DomainSpec) -> None:
+    mark = domain_xml.mark(root)
+    if mark is None:
+        mark = ET.SubElement(domain_xml.sub(root, "metadata"), "mark:stack", {"xmlns:mark": MARK})
+    mark.attrib.pop("definition", None)
+    for name, value in documents.mark_attributes(spec).items():
+        mark.set(name, value)
+
+
+def mark_differs(document: str, spec: DomainSpec) -> bool:
+    """Whether the mark says another owner, node or disk. It says nothing of the machine, which needs no restart for it."""
+    mark = domain_xml.mark(domain_xml.parse(document))
+    wanted = documents.mark_attributes(spec)
+    return mark is None or any(mark.get(name) != wanted[name] for name in ("owner", "node", "serial"))
+
+
+# --- memory and CPUs
+
+
+def balloon(document: str) -> int:
+    """MiB of its memory that the balloon keeps from a running guest. One is lost in rounding."""
+    current, whole = domain_xml.current_memory(domain_xml.parse(document))
+    return whole - current if whole - current > 1 else 0
+
+
+def _set_memory(root: ET.Element, spec: DomainSpec) -> None:
+    for tag in ("memory", "currentMemory"):
+        element = domain_xml.sub(root, tag)
+        element.set("unit", "KiB")
+        element.text = str((spec.memory_mib + domain_xml.dimms(root)) * KIB)
+
+
+def _set_cpus(root: ET.Element, spec: DomainSpec) -> None:
+    count = domain_xml.sub(root, "vcpu")
+    if int(count.text or "0") > spec.cpus and count.get("current"):
+        count.set("current", str(spec.cpus))  # room to add more, made by hand
+    else:
+        count.text = str(spec.cpus)
+        count.attrib.pop("current", None)
+    domain_xml.drop(root, "vcpus")  # libvirt's list of the single ones, which it makes again
+
+
+def _set_cpu(root: ET.Element, spec: DomainSpec) -> None:
+    cpu, wanted = domain_xml.sub(root, "cpu"), documents.cpu(spec)
+    domain_xml.drop(cpu, "model", "vendor")
+    cpu.attrib.clear()
+    cpu.attrib.update(wanted.attrib)
+    for each in reversed(list(wanted)):
+        cpu.insert(0, each)
+
+
+def _same_machine(seen: str, wanted: str) -> bool:
+    """libvirt writes the release in place of an alias: pc-q35-7.2 for q35."""
+    alias = {"q35": "pc-q35-", "pc": "pc-i440fx-"}.get(wanted)
+    return seen == wanted or (alias is not None and seen.startswith(alias))
+
+
+def _set_machine(root: ET.Element, spec: DomainSpec) -> None:
+    domain_xml.sub(domain_xml.sub(root, "os"), "type").set("machine", spec.machine)
+
+
+# --- disks, NIC, console
+
+
+def _free_target(root: ET.Element) -> str:
+    used = {domain_xml.target(each) for each in domain_xml.disks(root)}
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    names = [f"vd{each}" for each in letters[1:]] + [f"vd{one}{two}" for one in letters for two in letters]
+    return next(each for each in names if each not in used)
+
+
+def _add_disk(root: ET.Element, spec: DomainSpec, target: str, path: str, *, first: bool = False) -> None:
+    devices = domain_xml.devices(root)
+    made = documents.disk(spec, target, path)
+    disks = devices.findall("disk")
+    place = 0 if first or not disks else list(devices).index(disks[-1]) + 1
+    devices.insert(place, made)
+
+
+def _set_interface(root: ET.Element, spec: DomainSpec) -> None:
+    interface, wanted = domain_xml.interface(root, spec), documents.interface(spec)
+    if interface is None:
+        domain_xml.devices(root).append(wanted)
+        return
+    domain_xml.sub(interface, "mac").set("address", spec.mac.lower())
+    if domain_xml.interface_words(interface) != domain_xml.interface_words(wanted):
+        domain_xml.drop(interface, "source", "target", "virtualport")
+        interface.set("type", wanted.get("type", ""))
+        source = wanted.find("source")
+        if source is not None:
+            interface.insert(1, source)
+
+
+def _set_console_log(root: ET.Element, spec: DomainSpec) -> None:
+    devices = domain_xml.devices(root)
+    if devices.find("serial") is None:
+        domain_xml.drop(devices, "console")
+        devices.extend(documents.console(spec))
+    for tag in ("serial", "console"):
+        port = devices.find(tag)
+        if port is None or (tag == "console" and domain_xml.attribute(port, "target", "type") not in {"", "serial"}):
+            continue
+        log = port.find("log")
+        if log is None:
+            log = ET.Element("log", append="off")
+            port.insert(0, log)
+        log.set("file", spec.console_log)
+
+
+# --- what is managed
+
+
+@dataclass(frozen=True)
+class Managed:
+    """A property of the definition that this program manages.
+
+    seen: what the definition says. wanted: what it should say. write: sets it. live: whether a guest that runs with
+    another value has to be restarted for it.
+    """
+
+    what: str
+    seen: str
+    wanted: str
+    write: Callable[[], None]
+    live: bool = True
+
+
+def _root_words(disk: ET.Element | None, path: str) -> str:
+    if disk is None:
+        return "none"
+    cache = domain_xml.attribute(disk, "driver", "cache") or "default"
+    # A disk put in its place by hand has its own format; that it is there is an obstacle, no difference.
+    kind = domain_xml.attribute(disk, "driver", "type") or "raw" if domain_xml.source(disk) == path else "qcow2"
+    return f"{kind}, cache {cache}"
+
+
+def _set_root(root: ET.Element, disk: ET.Element | None, spec: DomainSpec) -> None:
+    if disk is None:
+        _add_disk(root, spec, domain_xml.ROOT_TARGET, spec.disk_path, first=True)
+        return
+    driver = domain_xml.sub(disk, "driver")
+    driver.set("cache", spec.disk_cache)
+    if domain_xml.source(disk) == spec.disk_path:
+        driver.attrib.update(name="qemu", type="qcow2")
+
+
+def _readonly_words(disk: ET.Element | None) -> str:
+    if disk is None:
+        return "none"
+    kind = domain_xml.attribute(disk, "driver", "type") or "raw"
+    return f"{domain_xml.source(disk) or 'empty'}, {kind}{', read-only' if disk.find('readonly') is not None else ''}"
+
+
+def _set_readonly(root: ET.Element, disk: ET.Element | None, path: str, spec: DomainSpec) -> None:
+    if disk is None:
+        _add_disk(root, spec, _free_target(root), path)
+        return
+    domain_xml.drop(disk, "source", "backingStore")
+    disk.insert(1, ET.Element("source", file=path))
+    disk.set("type", "file")
+    domain_xml.sub(disk, "driver").attrib.update(name="qemu", type="raw")
+    domain_xml.sub(disk, "readonly")
+
+
+def _managed(root: ET.Element, spec: DomainSpec, former: Collection[str]) -> Iterator[Managed]:
+    disk, seed = domain_xml.root_disk_element(root, spec.disk_path), domain_xml.seed_disk(root, spec)
+    extra, spare = domain_xml.extra_disks(root, spec, former)
+    own = domain_xml.mib(root.find("memory")) - domain_xml.dimms(root)
+    current, whole = domain_xml.current_memory(root)
+    balloon = "empty" if current == whole else f"leaves {current} of {whole} MiB"
+    machine = spec.machine if _same_machine(domain_xml.machine(root), spec.machine) else domain_xml.machine(root)
+    nic = [domain_xml.interface_words(each) for each in (domain_xml.interface(root, spec), documents.interface(spec))]
+    set_memory = partial(_set_memory, root, spec)
+
+    yield Managed("virtualization type", root.get("type", ""), spec.virt_type, partial(root.set, "type", spec.virt_type))
+    yield Managed("memory", f"{own} MiB", f"{spec.memory_mib} MiB", set_memory)
+    # A guest that runs is given its memory back without a restart.
+    yield Managed("memory balloon", balloon, "empty", set_memory, live=False)
+    yield Managed("CPUs", str(domain_xml.cpus(root)), str(spec.cpus), partial(_set_cpus, root, spec))
+    # libvirt resolves some modes when the guest starts, so a running guest is asked by its mark: see `restarts`.
+    yield Managed("CPU mode", domain_xml.cpu(root), documents.cpu_words(spec), partial(_set_cpu, root, spec), live=False)
+    yield Managed("machine type", machine, spec.machine, partial(_set_machine, root, spec))
+    yield Managed(
+        "root disk", _root_words(disk, spec.disk_path), f"qcow2, cache {spec.disk_cache}", partial(_set_root, root, disk, spec)
+    )
+    for what, path, found in (
+        ("seed disk", spec.seed_path, seed),
+        *((f"extra disk {number}", *each) for number, each in enumerate(zip(spec.extra_disks, extra, strict=True), 1)),
+    ):
+        yield Managed(what, _readonly_words(found), f"{path}, raw, read-only", partial(_set_readonly, root, found, path, spec))
+    for each in spare:
+        remove = partial(domain_xml.devices(root).remove, each)
+        yield Managed(f"disk {domain_xml.target(each)}", _readonly_words(each), "none", remove)
+    yield Managed("network interface", nic[0], nic[1], partial(_set_interface, root, spec))
+    yield Managed("console log", domain_xml.console_log(root), spec.console_log, partial(_set_console_log, root, spec))
+
+
+def wanted(spec: DomainSpec) -> dict[str, str]:
+    """What each managed property should be, in words."""
+    return {each.what: each.wanted for each in _managed(domain_xml.parse(documents.domain(spec)), spec, ())}
+
+
+def differences(document: str, spec: DomainSpec, former: Collection[str] = ()) -> list[Difference]:
+    """What of the managed properties is not as it should be. former: files of extra disks that this program attached."""
+    return [Difference(each.what, each.seen, each.wanted) for each in _managed(domain_xml.parse(document), spec, former)
+            if each.seen != each.wanted]  # fmt: skip
+
+
+def restarts(live: str, stored: str, spec: DomainSpec, former: Collection[str] = ()) -> list[Difference]:
+    """Why a running guest has to be restarted. live, stored: its definition in use and the one of its next start."""
+    running = domain_xml.parse(live)
+    found = [
+        Difference(each.what, each.seen, each.wanted)
+        for each in _managed(running, spec, former)
+        if each.live and each.seen != each.wanted
+    ]
+    mark = domain_xml.mark(running)
+    cpu = (mark.get("cpu") if mark is not None else None) or domain_xml.cpu(domain_xml.parse(stored))
+    if cpu != documents.cpu_words(spec):
+        found.append(Difference("CPU mode", cpu, documents.cpu_words(spec)))
+    return found
+
+
+def running(live: str, stored: str, spec: DomainSpec, former: Collection[str] = ()) -> list[Difference]:
+    """What of the managed properties is not as it should be in a running guest."""
+    found = restarts(live, stored, spec, former)
+    if missing := balloon(live):
+        whole = domain_xml.current_memory(domain_xml.parse(live))[1]
+        found.append(Difference("memory balloon", f"leaves {whole - missing} of {whole} MiB", "empty"))
+    return found
+
+
+def edit(document: str, spec: DomainSpec, former: Collection[str] = (), keep: Collection[str] = ()) -> str:
+    """The definition with all that is managed as it should be, and the rest as it was. keep: devices to be added to it."""
+    root = domain_xml.parse(document)
+    for each in list(_managed(root, spec, former)):
+        if each.seen != each.wanted:
+            each.write()
+    _set_mark(root, spec)
+    for device in keep:
+        domain_xml.devices(root).append(domain_xml.parse(device))
+    return documents.text_of(root)
+
+
+def contradictions(document: str, spec: DomainSpec) -> list[str]:
+    """What was set by hand and a new size contradicts, each with what to do; libvirt would refuse, or follow the old one."""
+    root = domain_xml.parse(document)
+    found = []
+    command = f"virsh edit {root.findtext('name', spec.name)}"
+    cells = root.findall("cpu/numa/cell")
+    if cells:
+        size = sum(documents.mib(int(each.get("memory", "0")), each.get("unit", "KiB")) for each in cells)
+        if size != spec.memory_mib:
+            found.append(f"its NUMA cells, set by hand, have {size} MiB together: give them {spec.memory_mib} MiB ({command})")
+    limit = root.find("maxMemory")
+    if limit is not None and domain_xml.mib(limit) < spec.memory_mib + domain_xml.dimms(root):
+        whole = spec.memory_mib + domain_xml.dimms(root)
+        found.append(f"its <maxMemory>, set by hand, is {domain_xml.mib(limit)} MiB: raise it to {whole} MiB or more ({command})")
+    topology = root.find("cpu/topology")
+    count = root.find("vcpu")
+    most = 0 if count is None else int(count.text or "0")
+    if (
+        topology is not None
+        and spec.cpus != domain_xml.cpus(root)
+        and not (most > spec.cpus and count is not None and count.get("current"))
+    ):
+        product = 1
+        for name in ("sockets", "dies", "cores", "threads"):
+            product *= int(topology.get(name, "1"))
+        if product != spec.cpus:
+            found.append(f"its CPU topology, set by hand, has {product} CPUs: make it {spec.cpus} ({command})")
+    return found

@@ -1,0 +1,118 @@
+"""What stands in the way of redefining or restarting a domain: what was done by hand and would be lost, and how to end it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from shlex import quote
+from typing import Any
+
+from . import documents, domain_xml
+from .connection import code, find
+from .documents import DomainSpec
+
+JOBS = ("unknown", "pull", "copy", "commit", "active commit", "backup")
+"""virDomainBlockJobType."""
+
+
+def obstacles(domain: Any, stored: str, live: str | None, spec: DomainSpec) -> list[str]:
+    """Each as a sentence with the commands that lead out. stored, live: the domain's two definitions; live None if it is off."""
+    found = []
+    if domain.name() != spec.name:
+        name = quote(domain.name())
+        found.append(f"it was renamed from {spec.name}. Rename it back: virsh shutdown {name}; virsh domrename {name} {spec.name}")
+    return found + under_way(domain, stored, live, spec.disk_path)
+
+
+def under_way(domain: Any, stored: str, live: str | None, path: str) -> list[str]:
+    """Those that stand in the way of a change of the disk too. path: of the file this program made for it."""
+    name = quote(domain.name())
+    found = disk_obstacles(domain, stored, live, path)
+    if live is None:
+        if domain.hasManagedSaveImage(0):
+            found.append(
+                f"its memory is saved (managed save), and fits the definition and the disk as they are. Resume it: virsh start "
+                f"{name}; or give the saved memory up: virsh managedsave-remove {name}"
+            )
+        return found
+    jobs = list(_block_jobs(domain, name, live))
+    if not jobs and domain.jobInfo()[0] != _no_job():
+        jobs.append(
+            f"libvirt has a job under way on it (virsh domjobinfo {name}). Wait for its end, or end it: virsh domjobabort {name}"
+        )
+    return found + jobs
+
+
+def disk_obstacles(domain: Any, stored: str, live: str | None, path: str) -> list[str]:
+    """Those that concern the disk the guest boots from. path: of the file that this program made for it."""
+    for document in (live, stored):
+        disk = None if document is None else domain_xml.root_disk(document, path)
+        if disk is None or disk.source == path:
+            continue
+        name, source = quote(domain.name()), disk.source or "FILE"
+        files = {disk.source, *domain_xml.files(document or "")}
+        snapshots = [each for each, made in external_snapshots(domain).items() if files & set(made)]
+        if disk.over or snapshots:
+            start = "" if live is not None else f"virsh start {name}; "
+            # Without --base the whole chain would be merged into the image that all nodes share.
+            merge = f"{start}virsh blockcommit {name} {disk.target} --base {quote(path)} --active --pivot --wait"
+            ends = "".join(f"; virsh snapshot-delete {name} {quote(each)} --metadata" for each in snapshots)
+            return [
+                f"its disk {disk.target} is {disk.source}, a snapshot{''.join(f' {each!r}' for each in snapshots)} over {path}; "
+                f"what was written since is in it alone. Merge it: {merge}{ends}"
+            ]
+        return [
+            f"its disk {disk.target} is {disk.source or 'empty'}, not {path}: it was moved. Move it back: virsh shutdown {name}; "
+            f"mv {quote(source)} {quote(path)}; virsh edit {name}"
+        ]
+    return []
+
+
+def _block_jobs(domain: Any, name: str, live: str) -> Iterator[str]:
+    for target in domain_xml.targets(live):
+        job = domain.blockJobInfo(target, 0)
+        if job:
+            kind = JOBS[job["type"]] if job["type"] < len(JOBS) else JOBS[0]
+            yield (
+                f"a block job ({kind}) is under way on its disk {target} (virsh blockjob {name} {target}). Wait for its end, or "
+                f"end it: virsh blockjob {name} {target} --abort, or with --pivot for one that is ready"
+            )
+
+
+def _no_job() -> int:
+    import libvirt  # noqa: PLC0415
+
+    return int(libvirt.VIR_DOMAIN_JOB_NONE)
+
+
+def external_snapshots(domain: Any) -> dict[str, list[str]]:
+    """Names of the domain's snapshots that have files of their own, with these files."""
+    found = {}
+    for name, document in _snapshots(domain):
+        root = documents.parse(document)
+        files = [each.get("file", "") for each in root.findall("disks/disk/source")]
+        memory = root.find("memory")
+        if memory is not None and memory.get("file"):
+            files.append(memory.get("file", ""))
+        if files:
+            found[name] = files
+    return found
+
+
+def snapshots(domain: Any) -> list[str]:
+    """Names of all snapshots."""
+    return [name for name, _ in _snapshots(domain)]
+
+
+def _snapshots(domain: Any) -> Iterator[tuple[str, str]]:
+    import libvirt  # noqa: PLC0415
+
+    try:
+        listed = domain.listAllSnapshots(0)
+    except libvirt.libvirtError as error:
+        if code(error) == libvirt.VIR_ERR_NO_SUPPORT:
+            return
+        raise
+    for each in listed:
+        document = find(each.getXMLDesc, 0)
+        if document is not None:
+            yield each.getName(), document

@@ -1,0 +1,120 @@
+"""Nothing that hands have added to a machine is lost in its changes, whatever it is and whatever changes.
+
+The number of additions checked is printed at the end of the run.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.libvirt import documents, storage
+from components.libvirt.domain import DomainProvider
+from components.libvirt.volume import OverlayDiskProvider, SeedImageProvider
+
+from . import additions
+from .conftest import ADDITIONS
+from .world import World, domain_inputs, overlay_inputs, seed_inputs
+
+pytestmark = [pytest.mark.provider, pytest.mark.timeout(600)]
+
+SECURE, INACTIVE = 1, 2
+ROUNDS = 4
+
+
+@pytest.fixture
+def folder(world: World) -> Iterator[Path]:
+    """Files of others, outside the pool."""
+    path = Path(f"{world.path}-of-others")
+    path.mkdir()
+    for name in ("data.img", "scsi.img", "stick.img"):
+        (path / name).write_bytes(bytes(1 << 20))
+    yield path
+    shutil.rmtree(path)
+
+
+def disk_of_ours(world: World, name: str) -> str:
+    """A read-only disk as the one with the artifacts."""
+    with world.libvirt() as conn:
+        pool = conn.storagePoolLookupByName(world.name)
+        storage.claim(pool, name)
+        pool.createXML(documents.volume(name, 1 << 20), 0)
+    return world.file(name)
+
+
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_nothing_planted_by_hand_is_lost(number: int, world: World, base: dict[str, Any], folder: Path) -> None:
+    chance = random.Random(f"additions {number}")
+    deal = sorted(additions.ALL, key=lambda _: random.Random(0).random())
+    random.Random(0).shuffle(deal)
+    # Each is planted in two rounds at least, with others beside it each time.
+    names = sorted({*deal[number::2], *chance.sample(additions.ALL, 4)}) if number < 2 else chance.sample(additions.ALL, 16)
+    OverlayDiskProvider().create(overlay_inputs(world, base))
+    SeedImageProvider().create(seed_inputs(world))
+    provider, inputs = DomainProvider(), domain_inputs(world)
+    outs = dict(provider.create(dict(inputs)).outs or {})
+
+    def stored() -> str:
+        with world.libvirt() as conn:
+            return str(conn.lookupByUUIDString(inputs["uuid"]).XMLDesc(INACTIVE | SECURE))
+
+    with world.libvirt() as conn:
+        domain = conn.lookupByUUIDString(inputs["uuid"])
+        if chance.random() < 0.5:
+            domain.destroy()
+        plain = additions.parts(stored())
+        conn.defineXML(additions.plant(stored(), names, folder))
+    planted = additions.parts(stored()) - plain
+    assert len(planted) >= len(names)
+    artifacts = [disk_of_ours(world, f"artifacts-{each}.img") for each in "ab"]
+    changes: list[dict[str, Any]] = [
+        {"memory_mib": 96},
+        {"cpus": 2},
+        {"extra_disks": artifacts[:1]},
+        {"extra_disks": artifacts[1:]},
+        {"extra_disks": []},
+        {"disk_cache": "writeback"},
+        {"autostart": False},
+        {"owner": "lab-test/renamed"},
+        {},
+    ]
+    now = dict(inputs)
+    for step, change in enumerate(chance.sample(changes, 5)):
+        now |= change
+        # As after a refresh, or as a run without any state does.
+        if step % 2:
+            seen = provider.read("id", dict(outs))
+            assert seen.id == "id"
+            outs = dict(provider.update("id", dict(seen.outs or {}), dict(now)).outs or {})
+        else:
+            adopted = {**now, "owner": outs["owner"]}
+            outs = dict(provider.create(adopted).outs or {})
+            now = adopted
+        lost = planted - additions.parts(stored())
+        assert not lost, (change, lost)
+        ADDITIONS.append(len(planted))
+        seen = provider.read("id", dict(outs))
+        news = provider.check(dict(outs), dict(now)).inputs
+        assert not provider.diff("id", dict(seen.outs or {}), news).changes, (change, (seen.outs or {})["definition"])
+        facts = documents.read_domain(stored())
+        assert (facts.memory_mib, facts.cpus) == (now["memory_mib"], now["cpus"])
+        assert {path for path in facts.disks if path.startswith(world.path + "/")} == {
+            now["disk_path"], now["seed_path"], *now["extra_disks"],
+        }  # fmt: skip
+    said = " ".join((seen.outs or {})["unmanaged"])
+    assert "s3cret" not in str(seen.outs)
+    for name, word in (
+        ("second NIC", "52:54:00:cd:00:01"), ("data disk", "data.img"), ("USB device of the host", "0x1209:0x0001"),
+        ("watchdog", "i6300esb"), ("metadata", "app:owner"), ("arguments of QEMU", "qemu:commandline"),
+    ):  # fmt: skip
+        assert (word in said) == (name in names), (word, said)
+    again = stored()
+    provider.update("id", dict(outs), dict(now))
+    assert stored() == again, "a second update changes nothing"
+    assert not re.search("s3cret", str(outs))
