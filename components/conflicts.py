@@ -67,19 +67,21 @@ def _problem(setting: str, value: str, conflict: str, *others: str) -> Problem:
 
 
 def _texts(settings: Settings) -> Iterator[Problem]:
-    try:
-        documents.user_data(
-            hostname="node",
-            user=settings.ssh.user,
-            authorized_keys=[],
-            host_private_key="",
-            host_public_key="",
-            # With commands of the program's own, as machine.py has them.
-            at_boot=[["true"]] if settings.network.kind == "bridge" or settings.ssh.port != 22 else [],
-            extra=settings.cloud_init,
-        )
-    except ValueError as error:
-        yield _problem("cloudInit", "", str(error))
+    # With commands of the program's own, as machine.py has them.
+    at_boot = [["true"]] if settings.network.kind == "bridge" or settings.ssh.port != 22 else []
+    for key, value in (settings.cloud_init or {}).items():
+        try:
+            documents.user_data(
+                hostname="node",
+                user=settings.ssh.user,
+                authorized_keys=[],
+                host_private_key="",
+                host_public_key="",
+                at_boot=at_boot,
+                extra={key: value},
+            )
+        except ValueError as error:
+            yield _problem(f"cloudInit.{key}", "", str(error))
     if settings.ssh.private_key is not None:
         try:
             public_key(settings.ssh.private_key.get_secret_value())

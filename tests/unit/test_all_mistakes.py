@@ -114,8 +114,8 @@ def test_what_is_told_of_all_of_them() -> None:
         "multus.namespaceIsolation", "multus.memoryLimit", "workload.address", "workload.image", "nodeAccess.addresses",
         "k3s.podCidr", "k3s.apiAddress", "k3s.config.token", "k3s.config.node-external-ip", "k3s.serverConfig.flannel-backend",
         "k3s.installScript.environment.MY_TOKEN", "servers.hypervisor", "servers.labels.node-role.kubernetes.io/master",
-        "agents.overrides.agent-9", "agents.overrides.agent-9.cpus", "ssh.user", "ssh.privateKey", "cloudInit", "machine.cpuModel",
-        "timeouts.boot", "nonsense", "proof.path",
+        "agents.overrides.agent-9", "agents.overrides.agent-9.cpus", "ssh.user", "ssh.privateKey", "cloudInit.users",
+        "machine.cpuModel", "timeouts.boot", "nonsense", "proof.path",
     ):  # fmt: skip
         assert setting in found, setting
 
@@ -234,4 +234,4 @@ def test_what_is_wrong_is_taken_out(found: list[list[Any]], left: dict[str, Any]
 
 def test_a_setting_with_underscores_is_the_same_setting() -> None:
     raw: dict[str, Any] = {"cloud_init": {"users": []}, "k3s": {"api_address": "a b", "pod_cidr": "192.168.122.0/28"}}
-    assert [each.setting for each in problems(raw)] == ["cloudInit", "k3s.apiAddress", "k3s.podCidr"]
+    assert [each.setting for each in problems(raw)] == ["cloudInit.users", "k3s.apiAddress", "k3s.podCidr"]

@@ -33,8 +33,9 @@ LAN: dict[str, Any] = {
 
 CASES: list[tuple[str, dict[str, Any], list[str]]] = [
     ("commands of the first boot beside ours", {"ssh": {"port": 2222}, "cloudInit": {"bootcmd": "ls"}},
-     ["cloudInit", "'bootcmd' is no list"]),
-    ("commands of the first boot on a bridge", {**LAN, "cloudInit": {"bootcmd": "ls"}}, ["cloudInit", "'bootcmd' is no list"]),
+     ["cloudInit.bootcmd: ", "'bootcmd' is no list"]),
+    ("commands of the first boot on a bridge", {**LAN, "cloudInit": {"bootcmd": "ls"}},
+     ["cloudInit.bootcmd: ", "'bootcmd' is no list"]),
     ("gateway outside", {"network": {"gateway": "10.0.0.1"}}, ["network.gateway = 10.0.0.1: is outside network.cidr"]),
     ("nodes hold the gateway", {"network": {"nodes": "192.168.122.1-192.168.122.9"}}, ["network.nodes", "holds network.gateway"]),
     ("nodes hold the network address", {"network": {"nodes": "192.168.122.0-192.168.122.9", "gateway": "192.168.122.254"}},
