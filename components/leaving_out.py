@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Location = tuple[int | str, ...]
 """The way to a value, as pydantic tells it: names of settings as in YAML, names of mappings, places in lists."""
+
+
+def separate(raw: Any) -> Any:
+    """A copy in which no two places share one mapping or list, as a YAML alias (`*name`) makes them do.
+
+    Raises RecursionError for a value that holds itself.
+    """
+    if isinstance(raw, Mapping):
+        return {name: separate(value) for name, value in raw.items()}
+    if isinstance(raw, list):
+        return [separate(value) for value in raw]
+    return raw
 
 
 def leave_out(raw: dict[str, Any], found: Iterable[Sequence[Location]]) -> set[Location]:

@@ -8,7 +8,6 @@ addresses or names computed from them is in conflicts.py, which adds its own pro
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from collections.abc import Collection, Mapping
@@ -36,7 +35,7 @@ from pydantic_core import ErrorDetails
 
 from components import k3s_options, node_labels
 from components.addresses import AddressRange
-from components.leaving_out import Location, is_there, leave_out
+from components.leaving_out import Location, is_there, leave_out, separate
 from components.mistakes import MISTAKE, Mistake, Problem, SettingsError, matching, refuse, there, unknown_name
 from components.mistakes import text as told_by
 
@@ -1006,18 +1005,17 @@ def parse_as_far_as_possible(
     A check that concerns several fields is made only where each of them is right, so what is wrong is left out and the rest
     is read again, until nothing more is found. What then follows from a setting that was left out is no mistake of the stack's.
     """
-    rest: dict[str, Any] = copy.deepcopy(dict(raw))
     problems: list[Problem] = []
     wrong: set[str] = set()
+    try:
+        rest: dict[str, Any] = separate(raw)
+    except RecursionError:
+        return _too_deep(problems)
     while True:
         try:
             return Settings.model_validate(rest), sorted(set(problems)), frozenset(wrong)
         except RecursionError:
-            return (
-                Settings(),
-                [*problems, Problem("(all)", "", "is nested too deeply to be read; write it flatter")],
-                frozenset({""}),
-            )
+            return _too_deep(problems)
         except ValidationError as error:
             found = _without_emptied(error.errors(include_url=False))
             told = [_problem(item) for item in found]
@@ -1028,6 +1026,10 @@ def parse_as_far_as_possible(
             wrong |= {_written(each) for each in meant if not is_there(rest, each)}
             sources = [_sources(item) for item in found]
             wrong |= {_written(each[0]) for each in sources} | {_written(taken) for taken in leave_out(rest, sources)}
+
+
+def _too_deep(problems: list[Problem]) -> tuple[Settings, list[Problem], frozenset[str]]:
+    return Settings(), [*problems, Problem("(all)", "", "is nested too deeply to be read; write it flatter")], frozenset({""})
 
 
 def _without_emptied(found: list[ErrorDetails]) -> list[ErrorDetails]:

@@ -235,3 +235,15 @@ def test_what_is_wrong_is_taken_out(found: list[list[Any]], left: dict[str, Any]
 def test_a_setting_with_underscores_is_the_same_setting() -> None:
     raw: dict[str, Any] = {"cloud_init": {"users": []}, "k3s": {"api_address": "a b", "pod_cidr": "192.168.122.0/28"}}
     assert [each.setting for each in problems(raw)] == ["cloudInit.users", "k3s.apiAddress", "k3s.podCidr"]
+
+
+def test_a_value_that_several_settings_share_is_wrong_in_each() -> None:
+    """As a YAML alias makes it: one object in several places."""
+    shared = {"no-such": 1}
+    _, problems, _ = parse_as_far_as_possible({"agents": shared, "proof": shared, "machine": {"x": shared}})
+    assert {problem.setting for problem in problems} == {"agents.no-such", "proof.no-such", "machine.x"}
+    assert shared == {"no-such": 1}
+    held: dict[str, Any] = {}
+    held["servers"] = held
+    _, (problem,), _ = parse_as_far_as_possible(held)
+    assert "nested too deeply" in str(problem)
