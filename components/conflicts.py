@@ -56,6 +56,9 @@ def conflicts(plan: Plan, settings: Settings) -> list[Problem]:
         *_pods(settings),
         *_parent(settings),
         *_routes(settings),
+        *_routes_twice(settings),
+        *_homeless_pod(plan.nodes, settings),
+        *_options_twice(settings),
         *_cluster_networks(settings),
         *_agents(settings),
     ]
@@ -308,7 +311,8 @@ def _covering(settings: Settings) -> Iterator[tuple[IPv4Network, str, str]]:
             if route.overlaps(network):
                 yield route, setting, str(network)
         # A wider one leaves the nodes on-link: the kernel takes the most specific route, which is then the interface's own.
-        inside = route.subnet_of(settings.network.cidr)
+        # Half of all addresses is half of a default route.
+        inside = route.subnet_of(settings.network.cidr) or route.prefixlen <= 1
         if inside and AddressRange(route.network_address, route.broadcast_address).overlaps(nodes):
             yield route, "network.nodes", str(nodes)
 
@@ -324,6 +328,44 @@ def _routes(settings: Settings) -> Iterator[Problem]:
         yield Problem("macvlan.routes", str(route), conflict, frozenset({setting, "macvlan.clusterRoutes"}))
 
 
+def _routes_twice(settings: Settings) -> Iterator[Problem]:
+    for route, count in Counter(settings.macvlan.routes).items():
+        if count > 1:
+            conflict = f"stands there {count} times, and the second time the plugin refuses the pod (file exists); write it once"
+            yield Problem("macvlan.routes", str(route), conflict)
+
+
+def _homeless_pod(nodes: tuple[NodePlan, ...], settings: Settings) -> Iterator[Problem]:
+    """The pods of single nodes tolerate every taint, the one that may run anywhere none."""
+    kept_off = [[taint for taint in node.taints if not taint.endswith(":PreferNoSchedule")] for node in nodes]
+    if settings.workload.per_node or not all(kept_off):
+        return
+    conflict = (
+        f"leaves the pod {settings.workload.name} without a node: each has a taint that it does not tolerate, such as "
+        f"{kept_off[0][0]}; take that off one of them, or set workload.perNode: true, whose pods tolerate all"
+    )
+    reads = [f"{role}.{field}" for role in ("servers", "agents") for field in ("taints", "count")]
+    reads += [f"{node.role}s.overrides.{node.name}.taints" for node in nodes]
+    yield _problem("workload.perNode", "False", conflict, *reads)
+
+
+def _options_twice(settings: Settings) -> Iterator[Problem]:
+    common = {k3s_options.name(key): key for key in settings.k3s.config}
+    for key in settings.k3s.server_config:
+        other = common.get(k3s_options.name(key))
+        if other is not None:
+            conflict = (
+                "is in k3s.config too, whose value servers would lose; write here what servers need, and leave "
+                f"{other} out of k3s.config"
+            )
+            reads = frozenset({there(f"k3s.config.{other}"), there(f"k3s.serverConfig.{key}")})
+            yield Problem(f"k3s.serverConfig.{key}", "", conflict, reads)
+
+
+# What Kubernetes gives each node of the pods' addresses (kube-controller-manager, node-cidr-mask-size).
+_NODE_PREFIX = 24
+
+
 def _cluster_networks(settings: Settings) -> Iterator[Problem]:
     cidr, pods, services = settings.network.cidr, settings.k3s.pod_cidr, settings.k3s.service_cidr
     api = api_address(settings)
@@ -334,6 +376,17 @@ def _cluster_networks(settings: Settings) -> Iterator[Problem]:
         if api is not None and api in value:
             conflict = f"lies in {setting} {value}, which nobody outside of the cluster reaches; choose an address of the network"
             yield _problem("k3s.apiAddress", str(api), conflict, setting)
+    if services.prefixlen < 12 or services.prefixlen > 28:
+        conflict = "is too large for the API server or too small for cluster DNS, its tenth address; take one from /12 to /28"
+        yield _problem("k3s.serviceCidr", str(services), conflict)
+    count = settings.servers.count + settings.agents.count
+    if pods.prefixlen > _NODE_PREFIX or 2 ** (_NODE_PREFIX - pods.prefixlen) < count:
+        most = 2 ** max(_NODE_PREFIX - pods.prefixlen, 0) if pods.prefixlen <= _NODE_PREFIX else 0
+        conflict = f"has a /{_NODE_PREFIX} for {most} nodes, and there are {count}; take a larger network"
+        yield _problem("k3s.podCidr", str(pods), conflict, "servers.count", "agents.count")
+    for setting, value in (("k3s.podCidr", pods), ("k3s.serviceCidr", services)):
+        if value.is_loopback or value.is_multicast or value.is_unspecified or value.is_link_local:
+            yield _problem(setting, str(value), "is no network of addresses for pods or services; take one of 10.0.0.0/8")
     if pods.overlaps(services):
         yield _problem("k3s.podCidr", str(pods), f"overlaps k3s.serviceCidr {services}; move one of them", "k3s.serviceCidr")
 

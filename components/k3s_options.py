@@ -7,6 +7,7 @@ https://docs.k3s.io/cli/server, https://docs.k3s.io/cli/agent
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -147,6 +148,8 @@ def refusals(config: Mapping[str, Any], *, servers_only: bool) -> Iterator[tuple
             yield key, f"is no option of K3s's config.yaml; correct or remove it{hint} (docs.k3s.io/cli/server)"
         elif servers_only and option not in SERVER:
             yield key, "is an option of K3s's agents, which no server reads; set it in k3s.config"
+        elif problem := _form(option, value):
+            yield key, problem
         elif option == "flannel-backend":
             yield from _backend(key, value)
         else:
@@ -155,12 +158,23 @@ def refusals(config: Mapping[str, Any], *, servers_only: bool) -> Iterator[tuple
 
 def by_value(key: str) -> bool:
     """Whether a key may be refused for its value."""
-    return name(key) == "flannel-backend" or name(key) in _ARGUMENTS
+    return name(key) in {"flannel-backend", "write-kubeconfig-mode"} or name(key) in _ARGUMENTS
 
 
 def servers_only(config: Mapping[str, Any]) -> list[str]:
     """Keys with which K3s's agent does not start."""
     return [key for key in config if name(key) in SERVER - AGENT]
+
+
+def _form(option: str, value: Any) -> str:
+    """Why K3s cannot read the value, or ""."""
+    if value is None:
+        return "has no value; write one, or remove it"
+    if isinstance(value, Mapping) or (isinstance(value, list | tuple) and any(isinstance(each, Mapping | list) for each in value)):
+        return "is a mapping or holds one, and K3s reads texts, numbers, true, false and lists of them; write a list of name=value"
+    if option == "write-kubeconfig-mode" and not (isinstance(value, str) and re.fullmatch("0?[0-7]{3}", value)):
+        return 'is a number in YAML, which K3s would read as another mode; write three octal digits as a text, such as "0600"'
+    return ""
 
 
 def _backend(key: str, value: Any) -> Iterator[tuple[str, str]]:

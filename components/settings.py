@@ -167,9 +167,13 @@ def _labels(labels: dict[str, str]) -> dict[str, str]:
 def _api_address(value: str) -> str:
     if re.fullmatch(r"[0-9.]+", value):
         try:
-            IPv4Address(value)
+            address = IPv4Address(value)
         except AddressValueError:
             raise ValueError("neither an IPv4 address nor a host name; write one as 192.168.122.170 or k3s.example") from None
+        if address.is_loopback or address.is_unspecified or address.is_multicast or address == IPv4Address("255.255.255.255"):
+            raise ValueError("is no address of one machine for the others; write one of the network, such as 192.168.122.170")
+    elif value.lower() == "localhost":
+        raise ValueError("is each machine itself; write an address or a name that the nodes and this machine reach")
     return value
 
 
@@ -177,7 +181,15 @@ def _api_address(value: str) -> str:
 _VLAN = re.compile(r".+\.[0-9]{1,4}|vlan[0-9]{1,4}")
 
 
+# What K3s makes on a node, and what leads nowhere.
+_NO_PARENT = ("lo", "cni0", "flannel.1", "flannel-wg", "kube-ipvs0")
+
+
 def _master(value: str) -> str:
+    if value in _NO_PARENT:
+        raise ValueError(
+            "is no interface on the network: K3s or the kernel makes it on each node; name the node's NIC, such as enp1s0"
+        )
     if _VLAN.fullmatch(value):
         raise ValueError(
             "is the sub-interface of a VLAN, which the program makes on no node and its checks do not probe: VLANs are not "
@@ -215,7 +227,7 @@ LibvirtName = Annotated[
 # Linux: 15 bytes at most, and the name is used on command lines of the node.
 _INTERFACE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$"
 _INTERFACE_FORM = "not a name of an interface; write 1 to 15 letters, digits and ._-, such as enp1s0"
-Interface = Annotated[str, matching(_INTERFACE, _INTERFACE_FORM)]
+Interface = Annotated[str, matching(_INTERFACE, _INTERFACE_FORM), AfterValidator(_master)]
 Mac = Annotated[
     str,
     matching(
@@ -232,10 +244,13 @@ PluginName = Annotated[
 EnvironmentName = Annotated[
     str, matching(r"^[A-Z_][A-Z0-9_]{0,63}$", "not a name of a variable; write capitals, digits and _, such as HTTPS_PROXY")
 ]
+# Names with dots between them, as in RFC 1123; Kubernetes takes lower case alone.
+_DOMAIN = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
+_DOMAIN_ANY_CASE = _DOMAIN.replace("a-z0-9", "A-Za-z0-9")
 LabelKey = Annotated[
     str,
     matching(
-        r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$",
+        rf"^({_DOMAIN}/)?[A-Za-z0-9]([A-Za-z0-9._-]{{0,61}}[A-Za-z0-9])?$",
         "not a key of a Kubernetes label; write name or domain/name, such as disk or example.com/disk",
     ),
 ]
@@ -250,7 +265,8 @@ Labels = Annotated[dict[LabelKey, LabelValue], AfterValidator(_labels)]
 Taint = Annotated[
     str,
     matching(
-        r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9._-]{1,63}(=[A-Za-z0-9._-]{0,63})?:(NoSchedule|PreferNoSchedule|NoExecute)$",
+        rf"^({_DOMAIN}/)?[A-Za-z0-9]([A-Za-z0-9._-]{{0,61}}[A-Za-z0-9])?"
+        r"(=([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?)?:(NoSchedule|PreferNoSchedule|NoExecute)$",
         "not a taint; write key=value:Effect, such as dedicated=storage:NoSchedule",
     ),
 ]
@@ -456,7 +472,7 @@ class Artifacts(Model):
 
 
 # https://docs.k3s.io/installation/requirements, and what listens on 127.0.0.1 alone.
-_NODE_PORTS = {80, 443, 2379, 2380, 2381, 5001, 6443, 6444, 8472, *range(10248, 10260)}
+_NODE_PORTS = {80, 443, 2379, 2380, 2381, 5001, 6443, 6444, 8472, 10010, *range(10248, 10260)}
 
 
 class Ssh(Model):
@@ -483,8 +499,8 @@ class Ssh(Model):
     def _port(cls, value: int) -> int:
         if value in _NODE_PORTS or value in range(30000, 32768):
             raise ValueError(
-                "K3s listens there on its nodes (80, 443, 2379-2381, 5001, 6443, 6444, 8472, 10248-10259, NodePorts 30000-32767); "
-                "take 22, or a port that no service of a node has"
+                "K3s listens there on its nodes (80, 443, 2379-2381, 5001, 6443, 6444, 8472, 10010, 10248-10259, NodePorts "
+                "30000-32767); take 22, or a port that no service of a node has"
             )
         return value
 
@@ -654,7 +670,7 @@ class K3s(Model):
     api_address: Annotated[
         str,
         matching(
-            r"^([A-Za-z0-9.-]{1,253})?$", "neither an IPv4 address nor a host name; write one as 192.168.122.170 or k3s.example"
+            rf"^({_DOMAIN_ANY_CASE})?$", "neither an IPv4 address nor a host name; write one as 192.168.122.170 or k3s.example"
         ),
         AfterValidator(_api_address),
     ] = ""

@@ -233,7 +233,7 @@ def test_what_is_wrong_is_taken_out(found: list[list[Any]], left: dict[str, Any]
 
 
 def test_a_setting_with_underscores_is_the_same_setting() -> None:
-    raw: dict[str, Any] = {"cloud_init": {"users": []}, "k3s": {"api_address": "a b", "pod_cidr": "192.168.122.0/28"}}
+    raw: dict[str, Any] = {"cloud_init": {"users": []}, "k3s": {"api_address": "a b", "pod_cidr": "192.168.122.0/24"}}
     assert [each.setting for each in problems(raw)] == ["cloudInit.users", "k3s.apiAddress", "k3s.podCidr"]
 
 

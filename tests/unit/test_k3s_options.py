@@ -71,7 +71,7 @@ def test_each_is_of_one_class() -> None:
 @pytest.mark.parametrize("key", sorted(k3s_options.KNOWN - {"flannel-backend"}))
 def test_each_is_taken_or_refused_with_a_remedy(key: str) -> None:
     for field, servers_only in (("serverConfig", True), ("config", False)):
-        found = mistakes(k3s={field: {key: "x"}})
+        found = mistakes(k3s={field: {key: "0600" if key == "write-kubeconfig-mode" else "x"}})
         if key in k3s_options.SUPPORTED and not (servers_only and key not in k3s_options.SERVER):
             assert found == []
         else:
@@ -83,6 +83,10 @@ def test_each_is_taken_or_refused_with_a_remedy(key: str) -> None:
 @pytest.mark.parametrize(
     ("config", "said"),
     [
+        ({"write-kubeconfig-mode": 420}, 'write three octal digits as a text, such as "0600"'),
+        ({"kubelet-arg": {"max-pods": 200}}, "write a list of name=value"),
+        ({"disable": [{"traefik": True}]}, "write a list of name=value"),
+        ({"debug": None}, "has no value; write one, or remove it"),
         ({"flannel-backend": "none"}, "none leaves the nodes without a CNI configuration, and Multus waits"),
         ({"flannel-backend": "ipsec"}, "names no backend that K3s has for these nodes; use vxlan, host-gw, wireguard-native"),
         ({"flannel-backend": ["none"]}, "names no backend"),

@@ -510,3 +510,33 @@ def test_what_is_accepted_is_the_same_after_json() -> None:
     for name in STACKS:
         raw = stack_file(name)
         assert parse(name, raw) == parse(name, json.loads(json.dumps(raw)))
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        ({"k3s": {"apiAddress": "127.0.0.1"}}, "k3s.apiAddress = '127.0.0.1': is no address of one machine for the others"),
+        ({"k3s": {"apiAddress": "0.0.0.0"}}, "is no address of one machine"),
+        ({"k3s": {"apiAddress": "224.0.0.5"}}, "is no address of one machine"),
+        ({"k3s": {"apiAddress": "localhost"}}, "is each machine itself"),
+        ({"k3s": {"apiAddress": "..-"}}, "neither an IPv4 address nor a host name"),
+        ({"network": {"interface": "lo"}}, "network.interface = 'lo': is no interface on the network"),
+        ({"network": {"interface": "enp1s0.50"}}, "network.interface = 'enp1s0.50': is the sub-interface of a VLAN"),
+        ({"macvlan": {"master": "cni0"}}, "macvlan.master = 'cni0': is no interface on the network"),
+        ({"ssh": {"port": 10010}}, "K3s listens there on its nodes"),
+        ({"servers": {"labels": {"example..com/disk": "a"}}}, "not a key of a Kubernetes label"),
+        ({"servers": {"labels": {"a.-b/c": "a"}}}, "not a key of a Kubernetes label"),
+        ({"servers": {"taints": ["-=..:NoSchedule"]}}, "not a taint"),
+        ({"servers": {"taints": ["../x:NoSchedule"]}}, "not a taint"),
+    ],
+)
+def test_what_the_nodes_would_refuse_later(raw: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        parse("dev", raw)
+    assert said in str(error.value)
+
+
+def test_the_forms_that_kubernetes_takes() -> None:
+    labels = {"disk": "", "example.com/disk": "a", "a-b.example/Disk_1.x": "b-1"}
+    found = parse("dev", {"servers": {"labels": labels, "taints": ["example.com/a=b:NoExecute", "a:NoSchedule", "a=:NoSchedule"]}})
+    assert found.servers.labels == labels
