@@ -71,6 +71,7 @@ cluster = Cluster(
         machines=machines,
         api_names=layout.api_names,
         images={node.name: images(layout, config, node) for node in layout.nodes},
+        namespaces=layout.namespaces,
         k3s=config.k3s,
         plugins=config.plugins,
         cni=layout.cni,

@@ -11,7 +11,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 import yaml
 from pulumi import ComponentResource, Output, ResourceOptions
-from pulumi_kubernetes.core.v1 import NodePatch
+from pulumi_kubernetes.core.v1 import Namespace, NodePatch
 from pulumi_kubernetes.meta import v1 as meta
 
 from components import kernel, remote
@@ -147,12 +147,14 @@ class K3sNode(ComponentResource):
 @dataclass(frozen=True, kw_only=True)
 class ClusterArgs:
     """owner: the stack's mark. machines: all nodes, the first server first. api_names: what the servers' certificates hold.
-    images: to be pulled ahead, by node. failure: the run's one. stock: files on the machines' artifact disk, if any."""
+    images: to be pulled ahead, by node. namespaces: to be created before all that is in them. failure: the run's one.
+    stock: files on the machines' artifact disk, if any."""
 
     owner: str
     machines: Sequence[VirtualMachine]
     api_names: Sequence[str]
     images: Mapping[str, Sequence[str]]
+    namespaces: Sequence[str]
     k3s: K3s
     plugins: Plugins
     cni: CniPaths
@@ -241,6 +243,16 @@ class Cluster(ComponentResource):
         )
         api = ApiRetry(self.kubeconfig, args.failure, args.timeouts.k3s)
         self.inside = ResourceOptions(provider=self.provider, deleted_with=anchor, hooks=api.hooks)
+        namespaces = [
+            Namespace(
+                f"{name}-namespace-{each}",
+                metadata=meta.ObjectMetaArgs(name=each),
+                # What others have put into it stays while the cluster does.
+                opts=ResourceOptions.merge(self.inside, ResourceOptions(parent=self, retain_on_delete=True)),
+            )
+            for each in args.namespaces
+        ]
+        self.inside = ResourceOptions.merge(self.inside, ResourceOptions(depends_on=namespaces))
         for machine in args.machines:
             self._label(machine)
         self.register_outputs({"kubeconfig": self.kubeconfig})

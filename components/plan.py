@@ -24,6 +24,9 @@ _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://k3s-macvlan.dev")
 # From these releases on, containerd searches data/cni and no longer data/current/bin (k3s pull requests 10868, 10869).
 _NEW_CNI_DIRECTORY = {28: 15, 29: 10, 30: 6, 31: 2}
 
+# What Kubernetes makes itself.
+_FIRST_NAMESPACES = frozenset({"default", "kube-node-lease", "kube-public", "kube-system"})
+
 GIB = 2**30
 API_PORT = 6443
 
@@ -119,6 +122,7 @@ class Plan:
     api_names: tuple[str, ...]  # addresses of the servers, those that further ones would get, and k3s.apiAddress
     cni: CniPaths
     master: str  # parent interface of the pods' interfaces
+    namespaces: tuple[str, ...]  # of Kubernetes, that the settings name and a new cluster does not have
 
     @property
     def servers(self) -> tuple[NodePlan, ...]:
@@ -312,6 +316,9 @@ def make(project: str, stack: str, settings: Settings) -> Plan:
             conf=settings.k3s.cni_conf_directory,
         ),
         master=settings.macvlan.master or settings.network.interface,
+        namespaces=tuple(
+            sorted({settings.multus.namespace, settings.macvlan.namespace, settings.workload.namespace} - _FIRST_NAMESPACES)
+        ),
     )
 
 

@@ -35,6 +35,7 @@ runtime:
     toolchain: pip
     virtualenv: .venv
 # Generated from components/settings.py by tools/describe_settings.py; every field is explained in docs/settings.md.
+# Without types: Pulumi would end at the first value of another one, where the program tells every mistake and its remedy.
 """
 
 
@@ -58,7 +59,7 @@ def _plain(value: Any) -> Any:
 def pulumi_yaml() -> str:
     """The whole of Pulumi.yaml."""
     config = {
-        to_camel(name): {"type": "object", "description": field.description, "default": _default(field)}
+        to_camel(name): {"description": field.description, "default": _default(field)}
         for name, field in Settings.model_fields.items()
     }
     return HEAD + yaml.safe_dump({"config": config}, sort_keys=False, width=120)

@@ -324,6 +324,17 @@ OWN_RULE = {
 OWN_LIMIT = {"PersistentVolume", "PersistentVolumeClaim", "ReplicationController", "ResourceQuota", "Secret"}
 
 
+def test_namespaces_that_the_settings_name_come_before_what_is_in_them(deploy: Run) -> None:
+    assert not deploy("dev").of("Namespace")
+    change = {"multus": {"namespace": "network"}, "macvlan": {"namespace": "shop"}, "workload": {"namespace": "shop"}}
+    deployment = deploy("dev", change)
+    assert [each.name for each in deployment.of("Namespace")] == ["k3s-namespace-network", "k3s-namespace-shop"]
+    for each in deployment.custom:
+        if each.kind != "Namespace" and "namespace" in (each.inputs.get("metadata") or {}):
+            namespace = each.input("metadata")["namespace"]
+            assert f"k3s-namespace-{namespace}" in deployment.before(each.name), each.name
+
+
 @EVERY
 def test_no_wait_of_the_kubernetes_provider_has_a_limit_of_its_own(deploy: Run, name: str, mode: str) -> None:
     """5 s for a service account's token ended `up` on K3s's own binary (seen)."""
