@@ -2,7 +2,7 @@
 
 Pulumi locks a stack in a file backend by a file (pulumi: pkg/backend/diy/lock.go) that says who made it, and removes it at its
 end; one that is killed does not. A lock is removed only if it is this machine's and its process is not there any more. The
-others stay: Pulumi refuses them, and here the way out is said.
+others stay, and so does what cannot be read: Pulumi refuses them, and here the way out is said.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import socket
 import sys
 from collections.abc import Sequence
@@ -45,15 +46,17 @@ def folder(state: Path, project: str, stack: str) -> Path:
     return state / ".pulumi" / "locks" / "organization" / project / stack.rpartition("/")[2]
 
 
-def found(state: Path, project: str, stack: str) -> list[Lock]:
-    """The locks that can be read; a file that is none is left to Pulumi."""
-    locks = []
+def found(state: Path, project: str, stack: str) -> tuple[list[Lock], list[Path]]:
+    """The locks, and the files in their place that cannot be read as one."""
+    locks, others = [], []
     for path in sorted(folder(state, project, stack).glob("*.json")):
         try:
             locks.append(parse(path, path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except FileNotFoundError:  # removed meanwhile
             continue
-    return locks
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            others.append(path)
+    return locks, others
 
 
 def parse(path: Path, text: str) -> Lock:
@@ -105,8 +108,13 @@ def _exists(pid: int) -> bool:
 
 def release(state: Path, project: str, stack: str) -> list[str]:
     """Remove the locks of processes that are gone. Returns what there is to say."""
-    said = []
-    for lock in found(state, project, stack):
+    locks, others = found(state, project, stack)
+    said = [
+        f"the lock {path} of the state of stack {stack} is damaged, as if Pulumi was killed while it wrote it, and Pulumi stops at "
+        f"it; remove it if no other run is under way: rm {shlex.quote(str(path))}"
+        for path in others
+    ]
+    for lock in locks:
         if is_dead(lock):
             lock.path.unlink(missing_ok=True)
             said.append(f"removed a lock of the state of stack {stack}, {lock}: that process is gone")

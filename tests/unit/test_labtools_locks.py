@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -110,10 +111,20 @@ def test_another_stack_s_locks_are_not_looked_at(state: State) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"pid": 1}', '{"pid": "x", "username": 1, "hostname": 2, "timestamp": 3}', "\0"])
-def test_what_is_no_lock_is_left_to_pulumi(state: State, text: str) -> None:
+def test_what_is_no_lock_stays_with_the_command(state: State, text: str) -> None:
     path = state.lock(1)
     path.write_text(text)
-    assert locks.release(state.path, "p", "dev") == [] and path.read_text() == text
+    (said,) = locks.release(state.path, "p", "dev")
+    assert str(path) in said and said.endswith(f"remove it if no other run is under way: rm {path}") and path.read_text() == text
+
+
+def test_a_damaged_lock_hides_no_other_and_its_command_is_one(tmp_path: Path) -> None:
+    state = State(tmp_path / "a b")
+    state.lock(1, "damaged").write_text("")
+    path = state.lock(2**22 + 1, "dead")
+    damaged, removed = locks.release(state.path, "p", "dev")
+    assert shlex.split(damaged.rpartition("way: ")[2]) == ["rm", str(path.with_name("damaged.json"))]
+    assert removed.startswith("removed") and not path.exists()
 
 
 def test_what_cannot_be_seen_counts_as_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: State) -> None:
