@@ -80,6 +80,13 @@ def test_a_command_is_run_or_says_that_it_is_not(page: str, command: str, tmp_pa
     assert lab.log.read_text()
 
 
+def test_a_pulumi_command_names_its_stack() -> None:
+    """`lab` selects none for it, so that Pulumi would end with "no stack selected"."""
+    shown = [shlex.split(command)[2:] for _page, command in commands() if command.startswith("./lab pulumi ")]
+    assert len(shown) >= 3 and [words for words in shown if "-s" not in words] == []
+    assert not [command for _page, command in commands() if re.match(r"\./lab -s \S+ pulumi", command)]
+
+
 def stack_files() -> list[tuple[str, dict[str, Any]]]:
     found = []
     for page in PAGES:
