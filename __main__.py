@@ -20,7 +20,8 @@ project, stack = pulumi.get_project(), pulumi.get_stack()
 
 # Settings and plan: every mistake is told here, before anything is made.
 try:
-    config, layout = conflicts.load(project, stack, settings.from_stack(project))
+    misnamed = settings.misnamed(project, settings.config_keys())
+    config, layout = conflicts.load(project, stack, settings.from_stack(project), found=misnamed)
     # Files in place of downloads, where there are any; a preview reads their manifest alone.
     stock = artifacts.load(stack, config, files=not pulumi.runtime.is_dry_run())
 except mistakes.SettingsError as error:

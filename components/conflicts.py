@@ -19,17 +19,24 @@ from components.addresses import AddressRange
 from components.libvirt import documents
 from components.mistakes import Problem, SettingsError, there
 from components.plan import Claim, NodePlan, Plan, api_address, claims, make
-from components.settings import NodeGroup, Settings, parse_as_far_as_possible
+from components.settings import NodeGroup, Settings, parse_as_far_as_possible, to_camel
 from components.ssh import public_key
 
 
-def load(project: str, stack: str, raw: Mapping[str, Any], *, unknown: Collection[str] = ()) -> tuple[Settings, Plan]:
+def load(
+    project: str, stack: str, raw: Mapping[str, Any], *, unknown: Collection[str] = (), found: Collection[Problem] = ()
+) -> tuple[Settings, Plan]:
     """Settings and plan from raw configuration; SettingsError with the mistakes of single settings and those between them.
 
-    unknown: paths of settings whose values are secrets that are not to be read here; nothing is said about them.
+    unknown: paths of settings whose values are secrets that are not to be read here; nothing is said about them. found: mistakes
+    of keys that are not in `raw`, each with the setting it was probably meant to be (`Problem.reads`).
     """
     settings, problems, wrong = parse_as_far_as_possible(raw, unknown=unknown)
+    # Not whether it is in `raw`: the engine adds the defaults of Pulumi.yaml.
+    unset = {to_camel(name) for name in Settings.model_fields if getattr(settings, name) == getattr(Settings(), name)}
+    wrong |= {name for each in found for name in each.reads if name in unset}
     plan = make(project, stack, settings)
+    problems += found
     # Where a setting is wrong, its default stood in for it; what only that default contradicts is no mistake.
     problems += [each for each in conflicts(plan, settings) if not each.follows_from(wrong, unknown)]
     if problems:

@@ -8,9 +8,10 @@ addresses or names computed from them is in conflicts.py, which adds its own pro
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from pathlib import PurePosixPath
@@ -993,11 +994,39 @@ def from_stack(project: str) -> dict[str, Any]:
     for name, text in pulumi_config.CONFIG.get().items():
         namespace, _, key = name.partition(":")
         if namespace == project:
-            try:
-                raw[key] = json.loads(text)
-            except (ValueError, RecursionError):
-                raw[key] = text
+            raw[key] = from_text(text)
     return raw
+
+
+def from_text(text: str) -> Any:
+    """The value of a key of the configuration, which the engine hands on as text: read as JSON where it is JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+NAMESPACES = ("pulumi", "kubernetes", "command")
+"""Namespaces of the configuration that are read: Pulumi's own and those of the providers in use."""
+NEAR = 0.75
+"""From which likeness on (difflib's ratio) a namespace is taken for the project's name, misspelled."""
+
+
+def config_keys() -> list[str]:
+    """Every key of the stack's configuration, each as namespace:name."""
+    return list(pulumi_config.CONFIG.get())
+
+
+def misnamed(project: str, keys: Iterable[str]) -> list[Problem]:
+    """Keys, each as namespace:name, under a namespace that is nearly the project's name; others may be of other programs."""
+    problems = []
+    for key in keys:
+        namespace, _, name = key.partition(":")
+        near = difflib.get_close_matches(namespace.lower(), [project.lower()], 1, NEAR)
+        if near and namespace not in (project, *NAMESPACES):
+            conflict = f"is under the name {namespace}, which nothing reads; write {project}:{name}"
+            problems.append(Problem(key, "", conflict, frozenset({name})))
+    return problems
 
 
 def parse(stack: str, raw: Mapping[str, Any], *, unknown: Collection[str] = ()) -> Settings:

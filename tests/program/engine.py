@@ -388,11 +388,17 @@ def config_of(name: str, change: Mapping[str, Any] | None = None) -> dict[str, A
 
 
 def run(config: Mapping[str, Any], *, stack_name: str = "dev", mode: Mode = "up") -> Deployment:
-    """Run the program once. Raises what it raises; the deployment so far is then on the exception's `deployment`."""
+    """Run the program once. Raises what it raises; the deployment so far is then on the exception's `deployment`.
+
+    config: by name; a name with a colon is of another namespace than the project's.
+    """
     deployment = Deployment()
 
     def body() -> None:
-        texts = {f"{PROJECT}:{name}": value if isinstance(value, str) else json.dumps(value) for name, value in config.items()}
+        texts = {
+            name if ":" in name else f"{PROJECT}:{name}": value if isinstance(value, str) else json.dumps(value)
+            for name, value in config.items()
+        }
         pulumi_config.set_all_config(texts, [])
         engine = Engine(deployment, mode)
         features = set(

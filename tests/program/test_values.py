@@ -392,6 +392,22 @@ def test_bad_settings_end_the_run_before_anything_is_registered() -> None:
     assert caught.value.deployment.resources == {}  # type: ignore[attr-defined]
 
 
+def test_a_key_under_a_misspelled_name_ends_the_run_with_the_other_mistakes() -> None:
+    change = {
+        "k3s-maclan:macvlan": {"range": "192.168.122.220-192.168.122.230"},
+        "other:x": "1",
+        # What only the default of macvlan.range contradicts.
+        "network": {"nodes": "192.168.122.190-192.168.122.203"},
+        "workload": {"image": "nginx"},
+    }
+    with pytest.raises(pulumi.RunError) as caught:
+        run(config_of("dev", change))
+    text = str(caught.value)
+    assert "2 mistakes" in text and "workload.image" in text
+    assert "k3s-maclan:macvlan: is under the name k3s-maclan, which nothing reads; write k3s-macvlan:macvlan" in text
+    assert caught.value.deployment.resources == {}  # type: ignore[attr-defined]
+
+
 def test_conflicts_end_the_run_before_anything_is_registered() -> None:
     change = {
         "macvlan": {"range": "192.168.122.190-192.168.122.210"},

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from components import conflicts, plan
 from components.mistakes import SettingsError
-from components.settings import Settings, from_stack, parse, to_camel
+from components.settings import NAMESPACES, Settings, config_keys, from_stack, misnamed, parse, to_camel
 
 pytestmark = pytest.mark.unit
 
@@ -147,6 +147,41 @@ def _from_engine(config: dict[str, str]) -> dict[str, Any]:
 @pytest.mark.parametrize("key", ["cloudInit", "k3s", "nonsense"])
 def test_no_text_breaks_the_reading(text: str, key: str) -> None:
     assert key in mistakes(_from_engine({f"k3s-macvlan:{key}": text}))
+
+
+@pytest.mark.parametrize("name", ["k3s-maclan", "k3smacvlan", "K3S-Macvlan", "k3s_macvlan", "macvlan"])
+def test_a_key_under_a_name_near_the_project_s_is_told(name: str) -> None:
+    (found,) = misnamed("k3s-macvlan", [f"{name}:macvlan", "k3s-macvlan:servers"])
+    assert str(found) == f"{name}:macvlan: is under the name {name}, which nothing reads; write k3s-macvlan:macvlan"
+
+
+@pytest.mark.parametrize("key", ["k3s-macvlan:x", "pulumi:tags", "kubernetes:context", "command:x", "aws:region", "k3s-metallb:x"])
+def test_keys_of_other_names_are_left_alone(key: str) -> None:
+    assert misnamed("k3s-macvlan", [key]) == []
+
+
+@pytest.mark.parametrize("name", NAMESPACES)
+def test_a_namespace_in_use_is_never_a_misspelling(name: str) -> None:
+    assert misnamed(f"{name}s", [f"{name}:x"]) == [] != misnamed(f"{name}s", [f"{name}z:x"])
+
+
+def test_what_a_misnamed_key_would_set_is_not_held_against_the_default() -> None:
+    found = misnamed("k3s-macvlan", ["k3s-maclan:macvlan"])
+    raw = {"network": {"nodes": "192.168.122.190-192.168.122.203"}, "proof": {"path": "x"}}
+    with pytest.raises(SettingsError) as caught:
+        conflicts.load("k3s-macvlan", "dev", raw, found=found)
+    assert [each.setting for each in caught.value.problems] == ["k3s-maclan:macvlan", "proof.path"]
+    with pytest.raises(SettingsError) as caught:
+        conflicts.load("k3s-macvlan", "dev", {**raw, "macvlan": {"defaultRoute": True}}, found=found)
+    assert "macvlan.range" in str(caught.value), "one that is set itself is held to it"
+
+
+def test_the_engines_keys_are_all_there() -> None:
+    def body() -> list[str]:
+        pulumi_config.set_all_config({"k3s-maclan:a": "1", "pulumi:b": "2"}, [])
+        return config_keys()
+
+    assert contextvars.copy_context().run(body) == ["k3s-maclan:a", "pulumi:b"]
 
 
 # --- all mistakes together
