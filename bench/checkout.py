@@ -13,6 +13,8 @@ from typing import Any
 import yaml
 
 from bench.process import Cost, measure
+from labtools import stack_yaml
+from labtools.stack import split_key
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACE = ROOT / ".lab" / "bench"
@@ -94,8 +96,10 @@ def revision() -> str:
 
 def stack_document(base: Path, changes: Changes) -> dict[str, Any]:
     """A stack file's content with fields of top-level settings changed, without its salt."""
-    document = yaml.safe_load(base.read_text(encoding="utf-8")) or {}
+    document = stack_yaml.load(base.read_text(encoding="utf-8")) or {}
     document.pop("encryptionsalt", None)
+    config = document.get("config") or {}
+    document["config"] = {":".join(filter(None, split_key(key, PROJECT))) or key: value for key, value in config.items()}
     return changed(document, changes)
 
 

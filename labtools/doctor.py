@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from components import conflicts
-from components.mistakes import SettingsError
+from components.mistakes import Problem, SettingsError
 from labtools.checks import downloads, hypervisor, tools
 from labtools.errors import LabError
 from labtools.findings import LEVELS, Finding, error, guarded, ok, unknown, warning
-from labtools.stack import load_settings, stack_file
+from labtools.stack import load_settings, stack_file, unread
 
 
 def examine(stack: str, *, offline: bool = False) -> list[Finding]:
@@ -23,15 +23,18 @@ def examine(stack: str, *, offline: bool = False) -> list[Finding]:
     try:
         config, plan = load_settings(stack)
     except SettingsError as mistakes:
-        for problem in mistakes.problems:
-            value = f" = {problem.value}" if problem.value else ""
-            found.append(
-                error("stack file", f"{name}: {problem.setting}{value}", problem.conflict, f"correct {name}; docs/settings.md")
-            )
+        found += _mistakes(name, mistakes.problems)
         found.append(unknown("hypervisor", "not looked at until the stack file is right"))
         return ordered([*found, *guarded("tools", tools.check(needs_binding=True))])
     except LabError as absent:
-        return [error("stack file", str(absent), "it has the settings", "./lab -s STACK doctor, or write the file")]
+        return [
+            error(
+                "stack file",
+                str(absent),
+                "it has the settings",
+                "write or correct the file, or name another stack: ./lab -s STACK doctor",
+            )
+        ]
     found.append(ok("stack file", f"{name}: {len(plan.nodes)} node(s), no mistake"))
     found += [warning("stack file", *_halves(text), f"{name}; docs/settings.md") for text in conflicts.warnings(config)]
     found += guarded("tools", tools.check(needs_binding=True))
@@ -47,14 +50,31 @@ def examine(stack: str, *, offline: bool = False) -> list[Finding]:
 def stoppers(stack: str) -> list[Finding]:
     """What `lab up` asks before it calls Pulumi: the hosts alone, as far as something is wrong there, the worst first.
 
-    Mistakes in the stack file, the tools and the download sites tell for themselves in `up`, before or without harm.
+    Mistakes in the stack file, the tools and the download sites tell for themselves in `up`, before or without harm; but for what
+    Pulumi reads past, which is told here alone.
     """
     try:
+        mistakes = unread(stack)
+        if mistakes:
+            return _mistakes(stack_file(stack).name, mistakes)
         config, plan = load_settings(stack)
     except (SettingsError, LabError):
         return []
     found = (guarded(f"hypervisor {pool.hypervisor}", hypervisor.check(pool, plan, config)) for pool in plan.pools)
     return ordered([finding for each in found for finding in each if finding.level in ("error", "warning")])
+
+
+def _mistakes(name: str, problems: Sequence[Problem]) -> list[Finding]:
+    """Mistakes of the stack file of this name."""
+    return [
+        error(
+            "stack file",
+            f"{name}: {problem.setting}{f' = {problem.value}' if problem.value else ''}",
+            problem.conflict,
+            f"correct {name}; docs/settings.md",
+        )
+        for problem in problems
+    ]
 
 
 def _halves(text: str) -> tuple[str, str]:

@@ -20,7 +20,8 @@ import yaml
 from components import conflicts
 from components import plan as plans
 from components import settings as models
-from components.mistakes import SettingsError
+from components.mistakes import Problem, SettingsError
+from labtools import stack_yaml
 from labtools.errors import LabError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -78,7 +79,7 @@ class Stack:
 
 def project(root: Path = ROOT) -> str:
     """The project's name, from Pulumi.yaml."""
-    return str(yaml.safe_load((root / "Pulumi.yaml").read_text(encoding="utf-8"))["name"])
+    return str(stack_yaml.load((root / "Pulumi.yaml").read_text(encoding="utf-8"))["name"])
 
 
 def stack_file(stack: str, root: Path = ROOT) -> Path:
@@ -97,8 +98,59 @@ def secret_paths(document: Mapping[str, Any], project_name: str) -> frozenset[st
 
 
 def _keys(document: Mapping[str, Any], project_name: str) -> dict[str, Any]:
-    names = ((str(name).partition(":"), value) for name, value in (document.get("config") or {}).items())
-    return {key: value for (namespace, _, key), value in names if namespace == project_name}
+    names = ((split_key(name, project_name), value) for name, value in (document.get("config") or {}).items())
+    return {key: _value(value) for (namespace, key), value in names if namespace == project_name}
+
+
+def split_key(key: Any, project_name: str) -> tuple[str, str]:
+    """Namespace and name of a key below config:. Without a namespace it is the project's; namespace:config:name is an old form.
+    Two empty texts for what Pulumi refuses.
+    """
+    match str(key).split(":"):
+        case [name]:
+            return project_name, name
+        case [namespace, name] | [namespace, "config", name]:
+            return namespace, name
+    return "", ""
+
+
+def _value(value: Any) -> Any:
+    """A value as the program gets it, to which the engine hands it on as text."""
+    if value is None:
+        return ""
+    return models.from_text(value) if isinstance(value, str) else value
+
+
+_TOP_LEVEL = ("config", "secretsprovider", "encryptedkey", "encryptionsalt", "environment")
+"""Keys of a stack file (pulumi: sdk/go/common/workspace/project.go, ProjectStack)."""
+
+
+def unread_keys(document: Mapping[str, Any], project_name: str) -> list[Problem]:
+    """Keys that Pulumi reads past without a word: at the top level of the file, and a setting's second spelling."""
+    problems = []
+    for key in document:
+        if key not in _TOP_LEVEL:
+            namespace, name = split_key(key, project_name)
+            meant = frozenset({name}) if namespace == project_name and name else frozenset({str(key)})
+            conflict = "stands outside of config:, where Pulumi reads no setting; put it below config:, or remove it"
+            problems.append(Problem(str(key), "", conflict, meant))
+    spellings: dict[tuple[str, str], list[str]] = {}
+    for key in document.get("config") or {}:
+        spellings.setdefault(split_key(key, project_name), []).append(str(key))
+    for setting, (first, *others) in spellings.items():
+        if setting != ("", ""):
+            conflict = f"is the same setting as {first}, and Pulumi takes one of them; keep one"
+            problems += [Problem(each, "", conflict, frozenset({setting[1]})) for each in others]
+    return problems
+
+
+def _wrong_keys(document: Mapping[str, Any], project_name: str) -> list[Problem]:
+    """What is wrong with the file's keys, those of the settings themselves left to the program's own loader."""
+    keys = {str(key): split_key(key, project_name) for key in document.get("config") or {}}
+    conflict = f"is no key that Pulumi reads; write it as {project_name}:NAME"
+    odd = [Problem(key, "", conflict) for key, name in keys.items() if name == ("", "")]
+    written = [":".join(name) for name in keys.values()]
+    return [*unread_keys(document, project_name), *odd, *models.misnamed(project_name, written)]
 
 
 def _encrypted(value: Any) -> bool:
@@ -127,11 +179,17 @@ def _without_secrets(value: Any) -> Any:
 def load_settings(stack: str, root: Path = ROOT) -> tuple[models.Settings, plans.Plan]:
     """Settings and plan from the stack's file, by the program's own loader.
 
-    Raises SettingsError with every mistake that is seen without the stack's secrets, LabError if there is no file.
+    Raises SettingsError with every mistake that is seen without the stack's secrets, LabError if there is no file or no YAML in it.
     """
     name, document = project(root), _document(stack, root)
     raw, secrets = raw_settings(document, name), secret_paths(document, name)
-    return conflicts.load(name, stack.rsplit("/", 1)[-1], raw, unknown=secrets)
+    found = _wrong_keys(document, name)
+    return conflicts.load(name, stack.rsplit("/", 1)[-1], raw, unknown=secrets, found=found)
+
+
+def unread(stack: str, root: Path = ROOT) -> list[Problem]:
+    """The mistakes of the stack's file that `up` itself does not tell, because Pulumi reads past them."""
+    return unread_keys(_document(stack, root), project(root))
 
 
 def secrets_of(stack: str, root: Path = ROOT) -> frozenset[str]:
@@ -149,11 +207,16 @@ def read_settings(stack: str, root: Path = ROOT) -> tuple[models.Settings, plans
 def _document(stack: str, root: Path) -> dict[str, Any]:
     path = stack_file(stack, root)
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        found = stack_yaml.load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         raise LabError(f"there is no {path.name}: ./lab -s STACK takes the name of a stack file that is here") from None
+    except UnicodeDecodeError as error:
+        raise LabError(f"{path.name} is not in UTF-8 (byte {error.start}); save it in that encoding") from None
+    except stack_yaml.DuplicateKeys as error:
+        told = "is set twice, at line {} and at line {}; keep one of them"
+        raise SettingsError(stack, [Problem(key, "", told.format(*lines)) for key, *lines in error.found]) from None
     except yaml.YAMLError as error:
-        raise LabError(f"{path.name} is no YAML document: {' '.join(str(error).split())}") from None
+        raise LabError(f"{path.name} is no YAML document: {stack_yaml.said(error)}; correct it there") from None
     if not isinstance(found, dict) or not isinstance(found.get("config") or {}, dict):
         raise LabError(f"{path.name} is no stack file: write its settings below config:, each as project:name: value")
     return found

@@ -121,6 +121,13 @@ def test_a_stack_s_fields_are_changed_and_its_salt_left_out(tmp_path: Path) -> N
     }
 
 
+def test_a_stack_file_is_read_as_pulumi_reads_it(tmp_path: Path) -> None:
+    base = tmp_path / "Pulumi.x.yaml"
+    base.write_text("config:\n  agents: {cpus: 4, overrides: {agent-1: {mac: 52:54:00:12:34:56}}}\n")
+    fields = {"cpus": 4, "overrides": {"agent-1": {"mac": "52:54:00:12:34:56"}}, "count": 1}
+    assert stack_document(base, {"agents": {"count": 1}}) == {"config": {"k3s-macvlan:agents": fields}}
+
+
 @pytest.mark.parametrize("nodes", [1, 5, 20])
 @pytest.mark.parametrize("stack", ["cn", "dev", "testnet-stand-in"])
 def test_stacks_of_any_size_are_valid_and_reach_nothing_real(stack: str, nodes: int) -> None:

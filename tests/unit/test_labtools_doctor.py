@@ -425,6 +425,25 @@ def test_before_up_the_program_itself_tells_of_the_stack_file(monkeypatch: pytes
     assert doctor.main("dev", ["--before-up"]) == 0
 
 
+def test_before_up_what_pulumi_reads_past_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: k3s-macvlan\n")
+    (tmp_path / "Pulumi.x.yaml").write_text("k3s-macvlan:servers: {count: 3}\nconfig: {proof: {path: x}}\n")
+    monkeypatch.setattr(doctor, "load_settings", partial(stack.load_settings, root=tmp_path))
+    monkeypatch.setattr(doctor, "unread", partial(stack.unread, root=tmp_path))
+    monkeypatch.setattr(fetch, "load_settings", partial(stack.load_settings, root=tmp_path))
+    monkeypatch.setattr(tools, "check", lambda **_: iter(()))
+    assert doctor.main("x", ["--before-up"]) == 1
+    told = capsys.readouterr().err
+    assert "Pulumi.x.yaml: k3s-macvlan:servers" in told and "put it below config:" in told and "proof.path" not in told
+    assert [each.seen for each in doctor.examine("x", offline=True) if each.level == "error"] == [
+        "Pulumi.x.yaml: k3s-macvlan:servers", "Pulumi.x.yaml: proof.path = 'x'",
+    ]  # fmt: skip
+    with pytest.raises(SettingsError, match="put it below config:"):
+        fetch.main("x", [])
+
+
 def test_doctor_fetch_and_the_program_find_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     raw = {"network": {"gateway": "192.168.122.185", "interface": "a b"}, "macvlan": {"routes": ["10.0.0.0/8"], "mtu": 9000}}
     (tmp_path / "Pulumi.yaml").write_text("name: k3s-macvlan\n")

@@ -162,6 +162,99 @@ def test_missing_and_broken_stack_files_are_named(tmp_path: Path) -> None:
         stack.load_settings("x", tmp_path)
 
 
+def write(folder: Path, text: str) -> None:
+    (folder / "Pulumi.yaml").write_text("name: k3s-macvlan\n")
+    (folder / "Pulumi.x.yaml").write_text(text)
+
+
+def refused(folder: Path, text: str) -> dict[str, str]:
+    """What is said of each setting of a stack file."""
+    write(folder, text)
+    with pytest.raises(SettingsError) as caught:
+        stack.load_settings("x", folder)
+    return {problem.setting: problem.conflict for problem in caught.value.problems}
+
+
+def test_a_stack_file_is_read_by_pulumis_rules(tmp_path: Path) -> None:
+    mac = "52:54:00:12:34:56"
+    write(
+        tmp_path,
+        f"config:\n  k3s-macvlan:servers: {{count: 1.0, labels: {{a: yes}}, overrides: {{server-1: {{mac: {mac}}}}}}}\n",
+    )
+    config, layout = stack.load_settings("x", tmp_path)
+    assert layout.nodes[0].mac == mac and config.servers.labels == {"a": "yes"}
+
+
+@pytest.mark.parametrize("key", ["agents", "k3s-macvlan:agents", "k3s-macvlan:config:agents"])
+@pytest.mark.parametrize("value", ["{count: 1}", """'{"count": 1}'"""])
+def test_each_form_of_a_key_and_of_its_value_is_read(tmp_path: Path, key: str, value: str) -> None:
+    write(tmp_path, f"config:\n  {key}: {value}\n  macvlan: {{addressesPerNode: 2}}\n  other:servers: {{count: 7}}\n")
+    config, _layout = stack.load_settings("x", tmp_path)
+    assert (config.agents.count, config.servers.count) == (1, 1)
+
+
+def test_a_key_without_value_is_what_the_program_gets(tmp_path: Path) -> None:
+    write(tmp_path, "config:\n  agents:\n")
+    assert stack.raw_settings({"config": {"agents": None}}, "k3s-macvlan") == {"agents": ""}
+    with pytest.raises(SettingsError, match=r"agents = '': not a mapping"):
+        stack.load_settings("x", tmp_path)
+
+
+def test_a_secret_is_found_under_each_form_of_a_key() -> None:
+    document = {"config": {"ssh": {"privateKey": {"secure": "v1:a"}}, "p:config:cloudInit": {"secure": "v1:b"}}}
+    assert stack.secret_paths(document, "p") == {"ssh.privateKey", "cloudInit"}
+
+
+def test_a_key_that_is_there_twice_is_named_with_its_lines(tmp_path: Path) -> None:
+    told = refused(tmp_path, "config:\n  k3s-macvlan:servers:\n    count: 1\n    count: 3\n  agents: {}\n  agents: {}\n")
+    assert told == {
+        "config.k3s-macvlan:servers.count": "is set twice, at line 3 and at line 4; keep one of them",
+        "config.agents": "is set twice, at line 5 and at line 6; keep one of them",
+    }
+
+
+def test_settings_outside_of_config_are_told_to_be_put_there(tmp_path: Path) -> None:
+    text = "encryptionsalt: v1:x\nk3s-macvlan:macvlan: {range: 192.168.122.230-192.168.122.239}\nagents: {}\nConfig: {}\n"
+    told = refused(
+        tmp_path, text + "config: {k3s-macvlan:workload: {port: 0}, network: {nodes: 192.168.122.190-192.168.122.203}}\n"
+    )
+    assert sorted(told) == ["Config", "agents", "k3s-macvlan:macvlan", "workload.port"], "not what follows from the default range"
+    assert all("stands outside of config:" in told[key] and "put it below config:" in told[key] for key in ("Config", "agents"))
+    found = stack.unread("x", tmp_path)
+    assert [each.setting for each in found] == ["k3s-macvlan:macvlan", "agents", "Config"]
+    write(tmp_path, "agents: {count: 1}\n")
+    assert stack.read_settings("x", tmp_path)[0].agents.count == 0, "what looks at a stack reads past them like Pulumi"
+
+
+def test_every_key_of_a_stack_file_that_pulumi_knows_is_taken(tmp_path: Path) -> None:
+    write(tmp_path, "secretsprovider: passphrase\nencryptedkey: x\nencryptionsalt: x\nenvironment: {}\nconfig: {}\n")
+    assert stack.load_settings("x", tmp_path)[0] == models.Settings() and stack.unread("x", tmp_path) == []
+
+
+def test_a_setting_under_two_spellings_is_told(tmp_path: Path) -> None:
+    told = refused(tmp_path, "config: {agents: {}, k3s-macvlan:agents: {}, k3s-macvlan:config:agents: {}, a:b: 1}\n")
+    assert sorted(told) == ["k3s-macvlan:agents", "k3s-macvlan:config:agents"]
+    assert all("is the same setting as agents" in conflict for conflict in told.values())
+    assert len(stack.unread("x", tmp_path)) == 2
+
+
+def test_keys_under_a_name_near_the_project_s_and_of_no_form_are_told(tmp_path: Path) -> None:
+    told = refused(
+        tmp_path, "config: {k3s-maclan:agents: {}, k3s-macvlan:a:b: 1, other:agents: {}, aws:region: x, proof: {path: x}}\n"
+    )
+    assert sorted(told) == ["k3s-maclan:agents", "k3s-macvlan:a:b", "proof.path"]
+    assert told["k3s-maclan:agents"].endswith("; write k3s-macvlan:agents")
+    assert told["k3s-macvlan:a:b"] == "is no key that Pulumi reads; write it as k3s-macvlan:NAME"
+    assert stack.unread("x", tmp_path) == [], "of these `up` tells itself"
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: p\n")
+    (tmp_path / "Pulumi.x.yaml").write_bytes(b"config: {a: \xe9}\n")
+    with pytest.raises(LabError, match=r"Pulumi\.x\.yaml is not in UTF-8 \(byte 12\)"):
+        stack.load_settings("x", tmp_path)
+
+
 # --- Kubernetes ---
 
 
