@@ -148,15 +148,15 @@ def test_a_network_policy_holds_on_the_cluster_s_network_and_not_on_the_pod_s_ow
     inside = kubectl(checkout, "get pod nginx-macvlan -o jsonpath='{.status.podIP}'")
     request = f"exec lab-client -- busybox wget -q -T 4 -O - http://{inside}/"
 
-    def is_served() -> bool:
-        return "Welcome to nginx!" in checkout.node(f"k3s kubectl {request} 2>&1 || true")
+    def until(served: bool, problem: str) -> None:
+        deadline = time.monotonic() + 120
+        while ("Welcome to nginx!" in (answer := checkout.node(f"k3s kubectl {request} 2>&1 || true"))) != served:
+            assert time.monotonic() < deadline, f"{problem}: {answer}"
+            time.sleep(1)
 
-    assert is_served()
+    until(True, "the page is not served inside the cluster")
     apply(checkout, POLICY)
-    deadline = time.monotonic() + 60
-    while is_served():
-        assert time.monotonic() < deadline, "the policy controller lets everybody in"
-        time.sleep(1)
+    until(False, "the policy controller lets everybody in")
     assert "Welcome to nginx!" in page(checkout.outputs()["url"])
     kubectl(checkout, "delete networkpolicy/lab-nobody pod/lab-client pvc/lab-client --wait=false")
 
