@@ -171,10 +171,9 @@ def _api_address(value: str) -> str:
             address = IPv4Address(value)
         except AddressValueError:
             raise ValueError("neither an IPv4 address nor a host name; write one as 192.168.122.170 or k3s.example") from None
-        if address.is_loopback or address.is_unspecified or address.is_multicast or address == IPv4Address("255.255.255.255"):
+        # Not this machine's own: somebody may forward the port to it.
+        if address.is_unspecified or address.is_multicast or address == IPv4Address("255.255.255.255"):
             raise ValueError("is no address of one machine for the others; write one of the network, such as 192.168.122.170")
-    elif value.lower() == "localhost":
-        raise ValueError("is each machine itself; write an address or a name that the nodes and this machine reach")
     return value
 
 
