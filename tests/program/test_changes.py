@@ -78,7 +78,7 @@ TABLE: list[tuple[str, dict[str, Any], dict[str, str]]] = [
     ("servers.cpus", {"servers": {"cpus": 4}}, RESIZED),
     ("servers.disk", {"servers": {"disk": 40}}, {"server-1-disk": U, "server-1-disk-grow": R}),
     ("servers.labels", {"servers": {"labels": {"a": "b"}}}, {"server-1-k3s-install": U}),
-    ("servers.taints", {"servers": {"taints": ["a=b:NoSchedule"]}}, {"server-1-k3s-install": U}),
+    ("servers.taints", {"servers": {"taints": ["a=b:PreferNoSchedule"]}}, {"server-1-k3s-install": U}),
     ("machine.diskCache", {"machine": {"diskCache": "none"}}, RESTART),
     ("machine.autostart", {"machine": {"autostart": False}}, {"server-1-domain": U}),
     ("image.checksum", {"image": {"checksum": "sha256:" + "1" * 64}}, {"local-image": R, **NEW_MACHINE}),

@@ -34,7 +34,7 @@ CHANGE: dict[str, Any] = {
             "mirrors": {"docker.io": {"endpoint": ["https://h/$(x)'"], "rewrite": {EVIL_LINES: EVIL_LINES}}},
             "configs": {EVIL: {"auth": {"username": EVIL_LINES, "password": EVIL_LINES}, "tls": {"ca_file": EVIL}}},
         },
-        "config": {"kubelet-arg": [EVIL_LINES], "debug": {EVIL: EVIL_LINES}},
+        "config": {"kubelet-arg": [EVIL_LINES, EVIL], "log": EVIL_LINES},
         "serverConfig": {"disable": EVIL_LINES},
     },
     "plugins": {"url": "https://h/'$(touch$IFS-pwned)';`x`", "checksum": "https://h/\"';$(x)"},
