@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from provider import additions
 from provider.world import World, domain_inputs
 from pulumi.output import UNKNOWN
+from test_documents import SPEC
 
 from components.libvirt import connection, documents, domain_additions, domain_edit, domain_xml
 from components.libvirt.documents import DomainSpec
@@ -20,23 +21,6 @@ from components.libvirt.domain import DomainProvider
 
 pytestmark = pytest.mark.unit
 
-SPEC = DomainSpec(
-    name="node-1",
-    uuid="b04238c3-4574-5479-b0b7-39b9d3281f8b",
-    owner="k3s/dev",
-    node="node-1",
-    serial="s1",
-    memory_mib=4096,
-    cpus=2,
-    mac="52:54:00:AB:00:01",
-    network="default",
-    bridge=None,
-    disk_path="/pool/node-1.qcow2",
-    seed_path="/pool/node-1-seed.iso",
-    console_log="/pool/node-1.log",
-    virt_type="qemu",
-    cpu_mode="maximum",
-)
 PLAIN = documents.domain(SPEC)
 EVERY = [*additions.DEVICES, *additions.TOP, *additions.INSIDE]
 MORE = {
