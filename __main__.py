@@ -2,29 +2,31 @@
 
 import pulumi
 
-from components import artifacts, conflicts, mistakes, outputs, quiet, settings
-from components.access import NodeAccess, NodeAccessArgs
-from components.hypervisor import Hypervisor, HypervisorArgs
-from components.k3s import Cluster, ClusterArgs
-from components.lan import free_addresses
-from components.machine import VirtualMachine, VirtualMachineArgs
-from components.macvlan import MacvlanNetwork, MacvlanNetworkArgs, MacvlanPod, MacvlanPodArgs
-from components.multus import Multus, MultusArgs
-from components.page import Page, PageArgs
-from components.plan import images
-from components.settled import Failure
-from components.ssh import client_key
+from components import interrupt, outputs
+from components.cluster.cluster import Cluster, ClusterArgs
+from components.config import artifacts, conflicts, problems, reading
+from components.config.plan import images
+from components.custom.server_gate import Failure
+from components.machine.hypervisor import Hypervisor, HypervisorArgs
+from components.machine.login_key import client_key
+from components.machine.network_checks import free_addresses
+from components.machine.virtual_machine import VirtualMachine, VirtualMachineArgs
+from components.network.multus import Multus, MultusArgs
+from components.network.node_access import NodeAccess, NodeAccessArgs
+from components.network.page import Page, PageArgs
+from components.network.pod import MacvlanPod, MacvlanPodArgs
+from components.network.pod_network import MacvlanNetwork, MacvlanNetworkArgs
 
-quiet.end_quietly()
+interrupt.end_quietly()
 project, stack = pulumi.get_project(), pulumi.get_stack()
 
 # Settings and plan: every mistake is told here, before anything is made.
 try:
-    misnamed = settings.misnamed(project, settings.config_keys())
-    config, layout = conflicts.load(project, stack, settings.from_stack(project), found=misnamed)
+    misnamed = reading.misnamed(project, reading.config_keys())
+    config, layout = reading.load(project, stack, reading.from_stack(project), found=misnamed)
     # Files in place of downloads, where there are any; a preview reads their manifest alone.
     stock = artifacts.load(stack, config, files=not pulumi.runtime.is_dry_run())
-except mistakes.SettingsError as error:
+except problems.SettingsError as error:
     raise pulumi.RunError(str(error)) from None
 for warning in conflicts.warnings(config):
     pulumi.log.warn(warning)

@@ -11,9 +11,10 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
-from components import k3s, macvlan
-from components.plan import Plan, with_prefix
-from components.settings import Settings
+from components.cluster import k3s_files
+from components.config.plan import Plan, with_prefix
+from components.config.settings import Settings
+from components.network import pod, pod_network
 
 HERE = Path(__file__).resolve().parent
 SCRIPT = HERE / "by-hand.sh"
@@ -89,15 +90,15 @@ def documents(settings: Settings, plan: Plan) -> dict[str, str]:
         memory_request=multus.memory_request,
         memory_limit=multus.memory_limit,
     )
-    config = macvlan.configuration(settings.macvlan, settings.network, plan.master, plan.nodes[0].slice)
+    config = pod_network.configuration(settings.macvlan, settings.network, plan.master, plan.nodes[0].slice)
     definition = {
         "apiVersion": "k8s.cni.cncf.io/v1",
         "kind": "NetworkAttachmentDefinition",
         "metadata": {"name": settings.macvlan.name, "namespace": settings.macvlan.namespace},
-        "spec": {"config": macvlan.canonical(config)},
+        "spec": {"config": pod_network.canonical(config)},
     }
-    attachment = macvlan.attachment(settings.macvlan, settings.workload, settings.network)
-    pod = {
+    attachment = pod.attachment(settings.macvlan, settings.workload, settings.network)
+    manifest_of_pod = {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
@@ -108,9 +109,9 @@ def documents(settings: Settings, plan: Plan) -> dict[str, str]:
         "spec": {"containers": [{"name": "web", "image": settings.workload.image, "imagePullPolicy": "IfNotPresent"}]},
     }
     return {
-        "registries.yaml": k3s.registries_yaml(settings.k3s) or "",
+        "registries.yaml": k3s_files.registries_yaml(settings.k3s) or "",
         "multus.yaml": manifest,
-        "pod.yaml": yaml.safe_dump_all([definition, pod], sort_keys=False),
+        "pod.yaml": yaml.safe_dump_all([definition, manifest_of_pod], sort_keys=False),
     }
 
 

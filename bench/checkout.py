@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 
 from bench.process import Cost, measure
-from labtools import stack_yaml
-from labtools.stack import split_key
+from cli import stack_yaml
+from cli.stack import split_key
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACE = ROOT / ".lab" / "bench"

@@ -11,10 +11,10 @@ from bench import by_hand, lease, stages
 from bench.checkout import PROJECT, Checkout, changed
 from bench.events import Bar, bars, critical_path, dependencies, recording
 from bench.process import Cost
-from components import conflicts
-from components.plan import Plan
-from components.settings import Settings
-from labtools.stack import raw_settings, secret_paths
+from cli.stack import raw_settings, secret_paths
+from components.config import reading
+from components.config.plan import Plan
+from components.config.settings import Settings
 
 STACK = "bench"
 LOGGED = {"PULUMI_DEBUG_COMMANDS": "true"}  # the engine has --event-log only with it
@@ -26,7 +26,7 @@ Say = Callable[[str], None]
 
 def settings_of(document: dict[str, Any], stack: str) -> tuple[Settings, Plan]:
     """Settings and plan of a stack file's content; raises SettingsError."""
-    return conflicts.load(PROJECT, stack, raw_settings(document, PROJECT), unknown=secret_paths(document, PROJECT))
+    return reading.load(PROJECT, stack, raw_settings(document, PROJECT), unknown=secret_paths(document, PROJECT))
 
 
 def hand_round(settings: Settings, plan: Plan, say: Say) -> dict[str, float]:

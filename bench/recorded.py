@@ -13,7 +13,7 @@ from typing import Any
 
 from bench import scale
 from bench.checkout import BenchError, Checkout, changed
-from labtools.stack import pulumi_path
+from cli.stack import pulumi_path
 
 # No machine is made, so it does not matter that the stand-in's host has no room for them.
 UNASKED = {"LAB_DOCTOR": "off"}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from bench.events import Bar
-from components.plan import Plan
+from components.config.plan import Plan
 
 
 @dataclass(frozen=True)

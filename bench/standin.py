@@ -136,10 +136,10 @@ def made_up(provider: ResourceProvider, props: dict[str, Any]) -> CreateResult:
 
 def serve_dynamic() -> None:
     """The SDK's own server for dynamic providers, with `create` of ours replaced; keys and tokens are made as ever."""
-    from components import proof  # noqa: PLC0415 (the other stand-ins need none of it)
-    from components.libvirt import domain, network, pool, volume  # noqa: PLC0415
+    from components.custom import page_check  # noqa: PLC0415
+    from components.libvirt import base_image, dhcp_claim, domain, overlay_disk, pool, reservation, seed_image  # noqa: PLC0415
 
-    for module in (proof, domain, network, pool, volume):
+    for module in (page_check, base_image, dhcp_claim, domain, overlay_disk, pool, reservation, seed_image):
         for each in vars(module).values():
             if isinstance(each, type) and issubclass(each, ResourceProvider) and "create" in vars(each):
                 each.create = made_up  # type: ignore[method-assign, assignment]

@@ -9,11 +9,11 @@ from typing import Any
 import pulumi
 from pulumi import Output
 
-from components.k3s import Cluster
-from components.machine import VirtualMachine
-from components.page import Page
-from components.settings import Ssh
-from components.ssh import ClientKey
+from components.cluster.cluster import Cluster
+from components.config.settings import Ssh
+from components.machine.login_key import ClientKey
+from components.machine.virtual_machine import VirtualMachine
+from components.network.page import Page
 
 
 def export(*, pages: Sequence[Page], cluster: Cluster, machines: Sequence[VirtualMachine], key: ClientKey, ssh: Ssh) -> None:

@@ -2,7 +2,8 @@
 """Writes what is generated from the settings' models: the config schema in Pulumi.yaml, docs/settings.md, docs/k3s-options.md
 and, for editors, docs/stack.schema.json.
 
-Run it after a change of components/settings.py or k3s_options.py: `.venv/bin/python tools/describe_settings.py`. A test compares.
+Run it after a change of components/config/settings.py, value_types.py or k3s_options.py:
+`.venv/bin/python tools/describe_settings.py`. A test compares.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
-import yaml  # noqa: E402
-from pydantic import BaseModel  # noqa: E402
-from pydantic.fields import FieldInfo  # noqa: E402
 from stack_schema import settings_schema, stack_schema  # noqa: E402
 
-from components import k3s_options  # noqa: E402
-from components.settings import Settings, to_camel  # noqa: E402
+from components.config import k3s_options  # noqa: E402
+from components.config.settings import Settings, to_camel  # noqa: E402
 
 HEAD = """\
 name: k3s-macvlan
@@ -34,7 +36,7 @@ runtime:
   options:
     toolchain: pip
     virtualenv: .venv
-# Generated from components/settings.py by tools/describe_settings.py; every field is explained in docs/settings.md.
+# Generated from components/config/settings.py by tools/describe_settings.py; every field is explained in docs/settings.md.
 # Without types: Pulumi would end at the first value of another one, where the program tells every mistake and its remedy.
 """
 
@@ -125,7 +127,7 @@ def settings_md() -> str:
     parts = [
         "# Settings",
         "",
-        "Generated from `components/settings.py` by `tools/describe_settings.py`.",
+        "Generated from `components/config/settings.py` by `tools/describe_settings.py`.",
         "",
         "Each top-level name is a key of a stack file (Pulumi.STACK.yaml), `k3s-macvlan:NAME`; what a stack does not set has the",
         "default. Ranges are written `first-last`, memory in MiB, disks in GiB, limits in seconds. All mistakes of a stack file",
@@ -154,7 +156,7 @@ def k3s_options_md() -> str:
     parts = [
         "# Keys of K3s's config.yaml",
         "",
-        "Generated from `components/k3s_options.py` by `tools/describe_settings.py`.",
+        "Generated from `components/config/k3s_options.py` by `tools/describe_settings.py`.",
         "",
         "`k3s.config` takes them for all nodes, `k3s.serverConfig` for servers. What other settings give, and what does not fit",
         "this program's clusters, is refused before anything is made. What each key does: <https://docs.k3s.io/cli/server>,",

@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from components.addresses import AddressRange
-from components.settings import Settings
+from components.config.addresses import AddressRange
+from components.config.settings import Settings
 
 _DEFINITIONS = "#/definitions/"
 _SECURE = {"$ref": f"{_DEFINITIONS}secure"}
@@ -80,7 +80,7 @@ def stack_schema(project: str) -> dict[str, Any]:
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": f"A stack file of {project}",
-        "description": "Generated from components/settings.py by tools/describe_settings.py.",
+        "description": "Generated from components/config/settings.py by tools/describe_settings.py.",
         "type": "object",
         "properties": {
             "config": {

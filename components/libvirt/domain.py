@@ -13,13 +13,14 @@ from typing import Any
 from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from . import documents, domain_additions, domain_edit, domain_xml
-from .connection import HypervisorError, code, connect, find, remark, say, telling, when_free
-from .documents import DomainFacts, DomainSpec
-from .domain_edit import Difference
-from .obstacles import obstacles
-from .provider import LibvirtProvider, Props, differs, is_unknown, old_first
-from .unmanaged import attached, definitions, inventory, say_what_stays
+from components.custom.provider import LibvirtProvider, Props, differs, is_unknown, old_first
+from components.custom.reporting import remark, say, telling
+from components.libvirt import domain_additions, domain_edit, domain_spec, domain_xml
+from components.libvirt.connection import HypervisorError, code, connect, find, when_free
+from components.libvirt.domain_edit import Difference
+from components.libvirt.domain_spec import DomainFacts, DomainSpec
+from components.libvirt.obstacles import obstacles
+from components.libvirt.unmanaged import attached, definitions, inventory, say_what_stays
 
 REMOVED = {"domain": "removed by hand"}
 """`definition` of a domain that is not there."""
@@ -156,7 +157,7 @@ class DomainProvider(LibvirtProvider):
                 state |= {"running": False, "definition": dict(REMOVED), "unmanaged": [], "obstacles": []}
                 return ReadResult(id_, state, _inputs(state))
             stored, live = definitions(domain)
-            facts = documents.read_domain(stored)
+            facts = domain_spec.read_domain(stored)
             if facts.owner != state["owner"]:
                 return ReadResult("", {})
             spec = _spec(state, virt_type=state.get("virt_type_used") or facts.virt_type)
@@ -193,7 +194,7 @@ class DomainProvider(LibvirtProvider):
             domain = find(connection.lookupByUUIDString, state["uuid"])
             if domain is not None:
                 stored, live = definitions(domain)
-                if documents.read_domain(stored).owner != state["owner"]:
+                if domain_spec.read_domain(stored).owner != state["owner"]:
                     return  # somebody else's by now, with its log
                 _say_what_is_lost(connection, domain, stored, live, state)
                 remove(domain)
@@ -229,7 +230,7 @@ def _facts(domain: Any) -> DomainFacts:
     """The stored definition, which is what the next start uses."""
     import libvirt  # noqa: PLC0415
 
-    return documents.read_domain(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+    return domain_spec.read_domain(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
 
 
 def _spec(inputs: Props, *, virt_type: str) -> DomainSpec:
@@ -266,7 +267,7 @@ def _ensure(connection: Any, inputs: Props, *, former: str | None = None, disks:
     """
     virt_type = inputs["virt_type"]
     if virt_type == "auto":
-        virt_type = "kvm" if documents.supports_kvm(connection.getCapabilities()) else "qemu"
+        virt_type = "kvm" if domain_spec.supports_kvm(connection.getCapabilities()) else "qemu"
     spec = _spec(inputs, virt_type=virt_type)
     _refuse_others(connection, inputs, {inputs["owner"], former or inputs["owner"]})
 
@@ -282,7 +283,7 @@ def _ensure(connection: Any, inputs: Props, *, former: str | None = None, disks:
 def _define(connection: Any, inputs: Props, spec: DomainSpec) -> None:
     """A domain that is not there yet, from the plan alone. Nothing is left of it if it fails."""
     try:
-        domain = connection.defineXML(documents.domain(spec))
+        domain = connection.defineXML(domain_spec.domain(spec))
         _start(domain, inputs)
     except BaseException:
         with contextlib.suppress(Exception):
@@ -348,7 +349,7 @@ def _edit(connection: Any, domain: Any, inputs: Props, spec: DomainSpec, *, disk
 def _set_mark(domain: Any, spec: DomainSpec, where: int) -> None:
     import libvirt  # noqa: PLC0415
 
-    domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, documents.mark(spec), "mark", documents.MARK, where)
+    domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, domain_spec.mark(spec), "mark", domain_spec.MARK, where)
 
 
 def _refuse_harm(inputs: Props, name: str, changes: Sequence[Difference], reasons: Sequence[str]) -> None:

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from . import documents, domain_xml
-from .documents import DomainSpec
+from components.libvirt import domain_xml, xml
+from components.libvirt.domain_spec import DomainSpec
 
 ATTACHABLE = (
     "disk", "controller", "filesystem", "interface", "smartcard", "serial", "parallel", "channel", "input", "hostdev", "redirdev",
@@ -138,7 +138,7 @@ def only_running(live: str, stored: str, spec: DomainSpec, former: Collection[st
         if known[each.tag, _name(each)]:
             known[each.tag, _name(each)] -= 1
         else:
-            found.append(Device(_words(each), documents.text_of(_detached(each))))
+            found.append(Device(_words(each), xml.text_of(_detached(each))))
     return found
 
 

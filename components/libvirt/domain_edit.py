@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from . import documents, domain_xml
-from .documents import MARK, DomainSpec
+from components.libvirt import domain_spec, domain_xml, xml
+from components.libvirt.domain_spec import MARK, DomainSpec
 
 KIB = 1024
 
@@ -38,14 +38,14 @@ def _set_mark(root: ET.Element, spec: DomainSpec) -> None:
     if mark is None:
         mark = ET.SubElement(domain_xml.sub(root, "metadata"), "mark:stack", {"xmlns:mark": MARK})
     mark.attrib.pop("definition", None)
-    for name, value in documents.mark_attributes(spec).items():
+    for name, value in domain_spec.mark_attributes(spec).items():
         mark.set(name, value)
 
 
 def mark_differs(document: str, spec: DomainSpec) -> bool:
     """Whether the mark says another owner, node or disk. It says nothing of the machine, which needs no restart for it."""
     mark = domain_xml.mark(domain_xml.parse(document))
-    wanted = documents.mark_attributes(spec)
+    wanted = domain_spec.mark_attributes(spec)
     return mark is None or any(mark.get(name) != wanted[name] for name in ("owner", "node", "serial"))
 
 
@@ -76,7 +76,7 @@ def _set_cpus(root: ET.Element, spec: DomainSpec) -> None:
 
 
 def _set_cpu(root: ET.Element, spec: DomainSpec) -> None:
-    cpu, wanted = domain_xml.sub(root, "cpu"), documents.cpu(spec)
+    cpu, wanted = domain_xml.sub(root, "cpu"), domain_spec.cpu(spec)
     domain_xml.drop(cpu, "model", "vendor")
     cpu.attrib.clear()
     cpu.attrib.update(wanted.attrib)
@@ -106,14 +106,14 @@ def _free_target(root: ET.Element) -> str:
 
 def _add_disk(root: ET.Element, spec: DomainSpec, target: str, path: str, *, first: bool = False) -> None:
     devices = domain_xml.devices(root)
-    made = documents.disk(spec, target, path)
+    made = domain_spec.disk(spec, target, path)
     disks = devices.findall("disk")
     place = 0 if first or not disks else list(devices).index(disks[-1]) + 1
     devices.insert(place, made)
 
 
 def _set_interface(root: ET.Element, spec: DomainSpec) -> None:
-    interface, wanted = domain_xml.interface(root, spec), documents.interface(spec)
+    interface, wanted = domain_xml.interface(root, spec), domain_spec.interface(spec)
     if interface is None:
         domain_xml.devices(root).append(wanted)
         return
@@ -130,7 +130,7 @@ def _set_console_log(root: ET.Element, spec: DomainSpec) -> None:
     devices = domain_xml.devices(root)
     if devices.find("serial") is None:
         domain_xml.drop(devices, "console")
-        devices.extend(documents.console(spec))
+        devices.extend(domain_spec.console(spec))
     for tag in ("serial", "console"):
         port = devices.find(tag)
         if port is None or (tag == "console" and domain_xml.attribute(port, "target", "type") not in {"", "serial"}):
@@ -204,7 +204,7 @@ def _managed(root: ET.Element, spec: DomainSpec, former: Collection[str]) -> Ite
     current, whole = domain_xml.current_memory(root)
     balloon = "empty" if current == whole else f"leaves {current} of {whole} MiB"
     machine = spec.machine if _same_machine(domain_xml.machine(root), spec.machine) else domain_xml.machine(root)
-    nic = [domain_xml.interface_words(each) for each in (domain_xml.interface(root, spec), documents.interface(spec))]
+    nic = [domain_xml.interface_words(each) for each in (domain_xml.interface(root, spec), domain_spec.interface(spec))]
     set_memory = partial(_set_memory, root, spec)
 
     yield Managed("virtualization type", root.get("type", ""), spec.virt_type, partial(root.set, "type", spec.virt_type))
@@ -213,7 +213,7 @@ def _managed(root: ET.Element, spec: DomainSpec, former: Collection[str]) -> Ite
     yield Managed("memory balloon", balloon, "empty", set_memory, live=False)
     yield Managed("CPUs", str(domain_xml.cpus(root)), str(spec.cpus), partial(_set_cpus, root, spec))
     # libvirt resolves some modes when the guest starts, so a running guest is asked by its mark: see `restarts`.
-    yield Managed("CPU mode", domain_xml.cpu(root), documents.cpu_words(spec), partial(_set_cpu, root, spec), live=False)
+    yield Managed("CPU mode", domain_xml.cpu(root), domain_spec.cpu_words(spec), partial(_set_cpu, root, spec), live=False)
     yield Managed("machine type", machine, spec.machine, partial(_set_machine, root, spec))
     yield Managed(
         "root disk", _root_words(disk, spec.disk_path), f"qcow2, cache {spec.disk_cache}", partial(_set_root, root, disk, spec)
@@ -232,7 +232,7 @@ def _managed(root: ET.Element, spec: DomainSpec, former: Collection[str]) -> Ite
 
 def wanted(spec: DomainSpec) -> dict[str, str]:
     """What each managed property should be, in words."""
-    return {each.what: each.wanted for each in _managed(domain_xml.parse(documents.domain(spec)), spec, ())}
+    return {each.what: each.wanted for each in _managed(domain_xml.parse(domain_spec.domain(spec)), spec, ())}
 
 
 def differences(document: str, spec: DomainSpec, former: Collection[str] = ()) -> list[Difference]:
@@ -251,8 +251,8 @@ def restarts(live: str, stored: str, spec: DomainSpec, former: Collection[str] =
     ]
     mark = domain_xml.mark(running)
     cpu = (mark.get("cpu") if mark is not None else None) or domain_xml.cpu(domain_xml.parse(stored))
-    if cpu != documents.cpu_words(spec):
-        found.append(Difference("CPU mode", cpu, documents.cpu_words(spec)))
+    if cpu != domain_spec.cpu_words(spec):
+        found.append(Difference("CPU mode", cpu, domain_spec.cpu_words(spec)))
     return found
 
 
@@ -274,7 +274,7 @@ def edit(document: str, spec: DomainSpec, former: Collection[str] = (), keep: Co
     _set_mark(root, spec)
     for device in keep:
         domain_xml.devices(root).append(domain_xml.parse(device))
-    return documents.text_of(root)
+    return xml.text_of(root)
 
 
 def contradictions(document: str, spec: DomainSpec) -> list[str]:
@@ -284,7 +284,7 @@ def contradictions(document: str, spec: DomainSpec) -> list[str]:
     command = f"virsh edit {root.findtext('name', spec.name)}"
     cells = root.findall("cpu/numa/cell")
     if cells:
-        size = sum(documents.mib(int(each.get("memory", "0")), each.get("unit", "KiB")) for each in cells)
+        size = sum(xml.mib(int(each.get("memory", "0")), each.get("unit", "KiB")) for each in cells)
         if size != spec.memory_mib:
             found.append(f"its NUMA cells, set by hand, have {size} MiB together: give them {spec.memory_mib} MiB ({command})")
     limit = root.find("maxMemory")

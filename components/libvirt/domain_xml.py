@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from xml.parsers import expat
 
-from . import documents
-from .documents import MARK, DomainSpec
+from components.libvirt import domain_spec, xml
+from components.libvirt.domain_spec import MARK, DomainSpec
 
 ROOT_TARGET = "vda"
 
@@ -60,7 +60,7 @@ def mark(root: ET.Element) -> ET.Element | None:
 
 
 def mib(element: ET.Element | None) -> int:
-    return 0 if element is None else documents.mib(int(element.text or "0"), element.get("unit", "KiB"))
+    return 0 if element is None else xml.mib(int(element.text or "0"), element.get("unit", "KiB"))
 
 
 def dimms(root: ET.Element) -> int:
@@ -198,7 +198,7 @@ def interface(root: ET.Element, spec: DomainSpec) -> ET.Element | None:
         address = each.find("address")
         if address is not None and address.get("type") == "pci":
             place = [int(address.get(name, "0"), 0) for name in ("domain", "bus", "slot", "function")]
-            if place == [0, documents.MAC_BUS, 0, 0]:
+            if place == [0, domain_spec.MAC_BUS, 0, 0]:
                 return each
     return None
 

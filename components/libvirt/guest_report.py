@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import documents, storage
-from .connection import connect, find
-from .leases import leases
+from components.libvirt import domain_spec, volume_store
+from components.libvirt.connection import connect, find
+from components.libvirt.leases import leases
 
 _STATES = ("no state", "running", "blocked", "paused", "shutting down", "shut off", "crashed", "suspended")
 RUNNING = 1
@@ -194,15 +194,15 @@ def _say_console(connection: Any, uuid: str, log: Sequence[str], port: int) -> s
     pool = find(connection.storagePoolLookupByName, pool_name)
     if pool is None or not pool.isActive():
         return f"Pool {pool_name} with the console log {name} is not there."
-    storage.refresh(pool)
-    volume = storage.volume_named(pool, name)
+    volume_store.refresh(pool)
+    volume = volume_store.volume_named(pool, name)
     if volume is None:
         return f"There is no console log {name} in pool {pool_name}."
     size = volume.info()[1]
-    tail = storage.fetch(connection, volume, offset=max(0, size - CONSOLE_TAIL)).decode("utf-8", "replace")
+    tail = volume_store.fetch(connection, volume, offset=max(0, size - CONSOLE_TAIL)).decode("utf-8", "replace")
     domain = find(connection.lookupByUUIDString, uuid)
     runs = domain is not None and domain.isActive()
-    virt_type = documents.read_domain(domain.XMLDesc(0)).virt_type if domain is not None else ""
+    virt_type = domain_spec.read_domain(domain.XMLDesc(0)).virt_type if domain is not None else ""
     lines = console_lines(tail)
     where = f"Console log: {volume.path()} on {connection.getHostname()}"
     if not lines:

@@ -18,9 +18,11 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any
 
-from . import documents, lan
-from .connection import code, find, say
-from .documents import NetworkFacts
+from components.custom import free_addresses
+from components.custom.reporting import say
+from components.libvirt import domain_spec
+from components.libvirt.connection import code, find
+from components.libvirt.network_xml import NetworkFacts
 
 END_SECONDS = 3.0
 """Until a released lease is seen to have ended; libvirt is told by a helper that dnsmasq starts."""
@@ -100,7 +102,7 @@ def standings(connection: Any, facts: NetworkFacts, found: Sequence[Lease], *, p
     domains = _domains(connection)
     here = on_bridge(facts)
     unknown = [lease for lease in found if lease.mac not in domains]
-    answers = lan.neighbours([IPv4Address(lease.address) for lease in unknown]) if here and unknown else {}
+    answers = free_addresses.neighbours([IPv4Address(lease.address) for lease in unknown]) if here and unknown else {}
     return [_standing(lease, domains, answers if here else None, project) for lease in found]
 
 
@@ -126,7 +128,7 @@ def _domains(connection: Any) -> dict[str, str]:
         for flags in (0, libvirt.VIR_DOMAIN_XML_INACTIVE):
             xml = find(domain.XMLDesc, flags)
             if xml is not None:  # None: removed meanwhile
-                found |= dict.fromkeys(documents.read_domain(xml).macs, domain.name())
+                found |= dict.fromkeys(domain_spec.read_domain(xml).macs, domain.name())
     return found
 
 
@@ -136,7 +138,7 @@ def on_bridge(facts: NetworkFacts) -> bool:
     By the MAC address that libvirt gave the bridge: a network of the same name and subnet is on many machines, and how the
     connection gets to libvirt does not tell where it ends.
     """
-    return bool(facts.bridge and facts.mac and facts.ip) and lan.has(facts.bridge, facts.mac, IPv4Address(facts.ip))
+    return bool(facts.bridge and facts.mac and facts.ip) and free_addresses.has(facts.bridge, facts.mac, IPv4Address(facts.ip))
 
 
 # --- the end of a lease
@@ -197,7 +199,7 @@ def give_back(connection: Any, network: Any, facts: NetworkFacts, macs: Iterable
         ours = [lease for lease in leases(network) if lease.mac in wanted]
         if not ours:
             return
-        running = {mac for xml in _running(connection) for mac in documents.read_domain(xml).macs}
+        running = {mac for xml in _running(connection) for mac in domain_spec.read_domain(xml).macs}
         for lease in end(network, facts, [lease for lease in ours if lease.mac not in running]):
             say(
                 f"network {facts.name}: the lease of {lease} stands until {lease.end}, and until then its address is given to no "

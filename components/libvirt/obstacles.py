@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from shlex import quote
 from typing import Any
 
-from . import documents, domain_xml
-from .connection import code, find
-from .documents import DomainSpec
+from components.libvirt import domain_xml, xml
+from components.libvirt.connection import code, find
+from components.libvirt.domain_spec import DomainSpec
 
 JOBS = ("unknown", "pull", "copy", "commit", "active commit", "backup")
 """virDomainBlockJobType."""
@@ -88,7 +88,7 @@ def external_snapshots(domain: Any) -> dict[str, list[str]]:
     """Names of the domain's snapshots that have files of their own, with these files."""
     found = {}
     for name, document in _snapshots(domain):
-        root = documents.parse(document)
+        root = xml.parse(document)
         files = [each.get("file", "") for each in root.findall("disks/disk/source")]
         memory = root.find("memory")
         if memory is not None and memory.get("file"):

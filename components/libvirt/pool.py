@@ -9,9 +9,10 @@ from typing import Any
 from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, ReadResult, Resource
 
-from . import documents, sweep
-from .connection import HypervisorError, connect, find, say, when_free
-from .provider import LibvirtProvider, Props, old_first
+from components.custom.provider import LibvirtProvider, Props, old_first
+from components.custom.reporting import say
+from components.libvirt import leftovers, storage_xml
+from components.libvirt.connection import HypervisorError, connect, find, when_free
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ class StoragePoolProvider(LibvirtProvider):
             pool = find(connection.storagePoolLookupByUUIDString, state["uuid"])
             if pool is None:
                 return ReadResult("", {})
-            facts = documents.read_pool(pool.XMLDesc(0))
+            facts = storage_xml.read_pool(pool.XMLDesc(0))
             state |= {
                 "name": facts.name,
                 "path": facts.path,
@@ -68,7 +69,7 @@ class StoragePoolProvider(LibvirtProvider):
                 with contextlib.suppress(Exception):
                     pool.create(0)
             if pool.isActive():
-                sweep.sweep(connection, pool, state["owner"])
+                leftovers.sweep(connection, pool, state["owner"])
                 left = sorted(volume.name() for volume in pool.listAllVolumes(0))
                 if left:
                     say(
@@ -87,7 +88,7 @@ class StoragePoolProvider(LibvirtProvider):
 def _ensure(connection: Any, inputs: Props) -> None:
     name, uuid, path = inputs["name"], inputs["uuid"], inputs["path"]
     for other in connection.listAllStoragePools(0):
-        facts = documents.read_pool(other.XMLDesc(0))
+        facts = storage_xml.read_pool(other.XMLDesc(0))
         if facts.uuid == uuid:
             continue
         if facts.name == name:
@@ -103,7 +104,7 @@ def _ensure(connection: Any, inputs: Props) -> None:
     pool = find(connection.storagePoolLookupByUUIDString, uuid)
     made = pool is None
     if pool is not None:
-        facts = documents.read_pool(pool.XMLDesc(0))
+        facts = storage_xml.read_pool(pool.XMLDesc(0))
         if (facts.name, facts.path.rstrip("/")) != (name, path.rstrip("/")):
             raise HypervisorError(
                 f"storage pool {facts.name!r} ({facts.path}) on {inputs['uri']} bears this stack's UUID {uuid} under another "
@@ -112,7 +113,7 @@ def _ensure(connection: Any, inputs: Props) -> None:
             )
     try:
         if pool is None:
-            pool = connection.storagePoolDefineXML(documents.pool(name, uuid, path), 0)
+            pool = connection.storagePoolDefineXML(storage_xml.pool(name, uuid, path), 0)
         if not pool.isActive():
             pool.build(0)  # makes the directory; one that exists is left as it is
             pool.create(0)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from . import domain_additions, domain_xml, obstacles, storage
-from .connection import find, say
-from .documents import DomainSpec
+from components.custom.reporting import say
+from components.libvirt import domain_additions, domain_xml, obstacles, volume_store
+from components.libvirt.connection import find
+from components.libvirt.domain_spec import DomainSpec
 
 
 def definitions(domain: Any) -> tuple[str, str | None]:
@@ -32,7 +33,7 @@ def owned(connection: Any, pool_name: str, paths: Collection[str]) -> set[str]:
     if not paths:
         return set()
     pool = find(connection.storagePoolLookupByName, pool_name)
-    return set() if pool is None or not pool.isActive() else set(paths) & storage.owned_paths(pool)
+    return set() if pool is None or not pool.isActive() else set(paths) & volume_store.owned_paths(pool)
 
 
 def inventory(domain: Any, stored: str, live: str | None, spec: DomainSpec, former: Collection[str]) -> list[str]:

@@ -60,7 +60,7 @@ def document(value: Any) -> Mapping[str, Any]:
 
 
 def environment(command: Any) -> dict[str, str]:
-    """The variables that a command line sets with `env`, as components/remote.py writes it; empty where it sets none."""
+    """The variables that a command line sets with `env`, as components/node/command.py writes it; empty where it sets none."""
     try:
         words = shlex.split(command) if isinstance(command, str) else []
     except ValueError:

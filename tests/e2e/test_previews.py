@@ -41,7 +41,7 @@ def retouch(path: Path, stack: str) -> None:
     """A comment more in each file of the program, at the head of each script, and in the stack's file, which is set otherwise."""
     for file in [path / "__main__.py", *(path / "components").rglob("*.py")]:
         file.write_text(f"# A comment more.\n\n{file.read_text()}\n\n# And one.\n")
-    scripts = list((path / "components" / "scripts").rglob("*.sh"))
+    scripts = list((path / "components" / "node" / "scripts").rglob("*.sh"))
     assert scripts
     for file in scripts:
         first, rest = file.read_text().split("\n", 1)

@@ -27,8 +27,8 @@ from pulumi.runtime import config as pulumi_config
 from pulumi.runtime import mocks, rpc, settings, stack
 from pulumi.runtime.proto import engine_pb2, resource_pb2
 
-from components import remote
-from components.libvirt.volume import OverlayDiskProvider
+from components.libvirt.overlay_disk import OverlayDiskProvider
+from components.node import command as node_command
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = "k3s-macvlan"
@@ -157,7 +157,7 @@ class Registered:
         for command in ("create", "delete"):
             name = shlex.split(self.input(command) or "true")[-1]
             if name.endswith(".sh"):
-                sent = sent.removeprefix(remote.text(name))
+                sent = sent.removeprefix(node_command.text(name))
         return sent
 
 
@@ -265,7 +265,7 @@ class Engine(mocks.MockMonitor):
             made_from.append(urlsplit(str(opened(inputs["uri"]))).netloc.rpartition("@")[2])
             outputs["serial"] = hashlib.sha256("|".join(made_from).encode()).hexdigest()[:16]
         if registered.kind == "Release":
-            # Likewise: kept while servers are added, another when the only server is made anew (tests/unit/test_release.py).
+            # Likewise: kept while servers are added, another when the only server is made anew
             outputs["cluster"] = f"of-{opened(inputs['serial'])}"
             outputs["founder"] = founder(str(opened(inputs["serial"])))
         for name in registered.secret_outputs & outputs.keys():

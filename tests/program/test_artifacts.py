@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from pulumi import RunError
 
-from components import artifacts
-from components.settings import parse
+from components.config import downloads
+from components.config.reading import parse
 
 from .engine import UNKNOWN, Deployment, config_of, leaves, opened, run
 from .test_changes import R, U, changes
@@ -29,7 +29,7 @@ def stocked(tmp_path: Path) -> Stocked:
     def fill(name: str = "dev", *, files: bool = True, **change: Any) -> dict[str, Any]:
         config = config_of(name, {**change, "artifacts": {"directory": str(tmp_path)}})
         found = []
-        for each in artifacts.wanted(parse(name, config)):
+        for each in downloads.wanted(parse(name, config)):
             data = each.source.encode()
             (tmp_path / each.file).unlink(missing_ok=True)
             if files:

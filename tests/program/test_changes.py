@@ -8,16 +8,19 @@ from typing import Any
 
 import pytest
 
-from components import answers
-from components.libvirt.artifacts import ArtifactDiskProvider
+from components.custom.cluster_identity import ReleaseProvider
+from components.custom.free_addresses import FreeAddressesProvider
+from components.custom.page_check import HttpProofProvider
+from components.custom.server_gate import SettledProvider
+from components.libvirt.artifact_disk import ArtifactDiskProvider
+from components.libvirt.base_image import BaseImageProvider
+from components.libvirt.dhcp_claim import DhcpClaimProvider
 from components.libvirt.domain import DomainProvider
-from components.libvirt.lan import FreeAddressesProvider
-from components.libvirt.network import DhcpClaimProvider, ReservationProvider
+from components.libvirt.overlay_disk import OverlayDiskProvider
 from components.libvirt.pool import StoragePoolProvider
-from components.libvirt.volume import BaseImageProvider, OverlayDiskProvider, SeedImageProvider
-from components.proof import HttpProofProvider
-from components.release import ReleaseProvider
-from components.settled import SettledProvider
+from components.libvirt.reservation import ReservationProvider
+from components.libvirt.seed_image import SeedImageProvider
+from components.node import port_wait
 
 from .conftest import Run
 from .engine import Deployment, Registered, config_of, merged, opened, run
@@ -242,7 +245,7 @@ def test_a_limit_of_the_boot_is_a_limit_and_nothing_else(deploy: Run, monkeypatc
         asked.append((host, port, limit))
         return True
 
-    monkeypatch.setattr(answers, "listens", listens)
+    monkeypatch.setattr(port_wait, "listens", listens)
     old, new = deploy("dev"), deploy("dev", {"timeouts": {"boot": 900}})
     assert changes(old, new) == {}
     for deployment in (old, new):
@@ -296,5 +299,5 @@ def test_the_size_of_one_node_is_its_own(deploy: Run) -> None:
 def test_two_runs_of_the_modules_differ_in_nothing(deploy: Run) -> None:
     """No clock and no randomness at program time: the modules loaded anew ask for the same."""
     old = deploy("dev")
-    importlib.reload(importlib.import_module("components.plan"))
+    importlib.reload(importlib.import_module("components.config.plan"))
     assert changes(old, run(config_of("dev"))) == {}

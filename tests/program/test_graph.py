@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from components import remote
-from components.settings import parse
-from components.settled import Serving
+from components.config.reading import parse
+from components.custom.server_gate import Serving
+from components.node import command
 
 from . import engine
 from .conftest import Run
@@ -302,7 +302,7 @@ def test_hooks_and_limits(deploy: Run, name: str, mode: str) -> None:
         answers, booted = deployment[f"{node}-answers"], deployment[f"{node}-booted"]
         assert answers.hooks == {"beforeCreate": [f"{node}-listens"], **report}
         assert booted.hooks == report
-        assert booted.timeouts["create"] == f"{limits.cloud_init + 30 + remote.DIAL_SECONDS}s"
+        assert booted.timeouts["create"] == f"{limits.cloud_init + 30 + command.DIAL_SECONDS}s"
     for pod in map(deployment.__getitem__, pods_of(name)):
         assert pod.hooks == {"onError": ["kubernetes-api-restarted", "pod-report"]}
         assert pod.timeouts["create"] == f"{limits.pod}s"

@@ -13,9 +13,9 @@ from xml.etree import ElementTree as ET
 import pytest
 import yaml
 
-from components import remote
-from components.libvirt import documents
+from components.libvirt import domain_spec
 from components.libvirt.domain import _spec
+from components.node import command
 
 from .engine import Deployment, config_of, run
 
@@ -61,7 +61,7 @@ def test_every_command_is_one_sudo_with_its_words(deployment: Deployment, stubs:
     for each in deployment.of("Command"):
         for key in ("create", "delete"):
             line = each.input(key)
-            if not line or line == remote.LET_IN:
+            if not line or line == command.LET_IN:
                 continue
             subprocess.run(["bash", "-n", "-c", line], check=True, capture_output=True)
             for shell in ("bash", "sh"):
@@ -114,9 +114,9 @@ def test_the_domains_document_says_what_the_inputs_say(deployment: Deployment) -
     inputs |= {"memory_mib": int(inputs["memory_mib"]), "cpus": int(inputs["cpus"])}
     # What the engine's inputs could never hold, for the document alone.
     inputs |= {"disk_path": f"/a/{EVIL}", "console_log": f"/b/{EVIL}", "node": EVIL}
-    document = documents.domain(_spec(inputs, virt_type="qemu"))
+    document = domain_spec.domain(_spec(inputs, virt_type="qemu"))
     ET.fromstring(document)
-    facts = documents.read_domain(document)
+    facts = domain_spec.read_domain(document)
     assert (facts.name, facts.macs, facts.console_log) == (inputs["name"], (inputs["mac"],), inputs["console_log"])
     assert facts.disks[0] == inputs["disk_path"]
 

@@ -12,8 +12,9 @@ import yaml
 from cryptography.hazmat.primitives import serialization as form
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from components import plan, remote
-from components.settings import parse
+from components.config import plan
+from components.config.reading import parse
+from components.node import command
 
 from .conftest import Run
 from .engine import (
@@ -365,14 +366,14 @@ def test_the_ssh_server_is_told_its_port_and_dialled_there(deploy: Run) -> None:
     other = yaml.safe_load(deployment["server-1-seed"].input("user_data"))
     ours, theirs = other.pop("bootcmd")
     assert other == plain and theirs == ["theirs"]
-    assert ours[3:6] == ["sh", "env", "PORT=2222"] and ours[-2:] == [remote.text("sshd-port.sh"), "sshd-port.sh"]
+    assert ours[3:6] == ["sh", "env", "PORT=2222"] and ours[-2:] == [command.text("sshd-port.sh"), "sshd-port.sh"]
     assert deployment["server-1-k3s-install"].input("connection")["port"] == 2222
 
 
 def test_the_machine_is_asked_for_what_k3s_needs(deploy: Run) -> None:
     told = environment(deploy("ha")["agent-1-k3s-install"].input("create"))
     assert {"br_netfilter", "overlay", "vxlan"} <= set(told["MODULES"].split()) and told["CGROUP_V1"] in {"true", "false"}
-    assert deploy("ha")["server-1-answers"].input("create") == remote.LET_IN
+    assert deploy("ha")["server-1-answers"].input("create") == command.LET_IN
 
 
 def test_bad_settings_end_the_run_before_anything_is_registered() -> None:

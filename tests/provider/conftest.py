@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from components.libvirt.base_image import BaseImageProvider
 from components.libvirt.pool import StoragePoolProvider
-from components.libvirt.volume import BaseImageProvider
 
 from .world import World, image_inputs, reset_network
 

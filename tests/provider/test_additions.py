@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from components.libvirt import documents, storage
+from components.libvirt import domain_spec, storage_xml, volume_store
 from components.libvirt.domain import DomainProvider
-from components.libvirt.volume import OverlayDiskProvider, SeedImageProvider
+from components.libvirt.overlay_disk import OverlayDiskProvider
+from components.libvirt.seed_image import SeedImageProvider
 
 from . import additions
 from .conftest import ADDITIONS
@@ -43,8 +44,8 @@ def disk_of_ours(world: World, name: str) -> str:
     """A read-only disk as the one with the artifacts."""
     with world.libvirt() as conn:
         pool = conn.storagePoolLookupByName(world.name)
-        storage.claim(pool, name)
-        pool.createXML(documents.volume(name, 1 << 20), 0)
+        volume_store.claim(pool, name)
+        pool.createXML(storage_xml.volume(name, 1 << 20), 0)
     return world.file(name)
 
 
@@ -102,7 +103,7 @@ def test_nothing_planted_by_hand_is_lost(number: int, world: World, base: dict[s
         seen = provider.read("id", dict(outs))
         news = provider.check(dict(outs), dict(now)).inputs
         assert not provider.diff("id", dict(seen.outs or {}), news).changes, (change, (seen.outs or {})["definition"])
-        facts = documents.read_domain(stored())
+        facts = domain_spec.read_domain(stored())
         assert (facts.memory_mib, facts.cpus) == (now["memory_mib"], now["cpus"])
         assert {path for path in facts.disks if path.startswith(world.path + "/")} == {
             now["disk_path"], now["seed_path"], *now["extra_disks"],

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from components.libvirt import artifacts
-from components.libvirt.artifacts import ArtifactDiskProvider
+from components.libvirt import artifact_disk
+from components.libvirt.artifact_disk import ArtifactDiskProvider
 from components.libvirt.connection import HypervisorError
 from components.libvirt.pool import StoragePoolProvider
 
@@ -20,7 +20,7 @@ def test_the_volume_is_the_archive_to_the_byte(world: World, tmp_path: Path) -> 
     StoragePoolProvider().create(world.pool())
     inputs = artifact_inputs(world, tmp_path)
     ArtifactDiskProvider().create(dict(inputs))
-    whole = b"".join(artifacts.archive(inputs["digest"], inputs["index"], tmp_path))
+    whole = b"".join(artifact_disk.archive(inputs["digest"], inputs["index"], tmp_path))
     assert Path(inputs["path"]).read_bytes() == whole
 
 

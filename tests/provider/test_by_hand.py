@@ -11,7 +11,8 @@ import pytest
 
 from components.libvirt.connection import HypervisorError
 from components.libvirt.domain import DomainProvider
-from components.libvirt.volume import OverlayDiskProvider, SeedImageProvider
+from components.libvirt.overlay_disk import OverlayDiskProvider
+from components.libvirt.seed_image import SeedImageProvider
 
 from .world import NETWORK, World, domain_inputs, overlay_inputs, seed_inputs
 

@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
-from components.libvirt import documents
+from components.custom.provider import LibvirtProvider
+from components.libvirt import domain_spec, network_xml
+from components.libvirt.base_image import BaseImageProvider
+from components.libvirt.dhcp_claim import DhcpClaimProvider
 from components.libvirt.domain import DomainProvider
-from components.libvirt.network import DhcpClaimProvider, ReservationProvider
+from components.libvirt.overlay_disk import OverlayDiskProvider
 from components.libvirt.pool import StoragePoolProvider
-from components.libvirt.provider import LibvirtProvider
-from components.libvirt.volume import BaseImageProvider, OverlayDiskProvider, SeedImageProvider
+from components.libvirt.reservation import ReservationProvider
+from components.libvirt.seed_image import SeedImageProvider
 
 from .world import NETWORK, World, claim_inputs, domain_inputs, overlay_inputs, reservation_inputs, seed_inputs
 
@@ -146,7 +149,7 @@ def test_domain_changes_in_place(world: World, base: dict[str, Any]) -> None:
     provider.update("id", outs, {**inputs, "memory_mib": 96, "cpus": 2, "stop_timeout": 1})
     with world.libvirt() as conn:
         domain = conn.lookupByUUIDString(inputs["uuid"])
-        facts = documents.read_domain(domain.XMLDesc(0))
+        facts = domain_spec.read_domain(domain.XMLDesc(0))
         assert (facts.memory_mib, facts.cpus) == (96, 2)
         assert domain.ID() != number
 
@@ -155,7 +158,7 @@ def test_reservation_changed_by_hand(world: World) -> None:
     provider, inputs = ReservationProvider(), reservation_inputs(world)
     outs = dict(provider.create(dict(inputs)).outs or {})
     wanted = world.snapshot()
-    ours = documents.dhcp_host(documents.Host(inputs["mac"], inputs["ip"], inputs["name"]))
+    ours = network_xml.dhcp_host(network_xml.Host(inputs["mac"], inputs["ip"], inputs["name"]))
 
     def update(command: int, document: str, flags: int) -> None:
         with world.libvirt() as conn:
@@ -166,7 +169,7 @@ def test_reservation_changed_by_hand(world: World) -> None:
     assert world.snapshot() == wanted
     update(2, ours, 3)
     assert provider.read("id", outs).id == ""
-    update(3, documents.dhcp_host(documents.Host(inputs["mac"], "192.168.150.99", "other")), 3)
+    update(3, network_xml.dhcp_host(network_xml.Host(inputs["mac"], "192.168.150.99", "other")), 3)
     assert set(repaired(provider, inputs, outs)) == {"ip", "name"}
     assert world.snapshot() == wanted
 

@@ -10,13 +10,16 @@ from typing import Any
 import far
 import pytest
 
+from components.custom.provider import LibvirtProvider
+from components.libvirt.base_image import BaseImageProvider
 from components.libvirt.connection import HypervisorError, connect
+from components.libvirt.dhcp_claim import DhcpClaimProvider
 from components.libvirt.domain import DomainProvider
 from components.libvirt.guest_report import diagnose
-from components.libvirt.network import DhcpClaimProvider, ReservationProvider
+from components.libvirt.overlay_disk import OverlayDiskProvider
 from components.libvirt.pool import StoragePoolProvider
-from components.libvirt.provider import LibvirtProvider
-from components.libvirt.volume import BaseImageProvider, OverlayDiskProvider, SeedImageProvider
+from components.libvirt.reservation import ReservationProvider
+from components.libvirt.seed_image import SeedImageProvider
 
 from .world import World, claim_inputs, domain_inputs, image_inputs, overlay_inputs, reservation_inputs, seed_inputs
 

@@ -15,13 +15,16 @@ from typing import Any
 
 import pytest
 
+from components.custom.provider import LibvirtProvider
 from components.libvirt import network as network_module
-from components.libvirt.artifacts import ArtifactDiskProvider
+from components.libvirt.artifact_disk import ArtifactDiskProvider
+from components.libvirt.base_image import BaseImageProvider
+from components.libvirt.dhcp_claim import DhcpClaimProvider
 from components.libvirt.domain import DomainProvider
-from components.libvirt.network import DhcpClaimProvider, ReservationProvider
+from components.libvirt.overlay_disk import OverlayDiskProvider
 from components.libvirt.pool import StoragePoolProvider
-from components.libvirt.provider import LibvirtProvider
-from components.libvirt.volume import BaseImageProvider, OverlayDiskProvider, SeedImageProvider
+from components.libvirt.reservation import ReservationProvider
+from components.libvirt.seed_image import SeedImageProvider
 
 from .conftest import CASES
 from .world import (

@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
-from components.libvirt import lan, leases, network
+from cli.checks import hypervisor
+from components.custom import free_addresses
+from components.libvirt import leases, network
 from components.libvirt.connection import HypervisorError
-from components.libvirt.network import DhcpClaimProvider, ReservationProvider
-from labtools.checks import hypervisor
+from components.libvirt.dhcp_claim import DhcpClaimProvider
+from components.libvirt.reservation import ReservationProvider
 
 from .world import BYSTANDER_XML, MODES, NETWORK, World, attempt, claim_inputs, reservation_inputs
 
@@ -231,7 +233,7 @@ def test_a_fault_at_any_call_of_a_claim_is_put_right_by_the_next(
         with monkeypatch.context() as patch:
             # Each live change of a range restarts dnsmasq, 2 s here, and to ask takes 4 s.
             patch.setattr(network, "set_ranges", lambda *_: None)
-            patch.setattr(lan, "neighbours", lambda _addresses: {})
+            patch.setattr(free_addresses, "neighbours", lambda _addresses: {})
             hit = attempt(lambda: DhcpClaimProvider().create(dict(claim)), at, mode)
             assert held(world).get(GONE) in {None, "192.168.150.21"}
             state = DhcpClaimProvider().create(dict(claim))
@@ -242,10 +244,10 @@ def test_a_fault_at_any_call_of_a_claim_is_put_right_by_the_next(
 
 def test_doctor_and_up_agree(world: World, machine: Machine) -> None:
     """What `up` takes over is no error of doctor's."""
-    from components import plan as plans  # noqa: PLC0415
-    from components import settings as models  # noqa: PLC0415
+    from components.config import plan as plans  # noqa: PLC0415
+    from components.config import reading  # noqa: PLC0415
 
-    config = models.parse(
+    config = reading.parse(
         "dev",
         {
             "network": {

@@ -15,14 +15,18 @@ from typing import Any
 
 import pytest
 
-from components.libvirt import documents, lan, network
+from components.custom import free_addresses
+from components.libvirt import domain_spec, network, storage_xml
+from components.libvirt.base_image import BaseImageProvider
 from components.libvirt.connection import HypervisorError, connect
+from components.libvirt.dhcp_claim import DhcpClaimProvider
 from components.libvirt.domain import DomainProvider
 from components.libvirt.guest_report import diagnose
 from components.libvirt.leases import Lease
-from components.libvirt.network import DhcpClaimProvider, ReservationProvider
+from components.libvirt.overlay_disk import OverlayDiskProvider
 from components.libvirt.pool import StoragePoolProvider
-from components.libvirt.volume import BaseImageProvider, OverlayDiskProvider, SeedImageProvider
+from components.libvirt.reservation import ReservationProvider
+from components.libvirt.seed_image import SeedImageProvider
 
 from .world import (
     NETWORK,
@@ -46,7 +50,7 @@ def refused(action: Any, *words: str) -> None:
 
 def test_pool_of_another(world: World) -> None:
     with world.libvirt() as conn:
-        conn.storagePoolDefineXML(documents.pool(world.name, str(uuid.uuid4()), world.path), 0)
+        conn.storagePoolDefineXML(storage_xml.pool(world.name, str(uuid.uuid4()), world.path), 0)
     before = world.snapshot()
     refused(lambda: StoragePoolProvider().create(world.pool()), world.name, "is not this stack's", "pool-undefine")
     other = {**world.pool(), "name": f"{world.name}-b"}
@@ -102,7 +106,7 @@ def test_killed_run_is_adopted_though_it_differs(world: World, base: dict[str, A
     DomainProvider().create(domain_inputs(world))
     DomainProvider().create(domain_inputs(world, memory_mib=96, disk_serial="s2"))
     with world.libvirt() as conn:
-        facts = documents.read_domain(conn.lookupByName(f"{world.name}-a").XMLDesc(0))
+        facts = domain_spec.read_domain(conn.lookupByName(f"{world.name}-a").XMLDesc(0))
     assert (facts.memory_mib, facts.serial) == (96, "s2")
 
 
@@ -254,7 +258,7 @@ def test_lease_of_a_machine_that_left(world: World, pool: dict[str, Any], monkey
     """It lasts for an hour after the machine has gone, and is no stranger's in the next run or in the one after."""
     lease = Lease(mac="52:54:00:ab:00:02", address="192.168.150.203", name="agent-1", until=1900000000)
     monkeypatch.setattr(network, "leases", lambda _: [lease])
-    monkeypatch.setattr(lan, "neighbours", lambda asked: dict.fromkeys(asked, lease.mac))
+    monkeypatch.setattr(free_addresses, "neighbours", lambda asked: dict.fromkeys(asked, lease.mac))
     both, one = ["52:54:00:ab:00:01", "52:54:00:ab:00:02"], ["52:54:00:ab:00:01"]
     state = DhcpClaimProvider().create(claim_inputs(world, macs=both))
     assert state.outs is not None

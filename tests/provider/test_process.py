@@ -12,13 +12,16 @@ from typing import Any
 import pytest
 from pulumi.dynamic.dynamic import serialize_provider
 
-from components.libvirt.artifacts import ArtifactDiskProvider
+from components.custom.free_addresses import FreeAddressesProvider
+from components.custom.provider import LibvirtProvider
+from components.libvirt.artifact_disk import ArtifactDiskProvider
+from components.libvirt.base_image import BaseImageProvider
+from components.libvirt.dhcp_claim import DhcpClaimProvider
 from components.libvirt.domain import DomainProvider
-from components.libvirt.lan import FreeAddressesProvider
-from components.libvirt.network import DhcpClaimProvider, ReservationProvider
+from components.libvirt.overlay_disk import OverlayDiskProvider
 from components.libvirt.pool import StoragePoolProvider
-from components.libvirt.provider import LibvirtProvider
-from components.libvirt.volume import BaseImageProvider, OverlayDiskProvider, SeedImageProvider
+from components.libvirt.reservation import ReservationProvider
+from components.libvirt.seed_image import SeedImageProvider
 
 from .world import World, domain_inputs, overlay_inputs, reservation_inputs, seed_inputs
 
@@ -75,7 +78,8 @@ for line in sys.stdin.read().split():
 def test_error_reaches_the_engine_without_a_traceback() -> None:
     script = """
 import traceback
-from components.libvirt.connection import HypervisorError, plain_errors
+from components.custom.reporting import plain_errors
+from components.libvirt.connection import HypervisorError
 plain_errors(); plain_errors()
 try:
     raise HypervisorError("do this")

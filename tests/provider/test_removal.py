@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from components.libvirt.domain import REMOVED, DomainProvider
-from components.libvirt.volume import OverlayDiskProvider, SeedImageProvider
+from components.libvirt.overlay_disk import OverlayDiskProvider
+from components.libvirt.seed_image import SeedImageProvider
 
 from .world import World, domain_inputs, overlay_inputs, seed_inputs
 

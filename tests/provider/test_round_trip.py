@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from components.libvirt.artifacts import ArtifactDiskProvider
+from components.libvirt.artifact_disk import ArtifactDiskProvider
+from components.libvirt.base_image import BaseImageProvider
+from components.libvirt.dhcp_claim import DhcpClaimProvider
 from components.libvirt.domain import DomainProvider
-from components.libvirt.network import DhcpClaimProvider, ReservationProvider
+from components.libvirt.overlay_disk import OverlayDiskProvider
 from components.libvirt.pool import StoragePoolProvider
-from components.libvirt.volume import BaseImageProvider, OverlayDiskProvider, SeedImageProvider
+from components.libvirt.reservation import ReservationProvider
+from components.libvirt.seed_image import SeedImageProvider
 
 from .world import World, artifact_inputs, claim_inputs, domain_inputs, overlay_inputs, reservation_inputs, seed_inputs
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from components.libvirt import connection as connection_module
-from components.libvirt import documents
+from components.libvirt import domain_spec, network_xml, storage_xml
 from components.libvirt.domain import remove
 
 PREFIX = "lab-test"
@@ -183,7 +183,7 @@ class World:
 
         with self.libvirt() as conn:
             pools = {
-                each.name(): (documents.read_pool(each.XMLDesc(0)).path, each.isActive(), each.autostart())
+                each.name(): (storage_xml.read_pool(each.XMLDesc(0)).path, each.isActive(), each.autostart())
                 for each in conn.listAllStoragePools(0)
                 if each.name().startswith(PREFIX)
             }
@@ -191,8 +191,8 @@ class World:
             for each in conn.listAllDomains(0):
                 if not each.name().startswith(PREFIX):
                     continue  # others work on the same hypervisor
-                facts = documents.read_domain(each.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
-                running = documents.read_domain(each.XMLDesc(0))
+                facts = domain_spec.read_domain(each.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+                running = domain_spec.read_domain(each.XMLDesc(0))
                 domains[each.name()] = (facts, running, each.isActive(), each.autostart())
             networks = {
                 each.name(): (
@@ -212,7 +212,7 @@ class World:
                 files[f"{path.parent.name}/{name}"] = "log"
             elif name.endswith(".qcow2"):
                 # Running guests open their disk and QEMU writes dirty flags into it.
-                files[f"{path.parent.name}/{name}"] = str(documents.qcow2_header(path.read_bytes()[:128]))
+                files[f"{path.parent.name}/{name}"] = str(storage_xml.qcow2_header(path.read_bytes()[:128]))
             else:
                 files[f"{path.parent.name}/{name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
         return {
@@ -245,7 +245,7 @@ class World:
 
 
 def facts_of(document: str) -> Any:
-    facts = documents.read_network(document)
+    facts = network_xml.read_network(document)
     return facts.name, facts.ip, facts.ranges, frozenset(facts.hosts)
 
 

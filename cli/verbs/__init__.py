@@ -1,0 +1,1 @@
+"""The verbs of `lab` that are programs of their own: one file each."""

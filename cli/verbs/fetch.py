@@ -1,0 +1,227 @@
+"""`lab fetch`: fills a directory with everything that `up` and the nodes of a stack would download, each verified."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import http.client
+import os
+import re
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cli import registry
+from cli.errors import LabError
+from cli.stack import load_settings, secrets_of
+from components.config import artifacts, downloads
+from components.config.artifacts import MANIFEST, Artifact, Manifest
+from components.config.downloads import ARCHITECTURE, Wanted
+from components.config.problems import Problem
+from components.config.settings import Settings
+from components.redact import shown
+
+STALL_LIMIT = 60.0
+"""Seconds a download may stand still."""
+
+SAY_EVERY = 10.0
+"""Seconds between two lines of progress."""
+
+_DIGITS = {64: "sha256", 128: "sha512"}
+
+
+def main(stack: str, arguments: Sequence[str]) -> int:
+    """0 when the directory is complete. LabError with everything that is missing otherwise; what came is kept."""
+    parser = argparse.ArgumentParser(prog="./lab fetch", description="everything that the stack downloads, into a directory")
+    parser.add_argument("directory", nargs="?", help="by default artifacts.directory of the stack file")
+    options = parser.parse_args(arguments)
+    config, _plan = load_settings(stack)
+    _all_known(secrets_of(stack))
+    if options.directory:
+        directory = Path(os.environ.get("LAB_CALLER") or ".") / options.directory
+    elif config.artifacts.directory:
+        directory = artifacts.folder(config)
+    else:
+        raise LabError(
+            "the stack sets no artifacts.directory: say ./lab fetch DIRECTORY, and set it for `up` to take the files from"
+        )
+    manifest = fetch(config, directory)
+    total = sum(each.size for each in manifest.artifacts)
+    sys.stderr.write(f"lab: {directory} has {len(manifest.artifacts)} files, {total >> 20} MiB, and {MANIFEST}\n")
+    if artifacts.folder(config) != directory or not config.artifacts.directory:
+        sys.stderr.write(f"lab: for `up` to take them, set artifacts.directory: {directory.resolve()}\n")
+    return 0
+
+
+# What says where downloads come from. Of registries the credentials alone may be secrets: registry.py tells which it lacks.
+_NEEDED = (
+    "artifacts", "image", "plugins", "multus.image", "workload.image", "k3s.version", "k3s.releases", "k3s.installScript",
+    "k3s.registries", "k3s.systemDefaultRegistry",
+)  # fmt: skip
+
+
+def _all_known(secrets: Iterable[str]) -> None:
+    """LabError if a setting that is needed here is a secret of the stack, whose default would take its place."""
+    lacking = Problem("", "", "", frozenset(_NEEDED))
+    hidden = sorted(path for path in secrets if lacking.follows_from([path]) and ".auth." not in path)
+    if hidden:
+        raise LabError(
+            f"{', '.join(hidden)}: a secret of the stack, which fetch does not read; write it in clear, or fetch with another "
+            "stack file"
+        )
+
+
+def fetch(config: Settings, directory: Path) -> Manifest:
+    """Get what is missing or not what the settings ask for; then write the manifest."""
+    directory.mkdir(parents=True, exist_ok=True)
+    former = {each.file: each for each in artifacts.read(directory)[0].artifacts}
+    client, sums = registry.Client(config.k3s.registries), Sums()
+    done: list[Artifact] = []
+    failed: list[str] = []
+    for each in downloads.wanted(config):
+        try:
+            done.append(_one(each, directory, former.get(each.file), client, sums))
+        except LabError as error:
+            failed.append(f"{each.setting}: {error}")
+    if failed:
+        raise LabError("not everything could be fetched; say it again when the cause is gone:\n  - " + "\n  - ".join(failed))
+    manifest = Manifest(architecture=ARCHITECTURE, artifacts=tuple(done))
+    new = directory / f"{MANIFEST}.new"
+    new.write_text(manifest.model_dump_json(indent=2, by_alias=True, exclude_defaults=False) + "\n", encoding="utf-8")
+    new.replace(directory / MANIFEST)
+    return manifest
+
+
+def _one(each: Wanted, directory: Path, former: Artifact | None, client: registry.Client, sums: Sums) -> Artifact:
+    if each.kind == "image":
+        image = client.image(each.reference, ARCHITECTURE)
+        expected = image.digest
+    else:
+        expected = sums.of(each)
+    if former and expected and former.serves(each) and former.checksum == expected and not artifacts.damaged(directory, [former]):
+        _say(f"{former.file} is here")
+        return former
+    if each.kind == "image":
+        size, sha256 = _save(directory / each.file, lambda file: registry.write(client, image, file, Progress(each.file)))
+    else:
+        size, sha256 = _save(directory / each.file, lambda file: _download(each, expected, file))
+    return Artifact(
+        file=each.file,
+        kind=each.kind,
+        source=shown(each.source) if "://" in each.source else each.source,
+        sha256=sha256,
+        size=size,
+        version=each.version,
+        reference=each.reference,
+        checksum=expected,
+    )
+
+
+@dataclass
+class Sums:
+    """What checksum files say; each is read once."""
+
+    texts: dict[str, str] = field(default_factory=dict)
+
+    def of(self, each: Wanted) -> str:
+        """sha256:<hex> or sha512:<hex> of what is wanted; "" where the settings give none (the install script)."""
+        if "://" not in each.checksum:
+            return each.checksum
+        if each.checksum not in self.texts:
+            self.texts[each.checksum] = b"".join(_read(each.checksum)).decode(errors="replace")
+        name = urllib.parse.unquote(urllib.parse.urlsplit(each.source).path).rpartition("/")[2]
+        lines = (line.split() for line in self.texts[each.checksum].splitlines())
+        found = {words[0].lower() for words in lines if len(words) == 2 and words[1].lstrip("*").rpartition("/")[2] == name}
+        digest = found.pop() if len(found) == 1 else ""
+        if len(digest) not in _DIGITS or not re.fullmatch("[0-9a-f]+", digest):
+            raise LabError(f"{shown(each.checksum)} does not name {name} once with a SHA-256 or SHA-512")
+        return f"{_DIGITS[len(digest)]}:{digest}"
+
+
+def _download(each: Wanted, expected: str, file: Target) -> None:
+    algorithm = expected.partition(":")[0] or "sha256"
+    digest, progress, size = hashlib.new(algorithm), Progress(each.file), 0
+    for chunk in _read(each.source, progress):
+        digest.update(chunk)
+        file.write(chunk)
+        size += len(chunk)
+    if not size:
+        raise LabError(f"{shown(each.source)} is empty")
+    if expected and expected != f"{algorithm}:{digest.hexdigest()}":
+        raise LabError(
+            f"{shown(each.source)} has {algorithm} {digest.hexdigest()}, not {expected.partition(':')[2]}: nothing is kept of it"
+        )
+
+
+def _read(source: str, progress: Progress | None = None) -> Iterator[bytes]:
+    """The content of a URL or file in pieces."""
+    try:
+        with _opened(source) as answer:
+            length, size = int(answer.headers.get("Content-Length") or 0), 0
+            while chunk := answer.read(1 << 20):
+                size += len(chunk)
+                if progress is not None:
+                    progress(size, length)
+                yield chunk
+    except urllib.error.HTTPError as error:
+        raise LabError(f"{shown(source)} answers {error.code} {error.reason}") from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise LabError(f"{shown(source)} cannot be fetched: {getattr(error, 'reason', None) or error}") from None
+    if length and size != length:
+        raise LabError(f"{shown(source)} ended after {size} of {length} bytes: try again")
+
+
+def _opened(source: str) -> http.client.HTTPResponse:
+    url = source if "://" in source else Path(source).as_uri()
+    # urlopen reads file:// too; the settings allow no other scheme.
+    return urllib.request.urlopen(url, timeout=STALL_LIMIT)  # type: ignore[no-any-return] # noqa: S310
+
+
+class Target:
+    """A file being written, with its size and SHA-256."""
+
+    def __init__(self, path: Path) -> None:
+        self.file, self.digest, self.size = path.open("wb"), hashlib.sha256(), 0
+
+    def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        self.size += len(data)
+        return self.file.write(data)
+
+
+def _save(path: Path, fill: Callable[[Target], None]) -> tuple[int, str]:
+    """Size and SHA-256 of the file that `fill` writes; under its name only when it is whole."""
+    part = path.with_name(f"{path.name}.part")
+    target = Target(part)
+    try:
+        with target.file:
+            fill(target)
+            target.file.flush()
+            os.fsync(target.file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return target.size, target.digest.hexdigest()
+
+
+class Progress:
+    """One line at once and one every ten seconds."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.spoken = name, 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self.spoken > SAY_EVERY:
+            self.spoken = now
+            _say(f"{self.name}: {done / 2**20:.1f}" + (f" of {total / 2**20:.1f}" if total else "") + " MiB")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"lab: {text}\n")
+    sys.stderr.flush()

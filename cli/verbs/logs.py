@@ -1,0 +1,88 @@
+"""`lab logs`: what a node's console says, and what its journal says where it answers."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from cli import hypervisor
+from cli.errors import LabError
+from cli.stack import Stack, read_settings
+from cli.verbs import ssh
+from components.config import plan as plans
+
+UNITS = ("k3s", "k3s-agent", "cloud-final")
+
+
+def redact(text: str) -> str:
+    """The text without K3s's join tokens and without keys."""
+    text = re.sub(r"K10[0-9A-Fa-f]{8,}::\S+", "[redacted]", text)
+    return re.sub(
+        r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", "[redacted]", text, flags=re.DOTALL
+    )
+
+
+def tail(text: str, lines: int) -> str:
+    kept = [line.rstrip() for line in text.splitlines() if line.strip()]
+    return "\n".join(kept[-lines:])
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="./lab logs", description="the console log and the journal of a node")
+    made.add_argument("node")
+    made.add_argument("-n", "--lines", type=int, default=60, help="of each (60)")
+    made.add_argument("--console", action="store_true", help="the console log only: needs no answer from the node")
+    made.add_argument("--journal", action="store_true", help=f"the journal only: units {', '.join(UNITS)}")
+    return made
+
+
+def main(stack: Stack, arguments: Sequence[str]) -> int:
+    """0 if at least one of them could be read."""
+    options = parser().parse_args(arguments)
+    both = options.console == options.journal
+    read = 0
+    if both or options.console:
+        read += _show("console", lambda: _console(stack, options.node, options.lines))
+    if both or options.journal:
+        read += _show("journal", lambda: _journal(stack, options.node, options.lines))
+    return 0 if read else 1
+
+
+def _show(what: str, get: object) -> int:
+    assert callable(get)  # noqa: S101
+    try:
+        where, text = get()
+    except LabError as error:
+        sys.stderr.write(f"lab: {what}: {error}\n")
+        return 0
+    sys.stdout.write(f"== {what}: {where} ==\n{redact(text) or '(empty)'}\n\n")
+    sys.stdout.flush()
+    return 1
+
+
+def _planned(stack: Stack, name: str) -> plans.NodePlan:
+    """From the stack's file: the console is there before any output is."""
+    _config, plan = read_settings(stack.name)
+    for node in plan.nodes:
+        if name in (node.name, node.domain, str(node.address)):
+            return node
+    raise LabError(f"there is no node {name}; the nodes of stack {stack.name}: {', '.join(node.name for node in plan.nodes)}")
+
+
+def _console(stack: Stack, name: str, lines: int) -> tuple[str, str]:
+    node = _planned(stack, name)
+    text = hypervisor.console(node.pool.uri, node.pool.name, f"{node.name}-console.log")
+    return f"{node.pool.volume(node.name + '-console.log')} on {node.pool.uri}", tail(text, lines)
+
+
+def _journal(stack: Stack, name: str, lines: int) -> tuple[str, str]:
+    node = stack.node(name)
+    units = [word for unit in UNITS for word in ("-u", unit)]
+    command = ["sudo", "-n", "journalctl", "--no-pager", "--quiet", "--output=short-iso", "-n", str(lines), *units]
+    done = ssh.run(stack, node, [ssh.quoted(command)], stdin=subprocess.DEVNULL, capture=True)
+    if done.returncode:
+        raise LabError(f"{node.name} at {node.address} does not answer on SSH: {done.stderr.strip() or done.returncode}")
+    return f"units {', '.join(UNITS)} on {node.name}", done.stdout.rstrip()

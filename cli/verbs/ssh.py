@@ -1,0 +1,120 @@
+"""`lab ssh`: a node's shell with the stack's key, which lives in an agent of its own for as long as the command runs."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from cli.errors import LabError
+from cli.stack import Node, Stack
+
+# Started by ssh-agent, which ends with it: takes the key from the file descriptor $1, then becomes ssh.
+# bash and not sh: dash knows file descriptors of one digit only.
+_LAUNCH = 'key=$1; shift; ssh-add -q - <&"$key" || exit 125; exec {key}<&-; exec ssh "$@"'
+
+
+def options(node: Node, stack: Stack, known_hosts: str) -> list[str]:
+    """ssh's options: this host key and no other, the agent's key and no password."""
+    settings = {
+        "UserKnownHostsFile": known_hosts,
+        "GlobalKnownHostsFile": "/dev/null",
+        "HostKeyAlias": node.domain,
+        "HostKeyAlgorithms": node.host_key.split(" ", 1)[0],
+        "StrictHostKeyChecking": "yes",
+        "UpdateHostKeys": "no",
+        "CheckHostIP": "no",
+        "ForwardAgent": "no",
+        "AddKeysToAgent": "no",
+        "IdentityFile": "none",
+        "PasswordAuthentication": "no",
+        "KbdInteractiveAuthentication": "no",
+        "ConnectTimeout": "10",
+        "LogLevel": "ERROR",
+    }
+    pairs = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
+    return [*pairs, "-p", str(stack.ssh_port), "-l", stack.ssh_user]
+
+
+def known_hosts_line(node: Node) -> str:
+    kind, key = node.host_key.split()[:2]
+    return f"{node.domain} {kind} {key}\n"
+
+
+def run(
+    stack: Stack,
+    node: Node,
+    command: Sequence[str] = (),
+    *,
+    terminal: bool = False,
+    quiet: bool = False,
+    stdin: int | None = None,
+    capture: bool = False,
+) -> subprocess.CompletedProcess[str]:
+    """ssh to the node, with the caller's terminal unless `capture`; ssh's exit status. The key never touches a disk.
+
+    command: words for the node's shell, joined with spaces as ssh itself does. terminal: ask for one on the node.
+    """
+    for name in ("ssh", "ssh-agent", "ssh-add"):
+        if shutil.which(name) is None:
+            raise LabError(f"there is no {name} on PATH: apt install openssh-client")
+    if not stack.private_key:
+        raise LabError(
+            f"stack {stack.name} has no private key in its outputs yet: ./lab -s {stack.name} up; with a key of your own "
+            f"(ssh.privateKey) use it directly: ssh {stack.ssh_user}@{node.address}"
+        )
+    if not node.host_key:
+        raise LabError(f"the host key of {node.name} is not known yet: ./lab -s {stack.name} up makes the machine")
+    folder = Path(tempfile.mkdtemp(prefix="lab-ssh-"))
+    known_hosts = folder / "known_hosts"
+    known_hosts.write_text(known_hosts_line(node), encoding="utf-8")
+    key = _pipe(stack.private_key)
+    words = ["ssh-agent", "bash", "-c", _LAUNCH, "ssh", str(key), *options(node, stack, str(known_hosts))]
+    words += [*(["-t"] if terminal else []), *(["-q"] if quiet else []), node.address, *command]
+    before = {each: signal.signal(each, _leave) for each in (signal.SIGTERM, signal.SIGHUP)}
+    # An interrupt is for the command at the other end; ssh tells how it ended.
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        return subprocess.run(  # noqa: S603 - our own words, and the user's command for the node
+            words, pass_fds=(key,), stdin=stdin, capture_output=capture, text=True, check=False
+        )
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        os.close(key)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _pipe(text: str) -> int:
+    """The reading end of a pipe that holds the text: in memory, and gone once read."""
+    reading, writing = os.pipe()
+    data = text.encode() if text.endswith("\n") else f"{text}\n".encode()
+    os.set_blocking(writing, False)
+    try:
+        if os.write(writing, data) != len(data):
+            raise LabError("the private key is too long to be handed on")
+    finally:
+        os.close(writing)
+    return reading
+
+
+def _leave(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
+def main(stack: Stack, arguments: Sequence[str]) -> int:
+    """`lab ssh NODE [COMMAND...]`."""
+    if not arguments or arguments[0].startswith("-"):
+        names = ", ".join(node.name for node in stack.nodes)
+        raise LabError(f"which node? ./lab ssh NODE [COMMAND...]; the nodes: {names or 'none'}")
+    return run(stack, stack.node(arguments[0]), arguments[1:]).returncode
+
+
+def quoted(words: Sequence[str]) -> str:
+    """Words as one command for the node's shell."""
+    return shlex.join(words)

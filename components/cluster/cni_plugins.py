@@ -1,0 +1,58 @@
+"""CNI plugins that K3s does not ship, installed where this K3s release searches them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+from pulumi import ComponentResource, ResourceOptions
+
+from components.config.settings import Plugins
+from components.machine.virtual_machine import VirtualMachine
+from components.node import command
+
+
+@dataclass(frozen=True, kw_only=True)
+class CniPluginsArgs:
+    """bin_directory: on the node. version: K3s's; with the old CNI directory each release has its own, so it is a trigger.
+    after: the step that starts K3s, which makes the directory. limit: seconds for download and installation."""
+
+    machine: VirtualMachine
+    plugins: Plugins
+    bin_directory: str
+    version: str
+    after: Sequence[pulumi.Resource]
+    limit: int
+
+
+class CniPlugins(ComponentResource):
+    """The plugins of a release archive on one node, downloaded by the node (or on it already) and verified.
+
+    installed: the step after which they are there. After an upgrade of K3s it also puts back a Multus that had been in the
+    former directory, so that the node is whole before the next one begins.
+    """
+
+    def __init__(self, name: str, args: CniPluginsArgs, opts: ResourceOptions | None = None) -> None:
+        super().__init__("k3s-macvlan:plugins:CniPlugins", name, {}, opts)
+        checksum = args.plugins.checksum
+        digest = checksum.removeprefix("sha256:") if checksum.startswith("sha256:") else ""
+        self.installed = command.run(
+            f"{name}-install",
+            command.Script(
+                name="plugins-install.sh",
+                environment={
+                    "ARCHIVE_URL": args.plugins.url,
+                    "ARCHIVE_SHA256": digest,
+                    "ARCHIVE_SUMS_URL": "" if digest else checksum,
+                    "PLUGINS": " ".join(args.plugins.names),
+                    "BIN_DIR": args.bin_directory,
+                    "LIMIT_SECONDS": str(args.limit),
+                },
+                limit=args.limit + 30,
+            ),
+            connection=args.machine.connection,
+            triggers=[args.machine.serial, args.version],
+            opts=ResourceOptions.merge(args.machine.inside, ResourceOptions(parent=self, depends_on=list(args.after))),
+        )
+        self.register_outputs({})

@@ -1,0 +1,92 @@
+"""Files of K3s on a node, and its kubeconfig. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from components.config.plan import API_PORT, NodePlan
+from components.config.settings import K3s
+
+
+def config(
+    node: NodePlan, join: str, api_names: Sequence[str], k3s: K3s, token: str, *, agent_token: str | None = None
+) -> dict[str, Any]:
+    """/etc/rancher/k3s/config.yaml of a node; join: URL of a server, "" for the one that begins the cluster.
+
+    With agent_token an agent's file does not hold `token`, with which a server could join and read the cluster's secrets.
+    https://docs.k3s.io/installation/configuration, https://docs.k3s.io/cli/token
+    """
+    own: dict[str, Any] = {"node-name": node.name, "node-ip": str(node.address), "token": token}
+    if agent_token:
+        own |= {"agent-token": agent_token} if node.role == "server" else {"token": agent_token}
+    own |= {"server": join} if join else {"cluster-init": True}
+    if node.labels:
+        own["node-label"] = list(node.labels)
+    if node.taints:
+        own["node-taint"] = list(node.taints)
+    if node.role == "server":
+        own |= {"tls-san": list(api_names), "cluster-cidr": str(k3s.pod_cidr), "service-cidr": str(k3s.service_cidr)}
+        if k3s.system_default_registry:
+            own["system-default-registry"] = k3s.system_default_registry
+    extra = {**k3s.config, **(k3s.server_config if node.role == "server" else {})}
+    return {**extra, **own}
+
+
+def registries_yaml(k3s: K3s) -> str | None:
+    """/etc/rancher/k3s/registries.yaml, or None where nothing is set. https://docs.k3s.io/installation/private-registry"""
+    document: dict[str, Any] = {}
+    if k3s.registries.mirrors:
+        document["mirrors"] = {
+            name: {"endpoint": list(mirror.endpoint), **({"rewrite": mirror.rewrite} if mirror.rewrite else {})}
+            for name, mirror in k3s.registries.mirrors.items()
+        }
+    if k3s.registries.configs:
+        document["configs"] = {
+            name: {key: value for key, value in (("auth", access.auth), ("tls", access.tls)) if value}
+            for name, access in k3s.registries.configs.items()
+        }
+    return yaml.safe_dump(document, sort_keys=True) if document else None
+
+
+# A power cut soon after a pod has started leaves empty files in CNI's caches, and no pod with such a file can be torn down
+# or made again: "cached result: unexpected end of JSON input" (seen in the e2e tier; multus-cni issue 1087). Without its file
+# the teardown goes on. An empty file is never a valid one.
+_CACHE_DROP_IN = """\
+[Service]
+ExecStartPre=-/usr/bin/find /var/lib/cni/results /var/lib/cni/multus -type f -empty -delete
+"""
+
+
+def files(role: str, config_yaml: str, registries: str | None) -> str:
+    """What k3s-install.sh reads from stdin."""
+    unit = "k3s.service" if role == "server" else "k3s-agent.service"
+    found = {
+        "/etc/rancher/k3s/config.yaml": {"content": config_yaml, "mode": "0600"},
+        f"/etc/systemd/system/{unit}.d/10-cni-cache.conf": {"content": _CACHE_DROP_IN, "mode": "0644"},
+    }
+    if registries is not None:
+        found["/etc/rancher/k3s/registries.yaml"] = {"content": registries, "mode": "0600"}
+    return json.dumps(found, sort_keys=True)
+
+
+def kubeconfig(text: str, address: str, name: str) -> str:
+    """K3s's own kubeconfig with the API's address as others reach it, and the stack's name for cluster, user and context."""
+    document = yaml.safe_load(text)
+    label = name.replace("/", "-")
+    cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
+    cluster["server"] = f"https://{address}:{API_PORT}"
+    return yaml.safe_dump(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": label, "cluster": cluster}],
+            "users": [{"name": label, "user": user}],
+            "contexts": [{"name": label, "context": {"cluster": label, "user": label}}],
+            "current-context": label,
+        },
+        sort_keys=True,
+    )

@@ -1,0 +1,137 @@
+"""K3s on one node."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+from pulumi import ComponentResource, Output, ResourceOptions
+
+from components.cluster import kernel_modules
+from components.cluster.cni_plugins import CniPlugins, CniPluginsArgs
+from components.cluster.k3s_files import files
+from components.config.artifacts import Stock
+from components.config.plan import CniPaths
+from components.config.settings import K3s, Plugins, Timeouts
+from components.machine.virtual_machine import VirtualMachine
+from components.node import command
+
+
+@dataclass(frozen=True, kw_only=True)
+class K3sNodeArgs:
+    """config_yaml, registries_yaml: its files; the first holds the token. server: address of the server that agents ask. images:
+    to be pulled ahead. after: what must be done before K3s is installed or upgraded on this node. stock: files on the machine's
+    artifact disk, if any."""
+
+    machine: VirtualMachine
+    k3s: K3s
+    config_yaml: Output[str]
+    registries_yaml: str | None
+    server: str
+    images: Sequence[str]
+    plugins: Plugins
+    cni: CniPaths
+    after: Sequence[pulumi.Resource]
+    timeouts: Timeouts
+    stock: Stock | None
+
+
+class K3sNode(ComponentResource):
+    """K3s on one machine: installed, with its CNI plugins, Ready.
+
+    needed: the steps that come before the installation. installed: the step after which K3s runs and, on a server, its API
+    answers. complete: the steps after which the node is Ready, has its plugins and has ended its boot.
+    """
+
+    def __init__(self, name: str, args: K3sNodeArgs, opts: ResourceOptions | None = None) -> None:
+        super().__init__("k3s-macvlan:k3s:K3sNode", name, {}, opts)
+        machine, node = args.machine, args.machine.node
+        inside = ResourceOptions.merge(machine.inside, ResourceOptions(parent=self))
+        self.needed: list[pulumi.Resource] = [machine.ready, *args.after]
+        if args.stock is not None:
+            artifacts = command.Script(
+                name="artifacts.sh",
+                environment={"DIGEST": args.stock.digest, "LIMIT_SECONDS": str(args.timeouts.k3s)},
+                limit=args.timeouts.k3s + 30,
+            )
+            self.needed.append(
+                command.run(
+                    f"{name}-artifacts",
+                    artifacts,
+                    connection=machine.connection,
+                    triggers=[machine.serial],
+                    opts=ResourceOptions.merge(inside, ResourceOptions(depends_on=[machine.ready])),
+                )
+            )
+        self.installed = command.run(
+            f"{name}-install",
+            command.Script(
+                name="k3s-install.sh",
+                environment={
+                    "ROLE": node.role,
+                    "K3S_VERSION": args.k3s.version,
+                    "INSTALL_URL": args.k3s.install_script.url,
+                    "INSTALL_SHA256": args.k3s.install_script.sha256,
+                    **({"K3S_BINARY": args.stock.on_node("k3s")} if args.stock else {}),
+                    **({"RELEASES": args.k3s.releases} if args.k3s.releases else {}),
+                    "INSTALL_ENV": json.dumps(dict(args.k3s.install_script.environment), sort_keys=True),
+                    "MODULES": " ".join(kernel_modules.modules(args.k3s)),
+                    "CGROUP_V1": str(kernel_modules.starts_on_cgroup_v1(args.k3s)).lower(),
+                    "SERVER": args.server,
+                    "LIMIT_SECONDS": str(args.timeouts.k3s),
+                    "SERVICE_LIMIT": str(args.timeouts.k3s),
+                },
+                limit=2 * args.timeouts.k3s + 30,
+                stdin=args.config_yaml.apply(lambda text: files(node.role, text, args.registries_yaml)),
+            ),
+            connection=machine.connection,
+            triggers=[machine.serial, machine.size],
+            opts=ResourceOptions.merge(inside, ResourceOptions(depends_on=self.needed)),
+        )
+        # Beside all other steps, and nothing waits for it. From an artifact disk K3s imports them itself. What a machine pulls on
+        # its first day is no matter of later days, so another image is no change of it.
+        if args.stock is None:
+            command.run(
+                f"{node.name}-images",
+                command.Script(
+                    name="image-pull.sh",
+                    environment={
+                        "IMAGES": " ".join(args.images),
+                        "LIMIT_SECONDS": str(args.timeouts.k3s),
+                        "PULL_SECONDS": "300",
+                    },
+                    limit=args.timeouts.k3s + 300 * len(args.images),
+                ),
+                connection=machine.connection,
+                triggers=[machine.serial],
+                opts=ResourceOptions.merge(inside, ResourceOptions(depends_on=[machine.ready], ignore_changes=["create", "stdin"])),
+            )
+        plugins = CniPlugins(
+            f"{name}-plugins",
+            CniPluginsArgs(
+                machine=machine,
+                plugins=args.plugins,
+                bin_directory=args.cni.bin,
+                version=args.k3s.version,
+                after=[self.installed],
+                limit=args.timeouts.plugins,
+            ),
+            ResourceOptions(parent=self),
+        )
+        ready = command.run(
+            f"{name}-ready",
+            command.Script(
+                name="k3s-node-ready.sh",
+                environment={"NODE_NAME": node.name, "LIMIT_SECONDS": str(args.timeouts.node_ready)},
+                limit=args.timeouts.node_ready + 60,
+            ),
+            connection=machine.connection,
+            triggers=[machine.serial, machine.size, args.k3s.version],
+            opts=ResourceOptions.merge(inside, ResourceOptions(depends_on=[self.installed])),
+        )
+        self.complete: list[pulumi.Resource] = [ready, plugins.installed, machine.booted]
+        if machine.serving:
+            machine.serving.steps.extend(self.complete)
+        self.register_outputs({})

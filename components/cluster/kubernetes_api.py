@@ -1,0 +1,131 @@
+"""The Kubernetes API as the program itself asks it, beside Pulumi's provider; and what a restart of K3s does to that provider.
+
+Kubernetes resources survive a restart of K3s: what failed because the API did not answer is retried when it answers again.
+
+On a slow machine an embedded etcd server was seen to exit with `leaderelection lost`, and systemd to start it again, while the
+installation went on (docs/measured.md 40). A watch of the provider reconnects by itself; a single request fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import re
+import ssl
+import time
+import urllib.request
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pulumi
+import yaml
+from pulumi import ErrorHook, Output, ResourceHookBinding
+
+from components.custom.server_gate import Failure
+
+RETRIES = 3
+"""How often one operation is retried. Each retry begins when the API answers, so they are as many restarts of K3s."""
+
+PROGRESS_SECONDS = 10.0
+"""Between two lines of progress."""
+
+# Of Go's net and net/http, etcd, and the API server's own answers while it starts or ends.
+_NO_ANSWER = re.compile(
+    r"connect: connection refused|connection reset by peer|broken pipe|unexpected EOF|: EOF\b|i/o timeout|TLS handshake timeout"
+    r"|Client\.Timeout exceeded|http2: (?:client|server) .*(?:lost|closed|GOAWAY)|server sent GOAWAY"
+    r"|etcdserver: (?:leader changed|no leader|request timed out|not healthy)|apiserver not ready|apiserver is shutting down"
+    r"|the server is currently unable to handle the request|unable to return a response in the time allotted",
+    re.IGNORECASE,
+)
+
+# The provider asks once, when it starts, and gives every later operation of the run this error.
+_UNREACHABLE = "configured Kubernetes cluster is unreachable"
+
+
+def is_retried(errors: Sequence[str]) -> bool:
+    """Whether an operation with these errors, the newest first, is retried. Pure."""
+    return bool(errors) and len(errors) <= RETRIES and _UNREACHABLE not in errors[0] and bool(_NO_ANSWER.search(errors[0]))
+
+
+class ApiRetry:
+    """hooks: for every Kubernetes resource of the stack, in place of those of `failure`, which is told of what is not retried.
+
+    kubeconfig: of the cluster. limit: seconds that the API may take to answer again. There is one hook of one name for all,
+    because a run that removes a resource has none of that resource's own, and the engine then hides the error behind that.
+    """
+
+    def __init__(self, kubeconfig: Output[str], failure: Failure, limit: float) -> None:
+        self._kubeconfig, self._failure, self._limit = kubeconfig, failure, limit
+        self.hooks = ResourceHookBinding(on_error=[ErrorHook("kubernetes-api-restarted", self._handle)])
+
+    async def _handle(self, args: pulumi.ErrorHookArgs) -> bool:
+        if is_retried(args.errors):
+            text = await self._kubeconfig.future()
+            if text and await answers_again(text, self._limit, args.name):
+                return True
+        elif args.errors and _UNREACHABLE in args.errors[0]:
+            pulumi.log.error(
+                "K3s's API did not answer when this run asked it first, and the Kubernetes provider asks once in a run. If K3s "
+                "has restarted meanwhile (./lab logs server-1), run `up` again: it goes on from here"
+            )
+        self._failure.seen.set()
+        return False
+
+
+async def answers_again(
+    kubeconfig: str, limit: float, name: str, *, ready: Callable[[str], bool] | None = None, pause: float = 1.0
+) -> bool:
+    """Whether the API is ready within `limit` seconds; `name` is of the resource that waits for it, for the progress."""
+    began = said = time.monotonic()
+    pulumi.log.info(f"{name}: the Kubernetes API does not answer (K3s has restarted?), waiting up to {limit:.0f} s for it")
+    while not await asyncio.to_thread(ready or is_ready, kubeconfig):
+        now = time.monotonic()
+        if now - began >= limit:
+            pulumi.log.error(
+                f"{name}: the Kubernetes API has not answered for {limit:.0f} s: ./lab logs server-1, then run `up` again"
+            )
+            return False
+        if now - said >= PROGRESS_SECONDS:
+            said = now
+            pulumi.log.info(f"{name}: still waiting for the Kubernetes API, {now - began:.0f} s")
+        await asyncio.sleep(pause)
+    return True
+
+
+def is_ready(kubeconfig: str) -> bool:
+    """Whether the API server says that it is ready. https://kubernetes.io/docs/reference/using-api/health-checks/"""
+    try:
+        server, director = opener(kubeconfig)
+        with director.open(f"{server}/readyz", timeout=10) as answer:
+            return bool(answer.read() == b"ok")
+    except OSError:  # an HTTP status and a failed TLS handshake are ones
+        return False
+
+
+def client(kubeconfig: str) -> Callable[[str], Any]:
+    """A function that gets a path of the Kubernetes API as JSON; OSError if the API does not answer in 10 s or refuses."""
+    server, director = opener(kubeconfig)
+
+    def get(path: str) -> Any:
+        with director.open(f"{server}{path}", timeout=10) as answer:
+            return json.load(answer)
+
+    return get
+
+
+def opener(kubeconfig: str) -> tuple[str, urllib.request.OpenerDirector]:
+    """The API's URL, and what opens its paths with the kubeconfig's client certificate."""
+    document = yaml.safe_load(kubeconfig)
+    cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
+    context = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
+    # ssl takes keys from files only; a memory file keeps them off this machine's disk.
+    fd = os.memfd_create("client", os.MFD_CLOEXEC)
+    try:
+        os.write(fd, base64.b64decode(user["client-certificate-data"]) + b"\n" + base64.b64decode(user["client-key-data"]))
+        context.load_cert_chain(f"/proc/self/fd/{fd}")
+    finally:
+        os.close(fd)
+    handlers = urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+    return str(cluster["server"]), urllib.request.build_opener(*handlers)

@@ -1,0 +1,87 @@
+"""The cluster's K3s release as a resource: it makes nothing, and refuses steps that K3s does not support.
+
+https://docs.k3s.io/upgrades: one minor release at a time, never back. A dynamic provider, because only check() sees the
+release of the last run beside the new one, in a preview as well. Module path and class name are in every state file.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from pulumi import Input, Output, ResourceOptions
+from pulumi.dynamic import CheckFailure, CheckResult, CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
+
+from components.config.plan import k3s_release
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseArgs:
+    """version: as v1.27.8+k3s2. serial: of the first server's disk. alone: it is the only server, so its data are the cluster."""
+
+    version: Input[str]
+    serial: Input[str]
+    alone: Input[bool]
+
+
+class ReleaseProvider(ResourceProvider):
+    serialize_as_secret_always = False
+
+    def __init__(self) -> None:
+        """Without state: only the class's name goes into the stack's state."""
+
+    def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
+        same = _olds.get("cluster") and not (news["alone"] and _olds.get("serial") != news.get("serial"))
+        new = {"cluster": secrets.token_hex(8), "founder": news["serial"]}
+        inputs = {**news, **({name: _olds[name] for name in new} if same else new)}
+        refused = refusal(_olds["version"], news["version"]) if same else ""
+        return CheckResult(inputs, [CheckFailure("version", refused)] if refused else [])
+
+    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        other = _olds.get("cluster") != _news.get("cluster")
+        changed = other or any(_olds.get(name) != _news.get(name) for name in ("version", "serial", "alone"))
+        return DiffResult(changes=changed, replaces=["cluster"] if other else [], delete_before_replace=True)
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        return CreateResult(secrets.token_hex(8), props)
+
+    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        return UpdateResult(_news)
+
+
+def refusal(old: str, new: str) -> str:
+    """Why K3s cannot go from one release to the other, "" if it can."""
+    (old_minor, old_patch), (new_minor, new_patch) = k3s_release(old), k3s_release(new)
+    if (new_minor, new_patch) < (old_minor, old_patch):
+        return f"k3s.version = {new} is older than {old}, which runs: K3s cannot go back. Set {old} or later, or make a new stack"
+    if new_minor > old_minor + 1:
+        return (
+            f"k3s.version = {new} skips minor releases after {old}, which runs: K3s goes up one at a time. "
+            f"Set a v1.{old_minor + 1} release first"
+        )
+    return ""
+
+
+class Release(Resource, module="release", name="Release"):
+    """The cluster as one thing with one release.
+
+    cluster: its identity, random, an input that check() keeps, so a preview knows it. It changes when the only server is made
+    anew, and stays when a server among others is, or servers are added.
+    founder: serial of the disk that the first server had when the cluster began. With another disk it joins what the others
+    kept, and never begins a second cluster.
+
+    A release that is older, or skips a minor release, is a failed check: nothing is changed.
+    """
+
+    version: Output[str]
+    cluster: Output[str]
+    founder: Output[str]
+
+    def __init__(self, resource_name: str, args: ReleaseArgs, opts: ResourceOptions | None = None) -> None:
+        super().__init__(
+            ReleaseProvider(),
+            resource_name,
+            {"version": args.version, "serial": args.serial, "alone": args.alone, "cluster": None, "founder": None},
+            opts,
+        )

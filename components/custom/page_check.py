@@ -1,0 +1,118 @@
+"""The proof that `up` ends with: the page, fetched from the pod's own address by a neighbour on its network.
+
+The neighbour is the machine that runs Pulumi. A dynamic provider: the request is made when the resource is made, and again
+when the pod, its address or what is expected changes. Module path and class name are in every state file.
+"""
+
+from __future__ import annotations
+
+import http.client
+import re
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+
+from pulumi import Input, Output, ResourceOptions
+from pulumi.dynamic import CreateResult, DiffResult, Resource
+
+from components.custom.provider import PlainProvider
+from components.custom.reporting import PlainError, telling
+
+_INTERVAL = 0.25
+_MAX_PAGE = 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpProofArgs:
+    """url: the page. title: what its <title> must be. pod: identity of what serves it; another pod is another proof.
+    limit: seconds until the proof has failed."""
+
+    url: Input[str]
+    title: Input[str]
+    pod: Input[str]
+    limit: Input[int]
+
+
+class PageError(PlainError, TimeoutError):
+    """The page was not served in time; the text says what was seen and the way out."""
+
+
+class HttpProofProvider(PlainProvider):
+    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        changed = [name for name in ("url", "title", "pod") if _olds.get(name) != _news.get(name)]
+        return DiffResult(changes=bool(changed), replaces=changed, delete_before_replace=True)
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        with telling(lambda: f"asking for {props['url']}"):
+            status, title = prove(props["url"], props["title"], float(props["limit"]))
+        return CreateResult(props["url"], {**props, "status": status, "seen": title})
+
+
+class HttpProof(Resource, module="proof", name="HttpProof"):
+    """One successful request for the page. Raises when the page is not served in time, saying what was seen last."""
+
+    url: Output[str]
+    status: Output[int]
+    seen: Output[str]
+
+    def __init__(self, resource_name: str, args: HttpProofArgs, opts: ResourceOptions | None = None) -> None:
+        props = {"url": args.url, "title": args.title, "pod": args.pod, "limit": args.limit, "status": None, "seen": None}
+        super().__init__(HttpProofProvider(), resource_name, props, opts)
+
+
+def prove(url: str, title: str, limit: float) -> tuple[int, str]:
+    """Status and title of the page at `url`, asked until its title is `title`; PageError after `limit` seconds."""
+    # A proxy could answer in the pod's place, or not reach it.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
+    deadline, seen = time.monotonic() + limit, "nothing"
+    while True:
+        try:
+            with opener.open(url, timeout=3) as answer:
+                page = _read(answer, deadline)
+                if page is None:
+                    raise TimeoutError("the page did not come to its end")
+                found = _title(page.decode(errors="replace"))
+                if found == title:
+                    return int(answer.status), found
+                seen = f"status {answer.status} and the title {found!r}"
+        except urllib.error.HTTPError as error:
+            seen = f"status {error.code}"
+        except (OSError, http.client.HTTPException) as error:
+            # At the deadline an answer is cut off; what was seen before says more.
+            if seen == "nothing" or time.monotonic() < deadline:
+                seen = str(getattr(error, "reason", None) or error)
+        if time.monotonic() >= deadline:
+            raise PageError(
+                f"{url} did not serve the title {title!r} within timeouts.proof = {limit:.0f} s; seen last: {seen}. The pod "
+                "has this address, so look at the way to it: this machine must be a neighbour on the pod's network (a "
+                "hypervisor is; a node never reaches its own macvlan pods), and no filter may drop foreign MAC "
+                "addresses. Where this machine is no neighbour, set proof.enabled: false"
+            )
+        time.sleep(_INTERVAL)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A page of another host proves nothing."""
+
+    def redirect_request(self, *_args: Any, **_more: Any) -> None:
+        return None
+
+
+def _read(answer: Any, deadline: float) -> bytes | None:
+    """The page, up to a limit; None if it has not come to its end by the deadline."""
+    page = b""
+    while len(page) < _MAX_PAGE:
+        if time.monotonic() >= deadline:
+            return None
+        part = answer.read1(2**16)
+        if not part:
+            break
+        page += part
+    return page
+
+
+def _title(page: str) -> str:
+    match = re.search(r"<title\b[^>]*>(.*?)</title>", page, re.IGNORECASE | re.DOTALL)
+    return match.group(1).strip() if match else ""

@@ -1,0 +1,97 @@
+"""One server after another: where several are restarted or made anew by one run, the next one waits until the last one serves.
+
+The wait is a hook of an update, because only an update knows that there was something before it: when a cluster is made,
+nothing waits and all machines boot at once. It waits inside the program, for the program's own steps, so that it ends with
+them: when one of them fails, and at Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+
+from pulumi import ErrorHook, Input, Output, ResourceHook, ResourceHookArgs, ResourceHookBinding, ResourceOptions
+from pulumi import Resource as AnyResource
+from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
+
+from components.custom.provider import PlainProvider
+
+
+class Failure:
+    """Whether a step of this run has failed: on any node, since the engine then ends nothing that is under way and starts
+    nothing more, so whoever waits must be told.
+
+    hooks: for each step that may fail. The step is not tried again. There is one hook of one name for all, because a run that
+    removes a node has none of that node's own, and the engine then hides the step's error behind that.
+    """
+
+    def __init__(self) -> None:
+        self.seen = asyncio.Event()
+        self.hooks = ResourceHookBinding(on_error=[ErrorHook("a-step-failed", self._tell)])
+
+    def _tell(self, _args: Any) -> bool:
+        self.seen.set()
+        return False
+
+
+@dataclass
+class Serving:
+    """What a server needs to serve. steps: the last of its steps, declared after the machine."""
+
+    node: str
+    failure: Failure
+    steps: list[AnyResource] = field(default_factory=list)
+
+    async def done(self, limit: float) -> None:
+        """Until all steps of the run are done. Raises RuntimeError when one of them fails, or after `limit` seconds."""
+        steps = asyncio.gather(*(step.urn.future() for step in self.steps))
+        failure = asyncio.ensure_future(self.failure.seen.wait())
+        either: list[asyncio.Future[Any]] = [steps, failure]
+        await asyncio.wait(either, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        failure.cancel()
+        if not steps.done() or steps.exception() is not None:
+            steps.cancel()
+            raise RuntimeError(
+                f"{self.node} was restarted or made anew and does not serve again, so the machines after it are left as they "
+                f"are. See the error beside this one and ./lab logs {self.node}; then run `up` again"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettledArgs:
+    """machine: what the machine is made of, another value is a restart or another machine. serving: what is waited for. limit:
+    seconds that all its steps may take together."""
+
+    machine: Input[str]
+    serving: Serving
+    limit: int
+
+
+class SettledProvider(PlainProvider):
+    """Keeps what the machine was made of."""
+
+    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        return DiffResult(changes=_olds.get("machine") != _news.get("machine"))
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        return CreateResult(secrets.token_hex(8), props)
+
+    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        return UpdateResult(_news)
+
+
+class Settled(Resource, module="settled", name="Settled"):
+    """A server that serves after whatever a run has done to its machine. The next server's machine depends on it."""
+
+    machine: Output[str]
+
+    def __init__(self, resource_name: str, args: SettledArgs, opts: ResourceOptions | None = None) -> None:
+        async def wait(_args: ResourceHookArgs) -> None:
+            await args.serving.done(args.limit)
+
+        hooks = ResourceHookBinding(before_update=[ResourceHook(resource_name, wait)])
+        super().__init__(
+            SettledProvider(), resource_name, {"machine": args.machine}, ResourceOptions.merge(opts, ResourceOptions(hooks=hooks))
+        )

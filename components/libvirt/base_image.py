@@ -1,0 +1,238 @@
+"""The verified base image, which the disks of all nodes are overlays of."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import re
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pulumi import Input, Output, ResourceOptions
+from pulumi.dynamic import CreateResult, Resource
+
+from components.custom.provider import Props, is_unknown, old_first
+from components.custom.reporting import telling
+from components.libvirt import storage_xml, volume_store
+from components.libvirt.connection import HypervisorError, connect
+from components.libvirt.volume_provider import VolumeProvider, volume_id
+from components.redact import shown
+
+STALL_LIMIT = 60.0
+"""Seconds a download may stand still."""
+
+
+CHECKSUM = re.compile(r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseImageArgs:
+    """Inputs of `BaseImage`.
+
+    uri, pool: where it goes.
+    name: the volume's name; let it carry the digest, so that another image is another volume and overlays stay whole.
+    path: where the pool will have it (pool path / name).
+    source: http(s) URL, file:// URL or path on the machine that runs Pulumi.
+    checksum: "sha256:<hex>" or "sha512:<hex>" of the file at `source`, or the URL of a checksum file ("<hex>  <name>" lines).
+    format: qcow2 or raw.
+    """
+
+    uri: Input[str]
+    pool: Input[str]
+    name: Input[str]
+    path: Input[str]
+    source: Input[str]
+    checksum: Input[str]
+    format: Input[str] = "qcow2"
+
+
+class BaseImageProvider(VolumeProvider):
+    replaces = ("uri", "pool", "name", "path", "checksum", "format")
+    keeps = ("source",)  # the checksum says what it is; where it came from does not matter later
+    integers = ("capacity",)
+    outputs = ("capacity",)
+
+    def validate(self, olds: Props, news: Props) -> list[tuple[str, str]]:
+        wrong = []
+        checksum, kind = news.get("checksum"), news.get("format")
+        if not is_unknown(checksum) and not CHECKSUM.fullmatch(str(checksum)) and "://" not in str(checksum):
+            wrong.append(("checksum", f"{checksum!r} is not of the form sha256:<64 hex digits> or sha512:<128 hex digits>"))
+        if not is_unknown(kind) and kind not in {"qcow2", "raw"}:
+            wrong.append(("format", f"{kind!r} is neither qcow2 nor raw"))
+        return wrong
+
+    def create(self, props: Props) -> CreateResult:
+        inputs = self.known(props)
+        with connect(inputs["uri"]) as connection:
+            pool = volume_store.pool_named(connection, inputs["pool"], fresh=True)
+            facts = _verified(connection, pool, inputs)
+            if facts is None:
+                with volume_store.anew(pool, inputs["name"]):
+                    facts = _fetch(connection, pool, inputs)
+        return CreateResult(volume_id(inputs), {**inputs, "capacity": facts["capacity"]})
+
+    def look(self, connection: Any, pool: Any, state: Props) -> Props | None:
+        facts = _verified(connection, pool, state)
+        return None if facts is None else {"capacity": facts["capacity"]}
+
+
+def _verified(connection: Any, pool: Any, inputs: Props) -> Props | None:
+    """What the mark of a complete image says, if there is one for this checksum."""
+    volume = volume_store.volume_named(pool, inputs["name"])
+    if volume is None or not volume_store.is_ours(pool, inputs["name"]):
+        return None
+    facts = volume_store.facts(connection, pool, inputs["name"])
+    if facts.get("checksum") != inputs["checksum"] or facts.get("format") != inputs["format"]:
+        return None
+    volume_store.path_matches(volume, inputs["path"])
+    return facts
+
+
+def _fetch(connection: Any, pool: Any, inputs: Props) -> Props:
+    """Stream source → hash → volume in one pass, then prove it and leave the mark."""
+    name, kind = inputs["name"], inputs["format"]
+    algorithm, expected = _expected(inputs["checksum"], inputs["source"])
+    digest = hashlib.new(algorithm)
+    head = bytearray()
+    size = 0
+
+    opened, length = _opened(inputs["source"])
+    with opened as source:
+
+        def chunks() -> Iterator[bytes]:
+            nonlocal size
+            for chunk in _chunks(source, inputs["source"]):
+                digest.update(chunk)
+                size += len(chunk)
+                if len(head) < 4096:
+                    head.extend(chunk[: 4096 - len(head)])
+                yield chunk
+
+        total = f" of {length >> 20}" if length else ""
+        volume = pool.createXML(storage_xml.volume(name, max(length, 1)), 0)
+        volume_store.path_matches(volume, inputs["path"])
+        with telling(lambda: f"{name}: {size >> 20}{total} MiB"):
+            volume_store.send(connection, volume, chunks(), length)
+    if length and size != length:
+        raise HypervisorError(f"{shown(inputs['source'])} ended after {size} of {length} bytes. Try again, or set another source")
+    if digest.hexdigest() != expected:
+        raise HypervisorError(
+            f"{shown(inputs['source'])} has {algorithm} {digest.hexdigest()}, not {expected} as the image's checksum setting "
+            f"says ({size} bytes read). Either the file is damaged or replaced, or the setting is of another release"
+        )
+    capacity = size
+    qcow2 = storage_xml.qcow2_header(bytes(head))
+    if kind == "qcow2":
+        if qcow2 is None:
+            raise HypervisorError(f"{shown(inputs['source'])} is no qcow2 image. Set the image's format to raw, or another source")
+        if qcow2.has_backing or qcow2.has_data_file:
+            raise HypervisorError(f"{shown(inputs['source'])} needs a second file. Convert it: qemu-img convert -O qcow2 in out")
+        capacity = qcow2.virtual_size
+    elif qcow2 is not None:
+        raise HypervisorError(f"{shown(inputs['source'])} is a qcow2 image. Set the image's format to qcow2")
+    facts = {"checksum": inputs["checksum"], "format": kind, "size": size, "capacity": capacity}
+    volume_store.verify(connection, pool, name, facts)
+    return facts
+
+
+def _expected(checksum: str, source: str) -> tuple[str, str]:
+    """Algorithm and digest of the checksum setting, which is both at once or the URL of a file that names the image."""
+    if CHECKSUM.fullmatch(checksum):
+        algorithm, _, digest = checksum.partition(":")
+        return algorithm, digest
+    opened, _ = _opened(checksum)
+    with opened as file:
+        text = next(_chunks(file, checksum), b"").decode(errors="replace")
+    name = urllib.parse.urlsplit(source).path.rpartition("/")[2]
+    found = {
+        digest.lower()
+        for digest, each in (line.split() for line in text.splitlines() if len(line.split()) == 2)
+        if each.lstrip("*").rpartition("/")[2] == name
+    }
+    algorithms = {64: "sha256", 128: "sha512"}
+    if len(found) != 1 or len(digest := found.pop()) not in algorithms or set(digest) - set("0123456789abcdef"):
+        raise HypervisorError(
+            f"{shown(checksum)} does not name {name} once with a SHA-256 or SHA-512. Set the image's checksum itself, or "
+            "another checksum file"
+        )
+    return algorithms[len(digest)], digest
+
+
+def _opened(source: str) -> tuple[contextlib.AbstractContextManager[BinaryIO], int]:
+    """The source, to be used as a context, and its length in bytes (0 if the server does not tell)."""
+    scheme = urllib.parse.urlsplit(source).scheme if "://" in source else ""
+    try:
+        if scheme in {"http", "https"}:
+            request = urllib.request.Request(source, headers={"Accept-Encoding": "identity"})  # noqa: S310 - checked
+            response = urllib.request.urlopen(request, timeout=STALL_LIMIT)  # noqa: S310
+            return response, int(response.headers.get("Content-Length") or 0)
+        if scheme not in {"", "file"}:
+            raise HypervisorError(f"{shown(source)}: {scheme} is no kind of source. Use http(s)://, file:// or a path")
+        path = Path(urllib.request.url2pathname(urllib.parse.urlsplit(source).path) if scheme else source).expanduser()
+        return path.open("rb"), path.stat().st_size
+    except urllib.error.HTTPError as error:
+        raise HypervisorError(
+            f"{shown(source)}: the server answers {error.code} {error.reason}. Check the URL, or set a mirror"
+        ) from None
+    except urllib.error.URLError as error:
+        raise HypervisorError(
+            f"{shown(source)} cannot be fetched: {error.reason}. Set a mirror or a local file as source"
+        ) from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise HypervisorError(f"{shown(source)} cannot be read: {error}. Set a mirror or a local file as source") from None
+
+
+def _chunks(source: BinaryIO, name: str) -> Iterator[bytes]:
+    while True:
+        try:
+            chunk = source.read(1 << 20)
+        except (OSError, http.client.HTTPException) as error:
+            raise HypervisorError(
+                f"{shown(name)}: the download stopped ({error or type(error).__name__}). Try again, or set a mirror"
+            ) from None
+        if not chunk:
+            return
+        yield chunk
+
+
+class BaseImage(Resource, module="libvirt", name="BaseImage"):
+    """A disk image in the pool, read-only and shared by overlays.
+
+    Streamed from `source` into the pool while its checksum is taken, so nothing is kept on this machine. `NAME.verified`
+    beside it says that it is whole: with it the image is not read again, without it the image is fetched again. Raises
+    HypervisorError for a source that cannot be read, stalls for 60 s, is cut off or has another checksum, and then leaves
+    nothing.
+    """
+
+    uri: Output[str]
+    pool: Output[str]
+    name: Output[str]
+    path: Output[str]
+    source: Output[str]
+    checksum: Output[str]
+    format: Output[str]
+    capacity: Output[int]
+    """Bytes the image has as a disk."""
+
+    def __init__(self, resource_name: str, args: BaseImageArgs, opts: ResourceOptions | None = None) -> None:
+        super().__init__(
+            BaseImageProvider(),
+            resource_name,
+            {
+                "uri": args.uri,
+                "pool": args.pool,
+                "name": args.name,
+                "path": args.path,
+                "source": args.source,
+                "checksum": args.checksum,
+                "format": args.format,
+                "capacity": None,
+            },
+            old_first(opts),
+        )

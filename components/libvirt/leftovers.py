@@ -1,0 +1,45 @@
+"""What killed runs left behind, removed with the pool.
+
+A run that is killed after a libvirt call and before the engine writes its state leaves something that no state knows, so
+`destroy` would pass it by. The pool is made first and goes last, and everything else of the stack bears a mark: the domain
+its owner, a volume its `.owned`, a change of the network its record in the pool. So the pool's end is where to look.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.libvirt import claim_record, dhcp_claim, domain_spec, storage_xml, volume_store
+from components.libvirt.connection import find
+from components.libvirt.domain import remove, remove_log
+from components.libvirt.unmanaged import say_what_stays
+
+
+def sweep(connection: Any, pool: Any, owner: str) -> None:
+    """Remove what is this stack's in and around its active pool; what is foreign stays."""
+    import libvirt  # noqa: PLC0415
+
+    volume_store.refresh(pool)
+    name = pool.name()
+    for domain in connection.listAllDomains(0):
+        xml = find(domain.XMLDesc, libvirt.VIR_DOMAIN_XML_INACTIVE)
+        if xml is None:
+            continue
+        facts = domain_spec.read_domain(xml)
+        if facts.owner == owner and facts.console_log.startswith(storage_xml.read_pool(pool.XMLDesc(0)).path + "/"):
+            say_what_stays(connection, name, domain, (xml,), ())
+            remove(domain)
+            remove_log(connection, name, facts.console_log)
+    ours = {
+        each[: -len(volume_store.OWNED)]
+        for each in (volume.name() for volume in pool.listAllVolumes(0))
+        if each.endswith(volume_store.OWNED)
+    }
+    for slot in sorted(ours):
+        if not slot.endswith((".0", ".1")):
+            continue
+        record = claim_record.read_record(connection, pool, slot[:-2])
+        if record is not None and "layers" in record:
+            dhcp_claim.restore(connection, pool, slot[:-2], known={})
+    for each in sorted(ours):
+        volume_store.remove(pool, each)

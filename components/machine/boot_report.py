@@ -1,0 +1,35 @@
+"""What can be seen from outside of a machine that does not answer."""
+
+from __future__ import annotations
+
+import pulumi
+from pulumi import ErrorHook
+
+from components.config.plan import NodePlan
+from components.config.settings import Settings
+from components.libvirt.guest_report import diagnose
+from components.node import command
+
+
+def boot_report(name: str, node: NodePlan, settings: Settings, console: str) -> ErrorHook:
+    """Says what can be seen from outside when a machine does not answer; the command itself only knows that it did not."""
+
+    def report(args: pulumi.ErrorHookArgs) -> bool:
+        if any(command.NO_SUDO in error for error in args.errors):
+            return False  # it boots and answers, and the error says what it lacks
+        seen = diagnose(
+            node.pool.uri,
+            node.uuid,
+            console_pool=node.pool.name,
+            console_name=console,
+            network=settings.network.libvirt_name,
+            mac=node.mac,
+            port=settings.ssh.port,
+        )
+        pulumi.log.error(
+            f"{node.name} did not become ready at {node.address} within timeouts.boot = {settings.timeouts.boot} s and "
+            f"timeouts.cloudInit = {settings.timeouts.cloud_init} s. Seen from the hypervisor:\n{seen}"
+        )
+        return False
+
+    return ErrorHook(f"{name}-boot-report", report)

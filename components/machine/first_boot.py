@@ -1,0 +1,55 @@
+"""What a machine's first boot is made from. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from components.config.plan import NodePlan, with_prefix
+from components.config.settings import Network, Settings
+from components.machine.network_checks import LAN_CHECK, lan_check
+from components.node import cloud_init, command
+
+
+def user_data(node: NodePlan, settings: Settings, keys: dict[str, Any]) -> str:
+    return cloud_init.user_data(
+        hostname=node.domain,
+        user=settings.ssh.user,
+        authorized_keys=[keys["client"], *settings.ssh.authorized_keys],
+        host_private_key=keys["private"],
+        host_public_key=keys["public"],
+        at_boot=_at_boot(node, settings),
+        extra=settings.cloud_init,
+    )
+
+
+SSH_PORT = 22
+"""Where an SSH server listens by itself."""
+
+
+def _at_boot(node: NodePlan, settings: Settings) -> list[list[str]]:
+    """Scripts of each boot, before sshd starts. What they say is on the node's console, where it is read when SSH does not answer,
+    and the boot goes on whatever becomes of them.
+
+    On a bridge the node asks whether its address is another's: when the other machine is gone, nothing has to be done here.
+    """
+    found = []
+    if settings.ssh.port != SSH_PORT:
+        found.append(_booting("sshd-port.sh", {"PORT": str(settings.ssh.port)}))
+    if settings.network.kind == "bridge":
+        found.append(_booting(LAN_CHECK, lan_check(node, settings, pods=False)))
+    return found
+
+
+def _booting(name: str, environment: Mapping[str, str]) -> list[str]:
+    variables = [f"{key}={value}" for key, value in environment.items()]
+    return ["sh", "-c", '"$@" 2>&1 || true', "sh", "env", *variables, "bash", "-c", command.text(name), name]
+
+
+def static_address(node: NodePlan, network: Network) -> cloud_init.StaticAddress | None:
+    """The node's address where no DHCP server tells it."""
+    if network.kind == "libvirt":
+        return None
+    return cloud_init.StaticAddress(
+        with_prefix(network.cidr, node.address), str(network.gateway), [str(server) for server in network.dns]
+    )

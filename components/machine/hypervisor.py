@@ -1,0 +1,97 @@
+"""Hypervisor: what the stack keeps on one libvirt host for all of its machines there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pulumi import ComponentResource, Resource, ResourceOptions
+
+from components.config.addresses import AddressRange
+from components.config.artifacts import Stock
+from components.config.plan import ImagePlan, PoolPlan
+from components.config.settings import Network
+from components.libvirt.artifact_disk import ArtifactDisk, ArtifactDiskArgs
+from components.libvirt.base_image import BaseImage, BaseImageArgs
+from components.libvirt.dhcp_claim import DhcpClaim, DhcpClaimArgs
+from components.libvirt.pool import StoragePool, StoragePoolArgs
+
+
+@dataclass(frozen=True, kw_only=True)
+class HypervisorArgs:
+    """pool, image: from the plan. claims: addresses the stack takes out of the network's DHCP range, for `macs` and pods.
+    after: what must hold before anything is made there. stock: files in place of the nodes' downloads, if any."""
+
+    owner: str
+    pool: PoolPlan
+    image: ImagePlan
+    network: Network
+    claims: Sequence[AddressRange]
+    macs: Sequence[str]
+    after: Sequence[Resource] = ()
+    stock: Stock | None = None
+
+
+class Hypervisor(ComponentResource):
+    """The stack's storage pool, in it the base image and the disk with the nodes' artifacts, and the claim on the network's
+    addresses.
+
+    artifacts: that disk, None without a stock. dhcp: None on a bridge, where no DHCP server of libvirt's is.
+    """
+
+    def __init__(self, name: str, args: HypervisorArgs, opts: ResourceOptions | None = None) -> None:
+        super().__init__("k3s-macvlan:hypervisor:Hypervisor", name, {}, opts)
+        own = ResourceOptions(parent=self)
+        pool = args.pool
+        self.pool = StoragePool(
+            f"{name}-pool",
+            StoragePoolArgs(uri=pool.uri, name=pool.name, uuid=pool.uuid, path=pool.path, owner=args.owner),
+            ResourceOptions.merge(own, ResourceOptions(depends_on=list(args.after))),
+        )
+        self.image = BaseImage(
+            f"{name}-image",
+            BaseImageArgs(
+                uri=pool.uri,
+                pool=self.pool.name,
+                name=args.image.name,
+                path=pool.volume(args.image.name),
+                source=args.image.source,
+                checksum=args.image.checksum,
+                format=args.image.format,
+            ),
+            own,
+        )
+        self.artifacts: ArtifactDisk | None = None
+        if args.stock is not None:
+            volume = f"artifacts-{args.stock.digest}.img"
+            self.artifacts = ArtifactDisk(
+                f"{name}-artifacts",
+                ArtifactDiskArgs(
+                    uri=pool.uri,
+                    pool=self.pool.name,
+                    name=volume,
+                    path=pool.volume(volume),
+                    digest=args.stock.digest,
+                    index=args.stock.index,
+                    directory=str(args.stock.directory),
+                ),
+                own,
+            )
+        self.dhcp = (
+            DhcpClaim(
+                f"{name}-dhcp",
+                DhcpClaimArgs(
+                    uri=pool.uri,
+                    network=args.network.name,
+                    ranges=[str(claim) for claim in args.claims],
+                    macs=list(args.macs),
+                    owner=args.owner,
+                    pool=self.pool.name,
+                    record=f"dhcp-{args.network.name}.json",
+                ),
+                own,
+            )
+            if args.network.kind == "libvirt"
+            else None
+        )
+        self.register_outputs({"pool": self.pool.name, "image": self.image.name})

@@ -1,0 +1,54 @@
+"""Parameters of the checks of a node's addresses and of macvlan. Pure."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+
+from pulumi import Resource
+
+from components.config.addresses import AddressRange
+from components.config.plan import NodePlan, Plan, with_prefix
+from components.config.settings import Network, Settings
+from components.custom.free_addresses import FreeAddresses, FreeAddressesArgs
+
+LAN_CHECK = "lan-check.sh"
+
+
+def lan_check(node: NodePlan, settings: Settings, *, pods: bool) -> dict[str, str]:
+    """Parameters of lan-check.sh.
+
+    pods: also the addresses that nobody but this node's pods can have. Those hear nothing that the node's NIC sends, so what
+    answers is a stranger even when the node is asked again later.
+    """
+    found: list[AddressRange] = []
+    if pods and (settings.macvlan.addresses_per_node is not None or settings.servers.count + settings.agents.count == 1):
+        single = [address for address in (node.access_address, settings.workload.address) if address is not None]
+        found = [node.slice, *(AddressRange.single(address) for address in single if address not in node.slice)]
+    return {"MAC": node.mac, "ADDRESS": str(node.address), "RANGES": ",".join(str(each) for each in found)}
+
+
+def macvlan_check(node: NodePlan, address: IPv4Address, settings: Settings) -> dict[str, str]:
+    """Parameters of macvlan-check.sh."""
+    macvlan, network = settings.macvlan, settings.network
+    return {
+        "MAC": node.mac,
+        **({"PARENT": macvlan.master} if macvlan.master not in ("", network.interface) else {}),
+        **({"MTU": str(macvlan.mtu)} if macvlan.mtu is not None else {}),
+        "TEST_ADDRESS": with_prefix(network.cidr, address),
+        "GATEWAY": str(network.gateway),
+        "MODE": "bridge",
+        "PING": "true" if settings.macvlan_check.ping else "false",
+        "LIMIT_SECONDS": "30",
+    }
+
+
+def free_addresses(plan: Plan, network: Network) -> list[Resource]:
+    """The question whether the stack's addresses are free, on a bridge; on a libvirt network its DHCP server answers that."""
+    if network.kind == "libvirt":
+        return []
+    args = FreeAddressesArgs(
+        cidr=str(network.cidr),
+        ranges=[str(claim) for claim in plan.claims],
+        macs=[node.mac for node in plan.nodes],
+    )
+    return [FreeAddresses("addresses", args)]

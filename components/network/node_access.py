@@ -1,0 +1,47 @@
+"""NodeAccess: a node reaches the macvlan pods that run on it.
+
+The kernel lets a parent interface and its macvlan children not talk to each other. A macvlan interface of the node's own,
+in bridge mode on the same parent, is another child, so the pods answer it (multus-cni issue 226).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import summarize_address_range
+
+from pulumi import ComponentResource, ResourceOptions
+
+from components.config.settings import Macvlan
+from components.machine.virtual_machine import VirtualMachine
+from components.node import command
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeAccessArgs:
+    """machine: its plan has the address. master: the pods' parent interface."""
+
+    machine: VirtualMachine
+    macvlan: Macvlan
+    master: str
+
+
+class NodeAccess(ComponentResource):
+    """Interface mvaccess0 on one node with routes for the pods of that node, kept over reboots; removed with the component.
+
+    Only the node's own slice of the range goes that way: other nodes' pods are reached over the network as by anybody.
+    """
+
+    def __init__(self, name: str, args: NodeAccessArgs, opts: ResourceOptions | None = None) -> None:
+        super().__init__("k3s-macvlan:access:NodeAccess", name, {}, opts)
+        machine, node = args.machine, args.machine.node
+        ranges = " ".join(str(network) for network in summarize_address_range(node.slice.first, node.slice.last))
+        on = {"ACTION": "on", "PARENT": args.master, "ADDRESS": str(node.access_address), "RANGES": ranges}
+        command.run(
+            name,
+            command.Script(name="node-access.sh", environment=on, limit=120),
+            undo=command.Script(name="node-access.sh", environment={"ACTION": "off"}, limit=120),
+            connection=machine.connection,
+            triggers=[machine.serial],
+            opts=ResourceOptions.merge(machine.inside, ResourceOptions(parent=self, depends_on=[machine.ready])),
+        )
+        self.register_outputs({})

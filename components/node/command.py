@@ -1,0 +1,173 @@
+"""Scripts on nodes: how a file of components/node/scripts becomes one remote command.
+
+Parameters that are no secrets go by environment variables on the command line; the script itself, secrets and documents go
+by stdin, so that the error of a failed command quotes one readable line. The text sent is the script without comments and
+blank lines, so that an edit of those changes nothing in any stack.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path, PurePosixPath
+
+import pulumi
+from pulumi import CustomTimeouts, Input, ResourceOptions
+from pulumi_command.remote import Command, ConnectionArgs, Logging
+
+SCRIPTS = Path(__file__).parent / "scripts"
+PARTS = SCRIPTS / "parts"
+_PART = re.compile(r'source "\$\{0%/\*\}/parts/([a-z-]+\.sh)"')
+# Beside a script's own limit: the time to dial, and for `timeout` to end it.
+DIAL_SECONDS = 60
+
+NO_SUDO = "may not use sudo without a password on this machine"
+_WITHOUT = (
+    f"{NO_SUDO}, so nothing can be installed there. Its image has no sudo, or overrides what cloud-init writes to /etc/sudoers.d: "
+    "take one with the package sudo (image.source)"
+)
+LET_IN = f'sudo -n true || {{ echo "${{USER:-this user}} {_WITHOUT}" >&2; exit 1; }}'
+"""What a machine is asked that lets us in."""
+
+
+@cache
+def text(name: str) -> str:
+    """The script `name` without full-line comments and blank lines, and with its parts in place of the lines that name them."""
+    return "\n".join(_lines(SCRIPTS / name))
+
+
+def _lines(path: Path) -> Iterator[str]:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if part := _PART.fullmatch(line):
+            yield from _lines(PARTS / part[1])
+        elif line.strip() and not line.lstrip().startswith("#"):
+            yield line
+
+
+def command_line(name: str, environment: Mapping[str, str], limit: int, *, before: int = 0, after: int = 0) -> str:
+    """The command that runs the script, which it takes from stdin, as root within `limit` seconds.
+
+    before, after: bytes of stdin on either side of the script that are not for it. What follows is its stdin. A script that
+    arrives cut off is not run.
+    """
+    lines = [
+        *([_take(before, "_")] if before else []),
+        f'{_take(len(text(name).encode()), "text")} || {{ echo "$0 did not arrive whole" >&2; exit 1; }}',
+        *([_take(after, "_")] if after else []),
+        'eval "$text"',
+    ]
+    variables = [f"{key}={value}" for key, value in sorted(environment.items())]
+    words = ["sudo", "-n", "env", *variables, "timeout", "--kill-after=10", str(limit), "bash", "-c", "; ".join(lines), name]
+    return shlex.join(words)
+
+
+def _take(size: int, variable: str) -> str:
+    """Takes `size` bytes of stdin and none that follow, without a program: each takes a tenth of a second on a slow node."""
+    return f"IFS= LC_ALL=C read -rN {size} {variable}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Script:
+    """One run of a script on a node.
+
+    name: file in components/node/scripts. environment: its parameters. limit: seconds until it is ended; the script is told a
+    limit of its own by its parameters and ends by itself before. stdin: secrets and documents; not for one that undoes.
+    """
+
+    name: str
+    limit: int
+    environment: Mapping[str, str] = field(default_factory=dict)
+    stdin: Input[str] | None = None
+
+
+def run(
+    resource_name: str,
+    script: Script | None,
+    *,
+    connection: ConnectionArgs,
+    triggers: Sequence[Input[str]],
+    opts: ResourceOptions,
+    undo: Script | None = None,
+    once: bool = False,
+    private: bool = False,
+) -> Command:
+    """Run the script when the resource is made, and again when its text, parameters or stdin change.
+
+    script: None for a resource that only undoes, or does nothing at all; it makes no connection before. undo: run when the
+    resource goes. triggers: what the node is; another node runs it anew. once: on the same node it is not run again, whatever
+    else changes. private: what it prints is a secret and in no log. Errors: the script's stderr.
+    """
+    limit = max((each.limit for each in (script, undo) if each is not None), default=0)
+    # Both commands of a resource get the same stdin.
+    doing, undoing = (text(each.name) if each else "" for each in (script, undo))
+    before, after = len(doing.encode()), len(undoing.encode())
+    sent: Input[str] = doing + undoing
+    if script is not None and script.stdin is not None:
+        sent = pulumi.Output.concat(sent, script.stdin)
+    return Command(
+        resource_name,
+        connection=connection,
+        create=command_line(script.name, script.environment, script.limit, after=after) if script else None,
+        update="true" if once else None,
+        delete=command_line(undo.name, undo.environment, undo.limit, before=before) if undo else None,
+        stdin=sent,
+        triggers=list(triggers),
+        logging=Logging.STDERR if private else None,
+        add_previous_output_in_env=False,
+        opts=ResourceOptions.merge(
+            opts,
+            ResourceOptions.merge(
+                _limits(limit + DIAL_SECONDS, undone=undo is not None),
+                ResourceOptions(additional_secret_outputs=["stdout"] if private else None),
+            ),
+        ),
+    )
+
+
+def answers(
+    resource_name: str, *, connection: ConnectionArgs, triggers: Sequence[Input[str]], dial: int, opts: ResourceOptions
+) -> Command:
+    """Waits until the machine lets us in, with the host key that is ours, and finds out whether sudo works there. dial: seconds for
+    that. triggers: what the machine is."""
+    return Command(
+        resource_name,
+        connection=connection,
+        create=LET_IN,
+        triggers=list(triggers),
+        add_previous_output_in_env=False,
+        opts=ResourceOptions.merge(opts, _limits(dial)),
+    )
+
+
+def file(
+    resource_name: str,
+    path: str,
+    content: str,
+    *,
+    connection: ConnectionArgs,
+    triggers: Sequence[Input[str]],
+    opts: ResourceOptions,
+) -> Command:
+    """A file of the node, owned by root, mode 0644, with its directory; removed with its resource."""
+    quoted, folder = shlex.quote(path), shlex.quote(str(PurePosixPath(path).parent))
+    write = f"umask 022; mkdir -p {folder} && cat > {quoted}.new && mv {quoted}.new {quoted}"
+    return Command(
+        resource_name,
+        connection=connection,
+        create=shlex.join(["sudo", "-n", "sh", "-c", write]),
+        delete=shlex.join(["sudo", "-n", "rm", "-f", path]),
+        stdin=content,
+        triggers=[*triggers, path],
+        add_previous_output_in_env=False,
+        opts=ResourceOptions.merge(opts, _limits(DIAL_SECONDS, undone=True)),
+    )
+
+
+def _limits(seconds: int, *, undone: bool = False) -> ResourceOptions:
+    """undone: the resource has an undoing, which must come before it is done anew, not after it."""
+    limit = f"{seconds}s"
+    timeouts = CustomTimeouts(create=limit, update=limit, delete=limit)
+    return ResourceOptions(custom_timeouts=timeouts, delete_before_replace=True if undone else None)

@@ -1,0 +1,108 @@
+"""`lab` in a folder of its own, with programs on PATH that record how they are called."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+VERSION = "3.260.0"
+ARCHIVE = f"pulumi-v{VERSION}-linux-x64.tar.gz"
+STACK_FILE = "# kept\nconfig:\n  p:key: value\n"
+PULUMI = f"""
+case "$*" in
+    version) echo v{VERSION} ;;
+    *"stack init"*) mkdir -p .lab/state/.pulumi/stacks/p; echo '{{}}' > .lab/state/.pulumi/stacks/p/dev.json
+        echo 'encryptionsalt: x' >> .lab/new/Pulumi.dev.yaml ;;
+    *"stack export"*) echo "$LEFT" ;;
+    *--config-file*) echo 'encryptionsalt: x' >> .lab/Pulumi.dev.yaml ;;
+esac
+"""
+# The environment's Python: pip does nothing, pytest writes the results that RESULT_<tier> gives (tests failures skipped).
+PYTHON = f"""
+case "$1 $2" in
+    "-V ") echo Python 3.11.0 ;;
+    "-c import libvirt") exit "$NO_BINDING" ;;
+    "-m pip") ;;
+    "-m cli") [ "$5" != doctor ] || exit "${{DOCTOR:-0}}" ;;
+    "-m pytest") tier=${{5#tests/}}; result=RESULT_$tier; set -- ${{!result}} "$4"
+        [ "$1" != none ] || exit 5
+        [ "$1" != crash ] || exit 3
+        echo "<testsuites><testsuite tests='$1' failures='$2' errors='0' skipped='$3'/></testsuites>" > "$4"
+        [ "$2" = 0 ] ;;
+    *) exec {sys.executable} "$@" ;;
+esac
+"""
+# Status says what TESTNET gives; `start` fails if it is told to.
+TESTNET = """
+case "$1" in
+    status) printf '%b\\n' "$TESTNET" ;;
+    start) exit "$TESTNET_START" ;;
+    exec) shift; exec "$@" ;;
+esac
+"""
+
+
+class Lab:
+    """A checkout with `lab` in it, and a PATH whose programs write down how they were called."""
+
+    def __init__(self, path: Path) -> None:
+        self.root, self.bin, self.home, self.log = path / "checkout", path / "bin", path / "home", path / "calls"
+        for folder in (self.root / ".venv/bin", self.root / ".ci", self.bin, self.home):
+            folder.mkdir(parents=True)
+        for name in ("lab", "requirements.txt", "requirements-dev.txt"):
+            shutil.copy(ROOT / name, self.root / name)
+        for tier in ("unit", "program", "provider", "e2e"):
+            (self.root / "tests" / tier).mkdir(parents=True)
+        (self.root / "Pulumi.yaml").write_text("name: p\nruntime: python\n")
+        (self.root / "Pulumi.dev.yaml").write_text(STACK_FILE)
+        self.env = {
+            "PATH": f"{self.bin}:/usr/bin:/bin",
+            "HOME": str(self.home),
+            "NO_BINDING": "0",
+            "TESTNET_START": "0",
+            "LEFT": "{}",
+            "LAB_TESTNET": "none",
+            "LAB_PYTHON": sys.executable,
+        }
+        for tier in ("unit", "program", "provider", "e2e"):
+            self.env[f"RESULT_{tier}"] = "1 0 0"
+        self.program("dpkg-query", 'for name in "${@:4}"; do echo "installed $name"; done', logged=False)
+        self.program("uname", "echo x86_64", logged=False)
+        self.program("id", "echo 0", logged=False)
+        for name in ("apt-get", "curl", "sudo", "pkg-config", "ruff", "mypy", "shellcheck"):
+            self.program(name)
+        self.program("virsh", "echo default")
+        self.program("pulumi", PULUMI)
+        for name in ("pulumi-resource-command", "pulumi-resource-kubernetes"):
+            self.program(name)
+        self.program("python", PYTHON, folder=self.root / ".venv/bin")
+
+    def program(self, name: str, body: str = "", *, folder: Path | None = None, logged: bool = True) -> Path:
+        path = (folder or self.bin) / name
+        note = f'printf "%s\\n" "{name} $*" >> {self.log}\n' if logged else ""
+        path.write_text(f"#!/bin/bash\n{note}{body}\n")
+        path.chmod(0o755)
+        return path
+
+    def run(self, *arguments: str, code: int = 0, **env: str) -> str:
+        """What it printed, both streams together; `calls` has what it called."""
+        self.log.write_text("")
+        done = subprocess.run(
+            [str(self.root / "lab"), *arguments],
+            env=self.env | env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == code, done.stdout
+        return done.stdout
+
+    def calls(self, program: str) -> list[str]:
+        return [line for line in self.log.read_text().splitlines() if line.split(" ", 1)[0] == program]
+
+    def stack_file(self) -> str:
+        return (self.root / "Pulumi.dev.yaml").read_text()

@@ -1,0 +1,149 @@
+"""The stand-ins that let the engine record a state of machines that are not there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import grpc  # type: ignore[import-untyped]
+import pytest
+import yaml
+from google.protobuf import struct_pb2  # type: ignore[import-untyped]
+from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
+from pulumi.runtime import rpc
+from pulumi.runtime.proto import provider_pb2
+
+from bench import recorded, standin
+from bench.checkout import BenchError, Checkout
+from components.cluster.k3s_files import kubeconfig
+from components.network.multus import network_status
+
+pytestmark = pytest.mark.unit
+
+POD = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "web", "namespace": "default", "annotations": {"a": "b"}},
+    "spec": {},
+}
+
+
+def secret(value: Any) -> dict[str, Any]:
+    return {rpc._special_sig_key: rpc._special_secret_sig, "value": value}
+
+
+def create(kind: str, inputs: dict[str, Any], times: int = 1) -> list[Any]:
+    provider = standin.Provider(kind, grpc.insecure_channel("127.0.0.1:1"))
+    properties = struct_pb2.Struct()
+    properties.update(inputs)
+    return [provider.Create(provider_pb2.CreateRequest(properties=properties), None) for _ in range(times)]
+
+
+def test_a_command_keeps_its_inputs_with_the_marks_of_its_secrets() -> None:
+    inputs = {"create": "true", "connection": secret({"host": "192.168.122.180"})}
+    (answer,) = create("command", inputs)
+    assert MessageToDict(answer.properties) == {**inputs, "stdout": "", "stderr": ""}
+    assert answer.id
+
+
+def test_the_kubeconfig_is_one_that_the_program_reads() -> None:
+    (answer,) = create("command", {"create": "sudo -n env bash -c 'eval \"$text\"' k3s-kubeconfig.sh"})
+    text = kubeconfig(MessageToDict(answer.properties)["stdout"], "127.0.0.1", "p/s")
+    assert yaml.safe_load(text)["clusters"][0]["cluster"]["server"] == "https://127.0.0.1:6443"
+
+
+def test_a_pod_has_its_second_interface_and_what_the_provider_notes() -> None:
+    one, two = (MessageToDict(answer.properties) for answer in create("kubernetes", POD, 2))
+    for found in (one, two):
+        assert found["__inputs"] == POD and found["__initialApiVersion"] == "v1" and found["__fieldManager"]
+        assert found["metadata"]["uid"] and found["metadata"]["annotations"]["a"] == "b"
+    addresses = [network_status(found["metadata"]["annotations"])[0]["ips"][0] for found in (one, two)]
+    assert len(set(addresses)) == 2, "the program refuses one address for two pods"
+
+
+@pytest.mark.parametrize(("namespace", "identity"), [({"namespace": "kube-system"}, "kube-system/x"), ({}, "x")])
+def test_a_kubernetes_object_has_its_id(namespace: dict[str, str], identity: str) -> None:
+    (answer,) = create("kubernetes", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", **namespace}})
+    assert answer.id == identity
+
+
+def test_all_but_create_is_the_real_provider_s_own_answer() -> None:
+    class Error(grpc.RpcError):  # type: ignore[misc]
+        def code(self) -> grpc.StatusCode:
+            return grpc.StatusCode.INVALID_ARGUMENT
+
+        def details(self) -> str:
+            return "wrong"
+
+        def trailing_metadata(self) -> tuple[tuple[str, str], ...]:
+            return (("why", "because"),)
+
+    class Context:
+        def __init__(self) -> None:
+            self.seen: list[Any] = []
+
+        def set_trailing_metadata(self, data: Any) -> None:
+            self.seen.append(data)
+
+        def abort(self, code: Any, details: str) -> None:
+            self.seen += [code, details]
+
+    def refuse(_request: Any) -> Any:
+        raise Error
+
+    assert standin.forward(lambda request: f"answer to {request}", "check", Context()) == "answer to check"
+    context = Context()
+    standin.forward(refuse, "check", context)
+    assert context.seen == [(("why", "because"),), grpc.StatusCode.INVALID_ARGUMENT, "wrong"]
+    provider = standin.Provider("command", grpc.insecure_channel("127.0.0.1:1"))
+    for name in ("Check", "Diff", "CheckConfig", "DiffConfig", "Configure", "GetPluginInfo"):
+        assert name in vars(provider), f"{name} is not the real provider's"
+
+
+def test_the_stand_ins_come_before_the_real_ones(tmp_path: Path) -> None:
+    recorded.wrappers(tmp_path, {name: Path(f"/real/{name}") for name in recorded.PROVIDERS}, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {f"pulumi-resource-{name}" for name in recorded.PROVIDERS}
+    for name in recorded.PROVIDERS:
+        path = tmp_path / f"pulumi-resource-{name}"
+        assert os.access(path, os.X_OK) and f"bench.standin {name} /real/{name}" in path.read_text()
+        subprocess.run(["sh", "-n", path], check=True)
+
+
+def test_real_providers_are_found_where_pulumi_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    binaries, home = tmp_path / "bin", tmp_path / "home"
+    kept = home / "plugins/resource-kubernetes-v4.32.0"
+    for folder in (binaries, kept):
+        folder.mkdir(parents=True)
+    for path in (
+        binaries / "pulumi-resource-command",
+        binaries / "pulumi-resource-pulumi-python",
+        kept / "pulumi-resource-kubernetes",
+    ):
+        path.touch(mode=0o755)
+    monkeypatch.setenv("PULUMI_HOME", str(home))
+    monkeypatch.setenv("PATH", str(binaries))
+    found = recorded.providers(binaries)
+    assert found["kubernetes"] == kept / "pulumi-resource-kubernetes"
+    assert found["command"] == binaries / "pulumi-resource-command"
+    (kept / "pulumi-resource-kubernetes").unlink()
+    with pytest.raises(BenchError, match="pulumi-resource-kubernetes"):
+        recorded.providers(binaries)
+
+
+def test_doctor_is_not_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A recorded state stands for no machine, so nothing may look whether the host has room for it."""
+    seen: list[tuple[tuple[str, ...], dict[str, str]]] = []
+    monkeypatch.setattr(recorded, "pulumi_path", lambda: str(tmp_path / "pulumi"))
+    monkeypatch.setattr(recorded, "providers", lambda _: {})
+
+    def lab(*words: str, **environment: str) -> Any:
+        seen.append((words, environment))
+
+    recorded.record(cast(Checkout, SimpleNamespace(path=tmp_path, environment={"PATH": "/usr/bin"}, lab=lab)), "bench-1")
+    [(words, environment)] = seen
+    assert words[:2] == ("bench-1", "up")
+    assert environment["LAB_DOCTOR"] == "off"
+    assert environment["PATH"].endswith(f":{tmp_path}:/usr/bin"), "the stand-ins come first"

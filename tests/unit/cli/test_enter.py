@@ -1,0 +1,281 @@
+"""`lab ssh`, `kubectl`, `logs` and `status`: secrets stay in memory, and each says what it cannot see."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli import __main__ as verbs
+from cli import hypervisor, kube, stack
+from cli.errors import LabError
+from cli.verbs import kubectl, logs, ssh, status
+
+from .test_stack import ETH0, NET1, NODE, OUTPUTS, URL
+from .test_stack import pod as kube_pod
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def key() -> str:
+    """A private key in OpenSSH's format."""
+    from cryptography.hazmat.primitives import serialization as form  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
+
+    made = Ed25519PrivateKey.generate()
+    return made.private_bytes(form.Encoding.PEM, form.PrivateFormat.OpenSSH, form.NoEncryption()).decode()
+
+
+@pytest.fixture
+def fake_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """ssh in front of PATH that tells what it was given; the agent and ssh-add are the real ones."""
+    for name in ("ssh-agent", "ssh-add"):
+        if shutil.which(name) is None:
+            pytest.skip(f"there is no {name}")
+    program = tmp_path / "bin/ssh"
+    program.parent.mkdir()
+    program.write_text(
+        '#!/bin/sh\nfor word; do echo "word $word"; case $word in UserKnownHostsFile=*) cat "${word#*=}";; esac; done\n'
+        "ssh-add -l; ls /proc/$$/fd; cat; exit 7\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    return program
+
+
+def test_the_key_is_in_an_agent_and_the_host_key_is_pinned(fake_ssh: Path, key: str, tmp_path: Path) -> None:
+    assert fake_ssh.exists()
+    found = replace(stack.parse_outputs("dev", OUTPUTS), private_key=key)
+    (tmp_path / "in").write_text("from stdin")
+    with (tmp_path / "in").open() as stdin:
+        done = ssh.run(found, found.first_server, ["uptime", "-p"], stdin=stdin.fileno(), capture=True)
+    assert done.returncode == 7 and done.stdout.endswith("from stdin")
+    lines = done.stdout.splitlines()
+    assert f"{NODE['domain']} ssh-ed25519 AAAA" in lines
+    assert {"word StrictHostKeyChecking=yes", "word 2222", "word admin", "word uptime", "word -p"} <= set(lines)
+    assert any("ED25519" in line for line in lines)
+    assert key.splitlines()[1] not in done.stdout + " ".join(map(str, done.args))
+    assert "3" not in lines  # the key's pipe is closed before ssh starts
+    known = next(line for line in lines if "UserKnownHostsFile" in line).partition("=")[2]
+    assert not Path(known).exists()
+
+
+def test_what_ssh_lacks_is_said(key: str) -> None:
+    found = stack.parse_outputs("dev", {**OUTPUTS, "sshPrivateKey": ""})
+    with pytest.raises(LabError, match="no private key"):
+        ssh.run(found, found.first_server)
+    with pytest.raises(LabError, match="host key"):
+        ssh.run(replace(found, private_key=key), replace(found.first_server, host_key=""))
+    with pytest.raises(LabError, match="which node"):
+        ssh.main(found, [])
+
+
+def test_kubectl_reads_the_kubeconfig_from_memory(tmp_path: Path) -> None:
+    program = tmp_path / "kubectl"
+    program.write_text('#!/bin/sh\necho "$KUBECONFIG"; cat "$KUBECONFIG"; cat "$KUBECONFIG"; pwd; echo "$@"\n')
+    program.chmod(0o755)
+    code = (
+        "from cli import stack\n"
+        "from cli.verbs import kubectl\n"
+        "kubectl.main(stack.parse_outputs('dev', {'kubeconfig': 'KUBE\\n'}), ['get', 'pods', '-A'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "LAB_CALLER": str(tmp_path)},
+        cwd=stack.ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    where, *rest = done.stdout.splitlines()
+    assert where.startswith("/proc/self/fd/") and rest == ["KUBE", "KUBE", str(tmp_path), "get pods -A"]
+
+
+def test_without_kubectl_the_server_s_own_is_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    ran: list[Sequence[str]] = []
+
+    def run(_stack: Any, node: stack.Node, command: Sequence[str], **_: Any) -> Any:
+        ran.append([node.name, *command])
+        return subprocess.CompletedProcess([], 3)
+
+    monkeypatch.setattr(ssh, "run", run)
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    assert kubectl.main(stack.parse_outputs("dev", OUTPUTS), ["get", "pods", "-l", "a b"]) == 3
+    assert ran == [["server-1", "sudo -n k3s kubectl get pods -l 'a b'"]]
+    assert "no kubectl on PATH" in capsys.readouterr().err
+
+
+# --- logs ---
+
+
+def test_logs_shows_what_can_be_read(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def console(*words: str) -> str:
+        asked.append(words)
+        return "one\n\ntwo\nthree\n"
+
+    def run(*_: Any, **__: Any) -> Any:
+        return subprocess.CompletedProcess([], 255, "", "Connection refused\n")
+
+    monkeypatch.setattr(hypervisor, "console", console)
+    monkeypatch.setattr(ssh, "run", run)
+    assert logs.main(stack.parse_outputs("dev", OUTPUTS), ["server-1", "-n", "2"]) == 0
+    told = capsys.readouterr()
+    assert asked == [("qemu:///system", "k3s-macvlan-dev", "server-1-console.log")]
+    assert "two\nthree" in told.out and "one" not in told.out and "Connection refused" in told.err
+    assert logs.main(stack.parse_outputs("dev", OUTPUTS), ["server-1", "--journal"]) == 1
+    assert logs.main(stack.parse_outputs("dev", OUTPUTS), ["server-9", "--console"]) == 1
+
+
+def test_logs_hold_no_tokens_and_no_control_characters() -> None:
+    text = "K10abcdef0123::server:secret x\n-----BEGIN OPENSSH PRIVATE KEY-----\nxyz\n-----END OPENSSH PRIVATE KEY-----\n"
+    assert "secret" not in logs.redact(text) and "xyz" not in logs.redact(text)
+    assert hypervisor.readable("\x1b[32mok\x1b[0m\r\n\x1b]0;title\x07a\x07\n") == "ok\na\n"
+
+
+# --- status ---
+
+
+def seen(**change: Any) -> status.Seen:
+    pods = kube.pods(
+        {"items": [kube_pod("nginx-macvlan", "macvlan-conf", [ETH0, NET1]), kube_pod("silent", "macvlan-conf", [ETH0])]}
+    )
+    found = status.Seen(
+        settings=stack.load_settings("dev"),
+        states={"server-1": "running"},
+        nodes=[kube.KubeNode(name="server-1", ready=True, version="v1.27.8+k3s2")],
+        pods=pods,
+        pages={URL: "served to this machine: 200 'Welcome to nginx!'"},
+    )
+    return replace(found, **change)
+
+
+def rendered(told: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> str:
+    from rich.console import Console  # noqa: PLC0415
+
+    status.render(told, Console(width=120))
+    return capsys.readouterr().out
+
+
+def test_status_has_everything_and_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
+    told = status.plain(stack.parse_outputs("dev", OUTPUTS), seen())
+    text = rendered(told, capsys)
+    for word in ("server-1", "192.168.122.180", "running", "Ready", "v1.27.8+k3s2", "net1", "192.168.122.200", "LACKS", "200"):
+        assert word in text, text
+    assert "PRIVATE" not in json.dumps(told) + text and "KUBE" not in json.dumps(told) + text
+
+
+def test_status_shows_what_differs_what_is_twice_and_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    wanted = json.dumps([{"name": "macvlan-conf", "ips": ["192.168.122.207/24"]}])
+    both = {**NET1, "ips": ["192.168.122.201", "fd00:122::201"]}
+    ended = kube_pod("ended", "macvlan-conf", [ETH0, NET1])
+    ended["status"]["phase"] = "Failed"
+    ended["metadata"]["uid"] = "1"
+    many = [kube_pod(f"pod-{last}", "macvlan-conf", [{**NET1, "ips": [f"192.168.122.{last}"]}]) for last in range(202, 210)]
+    pods = kube.pods(
+        {
+            "items": [
+                kube_pod("one", wanted, [NET1]),
+                kube_pod("other", "macvlan-conf", [both]),
+                *many,
+                ended,
+                kube_pod("twin", "", [NET1]),
+            ]
+        }
+    )
+    told = json.loads(json.dumps(status.plain(stack.parse_outputs("dev", OUTPUTS), seen(pods=pods))))
+    text = " ".join(rendered(told, capsys).split())
+    for words in (
+        "default/one net1 192.168.122.200 default/macvlan-conf server-1 Running, Ready, LACKS what it asks for",
+        "warning: pod default/one: asks for the address 192.168.122.207/24 on net1",
+        "fd00:122::201",
+        "Failed: holds no address",
+        "warning: the address 192.168.122.200 is on 2 interfaces: pod default/one net1 (node server-1); pod default/twin net1",
+        "warning: macvlan.range 192.168.122.200-192.168.122.210 of node server-1: one address of 11 is left",
+        "server-1 192.168.122.200-192.168.122.210 11 10 1",
+    ):
+        assert words in text, f"{words}: {text}"
+    assert told["addresses"] == [
+        {"node": "server-1", "range": "192.168.122.200-192.168.122.210", "size": 11, "taken": 10, "free": 1}
+    ]
+    assert [(each["kind"], each["value"]) for each in told["duplicates"]] == [("address", "192.168.122.200")]
+    one = next(each for each in told["pods"] if each["name"] == "one")
+    assert one["requests"] == [{"name": "macvlan-conf", "namespace": "default", "ips": ["192.168.122.207/24"]}]
+    assert one["interfaces"][0]["addresses"] == ["192.168.122.200"] and not one["complete"] and len(one["problems"]) == 1
+
+
+def test_status_without_settings_counts_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    told = status.plain(stack.parse_outputs("dev", OUTPUTS), seen(settings=None))
+    assert told["addresses"] == [] and "Addresses for pods" not in rendered(told, capsys)
+
+
+def test_status_when_nothing_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    nothing = seen(states={}, nodes=None, pods=None, pages={}, notes=("the Kubernetes API does not answer: timed out",))
+    told = status.plain(stack.parse_outputs("dev", OUTPUTS), nothing)
+    text = rendered(told, capsys)
+    assert text.count("not known") == 2 and "timed out" in text and told["pods"] is None
+    assert "no nodes" in rendered(status.plain(stack.parse_outputs("dev", {}), seen(states={}, nodes=None, pods=None)), capsys)
+
+
+def test_look_never_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise OSError("no route")
+
+    monkeypatch.setattr(hypervisor, "domain_states", broken)
+    monkeypatch.setattr(kube, "read", broken)
+    monkeypatch.setattr("components.custom.page_check.prove", broken)
+    found = status.look(stack.parse_outputs("dev", OUTPUTS))
+    assert found.nodes is None and len(found.notes) == 2 and "no route" in found.pages[URL]
+    assert found.settings is not None
+
+
+def test_look_takes_what_the_api_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = kube.Cluster(
+        nodes=[kube.KubeNode(name="server-1", ready=True, version="v1")],
+        pods=[],
+        definitions=(kube.Definition(network="a/b", type="macvlan", master=""),),
+        notes=("events of pods not read: 403",),
+    )
+    monkeypatch.setattr(hypervisor, "domain_states", lambda *_: ({}, []))
+    monkeypatch.setattr(kube, "read", lambda _kubeconfig: told)
+    monkeypatch.setattr("components.custom.page_check.prove", lambda *_: (200, "x"))
+    found = status.look(stack.parse_outputs("dev", OUTPUTS))
+    assert (found.nodes, found.pods, found.definitions, found.notes) == (told.nodes, [], told.definitions, told.notes)
+
+
+def test_the_page_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("components.custom.page_check.prove", lambda *_: (200, "Welcome to nginx!"))
+    assert "served to this machine: 200" in status.pages(stack.parse_outputs("dev", OUTPUTS))[URL]
+
+
+def test_status_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(status, "look", lambda _stack: seen())
+    monkeypatch.setattr(stack, "read", lambda name: stack.parse_outputs(name, OUTPUTS))
+    assert verbs.main(["-s", "dev", "status", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["nodes"][0]["machine"] == "running"
+
+
+# --- verbs ---
+
+
+def test_the_example_needs_no_stack(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert verbs.main(["-s", "dev", "diagram", "--example"]) == 0
+    svg = capsys.readouterr().out
+    monkeypatch.setenv("LAB_CALLER", str(tmp_path))
+    assert verbs.main(["-s", "dev", "diagram", "--example", "x.svg"]) == 0
+    assert (tmp_path / "x.svg").read_text() == svg
+
+
+def test_unknown_verbs_are_refused() -> None:
+    with pytest.raises(LabError, match="status"):
+        verbs.main(["-s", "dev", "nothing"])

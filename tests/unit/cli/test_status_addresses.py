@@ -1,0 +1,211 @@
+"""Addresses over all pods and nodes: what several have, and how many are left."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from cli import duplicates, kube, stack, usage
+from cli.kube import Definition
+from components.config import plan as plans
+from components.config.plan import Plan
+from components.config.reading import parse
+from components.config.settings import Settings
+
+from .test_stack import ETH0, NODE, OUTPUTS
+from .test_stack import pod as kube_pod
+
+pytestmark = pytest.mark.unit
+
+LAN = "default/macvlan-conf"
+
+
+def layout(**raw: Any) -> tuple[Settings, Plan]:
+    config = parse("dev", raw)
+    return config, plans.make("k3s-macvlan", "dev", config)
+
+
+THREE = layout(servers={"count": 1}, agents={"count": 2}, macvlan={"addressesPerNode": 3})
+
+
+def placed(name: str, *ips: str, node: str = "server-1", net: str = LAN, mac: str = "", **status: Any) -> dict[str, Any]:
+    found = kube_pod(name, "", [ETH0, {"name": net, "interface": "net1", "ips": list(ips), "mac": mac}])
+    found["spec"]["nodeName"] = node
+    found["status"] |= status
+    return found
+
+
+def twice(
+    *items: dict[str, Any],
+    of: tuple[Settings, Plan] = THREE,
+    definitions: tuple[Definition, ...] = (),
+    known: tuple[kube.KubeNode, ...] = (),
+) -> list[str]:
+    """The duplicates as text; the pods' eth0 have cluster addresses of their own."""
+    for index, item in enumerate(items):
+        report = json.loads(item["metadata"]["annotations"]["k8s.v1.cni.cncf.io/network-status"])
+        report[0]["ips"] = [f"10.42.0.{index + 1}"]
+        item["metadata"]["annotations"]["k8s.v1.cni.cncf.io/network-status"] = json.dumps(report)
+    on = duplicates.segments(*of, definitions)
+    nodes = stack.parse_outputs("dev", OUTPUTS).nodes
+    return [str(each) for each in duplicates.duplicates(kube.pods({"items": list(items)}), nodes, known, of[1], on)]
+
+
+def test_one_address_on_two_nodes_is_named_with_both() -> None:
+    (told,) = twice(placed("a", "192.168.122.200"), placed("b", "192.168.122.200", node="agent-1"))
+    assert told == (
+        "the address 192.168.122.200 is on 2 interfaces: pod default/a net1 (node server-1); pod default/b net1 (node agent-1)"
+    )
+
+
+def test_one_mac_address_on_two_pods() -> None:
+    (told,) = twice(
+        placed("a", "192.168.122.200", mac="02:00:00:00:00:0A"), placed("b", "192.168.122.201", mac="02:00:00:00:00:0a")
+    )
+    assert told.startswith("the MAC address 02:00:00:00:00:0a is on 2 interfaces")
+
+
+@pytest.mark.parametrize(
+    ("item", "told"),
+    [
+        (placed("a", NODE["address"]), f"the address {NODE['address']} is on 2 interfaces"),
+        (placed("a", "192.168.122.200", mac=NODE["mac"]), f"the MAC address {NODE['mac']} is on 2"),
+    ],
+)
+def test_a_node_s_own_addresses_count(item: dict[str, Any], told: str) -> None:
+    (found,) = twice(item)
+    assert found.startswith(told) and "node server-1" in found
+
+
+def test_addresses_of_nodes_that_only_the_cluster_knows_and_of_the_nodes_own_interface() -> None:
+    by_hand = kube.KubeNode(name="by-hand", ready=True, version="", addresses=("192.168.122.201",))
+    assert "node by-hand" in twice(placed("a", "192.168.122.201"), known=(by_hand,))[0]
+    access = layout(nodeAccess={"enabled": True, "addresses": "192.168.122.211-192.168.122.219"})
+    assert "node server-1 (nodeAccess)" in twice(placed("a", "192.168.122.211"), of=access)[0]
+
+
+def test_a_node_is_not_its_own_duplicate() -> None:
+    same = kube.KubeNode(name="server-1", ready=True, version="", addresses=(NODE["address"],))
+    assert twice(known=(same,)) == []
+
+
+def test_ended_pods_hold_nothing() -> None:
+    for phase in ("Succeeded", "Failed"):
+        assert twice(placed("a", "192.168.122.200", phase=phase), placed("b", "192.168.122.200")) == []
+
+
+def test_ipv6_addresses_are_compared_as_addresses() -> None:
+    (told,) = twice(placed("a", "192.168.122.200", "fd00:0:0::5"), placed("b", "192.168.122.201", "FD00::5"))
+    assert "the address fd00::5" in told
+
+
+def test_a_pod_that_is_being_deleted_is_told_as_one() -> None:
+    going = placed("a", "192.168.122.200")
+    going["metadata"]["deletionTimestamp"] = "2026-11-26T10:00:00Z"
+    assert "being deleted" in twice(going, placed("b", "192.168.122.200"))[0]
+
+
+def test_the_same_address_on_another_segment_is_no_mistake() -> None:
+    vlan = Definition(network="office/vlan20", type="macvlan", master="enp1s0.20")
+    vlan_too = Definition(network="office/other", type="macvlan", master="enp1s0.20")
+    lan_too = Definition(network="office/lan", type="macvlan", master="enp1s0")
+    default = Definition(network="office/default", type="ipvlan", master="")
+    one = placed("a", "192.168.122.200")
+    known = (vlan, vlan_too, lan_too, default)
+    assert twice(one, placed("b", "192.168.122.200", net="office/vlan20"), definitions=known) == []
+    assert twice(one, placed("b", "192.168.122.200", net="office/bridge"), definitions=known) == []
+    # Other networks on the same parent are the same segment.
+    assert len(twice(one, placed("b", "192.168.122.200", net="office/lan"), definitions=known)) == 1
+    assert len(twice(one, placed("b", "192.168.122.200", net="office/default"), definitions=known)) == 1
+    both = placed("b", "10.0.0.1", net="office/vlan20"), placed("c", "10.0.0.1", net="office/other")
+    assert len(twice(*both, definitions=known)) == 1
+
+
+def test_pods_of_ipvlan_share_their_node_s_mac_address() -> None:
+    shared = layout(macvlan={"type": "ipvlan", "mode": "l2"}, plugins={"names": ["ipvlan"]})
+    items = placed("a", "192.168.122.200", mac=NODE["mac"]), placed("b", "192.168.122.201", mac=NODE["mac"])
+    assert twice(*items, of=shared) == []
+    assert len(twice(*items)) == 1
+
+
+# --- how many are left ---
+
+
+def counted(*items: dict[str, Any], of: tuple[Settings, Plan] = THREE) -> tuple[dict[str, tuple[str, int, int]], tuple[str, ...]]:
+    pods = kube.pods({"items": list(items)})
+    found = usage.parts(*of, pods, [node.name for node in of[1].nodes])
+    told = {part.node: (str(part.range), len(part.taken), part.free) for part in found}
+    return told, usage.warnings(*of, pods, found)
+
+
+def test_each_node_s_slice_is_counted_by_itself() -> None:
+    told, warned = counted(
+        placed("a", "192.168.122.200"),
+        placed("b", "192.168.122.206", node="agent-1"),
+        placed("other", "192.168.122.201", net="office/lan"),  # of another network
+        placed("done", "192.168.122.202", phase="Succeeded"),
+    )
+    assert told == {
+        "server-1": ("192.168.122.200-192.168.122.202", 1, 2),
+        "agent-1": ("192.168.122.206-192.168.122.208", 1, 2),
+        "agent-2": ("192.168.122.203-192.168.122.205", 0, 3),
+    }
+    assert warned == ()
+
+
+def test_a_warning_comes_before_the_last_and_another_when_none_is_left() -> None:
+    two = placed("a", "192.168.122.200"), placed("b", "192.168.122.201")
+    (before,) = counted(*two)[1]
+    assert before == (
+        "macvlan.range 192.168.122.200-192.168.122.202 of node server-1: one address of 3 is left; "
+        "widen macvlan.range and macvlan.addressesPerNode, or remove a pod"
+    )
+    (last,) = counted(*two, placed("c", "192.168.122.202"))[1]
+    assert "all 3 addresses are taken, so the next pod stays in ContainerCreating" in last
+
+
+def test_a_slice_of_one_is_not_warned_of_while_it_is_free() -> None:
+    one = layout(agents={"count": 1}, macvlan={"addressesPerNode": 1})
+    assert counted(of=one)[1] == ()
+    assert "all 1 addresses" in counted(placed("a", "192.168.122.200"), of=one)[1][0]
+
+
+def test_one_node_has_the_whole_range_and_an_address_is_counted_once() -> None:
+    told, warned = counted(placed("a", "192.168.122.200", "fd00::1"), placed("b", "192.168.122.200"), of=layout())
+    assert told == {"server-1": ("192.168.122.200-192.168.122.210", 1, 10)} and warned == ()
+
+
+def test_static_addresses_are_those_of_all_nodes() -> None:
+    static = layout(
+        agents={"count": 1},
+        macvlan={"ipam": "static", "range": "192.168.122.200-192.168.122.202"},
+        plugins={"names": ["macvlan", "static"]},
+        workload={"address": "192.168.122.230"},
+    )
+    told, warned = counted(
+        placed("a", "192.168.122.200"), placed("b", "192.168.122.201", node="agent-1"), placed("c", "192.168.122.230"), of=static
+    )
+    assert told == {"": ("192.168.122.200-192.168.122.202", 2, 1)}
+    assert "one address of 3 is left; widen macvlan.range, or" in warned[0] and len(warned) == 1
+
+
+def test_an_address_from_before_the_range_was_changed_is_told() -> None:
+    told, warned = counted(placed("a", "192.168.122.206"))
+    assert told["server-1"][1] == 0 and told["agent-1"][1] == 0
+    assert "pod default/a has 192.168.122.206, outside of the range 192.168.122.200-192.168.122.202 of its node" in warned[0]
+
+
+def test_a_pod_whose_eth0_is_on_the_network_counts_too() -> None:
+    """v1.multus-cni.io/default-network puts the stack's network in place of the cluster's."""
+    report = [{"name": LAN, "interface": "eth0", "ips": ["192.168.122.200"], "mac": "02:00:00:00:00:01", "default": True}]
+    item = kube_pod("a", "", report)
+    (found,) = kube.pods({"items": [item]})
+    assert found.second and found.plain()["interfaces"][0]["own"]
+    assert counted(item)[0]["server-1"][1] == 1
+
+
+def test_only_nodes_that_are_there_are_counted() -> None:
+    found = usage.parts(*THREE, [], ["agent-1"])
+    assert [part.node for part in found] == ["agent-1"]

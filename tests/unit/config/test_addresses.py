@@ -1,0 +1,81 @@
+"""Ranges of addresses, against the same said with sets of numbers."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from components.config.addresses import AddressRange, merge
+
+pytestmark = pytest.mark.unit
+steady = settings(deadline=None, database=None, derandomize=True)
+
+_BASE = int(IPv4Address("192.168.122.0"))
+ranges = st.tuples(st.integers(0, 255), st.integers(0, 255)).map(
+    lambda ends: AddressRange(IPv4Address(_BASE + min(ends)), IPv4Address(_BASE + max(ends)))
+)
+
+
+def numbers(*items: AddressRange) -> set[int]:
+    return {number for item in items for number in range(int(item.first), int(item.last) + 1)}
+
+
+@steady
+@given(ranges, ranges)
+def test_overlap_is_a_common_address(one: AddressRange, other: AddressRange) -> None:
+    assert one.overlaps(other) == bool(numbers(one) & numbers(other)) == other.overlaps(one)
+
+
+@steady
+@given(st.lists(ranges, max_size=8))
+def test_merge_keeps_the_addresses_in_as_few_ranges_as_possible(items: list[AddressRange]) -> None:
+    merged = merge(items)
+    assert numbers(*merged) == numbers(*items)
+    assert all(int(one.last) + 1 < int(other.first) for one, other in pairwise(merged))
+    assert merge(merged) == merged == merge(reversed(items))
+
+
+@steady
+@given(ranges)
+def test_a_range_is_its_text_its_length_and_its_addresses(item: AddressRange) -> None:
+    assert AddressRange.parse(str(item)) == item
+    assert [int(address) for address in item] == sorted(numbers(item))
+    assert len(item) == len(numbers(item))
+    assert item.first in item
+    assert item.last in item
+    assert IPv4Address(int(item.last) + 1) not in item
+
+
+@steady
+@given(ranges, st.integers(1, 40))
+def test_slices_are_cut_from_the_start(item: AddressRange, size: int) -> None:
+    count = len(item) // size
+    slices = [item.slice(index * size, size) for index in range(count)]
+    assert numbers(*slices) <= numbers(item)
+    assert len(numbers(*slices)) == count * size
+
+
+@pytest.mark.parametrize("text", ["10.0.0.1", "10.0.0.1-10.0.0.1", " 10.0.0.1 - 10.0.0.1 "])
+def test_a_single_address_is_a_range_of_one(text: str) -> None:
+    assert AddressRange.parse(text) == AddressRange.single(IPv4Address("10.0.0.1"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "-", "10.0.0.1-", "-10.0.0.1", "10.0.0.9-10.0.0.1", "10.0.0.1-9", "10.0.0.0/24", "fe80::1", "fe80::1-fe80::2",
+     "10.0.0.1-10.0.0.2-10.0.0.3", "10.0.0.256", "010.0.0.1", "٢.٢.٢.٢", "10.0.0.1\n-x", "host-10.0.0.1"],
+)  # fmt: skip
+def test_what_is_no_range_is_refused_with_a_reason(text: str) -> None:
+    with pytest.raises(ValueError, match=r"192\.168\.122\.200-192\.168\.122\.210|runs backwards"):
+        AddressRange.parse(text)
+
+
+def test_within_a_network_means_both_ends() -> None:
+    network = IPv4Network("192.168.122.0/24")
+    assert AddressRange.parse("192.168.122.0-192.168.122.255").within(network)
+    assert not AddressRange.parse("192.168.121.255-192.168.122.1").within(network)
+    assert not AddressRange.parse("192.168.122.255-192.168.123.0").within(network)

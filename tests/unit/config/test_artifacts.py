@@ -1,0 +1,260 @@
+"""Artifacts: what a stack needs, whether a directory has it, and the disk that brings it to the nodes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.config import artifacts, downloads
+from components.config.artifacts import Artifact, Manifest
+from components.config.plan import make
+from components.config.problems import SettingsError
+from components.config.reading import parse
+from components.config.settings import Settings
+from components.libvirt import artifact_disk as disk
+from components.libvirt.connection import HypervisorError
+
+pytestmark = pytest.mark.unit
+VERSION = Settings().k3s.version
+
+Filled = Callable[..., tuple[Settings, Path]]
+
+
+def content(wanted: downloads.Wanted) -> bytes:
+    return f"{wanted.kind} {wanted.source}".encode()
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> Filled:
+    """Settings, and a directory with everything they want and its manifest."""
+
+    def fill(**raw: Any) -> tuple[Settings, Path]:
+        settings = parse("dev", {"artifacts": {"directory": str(tmp_path)}, **raw})
+        found = []
+        for each in downloads.wanted(settings):
+            data = content(each)
+            (tmp_path / each.file).write_bytes(data)
+            found.append(
+                Artifact(
+                    file=each.file,
+                    kind=each.kind,
+                    source=each.source,
+                    sha256=hashlib.sha256(data).hexdigest(),
+                    size=len(data),
+                    version=each.version,
+                    reference=each.reference,
+                    checksum=each.checksum,
+                )
+            )
+        manifest = Manifest(artifacts=tuple(found))
+        (tmp_path / "manifest.json").write_text(manifest.model_dump_json(by_alias=True))
+        return settings, tmp_path
+
+    return fill
+
+
+def told(settings: Settings, *, files: bool = True) -> list[str]:
+    with pytest.raises(SettingsError) as error:
+        artifacts.load("dev", settings, files=files)
+    return [str(problem) for problem in error.value.problems]
+
+
+# --- what is wanted
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ("nginx:1.25", "docker.io/library/nginx:1.25"),
+        ("grafana/grafana:11.0", "docker.io/grafana/grafana:11.0"),
+        ("ghcr.io/a/b:v1", "ghcr.io/a/b:v1"),
+        ("localhost:5000/a:1", "localhost:5000/a:1"),
+        (f"ghcr.io/a/b:v1@sha256:{'a' * 64}", f"ghcr.io/a/b@sha256:{'a' * 64}"),
+    ],
+)
+def test_an_image_s_full_name(image: str, name: str) -> None:
+    assert downloads.reference(image) == name
+
+
+@pytest.mark.parametrize(
+    ("environment", "releases", "url"),
+    [
+        ({}, None, "https://github.com/k3s-io/k3s/releases/download/v1.27.8%2Bk3s2"),
+        ({}, "http://m/k3s/releases", "http://m/k3s/releases/download/v1.27.8%2Bk3s2"),
+        ({"INSTALL_K3S_MIRROR": "cn"}, None, "https://rancher-mirror.rancher.cn/k3s/v1.27.8-k3s2"),
+        ({"INSTALL_K3S_MIRROR": "cn", "INSTALL_K3S_MIRROR_URL": "http://m/cn"}, None, "http://m/cn/k3s/v1.27.8-k3s2"),
+    ],
+)
+def test_where_a_release_is(environment: dict[str, str], releases: str | None, url: str) -> None:
+    k3s = {"version": "v1.27.8+k3s2", "installScript": {"environment": environment}, "releases": releases}
+    settings = parse("dev", {"k3s": k3s})
+    assert downloads.release_url(settings) == url
+
+
+def test_an_image_wanted_twice_is_one_file() -> None:
+    names = [
+        each.file
+        for each in downloads.wanted(parse("dev", {"workload": {"image": "ghcr.io/a/b:1"}, "multus": {"image": "ghcr.io/a/b:1"}}))
+    ]
+    assert len(names) == len(set(names)) == 6
+
+
+# --- the directory
+
+
+def test_without_a_directory_there_is_no_stock() -> None:
+    assert artifacts.load("dev", parse("dev", {}), files=True) is None
+
+
+def test_a_complete_directory(filled: Filled) -> None:
+    settings, _directory = filled()
+    stock = artifacts.load("dev", settings, files=True)
+    assert stock is not None and {each.kind for each in stock.needed} == {each.kind for each in downloads.wanted(settings)}
+
+
+def test_everything_wrong_is_told_at_once(filled: Filled) -> None:
+    settings, directory = filled()
+    (directory / f"k3s-{VERSION}").unlink()
+    (directory / "k3s-install.sh").write_bytes(b"x" * (directory / "k3s-install.sh").stat().st_size)
+    (directory / settings.plugins.url.rpartition("/")[2]).write_bytes(b"short")
+    problems = told(settings)
+    assert len(problems) == 3
+    assert any("cannot be read" in each and f"k3s-{VERSION}" in each for each in problems)
+    assert any("has the SHA-256" in each and "k3s-install.sh" in each for each in problems)
+    assert any("has 5 bytes" in each for each in problems)
+
+
+def test_a_preview_reads_the_manifest_alone(filled: Filled) -> None:
+    settings, directory = filled()
+    for file in directory.iterdir():
+        if file.name != "manifest.json":
+            file.unlink()
+    assert artifacts.load("dev", settings, files=False) is not None
+    assert len(told(settings)) == len(downloads.wanted(settings))
+
+
+def test_other_settings_than_it_was_filled_for(filled: Filled) -> None:
+    _settings, directory = filled()
+    other = parse(
+        "dev",
+        {
+            "artifacts": {"directory": str(directory)},
+            "k3s": {"version": "v1.28.15+k3s1", "installScript": {"url": "https://other.example/s"}},
+            "workload": {"image": "nginx:1.27"},
+            "image": {"source": "/srv/same.qcow2", "checksum": "sha256:" + "1" * 64},
+        },
+    )
+    manifest = json.loads((directory / "manifest.json").read_text())
+    manifest["architecture"] = "arm64"
+    (directory / "manifest.json").write_text(json.dumps(manifest))
+    problems = told(other)
+    assert len(problems) == 6
+    for part in ("arm64", "k3s v1.28.15+k3s1", f"it has {VERSION}", "nginx:1.27", "install-script", "base-image"):
+        assert any(part in each for each in problems), part
+
+
+def test_the_same_digest_from_elsewhere_fits(filled: Filled) -> None:
+    settings, directory = filled()
+    elsewhere = parse("dev", {"artifacts": {"directory": str(directory)}, "image": {"source": "https://mirror.example/i.qcow2"}})
+    assert artifacts.load("dev", elsewhere, files=True) is not None
+    assert settings.image.source != elsewhere.image.source
+
+
+@pytest.mark.parametrize(
+    "text",
+    [None, "", "[]", '{"format": 2}', '{"artifacts": [{"file": "../x"}]}', '{"format": 1, "more": 1}'],
+    ids=["absent", "empty", "list", "format", "path", "unknown"],
+)
+def test_a_manifest_that_is_none(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "manifest.json").write_text(text)
+    (problem,) = told(parse("dev", {"artifacts": {"directory": str(tmp_path)}}))
+    assert problem.startswith("artifacts.directory") and "./lab fetch" in problem
+
+
+# --- what comes of it
+
+
+def test_the_base_image_stays_the_same_volume_where_its_digest_is_set(filled: Filled) -> None:
+    settings, directory = filled()
+    stock = artifacts.load("dev", settings, files=False)
+    before = make("p", "dev", settings).image
+    assert stock is not None
+    after = stock.image(before)
+    assert (after.name, after.checksum) == (before.name, before.checksum)
+    assert after.source == str(directory / stock.of("base-image").file)
+
+
+def test_the_base_image_is_named_by_its_content_where_only_a_checksum_file_is_set(filled: Filled) -> None:
+    settings, _directory = filled(image={"source": "http://m/i.qcow2", "checksum": "http://m/SUMS"})
+    stock = artifacts.load("dev", settings, files=False)
+    assert stock is not None
+    found, image = stock.of("base-image"), stock.image(make("p", "dev", settings).image)
+    assert image.checksum == f"sha256:{found.sha256}" and found.sha256[:20] in image.name
+
+
+def test_settings_name_what_is_on_the_nodes(filled: Filled) -> None:
+    settings, _directory = filled(k3s={"systemDefaultRegistry": "registry.example"})
+    stock = artifacts.load("dev", settings, files=False)
+    assert stock is not None
+    here = stock.settings(settings)
+    assert here.k3s.install_script.url == f"file:///var/lib/k3s-macvlan/artifacts/{stock.digest}/k3s-install.sh"
+    assert here.k3s.install_script.sha256 == stock.of("install-script").sha256
+    assert here.plugins.url.startswith("file:///") and here.plugins.checksum == f"sha256:{stock.of('cni-plugins').sha256}"
+    assert here.k3s.system_default_registry == ""
+    assert (here.k3s.version, here.multus, here.image) == (settings.k3s.version, settings.multus, settings.image)
+
+
+def test_other_files_are_another_disk_and_the_base_image_is_not_on_it(filled: Filled) -> None:
+    one, other = (filled(**change)[0] for change in ({}, {"workload": {"image": "nginx:1.27"}}))
+    settings, _directory = filled()
+    stock = artifacts.load("dev", settings, files=False)
+    assert stock is not None and one == settings
+    filled(workload={"image": "nginx:1.27"})
+    changed = artifacts.load("dev", other, files=False)
+    assert changed is not None and changed.digest != stock.digest
+    assert not [each for each in json.loads(stock.index)["files"] if each["name"].endswith(".qcow2")]
+
+
+# --- the disk
+
+
+def test_the_disk_is_an_archive_of_the_length_that_was_told(filled: Filled) -> None:
+    settings, directory = filled()
+    stock = artifacts.load("dev", settings, files=False)
+    assert stock is not None
+    whole = b"".join(disk.archive(stock.digest, stock.index, directory))
+    assert len(whole) == disk.size(stock.index)
+    assert whole == b"".join(disk.archive(stock.digest, stock.index, directory))
+    with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
+        members = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+    assert next(iter(members)) == f"k3s-macvlan-artifacts-{stock.digest}.json"
+    for each in json.loads(stock.index)["files"]:
+        assert members[each["name"]] == (directory / each["name"]).read_bytes()
+
+
+@pytest.mark.parametrize("change", [lambda path: path.unlink(), lambda path: path.write_bytes(b"x" * path.stat().st_size)])
+def test_a_file_that_changed_meanwhile_is_an_error(filled: Filled, change: Callable[[Path], object]) -> None:
+    settings, directory = filled()
+    stock = artifacts.load("dev", settings, files=False)
+    assert stock is not None
+    change(directory / "k3s-install.sh")
+    with pytest.raises(HypervisorError, match=r"k3s-install\.sh .*\./lab fetch"):
+        list(disk.archive(stock.digest, stock.index, directory))
+
+
+def test_a_new_disk_comes_before_the_old_one_goes() -> None:
+    provider = disk.ArtifactDiskProvider()
+    old = {"uri": "u", "pool": "p", "name": "artifacts-1.img", "path": "/p/1", "digest": "1", "index": "{}", "directory": "/a"}
+    new = {**old, "name": "artifacts-2.img", "path": "/p/2", "digest": "2"}
+    found = provider.diff("id", old, new)
+    assert found.replaces and found.delete_before_replace is False
+    assert provider.diff("id", old, {**old, "path": "/other/1"}).delete_before_replace is True
+    assert not provider.diff("id", old, {**old, "directory": "/b"}).changes

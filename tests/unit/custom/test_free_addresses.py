@@ -1,0 +1,189 @@
+"""Whether addresses of a LAN are free: what the kernel's table of neighbours says, and a real segment in namespaces of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pulumi.output import UNKNOWN
+
+from components.custom import free_addresses
+from components.custom.free_addresses import FreeAddressesProvider, judge
+from components.libvirt.connection import HypervisorError
+
+pytestmark = pytest.mark.unit
+
+ONE, TWO = IPv4Address("10.9.0.7"), IPv4Address("10.9.0.8")
+MAC = "02:00:00:00:00:07"
+INPUTS: dict[str, Any] = {"cidr": "10.9.0.0/24", "ranges": ["10.9.0.5-10.9.0.9", "10.9.0.20"], "macs": ["52:54:00:00:00:01"]}
+
+
+def entry(state: str, mac: str = MAC, confirmed: int = 0, address: IPv4Address = ONE) -> dict[str, Any]:
+    return {"dst": str(address), "state": [state], "confirmed": confirmed, **({"lladdr": mac} if mac else {})}
+
+
+@pytest.mark.parametrize(
+    ("entries", "before", "elapsed", "heard", "silent"),
+    [
+        ([entry("REACHABLE")], False, 0.5, True, False),
+        ([entry("INCOMPLETE", "")], False, 0.5, False, False),
+        ([entry("FAILED", "")], False, 3.5, False, True),
+        # Known of old: it may have gone, until it is confirmed anew.
+        ([entry("REACHABLE", confirmed=3)], True, 0.5, False, False),
+        ([entry("STALE", confirmed=90)], True, 1.0, False, False),
+        ([entry("PROBE", confirmed=95)], True, 6.0, False, False),
+        ([entry("REACHABLE", confirmed=0)], True, 6.0, True, False),
+        ([entry("FAILED", confirmed=99)], True, 9.0, False, True),
+        # Written by hand, answered by nobody.
+        ([entry("PERMANENT")], True, 0.5, False, True),
+        ([], False, 0.5, False, False),
+        ([], False, 6.0, False, True),
+        ([entry("REACHABLE", address=TWO)], False, 0.5, False, False),
+    ],
+)
+def test_an_entry_counts_once_it_is_confirmed(
+    entries: list[dict[str, Any]], before: bool, elapsed: float, heard: bool, silent: bool
+) -> None:
+    found = judge(entries, {ONE}, {ONE} if before else set(), elapsed)
+    assert found == ({ONE: MAC} if heard else {}, {ONE} if silent else set())
+
+
+@pytest.fixture
+def segment(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What is on the LAN: own addresses, and who answers; and what was asked."""
+    found: dict[str, Any] = {"own": [IPv4Address("10.9.0.1")], "there": {}, "asked": []}
+
+    def answer(addresses: list[IPv4Address]) -> dict[IPv4Address, str]:
+        found["asked"] += addresses
+        return {address: mac for address, mac in found["there"].items() if address in addresses}
+
+    monkeypatch.setattr(free_addresses, "interfaces", lambda: found["own"])
+    monkeypatch.setattr(free_addresses, "neighbours", answer)
+    return found
+
+
+def test_all_strangers_are_named_at_once(segment: dict[str, Any]) -> None:
+    segment["there"] = {TWO: MAC, IPv4Address("10.9.0.20"): "02:00:00:00:00:14", IPv4Address("10.9.0.30"): MAC}
+    with pytest.raises(HypervisorError, match=r"10\.9\.0\.8 \(02:00:00:00:00:07\), 10\.9\.0\.20 \(02:00:00:00:00:14\)\. Find them"):
+        FreeAddressesProvider().create(dict(INPUTS))
+
+
+def test_own_machines_may_answer_and_this_one_may_not(segment: dict[str, Any]) -> None:
+    segment["there"] = {ONE: "52:54:00:00:00:01"}
+    result = FreeAddressesProvider().create(dict(INPUTS))
+    assert (result.outs or {})["seen"] == "nobody answered at 6 of 6 addresses, asked from this machine"
+    segment["own"].append(TWO)
+    with pytest.raises(HypervisorError, match=r"10\.9\.0\.8 \(this machine itself\)"):
+        FreeAddressesProvider().create(dict(INPUTS))
+
+
+def test_a_machine_that_is_no_neighbour_says_so_and_asks_nobody(segment: dict[str, Any]) -> None:
+    segment["own"] = [IPv4Address("192.168.1.5")]
+    segment["there"] = {ONE: MAC}
+    result = FreeAddressesProvider().create(dict(INPUTS))
+    assert "this machine has no address in 10.9.0.0/24" in (result.outs or {})["seen"]
+    assert segment["asked"] == []
+
+
+def test_an_update_asks_for_what_is_new_alone(segment: dict[str, Any]) -> None:
+    """The stack's own pods are at the others by now."""
+    provider = FreeAddressesProvider()
+    old = dict(provider.create(dict(INPUTS)).outs or {})
+    segment["there"], segment["asked"] = {ONE: MAC}, []
+    provider.update("id", old, {**INPUTS, "macs": ["52:54:00:00:00:02"]})
+    assert segment["asked"] == []
+    provider.update("id", old, {**INPUTS, "ranges": ["10.9.0.5-10.9.0.11"]})
+    assert segment["asked"] == [IPv4Address("10.9.0.10"), IPv4Address("10.9.0.11")]
+    with pytest.raises(HypervisorError):
+        provider.update("id", {**old, "cidr": "10.9.0.0/16"}, dict(INPUTS))
+
+
+def test_no_more_is_asked_for_than_the_kernel_can_keep(segment: dict[str, Any]) -> None:
+    inputs = {"cidr": "10.9.0.0/16", "ranges": ["10.9.16.0-10.9.31.255"], "macs": []}
+    result = FreeAddressesProvider().create(inputs)
+    assert (result.outs or {})["seen"] == "nobody answered at 1024 of 4096 addresses, asked from this machine"
+    assert len(set(segment["asked"])) == 1024
+
+
+def test_check_diff_and_read_are_pure() -> None:
+    provider = FreeAddressesProvider()
+    assert [each.property for each in provider.check({}, {**INPUTS, "ranges": ["10.9.0.9-10.9.0.5"]}).failures] == ["ranges"]
+    assert not provider.check({}, {**INPUTS, "ranges": UNKNOWN}).failures
+    change = provider.diff("id", dict(INPUTS), {**INPUTS, "cidr": "10.9.0.0/16"})
+    assert (change.changes, change.replaces) == (True, [])
+    state = {**INPUTS, "seen": "x"}
+    result = provider.read("id", dict(state))
+    assert (result.id, result.outs, result.inputs) == ("id", state, INPUTS)
+
+
+# --- a real segment
+
+NAMES = ("lantest-here", "lantest-there")
+SCRIPT = """
+import json, sys
+from ipaddress import IPv4Address
+from components.custom import free_addresses as lan
+lan.LIMIT = 20.0
+found = lan.neighbours([IPv4Address(each) for each in sys.argv[1:]])
+print(json.dumps([[str(each) for each in lan.interfaces()], {str(address): mac for address, mac in found.items()}]))
+"""
+
+
+@pytest.fixture
+def wire() -> Iterator[None]:
+    if os.geteuid() != 0 or not shutil.which("ip"):
+        pytest.skip("SKIPPED: needs root and iproute2 for network namespaces")
+
+    def clear() -> None:
+        for name in NAMES:
+            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+
+    clear()
+    here, there = NAMES
+    for words in (
+        f"netns add {here}",
+        f"netns add {there}",
+        f"-n {here} link add name nic0 type veth peer name port0 address {MAC} netns {there}",
+        f"-n {here} address add 10.9.0.1/24 dev nic0",
+        f"-n {here} link set nic0 up",
+        f"-n {there} address add {ONE}/24 dev port0",
+        f"-n {there} link set port0 up",
+    ):
+        done = subprocess.run(["ip", *words.split()], capture_output=True, text=True, check=False)
+        if done.returncode:
+            clear()
+            pytest.skip(f"SKIPPED: no network namespaces here: ip {words}: {done.stderr}")
+    yield
+    clear()
+
+
+def asked(*addresses: IPv4Address) -> tuple[list[str], dict[str, str]]:
+    done = subprocess.run(
+        ["ip", "netns", "exec", NAMES[0], sys.executable, "-c", SCRIPT, *map(str, addresses)],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    own, heard = json.loads(done.stdout.splitlines()[-1])
+    return own, heard
+
+
+def test_the_one_that_is_there_is_heard_and_nobody_else(wire: None) -> None:
+    assert asked(IPv4Address("10.9.0.6"), ONE, TWO) == (["10.9.0.1"], {str(ONE): MAC})
+
+
+def test_one_that_has_gone_is_not_heard(wire: None) -> None:
+    """The kernel still knows it; it is asked again."""
+    ip = ["ip", "-n", NAMES[0], "neighbour", "replace", str(TWO), "lladdr", MAC, "dev", "nic0", "nud", "stale"]
+    subprocess.run(ip, check=True)
+    assert asked(TWO)[1] == {}

@@ -1,0 +1,294 @@
+"""Leases: whose machine is there, and the release, as a real dnsmasq takes it in namespaces of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from components.custom import free_addresses
+from components.libvirt import leases, network_xml
+from components.libvirt.leases import Lease
+
+pytestmark = pytest.mark.unit
+
+ROOT = Path(__file__).parents[3]
+NETWORK = network_xml.read_network(
+    "<network><name>lab</name><bridge name='virbr7'/><mac address='52:54:00:07:07:07'/><ip address='10.9.1.1' prefix='24'><dhcp>"
+    "<range start='10.9.1.2' end='10.9.1.99'/></dhcp></ip></network>"
+)
+DOMAIN = (
+    "<domain type='kvm'><name>theirs</name><devices><interface type='network'><mac address='{}'/></interface></devices></domain>"
+)
+RUNS = "52:54:00:00:00:01"
+STORED = "52:54:00:00:00:02"
+NOBODYS = "52:54:00:00:00:03"
+
+
+class Domain:
+    """A domain whose running and stored definitions have different NICs, as after a change by hand."""
+
+    def name(self) -> str:
+        return "theirs"
+
+    def XMLDesc(self, flags: int) -> str:  # noqa: N802 - libvirt's own name
+        return DOMAIN.format((STORED if flags else RUNS).upper())
+
+
+HOST = SimpleNamespace(listAllDomains=lambda _flags: [Domain()])
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """here: whether the network's bridge is on this machine; there: who answers; asked: for whom."""
+    found: dict[str, Any] = {"here": True, "there": {}, "asked": []}
+
+    def neighbours(addresses: list[IPv4Address]) -> dict[IPv4Address, str]:
+        found["asked"] += addresses
+        return {address: mac for address, mac in found["there"].items() if address in addresses}
+
+    pytest.importorskip("libvirt")
+    monkeypatch.setattr(free_addresses, "neighbours", neighbours)
+    monkeypatch.setattr(
+        free_addresses, "has", lambda bridge, mac, ip: found["here"] and (bridge, mac) == (NETWORK.bridge, NETWORK.mac)
+    )
+    return found
+
+
+def lease(mac: str, number: int, name: str = "") -> Lease:
+    return Lease(mac=mac, address=f"10.9.1.{number}", name=name)
+
+
+def test_a_machine_that_a_domain_is_or_that_answers_is_there(asked: dict[str, Any]) -> None:
+    found = [lease(RUNS, 5), lease(STORED, 6), lease(NOBODYS, 7), lease("52:54:00:00:00:04", 8)]
+    asked["there"] = {IPv4Address("10.9.1.7"): "02:00:00:00:00:77"}
+    seen = leases.standings(HOST, NETWORK, found, project="p")
+    assert [each.alive for each in seen] == [True, True, True, False]
+    assert "'theirs'" in seen[0].seen and "'theirs'" in seen[1].seen and "02:00:00:00:00:77 answers" in seen[2].seen
+    assert asked["asked"] == [IPv4Address("10.9.1.7"), IPv4Address("10.9.1.8")], "who has a domain is not asked for"
+
+
+def test_where_nobody_can_be_asked_only_machines_of_the_project_are_gone(asked: dict[str, Any]) -> None:
+    asked["here"] = False
+    found = [lease(NOBODYS, 7, "p-dev-server-1"), lease(NOBODYS, 8, "phone"), lease(NOBODYS, 9), lease(RUNS, 5, "p-dev-server-2")]
+    seen = leases.standings(HOST, NETWORK, found, project="p")
+    assert [each.alive for each in seen] == [False, True, True, True]
+    assert "cannot be asked from here" in seen[1].seen and asked["asked"] == []
+
+
+def test_no_lease_asks_for_nothing(asked: dict[str, Any]) -> None:
+    assert leases.standings(None, NETWORK, [], project="p") == []
+
+
+@pytest.mark.parametrize(
+    ("bridge", "mac", "address", "here"),
+    [
+        ("virbr7", "52:54:00:07:07:07", "10.9.1.1", True),
+        ("virbr7", "52:54:00:07:07:08", "10.9.1.1", False),  # another host's network of the same name
+        ("virbr7", "52:54:00:07:07:07", "10.9.2.1", False),
+        ("virbr8", "52:54:00:07:07:07", "10.9.1.1", False),
+    ],
+)
+def test_the_bridge_is_known_by_its_mac_address(
+    monkeypatch: pytest.MonkeyPatch, bridge: str, mac: str, address: str, here: bool
+) -> None:
+    link = {
+        "ifname": bridge,
+        "address": mac,
+        "addr_info": [{"family": "inet6", "local": "::1"}, {"family": "inet", "local": address}],
+    }
+    monkeypatch.setattr(free_addresses, "_ip", lambda *words: [link] if words[-1] == bridge else [])
+    assert leases.on_bridge(NETWORK) == here
+
+
+def test_a_network_without_bridge_is_on_no_machine() -> None:
+    assert not leases.on_bridge(network_xml.read_network("<network><name>x</name></network>"))
+
+
+def test_a_release_is_a_dhcp_message_with_address_mac_and_client() -> None:
+    message = leases.message(Lease(mac="52:54:00:c4:27:51", address="192.168.122.180", client="ff:56:50:4d"), "192.168.122.1")
+    assert message[:3] == bytes([1, 1, 6])
+    assert socket.inet_ntoa(message[12:16]) == "192.168.122.180"
+    assert message[28:34].hex(":") == "52:54:00:c4:27:51"
+    assert message[236:240].hex() == "63825363"
+    assert message[240:] == bytes([53, 1, 7, 54, 4, 192, 168, 122, 1, 61, 4, 0xFF, 0x56, 0x50, 0x4D, 255])
+
+
+class Server:
+    """A network whose server takes a release at the `deaf`-th time, as one that is just being restarted."""
+
+    def __init__(self, *held: Lease, deaf: int = 0) -> None:
+        self.held, self.deaf, self.heard = list(held), deaf, 0
+
+    def DHCPLeases(self) -> list[dict[str, Any]]:  # noqa: N802 - libvirt's own name
+        return [{"mac": each.mac, "ipaddr": each.address, "hostname": each.name, "expirytime": 9} for each in self.held]
+
+    def release(self, lease: Lease, **_where: str) -> None:
+        self.heard += 1
+        if self.heard > self.deaf:
+            self.held = [each for each in self.held if each.mac != lease.mac]
+
+
+def test_a_release_that_was_lost_is_sent_again(
+    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    one = lease(NOBODYS, 7, "gone")
+    server = Server(one, lease(RUNS, 5), deaf=2)
+    monkeypatch.setattr(leases, "release", server.release)
+    assert leases.end(server, NETWORK, [one]) == []
+    assert [each.mac for each in server.held] == [RUNS]
+    assert "the lease of 10.9.1.7 of gone (52:54:00:00:00:03) is ended" in capfd.readouterr().out
+
+
+def test_what_cannot_be_ended_is_returned(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    one = lease(NOBODYS, 7)
+    server = Server(one, deaf=1000)
+    monkeypatch.setattr(leases, "release", server.release)
+    monkeypatch.setattr(leases, "END_SECONDS", 0.2)
+    assert leases.end(server, NETWORK, [one]) == [one] and server.heard > 0
+    asked["here"], server.heard = False, 0
+    assert leases.end(server, NETWORK, [one]) == [one] and server.heard == 0, "nothing is sent from another machine"
+
+
+def test_ours_are_given_back_unless_they_run(
+    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server = Server(lease(NOBODYS, 7, "ours"), lease(RUNS, 5, "runs"), lease("52:54:00:00:00:09", 9, "phone"))
+    monkeypatch.setattr(leases, "release", server.release)
+    leases.give_back(HOST, server, NETWORK, [NOBODYS.upper(), RUNS])
+    assert [each.name for each in server.held] == ["runs", "phone"]
+    asked["here"] = False
+    server = Server(lease(NOBODYS, 7, "ours"))
+    leases.give_back(HOST, server, NETWORK, [NOBODYS])
+    said = capfd.readouterr().out
+    assert "stands until" in said and f"dhcp_release virbr7 10.9.1.7 {NOBODYS}" in said
+
+
+# --- a real server
+
+HERE, THERE = "dhcptest-here", "dhcptest-there"
+RELEASE = """
+import sys
+from components.libvirt.leases import Lease, release
+release(Lease(mac=sys.argv[1], address=sys.argv[2], client=sys.argv[3]), server="10.9.1.1", bridge="virbr7")
+"""
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Path]:
+    """dnsmasq as libvirt starts it, on a bridge in one namespace, a NIC of that bridge in another. Its lease file."""
+    program = shutil.which("dnsmasq", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if os.geteuid() != 0 or not shutil.which("ip") or program is None:
+        pytest.skip("SKIPPED: needs root, iproute2 for network namespaces, and dnsmasq")
+
+    def clear() -> None:
+        for name in (HERE, THERE):
+            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+
+    clear()
+    for words in (
+        f"netns add {HERE}",
+        f"netns add {THERE}",
+        f"-n {HERE} link set lo up",
+        f"-n {HERE} link add virbr7 address 52:54:00:07:07:07 type bridge",
+        f"-n {HERE} address add 10.9.1.1/24 dev virbr7",
+        f"-n {HERE} link add port0 type veth peer name nic0 netns {THERE}",
+        f"-n {HERE} link set port0 master virbr7 up",
+        f"-n {HERE} link set virbr7 up",
+        f"-n {THERE} link set nic0 up",
+    ):
+        done = subprocess.run(["ip", *words.split()], capture_output=True, text=True, check=False)
+        if done.returncode:
+            clear()
+            pytest.skip(f"SKIPPED: no network namespaces here: ip {words}: {done.stderr}")
+    leased = tmp_path / "leases"
+    hosts = tmp_path / "hosts"
+    hosts.write_text("52:54:00:00:00:0a,10.9.1.180,node\n")
+    (tmp_path / "conf").write_text(
+        "strict-order\nexcept-interface=lo\nbind-dynamic\ninterface=virbr7\ndhcp-no-override\ndhcp-authoritative\nport=0\n"
+        f"dhcp-range=10.9.1.2,10.9.1.99,255.255.255.0\ndhcp-hostsfile={hosts}\ndhcp-leasefile={leased}\nno-ping\n"
+    )
+    server = subprocess.Popen(
+        [
+            "ip",
+            "netns",
+            "exec",
+            HERE,
+            program,
+            "--keep-in-foreground",
+            f"--conf-file={tmp_path / 'conf'}",
+            "--pid-file",
+            "--user=root",
+        ],
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        until(leased.exists)
+        yield leased
+    finally:
+        server.terminate()
+        server.wait()
+        clear()
+
+
+def until(true: Any) -> None:
+    end = time.monotonic() + 10
+    while not true() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert true()
+
+
+def inside(name: str, *words: str) -> str:
+    done = subprocess.run(
+        ["ip", "netns", "exec", name, sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    return done.stdout.strip()
+
+
+def machine(mac: str, name: str, client: str = "") -> str:
+    return inside(THERE, "tests/dhcp.py", "nic0", mac, name, client)
+
+
+@pytest.mark.parametrize("client", ["", "ff:00:11:22:33"])
+def test_dnsmasq_ends_the_lease_that_is_released_and_no_other(served: Path, client: str) -> None:
+    gone, stays = "52:54:00:00:00:0b", "52:54:00:00:00:0c"
+    address, other = machine(gone, "gone", client), machine(stays, "stays")
+    assert address and other and address in served.read_text() and other in served.read_text()
+    inside(HERE, "-c", RELEASE, stays, address, "")  # by a MAC address that has not got it
+    time.sleep(0.3)
+    assert address in served.read_text()
+    inside(HERE, "-c", RELEASE, gone, address, client)
+    until(lambda: address not in served.read_text())
+    assert other in served.read_text()
+
+
+def test_dnsmasq_gives_a_reserved_address_only_when_its_lease_is_ended(served: Path) -> None:
+    """Why a lease of the gone is in the way of a node, and an address outside of the ranges can be released all the same."""
+    reserved, gone = "52:54:00:00:00:0a", "52:54:00:00:00:0d"
+    hosts = served.parent / "hosts"
+    server = subprocess.run(
+        ["pgrep", "-f", f"conf-file={served.parent / 'conf'}"], capture_output=True, text=True, check=True
+    ).stdout.split()
+
+    def is_reserved_for(mac: str) -> None:
+        hosts.write_text(f"{mac},10.9.1.180,node\n")
+        subprocess.run(["kill", "-HUP", *server], check=True)
+        time.sleep(0.5)
+
+    is_reserved_for(gone)
+    assert machine(gone, "gone") == "10.9.1.180"
+    is_reserved_for(reserved)
+    assert machine(reserved, "node") != "10.9.1.180"
+    inside(HERE, "-c", RELEASE, gone, "10.9.1.180", "")
+    until(lambda: gone not in served.read_text())
+    assert machine(reserved, "node") == "10.9.1.180"
