@@ -62,7 +62,7 @@ for node in layout.nodes:
         key=key,
         settings=config,
         failure=failure,
-        before=next((machine for machine in reversed(machines) if machine.settled), None),
+        previous_server=next((machine for machine in reversed(machines) if machine.server_gate), None),
     )
     machines.append(VirtualMachine(node.name, args))
 
@@ -124,7 +124,7 @@ pods = [
             macvlan=config.macvlan,
             workload=config.workload,
             lan=config.network,
-            after=[*multus.gates.values(), *(machine.checked for machine in machines)],
+            after=[*multus.multus_ready.values(), *(machine.network_checked for machine in machines)],
             limit=config.timeouts.pod,
         ),
     )

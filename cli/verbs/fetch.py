@@ -21,7 +21,7 @@ from cli.errors import LabError
 from cli.stack import load_settings, secrets_of
 from components.config import artifacts, downloads
 from components.config.artifacts import MANIFEST, Artifact, Manifest
-from components.config.downloads import ARCHITECTURE, Wanted
+from components.config.downloads import ARCHITECTURE, Download
 from components.config.problems import Problem
 from components.config.settings import Settings
 from components.redact import shown
@@ -83,7 +83,7 @@ def fetch(config: Settings, directory: Path) -> Manifest:
     client, sums = registry.Client(config.k3s.registries), Sums()
     done: list[Artifact] = []
     failed: list[str] = []
-    for each in downloads.wanted(config):
+    for each in downloads.for_settings(config):
         try:
             done.append(_one(each, directory, former.get(each.file), client, sums))
         except LabError as error:
@@ -97,7 +97,7 @@ def fetch(config: Settings, directory: Path) -> Manifest:
     return manifest
 
 
-def _one(each: Wanted, directory: Path, former: Artifact | None, client: registry.Client, sums: Sums) -> Artifact:
+def _one(each: Download, directory: Path, former: Artifact | None, client: registry.Client, sums: Sums) -> Artifact:
     if each.kind == "image":
         image = client.image(each.reference, ARCHITECTURE)
         expected = image.digest
@@ -128,7 +128,7 @@ class Sums:
 
     texts: dict[str, str] = field(default_factory=dict)
 
-    def of(self, each: Wanted) -> str:
+    def of(self, each: Download) -> str:
         """sha256:<hex> or sha512:<hex> of what is wanted; "" where the settings give none (the install script)."""
         if "://" not in each.checksum:
             return each.checksum
@@ -143,7 +143,7 @@ class Sums:
         return f"{_DIGITS[len(digest)]}:{digest}"
 
 
-def _download(each: Wanted, expected: str, file: Target) -> None:
+def _download(each: Download, expected: str, file: Target) -> None:
     algorithm = expected.partition(":")[0] or "sha256"
     digest, progress, size = hashlib.new(algorithm), Progress(each.file), 0
     for chunk in _read(each.source, progress):

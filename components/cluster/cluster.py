@@ -15,7 +15,7 @@ from pulumi_kubernetes.meta import v1 as meta
 from components.cluster.k3s_files import config, kubeconfig, registries_yaml
 from components.cluster.k3s_node import K3sNode, K3sNodeArgs
 from components.cluster.kubernetes_api import ApiRetry
-from components.config.artifacts import Stock
+from components.config.artifacts import ArtifactSet
 from components.config.plan import API_PORT, CniPaths, NodePlan
 from components.config.settings import K3s, Plugins, Timeouts
 from components.custom.cluster_identity import Release, ReleaseArgs
@@ -41,14 +41,14 @@ class ClusterArgs:
     cni: CniPaths
     timeouts: Timeouts
     failure: Failure
-    stock: Stock | None = None
+    stock: ArtifactSet | None = None
 
 
 class Cluster(ComponentResource):
     """K3s on all machines: servers one after another, agents in parallel once the first server answers.
 
     kubeconfig: secret, with the address of the first server or `k3s.apiAddress`.
-    provider: for Kubernetes resources, which can be made as soon as the API answers. inside: options for them.
+    provider: for Kubernetes resources, which can be made as soon as the API answers. child_options: options for them.
     nodes: K3sNode by name.
     """
 
@@ -65,7 +65,7 @@ class Cluster(ComponentResource):
         anchor: pulumi.Resource = first.domain if alone else token
         release = Release(
             f"{name}-release",
-            ReleaseArgs(version=args.k3s.version, serial=first.serial, alone=alone),
+            ReleaseArgs(version=args.k3s.version, serial=first.disk_id, alone=alone),
             own,
         )
 
@@ -85,7 +85,7 @@ class Cluster(ComponentResource):
                     images=args.images[node.name],
                     plugins=args.plugins,
                     cni=args.cni,
-                    after=[release, self._leave(args, machine, anchor), *self._turn(node, args.k3s.agents_at_once)],
+                    depends_on=[release, self._leave(args, machine, anchor), *self._turn(node, args.k3s.agents_at_once)],
                     timeouts=args.timeouts,
                     stock=args.stock,
                 ),
@@ -103,9 +103,9 @@ class Cluster(ComponentResource):
                 limit=2 * args.timeouts.k3s + 30,
             ),
             connection=first.connection,
-            triggers=[first.serial],
-            private=True,
-            opts=ResourceOptions.merge(first.inside, ResourceOptions(parent=self, depends_on=founder.needed)),
+            triggers=[first.disk_id],
+            secret_output=True,
+            opts=ResourceOptions.merge(first.child_options, ResourceOptions(parent=self, depends_on=founder.install_depends_on)),
         )
         address = args.k3s.api_address or str(first.node.address)
         self.kubeconfig: Output[str] = Output.secret(written.stdout.apply(lambda found: kubeconfig(found, address, args.owner)))
@@ -120,20 +120,20 @@ class Cluster(ComponentResource):
             kube_client_settings=kubernetes.KubeClientSettingsArgs(timeout=120),
             # What a run made that was killed before it wrote its state; fields that another has set are conflicts all the same.
             upsert_existing_objects=True,
-            opts=ResourceOptions.merge(own, ResourceOptions(depends_on=[founder.installed])),
+            opts=ResourceOptions.merge(own, ResourceOptions(depends_on=[founder.k3s_installed])),
         )
         api = ApiRetry(self.kubeconfig, args.failure, args.timeouts.k3s)
-        self.inside = ResourceOptions(provider=self.provider, deleted_with=anchor, hooks=api.hooks)
+        self.child_options = ResourceOptions(provider=self.provider, deleted_with=anchor, hooks=api.hooks)
         namespaces = [
             Namespace(
                 f"{name}-namespace-{each}",
                 metadata=meta.ObjectMetaArgs(name=each),
                 # What others have put into it stays while the cluster does.
-                opts=ResourceOptions.merge(self.inside, ResourceOptions(parent=self, retain_on_delete=True)),
+                opts=ResourceOptions.merge(self.child_options, ResourceOptions(parent=self, retain_on_delete=True)),
             )
             for each in args.namespaces
         ]
-        self.inside = ResourceOptions.merge(self.inside, ResourceOptions(depends_on=namespaces))
+        self.child_options = ResourceOptions.merge(self.child_options, ResourceOptions(depends_on=namespaces))
         for machine in args.machines:
             self._label(machine)
         self.register_outputs({"kubeconfig": self.kubeconfig})
@@ -154,8 +154,8 @@ class Cluster(ComponentResource):
                 annotations={"pulumi.com/patchFieldManager": "k3s-macvlan-labels"},
             ),
             opts=ResourceOptions.merge(
-                self.inside,
-                ResourceOptions(parent=self, deleted_with=machine.domain, depends_on=self.nodes[node.name].complete),
+                self.child_options,
+                ResourceOptions(parent=self, deleted_with=machine.domain, depends_on=self.nodes[node.name].node_ready_steps),
             ),
         )
 
@@ -167,11 +167,11 @@ class Cluster(ComponentResource):
         """
         before = [other for other in self.nodes if other.startswith(node.role)]
         if node.role == "server":
-            return self.nodes[before[-1]].complete if before else []
-        first = next(iter(self.nodes.values())).installed
+            return self.nodes[before[-1]].node_ready_steps if before else []
+        first = next(iter(self.nodes.values())).k3s_installed
         if at_once is None or len(before) < at_once:
             return [first]
-        return [first, *self.nodes[before[-at_once]].complete]
+        return [first, *self.nodes[before[-at_once]].node_ready_steps]
 
     def _leave(self, args: ClusterArgs, machine: VirtualMachine, anchor: pulumi.Resource) -> pulumi.Resource:
         """The node leaves the cluster before its machine goes, one after another, the last first; K3s on a machine made anew
@@ -194,15 +194,15 @@ class Cluster(ComponentResource):
             limit=args.timeouts.drain + 300,
         )
         # The first server's cannot wait for the second's machine, which waits for the first's.
-        needed = [machine.domain] if node.first else [machine.domain, self.nodes[first.node.name].installed, *self._left]
+        needed = [machine.domain] if node.first else [machine.domain, self.nodes[first.node.name].k3s_installed, *self._left]
         leave = command.run(
             f"{node.name}-leave",
             None,
-            undo=None if other is machine else undo,
+            on_delete=None if other is machine else undo,
             connection=other.connection,
-            triggers=[machine.serial],
+            triggers=[machine.disk_id],
             opts=ResourceOptions.merge(
-                machine.inside,
+                machine.child_options,
                 ResourceOptions(parent=self, deleted_with=anchor, delete_before_replace=True, depends_on=needed),
             ),
         )
@@ -218,7 +218,7 @@ def _join_url(release: Release, servers: Sequence[VirtualMachine], k3s: K3s) -> 
     """Whom the first server joins: nobody, or, made anew, the others, who have kept the cluster."""
     if len(servers) == 1:
         return Output.from_input("")
-    founded = Output.all(release.founder, servers[0].serial)
+    founded = Output.all(release.founder, servers[0].disk_id)
     return founded.apply(lambda serials: "" if serials[0] == serials[1] else f"https://{servers[1].node.address}:{API_PORT}")
 
 

@@ -16,13 +16,13 @@ from components.node import command
 @dataclass(frozen=True, kw_only=True)
 class CniPluginsArgs:
     """bin_directory: on the node. version: K3s's; with the old CNI directory each release has its own, so it is a trigger.
-    after: the step that starts K3s, which makes the directory. limit: seconds for download and installation."""
+    depends_on: the step that starts K3s, which makes the directory. limit: seconds for download and installation."""
 
     machine: VirtualMachine
     plugins: Plugins
     bin_directory: str
     version: str
-    after: Sequence[pulumi.Resource]
+    depends_on: Sequence[pulumi.Resource]
     limit: int
 
 
@@ -52,7 +52,7 @@ class CniPlugins(ComponentResource):
                 limit=args.limit + 30,
             ),
             connection=args.machine.connection,
-            triggers=[args.machine.serial, args.version],
-            opts=ResourceOptions.merge(args.machine.inside, ResourceOptions(parent=self, depends_on=list(args.after))),
+            triggers=[args.machine.disk_id, args.version],
+            opts=ResourceOptions.merge(args.machine.child_options, ResourceOptions(parent=self, depends_on=list(args.depends_on))),
         )
         self.register_outputs({})

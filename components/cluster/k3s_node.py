@@ -12,7 +12,7 @@ from pulumi import ComponentResource, Output, ResourceOptions
 from components.cluster import kernel_modules
 from components.cluster.cni_plugins import CniPlugins, CniPluginsArgs
 from components.cluster.k3s_files import files
-from components.config.artifacts import Stock
+from components.config.artifacts import ArtifactSet
 from components.config.plan import CniPaths
 from components.config.settings import K3s, Plugins, Timeouts
 from components.machine.virtual_machine import VirtualMachine
@@ -22,8 +22,8 @@ from components.node import command
 @dataclass(frozen=True, kw_only=True)
 class K3sNodeArgs:
     """config_yaml, registries_yaml: its files; the first holds the token. server: address of the server that agents ask. images:
-    to be pulled ahead. after: what must be done before K3s is installed or upgraded on this node. stock: files on the machine's
-    artifact disk, if any."""
+    to be pulled ahead. depends_on: what must be done before K3s is installed or upgraded on this node. stock: files on the
+    machine's artifact disk, if any."""
 
     machine: VirtualMachine
     k3s: K3s
@@ -33,39 +33,39 @@ class K3sNodeArgs:
     images: Sequence[str]
     plugins: Plugins
     cni: CniPaths
-    after: Sequence[pulumi.Resource]
+    depends_on: Sequence[pulumi.Resource]
     timeouts: Timeouts
-    stock: Stock | None
+    stock: ArtifactSet | None
 
 
 class K3sNode(ComponentResource):
     """K3s on one machine: installed, with its CNI plugins, Ready.
 
-    needed: the steps that come before the installation. installed: the step after which K3s runs and, on a server, its API
-    answers. complete: the steps after which the node is Ready, has its plugins and has ended its boot.
+    install_depends_on: the steps before the installation. k3s_installed: the step after which K3s runs and, on a server, its
+    API answers. node_ready_steps: the steps after which the node is Ready, has its plugins and has ended its boot.
     """
 
     def __init__(self, name: str, args: K3sNodeArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("k3s-macvlan:k3s:K3sNode", name, {}, opts)
         machine, node = args.machine, args.machine.node
-        inside = ResourceOptions.merge(machine.inside, ResourceOptions(parent=self))
-        self.needed: list[pulumi.Resource] = [machine.ready, *args.after]
+        inside = ResourceOptions.merge(machine.child_options, ResourceOptions(parent=self))
+        self.install_depends_on: list[pulumi.Resource] = [machine.ssh_ready, *args.depends_on]
         if args.stock is not None:
             artifacts = command.Script(
                 name="artifacts.sh",
                 environment={"DIGEST": args.stock.digest, "LIMIT_SECONDS": str(args.timeouts.k3s)},
                 limit=args.timeouts.k3s + 30,
             )
-            self.needed.append(
+            self.install_depends_on.append(
                 command.run(
                     f"{name}-artifacts",
                     artifacts,
                     connection=machine.connection,
-                    triggers=[machine.serial],
-                    opts=ResourceOptions.merge(inside, ResourceOptions(depends_on=[machine.ready])),
+                    triggers=[machine.disk_id],
+                    opts=ResourceOptions.merge(inside, ResourceOptions(depends_on=[machine.ssh_ready])),
                 )
             )
-        self.installed = command.run(
+        self.k3s_installed = command.run(
             f"{name}-install",
             command.Script(
                 name="k3s-install.sh",
@@ -87,8 +87,8 @@ class K3sNode(ComponentResource):
                 stdin=args.config_yaml.apply(lambda text: files(node.role, text, args.registries_yaml)),
             ),
             connection=machine.connection,
-            triggers=[machine.serial, machine.size],
-            opts=ResourceOptions.merge(inside, ResourceOptions(depends_on=self.needed)),
+            triggers=[machine.disk_id, machine.hardware],
+            opts=ResourceOptions.merge(inside, ResourceOptions(depends_on=self.install_depends_on)),
         )
         # Beside all other steps, and nothing waits for it. From an artifact disk K3s imports them itself. What a machine pulls on
         # its first day is no matter of later days, so another image is no change of it.
@@ -105,8 +105,10 @@ class K3sNode(ComponentResource):
                     limit=args.timeouts.k3s + 300 * len(args.images),
                 ),
                 connection=machine.connection,
-                triggers=[machine.serial],
-                opts=ResourceOptions.merge(inside, ResourceOptions(depends_on=[machine.ready], ignore_changes=["create", "stdin"])),
+                triggers=[machine.disk_id],
+                opts=ResourceOptions.merge(
+                    inside, ResourceOptions(depends_on=[machine.ssh_ready], ignore_changes=["create", "stdin"])
+                ),
             )
         plugins = CniPlugins(
             f"{name}-plugins",
@@ -115,7 +117,7 @@ class K3sNode(ComponentResource):
                 plugins=args.plugins,
                 bin_directory=args.cni.bin,
                 version=args.k3s.version,
-                after=[self.installed],
+                depends_on=[self.k3s_installed],
                 limit=args.timeouts.plugins,
             ),
             ResourceOptions(parent=self),
@@ -128,10 +130,10 @@ class K3sNode(ComponentResource):
                 limit=args.timeouts.node_ready + 60,
             ),
             connection=machine.connection,
-            triggers=[machine.serial, machine.size, args.k3s.version],
-            opts=ResourceOptions.merge(inside, ResourceOptions(depends_on=[self.installed])),
+            triggers=[machine.disk_id, machine.hardware, args.k3s.version],
+            opts=ResourceOptions.merge(inside, ResourceOptions(depends_on=[self.k3s_installed])),
         )
-        self.complete: list[pulumi.Resource] = [ready, plugins.installed, machine.booted]
-        if machine.serving:
-            machine.serving.steps.extend(self.complete)
+        self.node_ready_steps: list[pulumi.Resource] = [ready, plugins.installed, machine.cloud_init_done]
+        if machine.serving_steps:
+            machine.serving_steps.steps.extend(self.node_ready_steps)
         self.register_outputs({})

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from pydantic import Field, StringConstraints, ValidationError
 
-from components.config.downloads import ARCHITECTURE, Kind, Wanted, wanted
+from components.config.downloads import ARCHITECTURE, Download, Kind, for_settings
 from components.config.plan import ImagePlan
 from components.config.problems import Problem, SettingsError
 from components.config.settings import Model, Settings
@@ -45,7 +45,7 @@ class Artifact(Model):
     reference: str = ""
     checksum: str = ""
 
-    def serves(self, download: Wanted) -> bool:
+    def serves(self, download: Download) -> bool:
         """Whether the file is what the settings ask for now: by digest where they give one, else by where it came from."""
         if (self.kind, self.version, self.reference) != (download.kind, download.version, download.reference):
             return False
@@ -68,7 +68,7 @@ class Manifest(Model):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stock:
+class ArtifactSet:
     """A directory whose manifest fits the stack's settings."""
 
     directory: Path
@@ -119,7 +119,7 @@ class Stock:
         return settings.model_copy(update={"k3s": k3s, "plugins": settings.plugins.model_copy(update=archive)})
 
 
-def load(stack: str, settings: Settings, *, files: bool) -> Stock | None:
+def load(stack: str, settings: Settings, *, files: bool) -> ArtifactSet | None:
     """The stack's artifacts; None where none are set. files: read every file too, not only the manifest.
 
     Raises SettingsError with everything that is missing, damaged or not of these settings.
@@ -135,7 +135,7 @@ def load(stack: str, settings: Settings, *, files: bool) -> Stock | None:
         problems += damaged(directory, needed)
     if problems:
         raise SettingsError(stack, problems)
-    return Stock(directory=directory, manifest=manifest, needed=tuple(needed))
+    return ArtifactSet(directory=directory, manifest=manifest, needed=tuple(needed))
 
 
 def folder(settings: Settings) -> Path:
@@ -162,7 +162,7 @@ def match(manifest: Manifest, settings: Settings) -> tuple[list[Artifact], list[
     if manifest.architecture != ARCHITECTURE:
         conflict = f"holds files for {manifest.architecture}, the machines are {ARCHITECTURE}; ./lab fetch fills it for them"
         problems.append(Problem(_SETTING, settings.artifacts.directory, conflict))
-    for each in wanted(settings):
+    for each in for_settings(settings):
         found = next((artifact for artifact in manifest.artifacts if artifact.serves(each)), None)
         if found is not None:
             needed.append(found)

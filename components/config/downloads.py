@@ -15,7 +15,7 @@ Kind = Literal["base-image", "install-script", "k3s", "k3s-images", "cni-plugins
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class Download:
     """What a stack downloads. setting: what names it. checksum: as in the settings, or the URL of a file that names `source`."""
 
     kind: Kind
@@ -30,7 +30,7 @@ class Wanted:
         return f"{self.kind} {self.reference or self.version or self.source}"
 
 
-def wanted(settings: Settings) -> list[Wanted]:
+def for_settings(settings: Settings) -> list[Download]:
     """Everything that `up` and the nodes of this stack download."""
     image, script, version = settings.image, settings.k3s.install_script, settings.k3s.version
     release = release_url(settings)
@@ -38,16 +38,16 @@ def wanted(settings: Settings) -> list[Wanted]:
     images = f"k3s-airgap-images-{ARCHITECTURE}.tar.zst"
     references = {reference(settings.multus.image): "multus.image", reference(settings.workload.image): "workload.image"}
     return [
-        Wanted(kind="base-image", file=file_name(image.source), source=image.source, setting="image", checksum=image.checksum),
-        Wanted(
+        Download(kind="base-image", file=file_name(image.source), source=image.source, setting="image", checksum=image.checksum),
+        Download(
             kind="install-script",
             file="k3s-install.sh",
             source=script.url,
             setting="k3s.installScript",
             checksum=f"sha256:{script.sha256}" if script.sha256 else "",
         ),
-        Wanted(kind="k3s", file=f"k3s-{version}", source=f"{release}/k3s", setting="k3s.version", version=version, checksum=sums),
-        Wanted(
+        Download(kind="k3s", file=f"k3s-{version}", source=f"{release}/k3s", setting="k3s.version", version=version, checksum=sums),
+        Download(
             kind="k3s-images",
             file=f"k3s-{version}-images.tar.zst",
             source=f"{release}/{images}",
@@ -55,7 +55,7 @@ def wanted(settings: Settings) -> list[Wanted]:
             version=version,
             checksum=sums,
         ),
-        Wanted(
+        Download(
             kind="cni-plugins",
             file=file_name(settings.plugins.url),
             source=settings.plugins.url,
@@ -63,7 +63,7 @@ def wanted(settings: Settings) -> list[Wanted]:
             checksum=settings.plugins.checksum,
         ),
         *(
-            Wanted(kind="image", file=f"{file_name(name)}.tar", source=name, setting=setting, reference=name)
+            Download(kind="image", file=f"{file_name(name)}.tar", source=name, setting=setting, reference=name)
             for name, setting in sorted(references.items())
         ),
     ]

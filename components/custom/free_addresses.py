@@ -20,7 +20,7 @@ from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, ReadResult, Resource, UpdateResult
 
 from components.custom.provider import LibvirtProvider, Props, unreadable
-from components.custom.reporting import say, telling
+from components.custom.reporting import progress, say
 from components.libvirt import ranges
 from components.libvirt.connection import HypervisorError
 
@@ -113,20 +113,20 @@ def neighbours(addresses: Sequence[IPv4Address]) -> dict[IPv4Address, str]:
     before = {IPv4Address(entry["dst"]) for entry in _ip("-4", "neigh", "show") if entry.get("lladdr")}
     answered: dict[IPv4Address, str] = {}
     pending = set(addresses)
-    asking = telling(lambda: f"asking for {len(pending)} addresses of the LAN")
+    asking = progress(lambda: f"asking for {len(pending)} addresses of the LAN")
     with asking, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         while pending and time.monotonic() - began < LIMIT:
             for address in pending:
                 with contextlib.suppress(OSError):  # that it is not reached is what is hoped for
                     sender.sendto(b"", (str(address), DISCARD))
             time.sleep(0.5)
-            heard, silent = judge(_ip("-4", "-s", "neigh", "show"), pending, before, time.monotonic() - began)
+            heard, silent = assess(_ip("-4", "-s", "neigh", "show"), pending, before, time.monotonic() - began)
             answered |= heard
             pending -= heard.keys() | silent
     return answered
 
 
-def judge(
+def assess(
     entries: Iterable[Mapping[str, Any]], pending: set[IPv4Address], before: set[IPv4Address], elapsed: float
 ) -> tuple[dict[IPv4Address, str], set[IPv4Address]]:
     """Of the kernel's neighbours: who has answered in the last `elapsed` seconds, and at which addresses nobody does.

@@ -18,7 +18,7 @@ from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, DiffResult, Resource
 
 from components.custom.provider import PlainProvider
-from components.custom.reporting import PlainError, telling
+from components.custom.reporting import PlainError, progress
 
 _INTERVAL = 0.25
 _MAX_PAGE = 2**20
@@ -45,7 +45,7 @@ class HttpProofProvider(PlainProvider):
         return DiffResult(changes=bool(changed), replaces=changed, delete_before_replace=True)
 
     def create(self, props: dict[str, Any]) -> CreateResult:
-        with telling(lambda: f"asking for {props['url']}"):
+        with progress(lambda: f"asking for {props['url']}"):
             status, title = prove(props["url"], props["title"], float(props["limit"]))
         return CreateResult(props["url"], {**props, "status": status, "seen": title})
 

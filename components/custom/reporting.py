@@ -48,7 +48,7 @@ def speak_up() -> None:
 
 
 @contextmanager
-def telling(text: Callable[[], str]) -> Iterator[None]:
+def progress(text: Callable[[], str]) -> Iterator[None]:
     """Say every ten seconds what `text` gives while the block runs, whatever it waits for; of blocks in blocks the innermost."""
     texts: list[Callable[[], str]] = _Speech.here.__dict__.setdefault("texts", [])
     texts.append(text)

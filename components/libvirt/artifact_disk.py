@@ -18,7 +18,7 @@ from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, DiffResult, Resource
 
 from components.custom.provider import Props, differs
-from components.custom.reporting import telling
+from components.custom.reporting import progress
 from components.libvirt import storage_xml, volume_store
 from components.libvirt.connection import HypervisorError, connect
 from components.libvirt.volume_provider import VolumeProvider, volume_id
@@ -86,7 +86,7 @@ def _write(connection: Any, pool: Any, inputs: Props) -> None:
             yield chunk
             done += len(chunk)
 
-    with telling(lambda: f"{inputs['name']}: {done >> 20} of {length >> 20} MiB"):
+    with progress(lambda: f"{inputs['name']}: {done >> 20} of {length >> 20} MiB"):
         volume_store.send(connection, volume, counted(), length)
     volume_store.verify(connection, pool, inputs["name"], {"digest": inputs["digest"]})
 

@@ -18,7 +18,7 @@ from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, Resource
 
 from components.custom.provider import Props, is_unknown, old_first
-from components.custom.reporting import telling
+from components.custom.reporting import progress
 from components.libvirt import storage_xml, volume_store
 from components.libvirt.connection import HypervisorError, connect
 from components.libvirt.volume_provider import VolumeProvider, volume_id
@@ -117,7 +117,7 @@ def _fetch(connection: Any, pool: Any, inputs: Props) -> Props:
         total = f" of {length >> 20}" if length else ""
         volume = pool.createXML(storage_xml.volume(name, max(length, 1)), 0)
         volume_store.path_matches(volume, inputs["path"])
-        with telling(lambda: f"{name}: {size >> 20}{total} MiB"):
+        with progress(lambda: f"{name}: {size >> 20}{total} MiB"):
             volume_store.send(connection, volume, chunks(), length)
     if length and size != length:
         raise HypervisorError(f"{shown(inputs['source'])} ended after {size} of {length} bytes. Try again, or set another source")

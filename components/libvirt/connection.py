@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-from components.custom.reporting import PlainError, telling
+from components.custom.reporting import PlainError, progress
 from components.libvirt.ssh_tunnel import tunnel
 
 T = TypeVar("T")
@@ -58,7 +58,7 @@ def connect(uri: str) -> Iterator[Any]:
         except libvirt.libvirtError as error:
             raise HypervisorError(explain(error, uri, way.said())) from None
         try:
-            with telling(lambda: f"libvirt ({uri}) is at work"):
+            with progress(lambda: f"libvirt ({uri}) is at work"):
                 yield connection
         except libvirt.libvirtError as error:
             raise HypervisorError(explain(error, uri)) from None

@@ -105,7 +105,7 @@ def _take(connection: Any, inputs: Props, known: Record) -> Record:
     found = layers(network)
     _clear(connection, network, found, macs, inputs)
 
-    during, after = Plan(inputs["network"], macs), Plan(inputs["network"], macs)
+    during, after = RecordBuilder(inputs["network"], macs), RecordBuilder(inputs["network"], macs)
     wanted: dict[str, list[Range]] = {}
     for layer in found:
         whole = _whole(before, layer)
@@ -120,7 +120,7 @@ def _take(connection: Any, inputs: Props, known: Record) -> Record:
     return after.record
 
 
-class Plan:
+class RecordBuilder:
     """A record in the making.
 
     A range is changed by taking it out and putting its pieces in, so while that goes on every address may be missing, and the
@@ -177,7 +177,7 @@ def restore(
     if found is not None:
         for mac in record.get("macs") or () if macs is None else macs:
             drop_host(found, mac)
-        during = Plan(found.name(), record.get("macs") or ())
+        during = RecordBuilder(found.name(), record.get("macs") or ())
         wanted = {}
         for layer in layers(found):
             whole = _whole(record, layer)

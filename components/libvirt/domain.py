@@ -14,7 +14,7 @@ from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
 from components.custom.provider import LibvirtProvider, Props, differs, is_unknown, old_first
-from components.custom.reporting import remark, say, telling
+from components.custom.reporting import progress, remark, say
 from components.libvirt import domain_additions, domain_edit, domain_spec, domain_xml
 from components.libvirt.connection import HypervisorError, code, connect, find, when_free
 from components.libvirt.domain_edit import Difference
@@ -409,7 +409,7 @@ def _stop(domain: Any, timeout: float) -> None:
             say(f"{name}: shutting down for a change, {timeout:g} s at most")
             domain.shutdown()
             begin = time.monotonic()
-            with telling(lambda: f"{name}: still shutting down"):
+            with progress(lambda: f"{name}: still shutting down"):
                 while domain.isActive() and time.monotonic() < begin + timeout:
                     time.sleep(0.25)
     _power_off(domain)

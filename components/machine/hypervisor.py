@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pulumi import ComponentResource, Resource, ResourceOptions
 
 from components.config.addresses import AddressRange
-from components.config.artifacts import Stock
+from components.config.artifacts import ArtifactSet
 from components.config.plan import ImagePlan, PoolPlan
 from components.config.settings import Network
 from components.libvirt.artifact_disk import ArtifactDisk, ArtifactDiskArgs
@@ -29,7 +29,7 @@ class HypervisorArgs:
     claims: Sequence[AddressRange]
     macs: Sequence[str]
     after: Sequence[Resource] = ()
-    stock: Stock | None = None
+    stock: ArtifactSet | None = None
 
 
 class Hypervisor(ComponentResource):

@@ -24,14 +24,15 @@ from components.machine.hypervisor import Hypervisor
 from components.machine.login_key import ClientKey
 from components.machine.network_checks import LAN_CHECK, lan_check, macvlan_check
 from components.node import cloud_init, command
-from components.node.port_wait import until_it_listens
+from components.node.port_wait import port_open_hook
 from components.node.ssh import connection
 
 
 @dataclass(frozen=True, kw_only=True)
 class VirtualMachineArgs:
     """owner: the stack's mark. node: from the plan. hypervisor: where it lives. key: who may log in. failure: the
-    run's one. before: the last server before this node, which must serve again before this machine is restarted or made anew."""
+    run's one. previous_server: the last server before this node, which must serve again before this machine is restarted or
+    replaced."""
 
     owner: str
     node: NodePlan
@@ -39,7 +40,7 @@ class VirtualMachineArgs:
     key: ClientKey
     settings: Settings
     failure: Failure
-    before: VirtualMachine | None = None
+    previous_server: VirtualMachine | None = None
 
 
 class VirtualMachine(ComponentResource):
@@ -47,14 +48,14 @@ class VirtualMachine(ComponentResource):
     the checks of its addresses on a LAN and of macvlan.
 
     connection: for commands on the node.
-    serial: changes whenever the disk is made anew, so whatever lives in the machine has it among its triggers.
-    inside: options for what lives in the machine; it is `deleted_with` the domain, and its failure is told.
-    size: changes when the machine is restarted for a new size.
-    ready: the machine answers, and has done what the settings' cloudInit asks for; commands depend on it.
-    booted: cloud-init is done, which it may be after `ready`.
-    serving: on a server, the steps after which its K3s serves, for K3sNode to fill.
-    settled: on a server, the step after which it serves, whatever the run has done to the machine.
-    checked: its addresses are free and macvlan works on it; pods with macvlan interfaces depend on it. It runs beside the
+    disk_id: changes whenever the disk is made anew, so whatever lives in the machine has it among its triggers.
+    child_options: options for what lives in the machine; it is `deleted_with` the domain, and its failure is told.
+    hardware: changes when the machine is restarted for a new size.
+    ssh_ready: the machine answers, and has done what the settings' cloudInit asks for; commands depend on it.
+    cloud_init_done: cloud-init is done, which it may be after `ready`.
+    serving_steps: on a server, the steps after which its K3s serves, for K3sNode to fill.
+    server_gate: on a server, the step after which it serves, whatever the run has done to the machine.
+    network_checked: its addresses are free and macvlan works on it; pods with macvlan interfaces depend on it. It runs beside the
     installation of K3s.
     """
 
@@ -63,7 +64,7 @@ class VirtualMachine(ComponentResource):
         self.node = node = args.node
         settings, pool = args.settings, node.pool
         own = ResourceOptions(parent=self)
-        turn = [args.before.settled] if args.before and args.before.settled else []
+        turn = [args.previous_server.server_gate] if args.previous_server and args.previous_server.server_gate else []
 
         self.host_key = SshKeyPair(f"{name}-host-key", node.domain, own)
         user_data = Output.all(client=args.key.public, private=self.host_key.private_key, public=self.host_key.public_key).apply(
@@ -153,7 +154,7 @@ class VirtualMachine(ComponentResource):
             ),
             ResourceOptions.merge(own, ResourceOptions(depends_on=[*address, *turn])),
         )
-        self.serial: Output[str] = disk.serial
+        self.disk_id: Output[str] = disk.serial
         self.connection = connection(
             host=str(node.address),
             user=settings.ssh.user,
@@ -161,24 +162,24 @@ class VirtualMachine(ComponentResource):
             private_key=args.key.private,
             host_key=self.host_key.public_key,
         )
-        self.serving = Serving(node.name, args.failure) if node.role == "server" else None
-        self.inside = ResourceOptions(parent=self, deleted_with=self.domain, hooks=args.failure.hooks)
+        self.serving_steps = Serving(node.name, args.failure) if node.role == "server" else None
+        self.child_options = ResourceOptions(parent=self, deleted_with=self.domain, hooks=args.failure.hooks)
         report = ResourceHookBinding(on_error=[boot_report(name, node, settings, console)])
-        listens = until_it_listens(f"{name}-listens", str(node.address), settings.ssh.port, settings.timeouts.boot)
-        answers = command.answers(
+        listens = port_open_hook(f"{name}-listens", str(node.address), settings.ssh.port, settings.timeouts.boot)
+        answers = command.ssh_login(
             f"{name}-answers",
             connection=self.connection,
-            triggers=[self.serial],
+            triggers=[self.disk_id],
             dial=min(settings.timeouts.boot, command.DIAL_SECONDS),
             opts=ResourceOptions.merge(
-                self.inside,
+                self.child_options,
                 ResourceOptions(
                     depends_on=[self.domain],
                     hooks=ResourceHookBinding.merge(report, ResourceHookBinding(before_create=[listens])),
                 ),
             ),
         )
-        self.booted = command.run(
+        self.cloud_init_done = command.run(
             f"{name}-booted",
             command.Script(
                 name="node-ready.sh",
@@ -186,25 +187,25 @@ class VirtualMachine(ComponentResource):
                 limit=settings.timeouts.cloud_init + 30,
             ),
             connection=self.connection,
-            triggers=[self.serial],
-            opts=ResourceOptions.merge(self.inside, ResourceOptions(depends_on=[answers], hooks=report)),
+            triggers=[self.disk_id],
+            opts=ResourceOptions.merge(self.child_options, ResourceOptions(depends_on=[answers], hooks=report)),
         )
         # cloud-init makes the user and the host key before sshd starts. What it does afterwards concerns only what somebody
         # has asked of it: packages, files, commands.
-        self.ready: pulumi.Resource = self.booted if settings.cloud_init else answers
+        self.ssh_ready: pulumi.Resource = self.cloud_init_done if settings.cloud_init else answers
         # A new size restarts the machine; what runs in it is waited for again.
         shape = settings.machine
-        self.size = (
+        self.hardware = (
             f"{node.cpus} CPUs ({shape.virt_type} {shape.cpu_mode} {shape.cpu_model}), {node.memory} MiB, {shape.disk_cache}"
         )
         limits = settings.timeouts
-        self.settled: pulumi.Resource | None = None
-        if self.serving:
-            self.settled = Settled(
+        self.server_gate: pulumi.Resource | None = None
+        if self.serving_steps:
+            self.server_gate = Settled(
                 f"{name}-settled",
                 SettledArgs(
-                    machine=Output.concat(self.serial, " ", self.size),
-                    serving=self.serving,
+                    machine=Output.concat(self.disk_id, " ", self.hardware),
+                    serving=self.serving_steps,
                     limit=limits.boot + limits.cloud_init + 2 * limits.k3s + limits.node_ready + limits.plugins,
                 ),
                 ResourceOptions.merge(own, ResourceOptions(depends_on=[self.domain])),
@@ -213,20 +214,20 @@ class VirtualMachine(ComponentResource):
             f"{name}-disk-grow",
             command.Script(name="disk-grow.sh", limit=300),
             connection=self.connection,
-            triggers=[self.serial, str(node.disk)],
-            opts=ResourceOptions.merge(self.inside, ResourceOptions(depends_on=[self.booted, disk])),
+            triggers=[self.disk_id, str(node.disk)],
+            opts=ResourceOptions.merge(self.child_options, ResourceOptions(depends_on=[self.cloud_init_done, disk])),
         )
-        self.checked: pulumi.Resource = self.ready
+        self.network_checked: pulumi.Resource = self.ssh_ready
         if settings.network.kind == "bridge":
-            self.checked = command.run(
+            self.network_checked = command.run(
                 f"{name}-lan-check",
                 command.Script(name=LAN_CHECK, environment=lan_check(node, settings, pods=True), limit=60),
                 connection=self.connection,
-                triggers=[self.serial],
-                opts=ResourceOptions.merge(self.inside, ResourceOptions(depends_on=[self.ready])),
+                triggers=[self.disk_id],
+                opts=ResourceOptions.merge(self.child_options, ResourceOptions(depends_on=[self.ssh_ready])),
             )
         if node.check_address is not None:
-            self.checked = command.run(
+            self.network_checked = command.run(
                 f"{name}-macvlan-check",
                 command.Script(
                     name="macvlan-check.sh",
@@ -234,12 +235,12 @@ class VirtualMachine(ComponentResource):
                     limit=90,
                 ),
                 connection=self.connection,
-                triggers=[self.serial],
+                triggers=[self.disk_id],
                 # Later the address may be one of the pods' (seen: of an agent that was about to leave).
-                once=True,
-                opts=ResourceOptions.merge(self.inside, ResourceOptions(depends_on=[self.checked])),
+                run_once_per_machine=True,
+                opts=ResourceOptions.merge(self.child_options, ResourceOptions(depends_on=[self.network_checked])),
             )
-        self.register_outputs({"address": str(node.address), "mac": node.mac, "serial": self.serial})
+        self.register_outputs({"address": str(node.address), "mac": node.mac, "serial": self.disk_id})
 
     def sync(self, after: Sequence[Input[str]]) -> None:
         """What was installed, pulled and started until now survives a power cut. after: identities of the last of it."""
@@ -247,8 +248,8 @@ class VirtualMachine(ComponentResource):
             f"{self.node.name}-sync",
             command.Script(name="node-sync.sh", limit=120),
             connection=self.connection,
-            triggers=[self.serial, *after],
-            opts=ResourceOptions.merge(self.inside, ResourceOptions(depends_on=[self.ready])),
+            triggers=[self.disk_id, *after],
+            opts=ResourceOptions.merge(self.child_options, ResourceOptions(depends_on=[self.ssh_ready])),
         )
 
 

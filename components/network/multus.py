@@ -55,13 +55,13 @@ class MultusArgs:
 class Multus(ComponentResource):
     """Multus on every node.
 
-    crd: for NetworkAttachmentDefinitions. gates: per node, the step after which pods get their networks: a ready DaemonSet
+    crd: for NetworkAttachmentDefinitions. multus_ready: per node, the step after which pods get their networks: a ready DaemonSet
     does not say so, its files appear later (measured: seconds).
     """
 
     def __init__(self, name: str, args: MultusArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("k3s-macvlan:multus:Multus", name, {}, opts)
-        namespace, own = args.settings.namespace, ResourceOptions.merge(args.cluster.inside, ResourceOptions(parent=self))
+        namespace, own = args.settings.namespace, ResourceOptions.merge(args.cluster.child_options, ResourceOptions(parent=self))
         limits = _timeouts(args.timeouts.multus)
 
         self.crd = apiextensions.CustomResourceDefinition(
@@ -107,12 +107,12 @@ class Multus(ComponentResource):
             command.run(
                 f"{machine.node.name}-multus-clean",
                 None,
-                undo=command.Script(
+                on_delete=command.Script(
                     name="multus-clean.sh", environment={"CONF_DIR": args.paths.conf, "BIN_DIR": args.paths.bin}, limit=60
                 ),
                 connection=machine.connection,
-                triggers=[machine.serial],
-                opts=ResourceOptions.merge(machine.inside, ResourceOptions(parent=self, depends_on=[machine.ready])),
+                triggers=[machine.disk_id],
+                opts=ResourceOptions.merge(machine.child_options, ResourceOptions(parent=self, depends_on=[machine.ssh_ready])),
             )
             for machine in args.machines
         ]
@@ -137,7 +137,7 @@ class Multus(ComponentResource):
                 ),
             ),
         )
-        self.gates: dict[str, pulumi.Resource] = {
+        self.multus_ready: dict[str, pulumi.Resource] = {
             machine.node.name: command.run(
                 f"{machine.node.name}-multus-gate",
                 command.Script(
@@ -151,10 +151,10 @@ class Multus(ComponentResource):
                     limit=args.timeouts.multus + 30,
                 ),
                 connection=machine.connection,
-                triggers=[machine.serial, args.version, args.settings.image],
+                triggers=[machine.disk_id, args.version, args.settings.image],
                 opts=ResourceOptions.merge(
-                    machine.inside,
-                    ResourceOptions(parent=self, depends_on=[daemon_set, *args.cluster.nodes[machine.node.name].complete]),
+                    machine.child_options,
+                    ResourceOptions(parent=self, depends_on=[daemon_set, *args.cluster.nodes[machine.node.name].node_ready_steps]),
                 ),
             )
             for machine in args.machines

@@ -39,9 +39,9 @@ class NodeAccess(ComponentResource):
         command.run(
             name,
             command.Script(name="node-access.sh", environment=on, limit=120),
-            undo=command.Script(name="node-access.sh", environment={"ACTION": "off"}, limit=120),
+            on_delete=command.Script(name="node-access.sh", environment={"ACTION": "off"}, limit=120),
             connection=machine.connection,
-            triggers=[machine.serial],
-            opts=ResourceOptions.merge(machine.inside, ResourceOptions(parent=self, depends_on=[machine.ready])),
+            triggers=[machine.disk_id],
+            opts=ResourceOptions.merge(machine.child_options, ResourceOptions(parent=self, depends_on=[machine.ssh_ready])),
         )
         self.register_outputs({})

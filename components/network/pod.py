@@ -78,7 +78,7 @@ class MacvlanPod(ComponentResource):
                 ],
             ),
             opts=ResourceOptions.merge(
-                args.cluster.inside,
+                args.cluster.child_options,
                 ResourceOptions(
                     parent=self,
                     deleted_with=machine.domain if machine else None,

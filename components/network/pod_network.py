@@ -47,7 +47,7 @@ class MacvlanNetwork(ComponentResource):
 
     def __init__(self, name: str, args: MacvlanNetworkArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("k3s-macvlan:macvlan:MacvlanNetwork", name, {}, opts)
-        own = ResourceOptions.merge(args.cluster.inside, ResourceOptions(parent=self))
+        own = ResourceOptions.merge(args.cluster.child_options, ResourceOptions(parent=self))
         sliced = args.macvlan.addresses_per_node is not None and args.macvlan.ipam == "host-local"
         whole = configuration(args.macvlan, args.network, args.master, args.macvlan.range)
         self.definition = CustomResource(
@@ -71,8 +71,8 @@ class MacvlanNetwork(ComponentResource):
                 path,
                 files[machine.node.name],
                 connection=machine.connection,
-                triggers=[machine.serial],
-                opts=ResourceOptions.merge(machine.inside, ResourceOptions(parent=self, depends_on=[machine.ready])),
+                triggers=[machine.disk_id],
+                opts=ResourceOptions.merge(machine.child_options, ResourceOptions(parent=self, depends_on=[machine.ssh_ready])),
             )
             for machine in (args.machines if sliced else [])
         ]

@@ -90,19 +90,22 @@ def run(
     connection: ConnectionArgs,
     triggers: Sequence[Input[str]],
     opts: ResourceOptions,
-    undo: Script | None = None,
-    once: bool = False,
-    private: bool = False,
+    on_delete: Script | None = None,
+    run_once_per_machine: bool = False,
+    secret_output: bool = False,
 ) -> Command:
     """Run the script when the resource is made, and again when its text, parameters or stdin change.
 
-    script: None for a resource that only undoes, or does nothing at all; it makes no connection before. undo: run when the
-    resource goes. triggers: what the node is; another node runs it anew. once: on the same node it is not run again, whatever
-    else changes. private: what it prints is a secret and in no log. Errors: the script's stderr.
+    script: None for a resource that acts only when it is deleted, or not at all; it makes no connection before.
+    triggers: what identifies the node; on another node the script runs again.
+    on_delete: run when the resource is deleted.
+    run_once_per_machine: on the same node the script is not run again, whatever else changes.
+    secret_output: what the script prints is a secret and in no log.
+    Errors: the script's stderr.
     """
-    limit = max((each.limit for each in (script, undo) if each is not None), default=0)
+    limit = max((each.limit for each in (script, on_delete) if each is not None), default=0)
     # Both commands of a resource get the same stdin.
-    doing, undoing = (text(each.name) if each else "" for each in (script, undo))
+    doing, undoing = (text(each.name) if each else "" for each in (script, on_delete))
     before, after = len(doing.encode()), len(undoing.encode())
     sent: Input[str] = doing + undoing
     if script is not None and script.stdin is not None:
@@ -111,23 +114,23 @@ def run(
         resource_name,
         connection=connection,
         create=command_line(script.name, script.environment, script.limit, after=after) if script else None,
-        update="true" if once else None,
-        delete=command_line(undo.name, undo.environment, undo.limit, before=before) if undo else None,
+        update="true" if run_once_per_machine else None,
+        delete=command_line(on_delete.name, on_delete.environment, on_delete.limit, before=before) if on_delete else None,
         stdin=sent,
         triggers=list(triggers),
-        logging=Logging.STDERR if private else None,
+        logging=Logging.STDERR if secret_output else None,
         add_previous_output_in_env=False,
         opts=ResourceOptions.merge(
             opts,
             ResourceOptions.merge(
-                _limits(limit + DIAL_SECONDS, undone=undo is not None),
-                ResourceOptions(additional_secret_outputs=["stdout"] if private else None),
+                _limits(limit + DIAL_SECONDS, undone=on_delete is not None),
+                ResourceOptions(additional_secret_outputs=["stdout"] if secret_output else None),
             ),
         ),
     )
 
 
-def answers(
+def ssh_login(
     resource_name: str, *, connection: ConnectionArgs, triggers: Sequence[Input[str]], dial: int, opts: ResourceOptions
 ) -> Command:
     """Waits until the machine lets us in, with the host key that is ours, and finds out whether sudo works there. dial: seconds for

@@ -16,19 +16,19 @@ ASK_SECONDS = 2.0
 """For one ask: a machine without address answers nothing at all."""
 
 
-def until_it_listens(name: str, host: str, port: int, limit: float) -> ResourceHook:
+def port_open_hook(name: str, host: str, port: int, limit: float) -> ResourceHook:
     """A hook for before the creation of what dials first: returns when the port is open, or after `limit` seconds.
 
     It fails never: the one who dials then says what is wrong.
     """
 
     async def wait(_args: ResourceHookArgs) -> None:
-        await listens(host, port, limit)
+        await port_open(host, port, limit)
 
     return ResourceHook(name, wait)
 
 
-async def listens(host: str, port: int, limit: float) -> bool:
+async def port_open(host: str, port: int, limit: float) -> bool:
     """Whether somebody takes connections there within `limit` seconds."""
     clock, pause = asyncio.get_running_loop().time, FIRST_PAUSE
     end = clock() + limit

@@ -29,7 +29,7 @@ def stocked(tmp_path: Path) -> Stocked:
     def fill(name: str = "dev", *, files: bool = True, **change: Any) -> dict[str, Any]:
         config = config_of(name, {**change, "artifacts": {"directory": str(tmp_path)}})
         found = []
-        for each in downloads.wanted(parse(name, config)):
+        for each in downloads.for_settings(parse(name, config)):
             data = each.source.encode()
             (tmp_path / each.file).unlink(missing_ok=True)
             if files:

@@ -337,7 +337,7 @@ def test_artifacts_stand_in_for_every_site(tmp_path: Path) -> None:
 
     assert levels(download_sites.check(config, asked)) == ["error"]
     found: list[dict[str, Any]] = []
-    for each in downloads.wanted(config):
+    for each in downloads.for_settings(config):
         (tmp_path / each.file).write_bytes(b"x")
         digest = hashlib.sha256(b"x").hexdigest()
         artifact = {"file": each.file, "kind": each.kind, "source": each.source, "sha256": digest, "size": 1}

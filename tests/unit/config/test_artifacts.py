@@ -27,7 +27,7 @@ VERSION = Settings().k3s.version
 Filled = Callable[..., tuple[Settings, Path]]
 
 
-def content(wanted: downloads.Wanted) -> bytes:
+def content(wanted: downloads.Download) -> bytes:
     return f"{wanted.kind} {wanted.source}".encode()
 
 
@@ -38,7 +38,7 @@ def filled(tmp_path: Path) -> Filled:
     def fill(**raw: Any) -> tuple[Settings, Path]:
         settings = parse("dev", {"artifacts": {"directory": str(tmp_path)}, **raw})
         found = []
-        for each in downloads.wanted(settings):
+        for each in downloads.for_settings(settings):
             data = content(each)
             (tmp_path / each.file).write_bytes(data)
             found.append(
@@ -101,7 +101,9 @@ def test_where_a_release_is(environment: dict[str, str], releases: str | None, u
 def test_an_image_wanted_twice_is_one_file() -> None:
     names = [
         each.file
-        for each in downloads.wanted(parse("dev", {"workload": {"image": "ghcr.io/a/b:1"}, "multus": {"image": "ghcr.io/a/b:1"}}))
+        for each in downloads.for_settings(
+            parse("dev", {"workload": {"image": "ghcr.io/a/b:1"}, "multus": {"image": "ghcr.io/a/b:1"}})
+        )
     ]
     assert len(names) == len(set(names)) == 6
 
@@ -116,7 +118,7 @@ def test_without_a_directory_there_is_no_stock() -> None:
 def test_a_complete_directory(filled: Filled) -> None:
     settings, _directory = filled()
     stock = artifacts.load("dev", settings, files=True)
-    assert stock is not None and {each.kind for each in stock.needed} == {each.kind for each in downloads.wanted(settings)}
+    assert stock is not None and {each.kind for each in stock.needed} == {each.kind for each in downloads.for_settings(settings)}
 
 
 def test_everything_wrong_is_told_at_once(filled: Filled) -> None:
@@ -137,7 +139,7 @@ def test_a_preview_reads_the_manifest_alone(filled: Filled) -> None:
         if file.name != "manifest.json":
             file.unlink()
     assert artifacts.load("dev", settings, files=False) is not None
-    assert len(told(settings)) == len(downloads.wanted(settings))
+    assert len(told(settings)) == len(downloads.for_settings(settings))
 
 
 def test_other_settings_than_it_was_filled_for(filled: Filled) -> None:

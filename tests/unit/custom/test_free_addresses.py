@@ -16,7 +16,7 @@ import pytest
 from pulumi.output import UNKNOWN
 
 from components.custom import free_addresses
-from components.custom.free_addresses import FreeAddressesProvider, judge
+from components.custom.free_addresses import FreeAddressesProvider, assess
 from components.libvirt.connection import HypervisorError
 
 pytestmark = pytest.mark.unit
@@ -52,7 +52,7 @@ def entry(state: str, mac: str = MAC, confirmed: int = 0, address: IPv4Address =
 def test_an_entry_counts_once_it_is_confirmed(
     entries: list[dict[str, Any]], before: bool, elapsed: float, heard: bool, silent: bool
 ) -> None:
-    found = judge(entries, {ONE}, {ONE} if before else set(), elapsed)
+    found = assess(entries, {ONE}, {ONE} if before else set(), elapsed)
     assert found == ({ONE: MAC} if heard else {}, {ONE} if silent else set())
 
 

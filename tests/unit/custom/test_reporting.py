@@ -11,7 +11,7 @@ import pytest
 from pulumi.dynamic import ConfigureRequest
 
 from components.custom import page_check, reporting
-from components.custom.reporting import telling
+from components.custom.reporting import progress
 from components.libvirt import connection
 from components.libvirt.artifact_disk import ArtifactDiskProvider
 from components.libvirt.connection import HypervisorError
@@ -54,9 +54,9 @@ def test_the_innermost_block_speaks_and_then_the_outer_one_again(
     monkeypatch.setattr(traceback, "format_exc", traceback.format_exc)  # put back at the end
     configure(provider())
     done = 1
-    with telling(lambda: "outer"):
+    with progress(lambda: "outer"):
         heard("outer, 0 s")
-        with telling(lambda: f"{done} of 2"):
+        with progress(lambda: f"{done} of 2"):
             heard("1 of 2")
             done = 2
             heard("2 of 2")
@@ -65,7 +65,7 @@ def test_the_innermost_block_speaks_and_then_the_outer_one_again(
 
 def test_after_a_failure_nothing_speaks(heard: Wait) -> None:
     reporting.speak_up()
-    with pytest.raises(HypervisorError), telling(lambda: "outer"):
+    with pytest.raises(HypervisorError), progress(lambda: "outer"):
         heard("outer")
         raise HypervisorError("broken")
     assert reporting._Speech.here.texts == []
@@ -75,7 +75,7 @@ def test_outside_the_provider_process_nothing_is_said(capsys: pytest.CaptureFixt
     monkeypatch.setattr(reporting, "SAY_EVERY", 0.001)
     monkeypatch.setattr(reporting._Speech, "allowed", False)
     before = threading.active_count()
-    with telling(lambda: "outer"):
+    with progress(lambda: "outer"):
         assert threading.active_count() == before
     assert capsys.readouterr().out == ""
 

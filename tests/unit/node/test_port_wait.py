@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from components.node.port_wait import LONGEST_PAUSE, listens
+from components.node.port_wait import LONGEST_PAUSE, port_open
 
 pytestmark = pytest.mark.unit
 
@@ -22,7 +22,7 @@ def test_a_port_that_opens_is_seen_soon() -> None:
 
     async def later() -> bool:
         nonlocal opened
-        waiting = asyncio.create_task(listens("127.0.0.1", port, 30))
+        waiting = asyncio.create_task(port_open("127.0.0.1", port, 30))
         await asyncio.sleep(1.5)
         assert not waiting.done()
         with socket.create_server(("127.0.0.1", port)):
@@ -35,7 +35,7 @@ def test_a_port_that_opens_is_seen_soon() -> None:
 
 def test_the_wait_ends_with_its_limit() -> None:
     began = time.monotonic()
-    assert not asyncio.run(listens("127.0.0.1", free_port(), 1))
+    assert not asyncio.run(port_open("127.0.0.1", free_port(), 1))
     assert 1 <= time.monotonic() - began < 10
 
 
@@ -45,5 +45,5 @@ def test_a_host_that_says_nothing_is_asked_again() -> None:
         port = silent.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)):
             began = time.monotonic()
-            assert not asyncio.run(listens("127.0.0.1", port, 1))
+            assert not asyncio.run(port_open("127.0.0.1", port, 1))
             assert time.monotonic() - began < 10
