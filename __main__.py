@@ -17,7 +17,7 @@ from components.network.page import Page, PageArgs
 from components.network.pod import MacvlanPod, MacvlanPodArgs
 from components.network.pod_network import MacvlanNetwork, MacvlanNetworkArgs
 
-interrupt.end_quietly()
+interrupt.exit_without_traceback()
 project, stack = pulumi.get_project(), pulumi.get_stack()
 
 # Settings and plan: every mistake is told here, before anything is made.

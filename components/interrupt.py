@@ -12,8 +12,8 @@ import sys
 LAUNCHER = "pulumi-language-python-exec"
 
 
-def end_quietly() -> None:
-    """End without a word at SIGINT, where Pulumi runs this process; elsewhere (in tests) nothing is changed."""
+def exit_without_traceback() -> None:
+    """Exit without a traceback at SIGINT, where Pulumi runs this process; elsewhere (in tests) nothing is changed."""
     # The launcher runs the program by runpy, which puts the program's own names into sys.argv and sys.modules meanwhile.
     if any(word.endswith(LAUNCHER) for word in sys.orig_argv):
         signal.signal(signal.SIGINT, lambda *_: os._exit(1))

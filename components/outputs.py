@@ -1,4 +1,4 @@
-"""What a stack tells: its outputs, and nothing else."""
+"""The stack's outputs, and nothing else."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from components.network.page import Page
 def export(*, pages: Sequence[Page], cluster: Cluster, machines: Sequence[VirtualMachine], key: ClientKey, ssh: Ssh) -> None:
     """Outputs of the stack: url, address, mac, proof (of the first page), pages, nodes, sshCommand, and, secret, kubeconfig
     and sshPrivateKey."""
-    found = Output.all(*(_page(page) for page in pages)).apply(all_different)
-    first = found.apply(lambda all_pages: all_pages[0])
+    all_pages = Output.all(*(_page(page) for page in pages)).apply(all_different)
+    first = all_pages.apply(lambda known: known[0])
     for name in ("url", "address", "mac"):
         pulumi.export(name, first[name])
     pulumi.export("proof", first)
-    pulumi.export("pages", found)
+    pulumi.export("pages", all_pages)
     pulumi.export("nodes", [_node(machine) for machine in machines])
     pulumi.export("sshCommand", f"ssh -p {ssh.port} {ssh.user}@{machines[0].node.address}")
     pulumi.export("sshPrivateKey", key.private)
@@ -42,12 +42,12 @@ def all_different(pages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _page(page: Page) -> dict[str, Any]:
     pod, proof = page.pod, page.proof
-    told: dict[str, Any] = {"pod": pod.pod, "url": page.url, "address": pod.address, "mac": pod.mac}
+    output: dict[str, Any] = {"pod": pod.pod, "url": page.url, "address": pod.address, "mac": pod.mac}
     if pod.node is not None:
-        told["node"] = pod.node
+        output["node"] = pod.node
     if proof is not None:
-        told |= {"status": proof.status, "title": proof.seen}
-    return told
+        output |= {"status": proof.status, "title": proof.seen}
+    return output
 
 
 def _node(machine: VirtualMachine) -> dict[str, Any]:

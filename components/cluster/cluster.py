@@ -27,30 +27,46 @@ from components.node import command
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterArgs:
-    """owner: the stack's mark. machines: all nodes, the first server first. api_names: what the servers' certificates hold.
-    images: to be pulled ahead, by node. namespaces: to be created before all that is in them. failure: the run's one.
-    stock: files on the machines' artifact disk, if any."""
+    """Inputs of `Cluster`."""
 
     owner: str
+    """project/stack, the mark on what this program manages."""
     machines: Sequence[VirtualMachine]
+    """All nodes, the first server first."""
     api_names: Sequence[str]
+    """Addresses and names in the servers' certificates (tls-san)."""
     images: Mapping[str, Sequence[str]]
+    """By node: images that are pulled while K3s is installed."""
     namespaces: Sequence[str]
+    """Namespaces that are created before what is in them."""
     k3s: K3s
+    """The setting k3s."""
     plugins: Plugins
+    """The setting plugins."""
     cni: CniPaths
+    """CNI directories on the nodes."""
     timeouts: Timeouts
+    """The setting timeouts, in seconds."""
     failure: Failure
+    """Of this run; set when a Kubernetes resource fails."""
     stock: ArtifactSet | None = None
+    """Files on the machines' artifact disk; None: the nodes download."""
 
 
 class Cluster(ComponentResource):
-    """K3s on all machines: servers one after another, agents in parallel once the first server answers.
+    """K3s on all machines: servers one after another, agents in parallel once the API of the first server answers.
 
-    kubeconfig: secret, with the address of the first server or `k3s.apiAddress`.
-    provider: for Kubernetes resources, which can be made as soon as the API answers. child_options: options for them.
-    nodes: K3sNode by name.
+    Errors: an upgrade that K3s does not support, in the preview; what the scripts on the nodes report.
     """
+
+    kubeconfig: Output[str]
+    """Secret. Its server is `k3s.apiAddress`, or the first server's address."""
+    provider: kubernetes.Provider
+    """Configured with the kubeconfig, once the API answers."""
+    child_options: ResourceOptions
+    """For Kubernetes resources of the stack: provider, namespaces first, deletion with the cluster, retry when K3s restarts."""
+    nodes: dict[str, K3sNode]
+    """By node name."""
 
     def __init__(self, name: str, args: ClusterArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("k3s-macvlan:k3s:Cluster", name, {}, opts)
@@ -58,18 +74,18 @@ class Cluster(ComponentResource):
         first = args.machines[0]
         servers = [machine for machine in args.machines if machine.node.role == "server"]
         token = Token(f"{name}-token", opts=own)
-        # Made without agents too: the first one to come must change nothing on the servers.
+        # Created without agents too: the first agent that is added must change nothing on the servers.
         agent_token = Token(f"{name}-agent-token", opts=own) if args.k3s.separate_agent_token else None
-        # What the cluster's objects live and die with. Alone, a server takes them with its disk; among others it does not.
-        alone = len(servers) == 1
-        anchor: pulumi.Resource = first.domain if alone else token
+        # What the cluster's objects are deleted with. The data of a single server are the cluster's, and are lost with its disk.
+        single_server = len(servers) == 1
+        lifetime_owner: pulumi.Resource = first.domain if single_server else token
         release = Release(
             f"{name}-release",
-            ReleaseArgs(version=args.k3s.version, serial=first.disk_id, alone=alone),
+            ReleaseArgs(version=args.k3s.version, serial=first.disk_id, alone=single_server),
             own,
         )
 
-        self.nodes: dict[str, K3sNode] = {}
+        self.nodes = {}
         self._left: list[pulumi.Resource] = []
         for machine in args.machines:
             node = machine.node
@@ -85,15 +101,15 @@ class Cluster(ComponentResource):
                     images=args.images[node.name],
                     plugins=args.plugins,
                     cni=args.cni,
-                    depends_on=[release, self._leave(args, machine, anchor), *self._turn(node, args.k3s.agents_at_once)],
+                    depends_on=[release, self._leave(args, machine, lifetime_owner), *self._turn(node, args.k3s.agents_at_once)],
                     timeouts=args.timeouts,
                     stock=args.stock,
                 ),
                 own,
             )
 
-        # Read beside the installation, since K3s writes it long before its API answers. It begins with it, so that the time of
-        # what comes before, a node's leaving for one, is not its own.
+        # Read in parallel with the installation, because K3s writes it long before its API answers. Both begin together, so that
+        # its limit does not include the steps before the installation.
         founder = self.nodes[first.node.name]
         written = command.run(
             f"{name}-kubeconfig",
@@ -108,30 +124,30 @@ class Cluster(ComponentResource):
             opts=ResourceOptions.merge(first.child_options, ResourceOptions(parent=self, depends_on=founder.install_depends_on)),
         )
         address = args.k3s.api_address or str(first.node.address)
-        self.kubeconfig: Output[str] = Output.secret(written.stdout.apply(lambda found: kubeconfig(found, address, args.owner)))
+        self.kubeconfig = Output.secret(written.stdout.apply(lambda found: kubeconfig(found, address, args.owner)))
         self.provider = kubernetes.Provider(
             f"{name}-kubernetes",
             kubeconfig=self.kubeconfig,
-            # What decides whether it is the same cluster: not the kubeconfig, whose certificates K3s renews.
+            # It decides whether this is the same cluster. The kubeconfig cannot, because K3s renews its certificates.
             cluster_identifier=Output.concat(args.owner, "/", release.cluster),
             enable_server_side_apply=True,
             # Seconds for each request. Without it client-go gives the API's schema 32 s, in which a busy emulated server does not
             # always send it, and the provider then calls the cluster unreachable (seen).
             kube_client_settings=kubernetes.KubeClientSettingsArgs(timeout=120),
-            # What a run made that was killed before it wrote its state; fields that another has set are conflicts all the same.
+            # A run that was killed before it wrote its state may have created objects. Fields that others have set still conflict.
             upsert_existing_objects=True,
             opts=ResourceOptions.merge(own, ResourceOptions(depends_on=[founder.k3s_installed])),
         )
         api = ApiRetry(self.kubeconfig, args.failure, args.timeouts.k3s)
-        self.child_options = ResourceOptions(provider=self.provider, deleted_with=anchor, hooks=api.hooks)
+        self.child_options = ResourceOptions(provider=self.provider, deleted_with=lifetime_owner, hooks=api.hooks)
         namespaces = [
             Namespace(
-                f"{name}-namespace-{each}",
-                metadata=meta.ObjectMetaArgs(name=each),
-                # What others have put into it stays while the cluster does.
+                f"{name}-namespace-{namespace}",
+                metadata=meta.ObjectMetaArgs(name=namespace),
+                # Others may have put objects into it; they stay as long as the cluster.
                 opts=ResourceOptions.merge(self.child_options, ResourceOptions(parent=self, retain_on_delete=True)),
             )
-            for each in args.namespaces
+            for namespace in args.namespaces
         ]
         self.child_options = ResourceOptions.merge(self.child_options, ResourceOptions(depends_on=namespaces))
         for machine in args.machines:
@@ -139,7 +155,7 @@ class Cluster(ComponentResource):
         self.register_outputs({"kubeconfig": self.kubeconfig})
 
     def _label(self, machine: VirtualMachine) -> None:
-        """The node's labels that its kubelet may not set, once it is Ready. They go with its machine, as its node object does."""
+        """The labels that a kubelet may not set on its node, once the node is Ready, until its machine is deleted."""
         node = machine.node
         if not node.api_labels:
             return
@@ -165,25 +181,25 @@ class Cluster(ComponentResource):
         Servers one by one, because etcd adds one member at a time and an upgrade must leave a majority. Agents need the first
         server to join; for an upgrade their script waits until all servers have the new release.
         """
-        before = [other for other in self.nodes if other.startswith(node.role)]
+        same_role = [other for other in self.nodes if other.startswith(node.role)]
         if node.role == "server":
-            return self.nodes[before[-1]].node_ready_steps if before else []
+            return self.nodes[same_role[-1]].node_ready_steps if same_role else []
         first = next(iter(self.nodes.values())).k3s_installed
-        if at_once is None or len(before) < at_once:
+        if at_once is None or len(same_role) < at_once:
             return [first]
-        return [first, *self.nodes[before[-at_once]].node_ready_steps]
+        return [first, *self.nodes[same_role[-at_once]].node_ready_steps]
 
-    def _leave(self, args: ClusterArgs, machine: VirtualMachine, anchor: pulumi.Resource) -> pulumi.Resource:
-        """The node leaves the cluster before its machine goes, one after another, the last first; K3s on a machine made anew
-        under its name is installed after that.
+    def _leave(self, args: ClusterArgs, machine: VirtualMachine, lifetime_owner: pulumi.Resource) -> pulumi.Resource:
+        """The node leaves the cluster before its machine is deleted, one after another, the last first; K3s on a recreated machine
+        of its name is installed after that.
 
-        The first server tells the others out, the second the first. Alone it has nobody, and its step does nothing: it is
-        there so that going back to one server is not the first one's leaving.
+        The first server removes the other nodes from the cluster, the second server the first. The step of a single server does
+        nothing: it exists so that going back from several servers to one does not remove the first.
         """
-        servers = [each for each in args.machines if each.node.role == "server"]
+        servers = [server for server in args.machines if server.node.role == "server"]
         node, first = machine.node, servers[0]
         other = servers[1 if len(servers) > 1 else 0] if node.first else first
-        undo = command.Script(
+        leave_script = command.Script(
             name="node-leave.sh",
             environment={
                 "NODE_NAME": node.name,
@@ -193,17 +209,17 @@ class Cluster(ComponentResource):
             },
             limit=args.timeouts.drain + 300,
         )
-        # The first server's cannot wait for the second's machine, which waits for the first's.
+        # The first server's step cannot wait for the second server's machine, which waits for the first's.
         needed = [machine.domain] if node.first else [machine.domain, self.nodes[first.node.name].k3s_installed, *self._left]
         leave = command.run(
             f"{node.name}-leave",
             None,
-            on_delete=None if other is machine else undo,
+            on_delete=None if other is machine else leave_script,
             connection=other.connection,
             triggers=[machine.disk_id],
             opts=ResourceOptions.merge(
                 machine.child_options,
-                ResourceOptions(parent=self, deleted_with=anchor, delete_before_replace=True, depends_on=needed),
+                ResourceOptions(parent=self, deleted_with=lifetime_owner, delete_before_replace=True, depends_on=needed),
             ),
         )
         self._left = [] if node.first else [leave]
@@ -215,7 +231,7 @@ def _server_url(server: VirtualMachine, k3s: K3s) -> str:
 
 
 def _join_url(release: Release, servers: Sequence[VirtualMachine], k3s: K3s) -> Output[str]:
-    """Whom the first server joins: nobody, or, made anew, the others, who have kept the cluster."""
+    """URL of the server that the first server joins: "", or, when it is recreated, one of the others, which have kept the cluster."""
     if len(servers) == 1:
         return Output.from_input("")
     founded = Output.all(release.founder, servers[0].disk_id)
@@ -225,7 +241,7 @@ def _join_url(release: Release, servers: Sequence[VirtualMachine], k3s: K3s) -> 
 def _config_yaml(token: Token, agent_token: Token | None, node: NodePlan, join: Output[str], args: ClusterArgs) -> Output[str]:
     agents = agent_token.value if agent_token else None
     return Output.all(token=token.value, agents=agents, join=join).apply(
-        lambda found: yaml.safe_dump(
-            config(node, found["join"], args.api_names, args.k3s, found["token"], agent_token=found["agents"]), sort_keys=True
+        lambda known: yaml.safe_dump(
+            config(node, known["join"], args.api_names, args.k3s, known["token"], agent_token=known["agents"]), sort_keys=True
         )
     )

@@ -15,23 +15,28 @@ from components.node import command
 
 @dataclass(frozen=True, kw_only=True)
 class CniPluginsArgs:
-    """bin_directory: on the node. version: K3s's; with the old CNI directory each release has its own, so it is a trigger.
-    depends_on: the step that starts K3s, which makes the directory. limit: seconds for download and installation."""
+    """Inputs of `CniPlugins`."""
 
     machine: VirtualMachine
+    """The node's machine."""
     plugins: Plugins
+    """The setting plugins."""
     bin_directory: str
+    """Where containerd searches plugins on the node."""
     version: str
+    """K3s's release, v1.27.8+k3s2. A trigger: with the old layout each release has a directory of its own."""
     depends_on: Sequence[pulumi.Resource]
+    """The step that starts K3s, which creates the directory."""
     limit: int
+    """Seconds for download and installation."""
 
 
 class CniPlugins(ComponentResource):
-    """The plugins of a release archive on one node, downloaded by the node (or on it already) and verified.
+    """The plugins of a release archive on one node, downloaded by the node (or on it already) and verified."""
 
-    installed: the step after which they are there. After an upgrade of K3s it also puts back a Multus that had been in the
-    former directory, so that the node is whole before the next one begins.
-    """
+    installed: pulumi.Resource
+    """The step after which they are there. After an upgrade of K3s it also puts back a Multus that had been in the former
+    directory, so that the node is whole before the next one is upgraded."""
 
     def __init__(self, name: str, args: CniPluginsArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("k3s-macvlan:plugins:CniPlugins", name, {}, opts)

@@ -21,35 +21,47 @@ from components.node import command
 
 @dataclass(frozen=True, kw_only=True)
 class K3sNodeArgs:
-    """config_yaml, registries_yaml: its files; the first holds the token. server: address of the server that agents ask. images:
-    to be pulled ahead. depends_on: what must be done before K3s is installed or upgraded on this node. stock: files on the
-    machine's artifact disk, if any."""
+    """Inputs of `K3sNode`."""
 
     machine: VirtualMachine
+    """The node's machine."""
     k3s: K3s
+    """The setting k3s."""
     config_yaml: Output[str]
+    """Content of /etc/rancher/k3s/config.yaml; it holds the token."""
     registries_yaml: str | None
+    """Content of /etc/rancher/k3s/registries.yaml; None: no file."""
     server: str
+    """Address of the server whose release an agent waits for at an upgrade."""
     images: Sequence[str]
+    """Images to pull while K3s is installed."""
     plugins: Plugins
+    """The setting plugins."""
     cni: CniPaths
+    """CNI directories on the node."""
     depends_on: Sequence[pulumi.Resource]
+    """What must be done before K3s is installed or upgraded on this node."""
     timeouts: Timeouts
+    """The setting timeouts, in seconds."""
     stock: ArtifactSet | None
+    """Files on the machine's artifact disk; None: the node downloads."""
 
 
 class K3sNode(ComponentResource):
-    """K3s on one machine: installed, with its CNI plugins, Ready.
+    """K3s on one machine: installed, with its CNI plugins, Ready. Errors: what its scripts report."""
 
-    install_depends_on: the steps before the installation. k3s_installed: the step after which K3s runs and, on a server, its
-    API answers. node_ready_steps: the steps after which the node is Ready, has its plugins and has ended its boot.
-    """
+    install_depends_on: list[pulumi.Resource]
+    """The steps before the installation."""
+    k3s_installed: pulumi.Resource
+    """The step after which K3s runs and, on a server, its API answers."""
+    node_ready_steps: list[pulumi.Resource]
+    """The steps after which the node is Ready, has its plugins and has ended its boot."""
 
     def __init__(self, name: str, args: K3sNodeArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("k3s-macvlan:k3s:K3sNode", name, {}, opts)
         machine, node = args.machine, args.machine.node
         inside = ResourceOptions.merge(machine.child_options, ResourceOptions(parent=self))
-        self.install_depends_on: list[pulumi.Resource] = [machine.ssh_ready, *args.depends_on]
+        self.install_depends_on = [machine.ssh_ready, *args.depends_on]
         if args.stock is not None:
             artifacts = command.Script(
                 name="artifacts.sh",
@@ -90,8 +102,8 @@ class K3sNode(ComponentResource):
             triggers=[machine.disk_id, machine.hardware],
             opts=ResourceOptions.merge(inside, ResourceOptions(depends_on=self.install_depends_on)),
         )
-        # Beside all other steps, and nothing waits for it. From an artifact disk K3s imports them itself. What a machine pulls on
-        # its first day is no matter of later days, so another image is no change of it.
+        # In parallel with all other steps, and nothing waits for it. From an artifact disk K3s imports images itself. A machine
+        # pulls ahead only when it is created, so another image later is no change of this step.
         if args.stock is None:
             command.run(
                 f"{node.name}-images",
@@ -133,7 +145,7 @@ class K3sNode(ComponentResource):
             triggers=[machine.disk_id, machine.hardware, args.k3s.version],
             opts=ResourceOptions.merge(inside, ResourceOptions(depends_on=[self.k3s_installed])),
         )
-        self.node_ready_steps: list[pulumi.Resource] = [ready, plugins.installed, machine.cloud_init_done]
+        self.node_ready_steps = [ready, plugins.installed, machine.cloud_init_done]
         if machine.serving_steps:
             machine.serving_steps.steps.extend(self.node_ready_steps)
         self.register_outputs({})

@@ -39,24 +39,24 @@ _NO_CGROUP_V1 = 35
 
 
 def modules(k3s: K3s) -> list[str]:
-    """Kernel modules of a node; with ? before it one that is useful and not needed."""
+    """Kernel modules that K3s needs on a node; ? before a name: useful and not needed."""
     options = _options(k3s)
-    found = list(_ALWAYS)
+    names = list(_ALWAYS)
     if options.get("snapshotter", "overlayfs") == "overlayfs":
-        found.append("overlay")
+        names.append("overlay")
     backend = _BACKENDS.get(str(options.get("flannel-backend", "vxlan")))
     if backend is not None:
-        found.append(backend)
+        names.append(backend)
     if not options.get("disable-network-policy"):
-        found += [f"?{each}" for each in _POLICIES]
-    return found
+        names += [f"?{name}" for name in _POLICIES]
+    return names
 
 
 def starts_on_cgroup_v1(k3s: K3s) -> bool:
     """Whether the kubelet of this release, with these options, starts where cgroups are those of version 1."""
     given = _options(k3s).get("kubelet-arg", ())
     arguments = [given] if isinstance(given, str) else list(given) if isinstance(given, list | tuple) else []
-    return k3s_release(k3s.version)[0] < _NO_CGROUP_V1 or "fail-cgroupv1=false" in [str(each).lstrip("-") for each in arguments]
+    return k3s_release(k3s.version)[0] < _NO_CGROUP_V1 or "fail-cgroupv1=false" in [str(flag).lstrip("-") for flag in arguments]
 
 
 def _options(k3s: K3s) -> Mapping[str, Any]:

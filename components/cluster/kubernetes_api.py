@@ -1,4 +1,4 @@
-"""The Kubernetes API as the program itself asks it, beside Pulumi's provider; and what a restart of K3s does to that provider.
+"""Requests of the program itself to the Kubernetes API, and what a restart of K3s does to Pulumi's Kubernetes provider.
 
 Kubernetes resources survive a restart of K3s: what failed because the API did not answer is retried when it answers again.
 
@@ -50,11 +50,15 @@ def is_retried(errors: Sequence[str]) -> bool:
 
 
 class ApiRetry:
-    """hooks: for every Kubernetes resource of the stack, in place of those of `failure`, which is told of what is not retried.
+    """Retries operations that fail because K3s restarts, and sets `failure` for all others.
 
     kubeconfig: of the cluster. limit: seconds that the API may take to answer again. There is one hook of one name for all,
-    because a run that removes a resource has none of that resource's own, and the engine then hides the error behind that.
+    because a run that deletes a resource registers no hook of that resource's own, and the engine then reports the missing hook in
+    place of the error.
     """
+
+    hooks: ResourceHookBinding
+    """For every Kubernetes resource of the stack, in place of those of `failure`."""
 
     def __init__(self, kubeconfig: Output[str], failure: Failure, limit: float) -> None:
         self._kubeconfig, self._failure, self._limit = kubeconfig, failure, limit

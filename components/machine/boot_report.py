@@ -11,7 +11,12 @@ from components.libvirt.guest_report import diagnose
 from components.node import command
 
 
-def boot_report(name: str, node: NodePlan, settings: Settings, console: str) -> ErrorHook:
+def console_log(node: NodePlan) -> str:
+    """Name of the volume that the node's serial console is written to."""
+    return f"{node.name}-console.log"
+
+
+def boot_report(name: str, node: NodePlan, settings: Settings) -> ErrorHook:
     """Says what can be seen from outside when a machine does not answer; the command itself only knows that it did not."""
 
     def report(args: pulumi.ErrorHookArgs) -> bool:
@@ -21,7 +26,7 @@ def boot_report(name: str, node: NodePlan, settings: Settings, console: str) -> 
             node.pool.uri,
             node.uuid,
             console_pool=node.pool.name,
-            console_name=console,
+            console_name=console_log(node),
             network=settings.network.libvirt_name,
             mac=node.mac,
             port=settings.ssh.port,

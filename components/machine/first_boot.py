@@ -46,10 +46,11 @@ def _booting(name: str, environment: Mapping[str, str]) -> list[str]:
     return ["sh", "-c", '"$@" 2>&1 || true', "sh", "env", *variables, "bash", "-c", command.text(name), name]
 
 
-def static_address(node: NodePlan, network: Network) -> cloud_init.StaticAddress | None:
-    """The node's address where no DHCP server tells it."""
-    if network.kind == "libvirt":
-        return None
-    return cloud_init.StaticAddress(
-        with_prefix(network.cidr, node.address), str(network.gateway), [str(server) for server in network.dns]
-    )
+def network_config(node: NodePlan, network: Network) -> str:
+    """The node's interface, with its address where no DHCP server gives it one."""
+    static = None
+    if network.kind == "bridge":
+        static = cloud_init.StaticAddress(
+            with_prefix(network.cidr, node.address), str(network.gateway), [str(server) for server in network.dns]
+        )
+    return cloud_init.network_config(mac=node.mac, interface=network.interface, static=static, mtu=network.mtu)

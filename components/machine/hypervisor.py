@@ -19,25 +19,37 @@ from components.libvirt.pool import StoragePool, StoragePoolArgs
 
 @dataclass(frozen=True, kw_only=True)
 class HypervisorArgs:
-    """pool, image: from the plan. claims: addresses the stack takes out of the network's DHCP range, for `macs` and pods.
-    after: what must hold before anything is made there. stock: files in place of the nodes' downloads, if any."""
+    """Inputs of `Hypervisor`."""
 
     owner: str
+    """project/stack, the mark on what this program manages."""
     pool: PoolPlan
+    """The storage pool: connection URI, name, UUID and directory."""
     image: ImagePlan
+    """The base image: volume name, source, checksum and format."""
     network: Network
+    """The network the machines are on."""
     claims: Sequence[AddressRange]
+    """Addresses that are taken out of a libvirt network's DHCP ranges."""
     macs: Sequence[str]
+    """MAC addresses of the stack's machines, whose leases and reservations are its own."""
     after: Sequence[Resource] = ()
+    """What must hold before anything is created there."""
     stock: ArtifactSet | None = None
+    """Files in place of the nodes' downloads; None: the nodes download."""
 
 
 class Hypervisor(ComponentResource):
-    """The stack's storage pool, in it the base image and the disk with the nodes' artifacts, and the claim on the network's
-    addresses.
-
-    artifacts: that disk, None without a stock. dhcp: None on a bridge, where no DHCP server of libvirt's is.
+    """What all machines on one libvirt host share: the stack's storage pool, in it the base image and the disk with the nodes'
+    artifacts, and the claim on the network's addresses.
     """
+
+    pool: StoragePool
+    image: BaseImage
+    artifacts: ArtifactDisk | None
+    """The disk with the nodes' artifacts; None where the nodes download."""
+    dhcp: DhcpClaim | None
+    """None on a bridge, whose DHCP server, if there is one, is not libvirt's."""
 
     def __init__(self, name: str, args: HypervisorArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("k3s-macvlan:hypervisor:Hypervisor", name, {}, opts)
@@ -61,7 +73,7 @@ class Hypervisor(ComponentResource):
             ),
             own,
         )
-        self.artifacts: ArtifactDisk | None = None
+        self.artifacts = None
         if args.stock is not None:
             volume = f"artifacts-{args.stock.digest}.img"
             self.artifacts = ArtifactDisk(

@@ -13,10 +13,12 @@ from components.node.ssh import public_key, whole
 
 @dataclass(frozen=True, kw_only=True)
 class ClientKey:
-    """The key that logs in: the user's own, or one made by the program."""
+    """The key that logs in to the nodes."""
 
     private: Output[str]
+    """OpenSSH format, secret."""
     public: Output[str]
+    """As a line of authorized_keys."""
 
 
 def client_key(settings: Ssh, comment: str) -> ClientKey:

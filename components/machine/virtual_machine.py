@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pulumi
 from pulumi import ComponentResource, Input, Output, ResourceHookBinding, ResourceOptions
+from pulumi_command.remote import ConnectionArgs
 
 from components.config.plan import NodePlan
 from components.config.settings import Settings
@@ -18,8 +19,7 @@ from components.libvirt.overlay_disk import OverlayDisk, OverlayDiskArgs
 from components.libvirt.reservation import Reservation, ReservationArgs
 from components.libvirt.seed_image import SeedImage, SeedImageArgs
 from components.machine import first_boot
-from components.machine.boot_report import boot_report
-from components.machine.first_boot import static_address
+from components.machine.boot_report import boot_report, console_log
 from components.machine.hypervisor import Hypervisor
 from components.machine.login_key import ClientKey
 from components.machine.network_checks import LAN_CHECK, lan_check, macvlan_check
@@ -28,228 +28,282 @@ from components.node.port_wait import port_open_hook
 from components.node.ssh import connection
 
 
+@dataclass(frozen=True)
+class FirstBoot:
+    """What a machine's first boot is made from. generation: 16 hex digits; another value is another machine."""
+
+    user_data: Output[str]
+    network_config: str
+    generation: Output[str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class VirtualMachineArgs:
-    """owner: the stack's mark. node: from the plan. hypervisor: where it lives. key: who may log in. failure: the
-    run's one. previous_server: the last server before this node, which must serve again before this machine is restarted or
-    replaced."""
+    """Inputs of `VirtualMachine`."""
 
     owner: str
+    """project/stack, the mark on what this program manages."""
     node: NodePlan
+    """The node's name, addresses, size and pool."""
     hypervisor: Hypervisor
+    """Where it runs; a node's pool is on it."""
     key: ClientKey
+    """Who may log in."""
     settings: Settings
+    """The stack's: ssh, network, machine, cloudInit, macvlan checks and timeouts."""
     failure: Failure
+    """Of this run; shared by all machines."""
     previous_server: VirtualMachine | None = None
+    """The server declared before this node. It must serve again before this machine is restarted or replaced."""
 
 
 class VirtualMachine(ComponentResource):
-    """DHCP reservation or static address, disk, NoCloud seed and domain of a node, waited for until cloud-init is done; and
-    the checks of its addresses on a LAN and of macvlan.
+    """A node's machine, booted and checked: DHCP reservation or static address, disk, NoCloud seed, domain; the wait for SSH and
+    cloud-init; and the checks of its addresses on a LAN and of macvlan.
 
-    connection: for commands on the node.
-    disk_id: changes whenever the disk is made anew, so whatever lives in the machine has it among its triggers.
-    child_options: options for what lives in the machine; it is `deleted_with` the domain, and its failure is told.
-    hardware: changes when the machine is restarted for a new size.
-    ssh_ready: the machine answers, and has done what the settings' cloudInit asks for; commands depend on it.
-    cloud_init_done: cloud-init is done, which it may be after `ready`.
-    serving_steps: on a server, the steps after which its K3s serves, for K3sNode to fill.
-    server_gate: on a server, the step after which it serves, whatever the run has done to the machine.
-    network_checked: its addresses are free and macvlan works on it; pods with macvlan interfaces depend on it. It runs beside the
-    installation of K3s.
+    Errors: what libvirt refuses; a machine that does not answer within `timeouts.boot`, with what the hypervisor shows of it; an
+    address that another machine has; macvlan that does not work on the node.
     """
+
+    node: NodePlan
+    """The plan it is made from."""
+    domain: Domain
+    """The libvirt domain. What lives in the machine is `deleted_with` it."""
+    disk_id: Output[str]
+    """16 hex digits, others whenever the disk is replaced. A trigger of every command on the node."""
+    hardware: str
+    """CPUs, memory and disk cache as text; another text means that the machine was restarted."""
+    connection: ConnectionArgs
+    """For commands on the node, with its host key."""
+    child_options: ResourceOptions
+    """For what lives in the machine: its parent, its deletion with the domain, and the report of its failure."""
+    cloud_init_done: pulumi.Resource
+    """cloud-init has ended, which may be after `ssh_ready`."""
+    ssh_ready: pulumi.Resource
+    """The machine lets commands in, and has done what the setting cloudInit asks for. Commands depend on it."""
+    network_checked: pulumi.Resource
+    """The node's addresses are free and macvlan works on it. Pods on the network depend on it; K3s is installed in parallel."""
+    serving_steps: Serving | None
+    """On a server, the steps after which its K3s serves; K3sNode adds them."""
+    server_gate: pulumi.Resource | None
+    """On a server, the step after which it serves, whatever this run has done to the machine."""
 
     def __init__(self, name: str, args: VirtualMachineArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("k3s-macvlan:machine:VirtualMachine", name, {}, opts)
-        self.node = node = args.node
-        settings, pool = args.settings, node.pool
-        own = ResourceOptions(parent=self)
-        turn = [args.previous_server.server_gate] if args.previous_server and args.previous_server.server_gate else []
+        self._name, self._args, self._limits = name, args, args.settings.timeouts
+        self.node = args.node
+        self._own = ResourceOptions(parent=self)
+        gate = args.previous_server.server_gate if args.previous_server else None
+        self._previous_gate = [gate] if gate else []
 
-        self.host_key = SshKeyPair(f"{name}-host-key", node.domain, own)
-        user_data = Output.all(client=args.key.public, private=self.host_key.private_key, public=self.host_key.public_key).apply(
-            lambda keys: first_boot.user_data(node, settings, keys)
-        )
-        network_config = cloud_init.network_config(
-            mac=node.mac,
-            interface=settings.network.interface,
-            static=static_address(node, settings.network),
-            mtu=settings.network.mtu,
-        )
-        # What the first boot is made from: another value is another machine. The address is part of it, because etcd does
-        # not survive its change (k3s issue 9879).
-        generation = Output.all(user_data, network_config, args.hypervisor.image.name, str(node.address)).apply(_digest)
-        generation = Output.unsecret(generation)
+        self.host_key = SshKeyPair(f"{name}-host-key", self.node.domain, self._own)
+        boot = self._first_boot()
+        reservation = self._reservation()
+        disk, seed = self._disk(boot), self._seed(boot)
+        self.domain = self._domain(disk, seed, reservation)
 
-        address: list[pulumi.Resource] = []
-        if args.hypervisor.dhcp is not None:
-            reservation = Reservation(
-                f"{name}-reservation",
-                ReservationArgs(
-                    uri=pool.uri,
-                    network=settings.network.name,
-                    mac=node.mac,
-                    ip=str(node.address),
-                    name=node.domain,
-                    owner=args.owner,
-                ),
-                ResourceOptions.merge(own, ResourceOptions(depends_on=[args.hypervisor.dhcp])),
-            )
-            address.append(reservation)
-        disk = OverlayDisk(
-            f"{name}-disk",
+        self.disk_id = disk.serial
+        machine = args.settings.machine
+        self.hardware = (
+            f"{self.node.cpus} CPUs ({machine.virt_type} {machine.cpu_mode} {machine.cpu_model}), {self.node.memory} MiB, "
+            f"{machine.disk_cache}"
+        )
+        self.connection = connection(
+            host=str(self.node.address),
+            user=args.settings.ssh.user,
+            port=args.settings.ssh.port,
+            private_key=args.key.private,
+            host_key=self.host_key.public_key,
+        )
+        self.child_options = ResourceOptions(parent=self, deleted_with=self.domain, hooks=args.failure.hooks)
+        self.cloud_init_done, self.ssh_ready = self._booted()
+        self.serving_steps = Serving(self.node.name, args.failure) if self.node.role == "server" else None
+        self.server_gate = self._server_gate(self.serving_steps)
+        self._grow_file_system(disk)
+        self.network_checked = self._checked_network()
+        self.register_outputs({"address": str(self.node.address), "mac": self.node.mac, "serial": self.disk_id})
+
+    def _first_boot(self) -> FirstBoot:
+        node, settings = self.node, self._args.settings
+        keys = Output.all(client=self._args.key.public, private=self.host_key.private_key, public=self.host_key.public_key)
+        user_data = keys.apply(lambda known: first_boot.user_data(node, settings, known))
+        network_config = first_boot.network_config(node, settings.network)
+        # The address is part of it, because etcd does not survive its change (k3s issue 9879).
+        parts = Output.all(user_data, network_config, self._args.hypervisor.image.name, str(node.address))
+        return FirstBoot(user_data, network_config, Output.unsecret(parts.apply(_digest)))
+
+    def _reservation(self) -> Reservation | None:
+        """The node's DHCP reservation; None on a bridge, where its address is static."""
+        node, claim = self.node, self._args.hypervisor.dhcp
+        if claim is None:
+            return None
+        return Reservation(
+            f"{self._name}-reservation",
+            ReservationArgs(
+                uri=node.pool.uri,
+                network=self._args.settings.network.name,
+                mac=node.mac,
+                ip=str(node.address),
+                name=node.domain,
+                owner=self._args.owner,
+            ),
+            ResourceOptions.merge(self._own, ResourceOptions(depends_on=[claim])),
+        )
+
+    def _disk(self, boot: FirstBoot) -> OverlayDisk:
+        node, hypervisor = self.node, self._args.hypervisor
+        volume = f"{node.name}.qcow2"
+        return OverlayDisk(
+            f"{self._name}-disk",
             OverlayDiskArgs(
-                uri=pool.uri,
-                pool=args.hypervisor.pool.name,
-                name=f"{node.name}.qcow2",
-                path=pool.volume(f"{node.name}.qcow2"),
-                backing_path=args.hypervisor.image.path,
-                backing_format=args.hypervisor.image.format,
+                uri=node.pool.uri,
+                pool=hypervisor.pool.name,
+                name=volume,
+                path=node.pool.volume(volume),
+                backing_path=hypervisor.image.path,
+                backing_format=hypervisor.image.format,
                 capacity=node.disk,
-                generation=generation,
+                generation=boot.generation,
                 domain_uuid=node.uuid,
             ),
-            ResourceOptions.merge(own, ResourceOptions(depends_on=turn)),
+            ResourceOptions.merge(self._own, ResourceOptions(depends_on=self._previous_gate)),
         )
-        seed = SeedImage(
-            f"{name}-seed",
+
+    def _seed(self, boot: FirstBoot) -> SeedImage:
+        node = self.node
+        volume = f"{node.name}-seed.iso"
+        return SeedImage(
+            f"{self._name}-seed",
             SeedImageArgs(
-                uri=pool.uri,
-                pool=args.hypervisor.pool.name,
-                name=f"{node.name}-seed.iso",
-                path=pool.volume(f"{node.name}-seed.iso"),
-                user_data=user_data,
-                meta_data=generation.apply(lambda text: cloud_init.meta_data(instance_id=text, hostname=node.domain)),
-                network_config=network_config,
+                uri=node.pool.uri,
+                pool=self._args.hypervisor.pool.name,
+                name=volume,
+                path=node.pool.volume(volume),
+                user_data=boot.user_data,
+                meta_data=boot.generation.apply(lambda text: cloud_init.meta_data(instance_id=text, hostname=node.domain)),
+                network_config=boot.network_config,
             ),
-            ResourceOptions.merge(own, ResourceOptions(depends_on=turn)),
+            ResourceOptions.merge(self._own, ResourceOptions(depends_on=self._previous_gate)),
         )
-        console = f"{node.name}-console.log"
-        self.domain = Domain(
-            f"{name}-domain",
+
+    def _domain(self, disk: OverlayDisk, seed: SeedImage, reservation: Reservation | None) -> Domain:
+        node, hypervisor, machine = self.node, self._args.hypervisor, self._args.settings.machine
+        network = self._args.settings.network
+        return Domain(
+            f"{self._name}-domain",
             DomainArgs(
-                uri=pool.uri,
+                uri=node.pool.uri,
                 name=node.domain,
                 uuid=node.uuid,
-                owner=args.owner,
+                owner=self._args.owner,
                 node=node.name,
                 memory_mib=node.memory,
                 cpus=node.cpus,
                 mac=node.mac,
-                network=settings.network.libvirt_name,
-                bridge=settings.network.bridge_name,
+                network=network.libvirt_name,
+                bridge=network.bridge_name,
                 disk_path=disk.path,
                 disk_serial=disk.serial,
                 seed_path=seed.path,
-                extra_disks=[args.hypervisor.artifacts.path] if args.hypervisor.artifacts else (),
-                pool=args.hypervisor.pool.name,
-                console_log=pool.volume(console),
-                virt_type=settings.machine.virt_type,
-                cpu_mode=settings.machine.cpu_mode,
-                cpu_model=settings.machine.cpu_model,
-                disk_cache=settings.machine.disk_cache,
-                machine=settings.machine.machine_type,
-                autostart=settings.machine.autostart,
-                stop_timeout=settings.timeouts.shutdown,
+                extra_disks=[hypervisor.artifacts.path] if hypervisor.artifacts else (),
+                pool=hypervisor.pool.name,
+                console_log=node.pool.volume(console_log(node)),
+                virt_type=machine.virt_type,
+                cpu_mode=machine.cpu_mode,
+                cpu_model=machine.cpu_model,
+                disk_cache=machine.disk_cache,
+                machine=machine.machine_type,
+                autostart=machine.autostart,
+                stop_timeout=self._limits.shutdown,
             ),
-            ResourceOptions.merge(own, ResourceOptions(depends_on=[*address, *turn])),
+            ResourceOptions.merge(
+                self._own, ResourceOptions(depends_on=[*([reservation] if reservation else []), *self._previous_gate])
+            ),
         )
-        self.disk_id: Output[str] = disk.serial
-        self.connection = connection(
-            host=str(node.address),
-            user=settings.ssh.user,
-            port=settings.ssh.port,
-            private_key=args.key.private,
-            host_key=self.host_key.public_key,
-        )
-        self.serving_steps = Serving(node.name, args.failure) if node.role == "server" else None
-        self.child_options = ResourceOptions(parent=self, deleted_with=self.domain, hooks=args.failure.hooks)
-        report = ResourceHookBinding(on_error=[boot_report(name, node, settings, console)])
-        listens = port_open_hook(f"{name}-listens", str(node.address), settings.ssh.port, settings.timeouts.boot)
-        answers = command.ssh_login(
+
+    def _booted(self) -> tuple[pulumi.Resource, pulumi.Resource]:
+        """The steps after which cloud-init is done, and after which commands may run."""
+        name, node, settings = self._name, self.node, self._args.settings
+        report = ResourceHookBinding(on_error=[boot_report(name, node, settings)])
+        port_open = port_open_hook(f"{name}-listens", str(node.address), settings.ssh.port, self._limits.boot)
+        ssh_login = command.ssh_login(
             f"{name}-answers",
             connection=self.connection,
             triggers=[self.disk_id],
-            dial=min(settings.timeouts.boot, command.DIAL_SECONDS),
+            dial=min(self._limits.boot, command.DIAL_SECONDS),
             opts=ResourceOptions.merge(
                 self.child_options,
                 ResourceOptions(
                     depends_on=[self.domain],
-                    hooks=ResourceHookBinding.merge(report, ResourceHookBinding(before_create=[listens])),
+                    hooks=ResourceHookBinding.merge(report, ResourceHookBinding(before_create=[port_open])),
                 ),
             ),
         )
-        self.cloud_init_done = command.run(
-            f"{name}-booted",
+        cloud_init_done = self._run(
+            "booted",
             command.Script(
                 name="node-ready.sh",
-                environment={"LIMIT_SECONDS": str(settings.timeouts.cloud_init)},
-                limit=settings.timeouts.cloud_init + 30,
+                environment={"LIMIT_SECONDS": str(self._limits.cloud_init)},
+                limit=self._limits.cloud_init + 30,
             ),
-            connection=self.connection,
-            triggers=[self.disk_id],
-            opts=ResourceOptions.merge(self.child_options, ResourceOptions(depends_on=[answers], hooks=report)),
+            opts=ResourceOptions(depends_on=[ssh_login], hooks=report),
         )
         # cloud-init makes the user and the host key before sshd starts. What it does afterwards concerns only what somebody
-        # has asked of it: packages, files, commands.
-        self.ssh_ready: pulumi.Resource = self.cloud_init_done if settings.cloud_init else answers
-        # A new size restarts the machine; what runs in it is waited for again.
-        shape = settings.machine
-        self.hardware = (
-            f"{node.cpus} CPUs ({shape.virt_type} {shape.cpu_mode} {shape.cpu_model}), {node.memory} MiB, {shape.disk_cache}"
+        # has put into the setting cloudInit: packages, files, commands.
+        return cloud_init_done, cloud_init_done if settings.cloud_init else ssh_login
+
+    def _server_gate(self, serving: Serving | None) -> Settled | None:
+        if serving is None:
+            return None
+        limits = self._limits
+        return Settled(
+            f"{self._name}-settled",
+            SettledArgs(
+                machine=Output.concat(self.disk_id, " ", self.hardware),
+                serving=serving,
+                limit=limits.boot + limits.cloud_init + 2 * limits.k3s + limits.node_ready + limits.plugins,
+            ),
+            ResourceOptions.merge(self._own, ResourceOptions(depends_on=[self.domain])),
         )
-        limits = settings.timeouts
-        self.server_gate: pulumi.Resource | None = None
-        if self.serving_steps:
-            self.server_gate = Settled(
-                f"{name}-settled",
-                SettledArgs(
-                    machine=Output.concat(self.disk_id, " ", self.hardware),
-                    serving=self.serving_steps,
-                    limit=limits.boot + limits.cloud_init + 2 * limits.k3s + limits.node_ready + limits.plugins,
-                ),
-                ResourceOptions.merge(own, ResourceOptions(depends_on=[self.domain])),
-            )
-        command.run(
-            f"{name}-disk-grow",
+
+    def _grow_file_system(self, disk: OverlayDisk) -> None:
+        self._run(
+            "disk-grow",
             command.Script(name="disk-grow.sh", limit=300),
-            connection=self.connection,
-            triggers=[self.disk_id, str(node.disk)],
-            opts=ResourceOptions.merge(self.child_options, ResourceOptions(depends_on=[self.cloud_init_done, disk])),
+            str(self.node.disk),
+            opts=ResourceOptions(depends_on=[self.cloud_init_done, disk]),
         )
-        self.network_checked: pulumi.Resource = self.ssh_ready
+
+    def _checked_network(self) -> pulumi.Resource:
+        """The last of the checks of the node's addresses, or `ssh_ready` where there is none."""
+        node, settings = self.node, self._args.settings
+        last = self.ssh_ready
         if settings.network.kind == "bridge":
-            self.network_checked = command.run(
-                f"{name}-lan-check",
-                command.Script(name=LAN_CHECK, environment=lan_check(node, settings, pods=True), limit=60),
-                connection=self.connection,
-                triggers=[self.disk_id],
-                opts=ResourceOptions.merge(self.child_options, ResourceOptions(depends_on=[self.ssh_ready])),
-            )
+            environment = lan_check(node, settings, pods=True)
+            script = command.Script(name=LAN_CHECK, environment=environment, limit=60)
+            last = self._run("lan-check", script, opts=ResourceOptions(depends_on=[last]))
         if node.check_address is not None:
-            self.network_checked = command.run(
-                f"{name}-macvlan-check",
-                command.Script(
-                    name="macvlan-check.sh",
-                    environment=macvlan_check(node, node.check_address, settings),
-                    limit=90,
-                ),
-                connection=self.connection,
-                triggers=[self.disk_id],
-                # Later the address may be one of the pods' (seen: of an agent that was about to leave).
-                run_once_per_machine=True,
-                opts=ResourceOptions.merge(self.child_options, ResourceOptions(depends_on=[self.network_checked])),
-            )
-        self.register_outputs({"address": str(node.address), "mac": node.mac, "serial": self.disk_id})
+            environment = macvlan_check(node, node.check_address, settings)
+            script = command.Script(name="macvlan-check.sh", environment=environment, limit=90)
+            # Later the address may be one of the pods' (seen: of an agent that was about to leave).
+            last = self._run("macvlan-check", script, run_once_per_machine=True, opts=ResourceOptions(depends_on=[last]))
+        return last
 
     def sync(self, after: Sequence[Input[str]]) -> None:
         """What was installed, pulled and started until now survives a power cut. after: identities of the last of it."""
-        command.run(
-            f"{self.node.name}-sync",
-            command.Script(name="node-sync.sh", limit=120),
+        self._run("sync", command.Script(name="node-sync.sh", limit=120), *after, opts=ResourceOptions(depends_on=[self.ssh_ready]))
+
+    def _run(
+        self, suffix: str, script: command.Script, *triggers: Input[str], opts: ResourceOptions, run_once_per_machine: bool = False
+    ) -> pulumi.Resource:
+        """Run a script on the node; triggers: what runs it again, besides a replaced disk."""
+        return command.run(
+            f"{self._name}-{suffix}",
+            script,
             connection=self.connection,
-            triggers=[self.disk_id, *after],
-            opts=ResourceOptions.merge(self.child_options, ResourceOptions(depends_on=[self.ssh_ready])),
+            triggers=[self.disk_id, *triggers],
+            run_once_per_machine=run_once_per_machine,
+            opts=ResourceOptions.merge(self.child_options, opts),
         )
 
 

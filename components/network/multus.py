@@ -40,24 +40,33 @@ _MASTER_CONF = "10-flannel.conflist"
 
 @dataclass(frozen=True, kw_only=True)
 class MultusArgs:
-    """paths: CNI directories on the nodes. version: K3s's; another one rolls the DaemonSet, because with the old layout the
-    directory that a running pod has mounted is no longer the one in use."""
+    """Inputs of `Multus`."""
 
     machines: list[VirtualMachine]
+    """All nodes."""
     cluster: Cluster
+    """The cluster."""
     settings: MultusSettings
+    """The setting multus."""
     paths: CniPaths
+    """CNI directories on the nodes."""
     plugin_names: tuple[str, ...]
+    """Plugins that must be on a node before its pods may start."""
     version: str
+    """K3s's release. Another one rolls the DaemonSet: with the old layout, the directory that a running pod has mounted is then no
+    longer the one in use."""
     timeouts: Timeouts
+    """The setting timeouts, in seconds."""
 
 
 class Multus(ComponentResource):
-    """Multus on every node.
+    """Multus on every node. Errors: a DaemonSet that is not ready in time, with its pods' events; what the checks on nodes report."""
 
-    crd: for NetworkAttachmentDefinitions. multus_ready: per node, the step after which pods get their networks: a ready DaemonSet
-    does not say so, its files appear later (measured: seconds).
-    """
+    crd: apiextensions.CustomResourceDefinition
+    """Of NetworkAttachmentDefinitions."""
+    multus_ready: dict[str, pulumi.Resource]
+    """By node name, the step after which its pods get their networks. A ready DaemonSet does not mean that: its files appear
+    seconds later (measured)."""
 
     def __init__(self, name: str, args: MultusArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("k3s-macvlan:multus:Multus", name, {}, opts)
@@ -102,7 +111,7 @@ class Multus(ComponentResource):
             data={"cni-conf.json": _sample(args.paths)},
             opts=own,
         )
-        # Made before the DaemonSet and so removed after it: pods first, then the daemon, then its files.
+        # Created before the DaemonSet and so deleted after it: pods first, then the daemon, then its files.
         cleaners = [
             command.run(
                 f"{machine.node.name}-multus-clean",
@@ -137,7 +146,7 @@ class Multus(ComponentResource):
                 ),
             ),
         )
-        self.multus_ready: dict[str, pulumi.Resource] = {
+        self.multus_ready = {
             machine.node.name: command.run(
                 f"{machine.node.name}-multus-gate",
                 command.Script(

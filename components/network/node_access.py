@@ -18,17 +18,20 @@ from components.node import command
 
 @dataclass(frozen=True, kw_only=True)
 class NodeAccessArgs:
-    """machine: its plan has the address. master: the pods' parent interface."""
+    """Inputs of `NodeAccess`."""
 
     machine: VirtualMachine
+    """The node's machine; its plan has the address."""
     macvlan: Macvlan
+    """The setting macvlan."""
     master: str
+    """The pods' parent interface on the node."""
 
 
 class NodeAccess(ComponentResource):
-    """Interface mvaccess0 on one node with routes for the pods of that node, kept over reboots; removed with the component.
+    """Interface mvaccess0 on one node with routes for the pods of that node, kept over reboots; deleted with the component.
 
-    Only the node's own slice of the range goes that way: other nodes' pods are reached over the network as by anybody.
+    Only the node's own slice of the range is routed by it: pods of other nodes are reached over the network.
     """
 
     def __init__(self, name: str, args: NodeAccessArgs, opts: ResourceOptions | None = None) -> None:

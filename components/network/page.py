@@ -1,4 +1,4 @@
-"""Page: what a pod serves on the real network, and the proof that it does."""
+"""Page: the page that a pod serves on the real network, and the check that it is served."""
 
 from __future__ import annotations
 
@@ -13,22 +13,31 @@ from components.network.pod import MacvlanPod
 
 @dataclass(frozen=True, kw_only=True)
 class PageArgs:
-    """port: of the pod. limit: seconds until the page is served."""
+    """Inputs of `Page`."""
 
     pod: MacvlanPod
+    """The pod that serves it."""
     port: int
+    """TCP port of the pod."""
     proof: Proof
+    """The setting proof."""
     limit: int
+    """Seconds until the page is served."""
 
 
 class Page(ComponentResource):
-    """The page of one pod. url: by the pod's own address. proof: None where no proof is wanted."""
+    """The page of one pod. Errors: what the check reports, with the URL and the last answer."""
+
+    url: Output[str]
+    """By the pod's own address."""
+    proof: HttpProof | None
+    """The check; None with proof.enabled: false."""
 
     def __init__(self, name: str, args: PageArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("k3s-macvlan:page:Page", name, {}, opts)
         port = "" if args.port == 80 else f":{args.port}"
         self.pod = args.pod
-        self.url: Output[str] = args.pod.address.apply(lambda address: f"http://{address}{port}{args.proof.path}")
+        self.url = args.pod.address.apply(lambda address: f"http://{address}{port}{args.proof.path}")
         self.proof = (
             HttpProof(
                 f"{args.pod.pod}-proof",

@@ -25,26 +25,41 @@ _STATUS = "k8s.v1.cni.cncf.io/network-status"
 
 @dataclass(frozen=True, kw_only=True)
 class MacvlanPodArgs:
-    """pod: its name. machine: where it is bound to, if anywhere. after: steps it waits for, so that it cannot start without
-    its second interface. limit: seconds until Ready."""
+    """Inputs of `MacvlanPod`."""
 
     cluster: Cluster
+    """The cluster."""
     pod: str
+    """The pod's name."""
     machine: VirtualMachine | None
+    """The node that it is bound to; None: any."""
     network: MacvlanNetwork
+    """Its network."""
     macvlan: Macvlan
+    """The setting macvlan."""
     workload: Workload
+    """The setting workload."""
     lan: Network
+    """The setting network."""
     after: Sequence[Any]
+    """Steps it waits for, so that it cannot start without its second interface."""
     limit: int
+    """Seconds until it is Ready."""
 
 
 class MacvlanPod(ComponentResource):
     """The pod, awaited until it is Ready with its second interface.
 
-    address, mac: of that interface, from the pod's network-status; never assumed, since host-local gives a new address to a
-    pod that is made anew (measured). uid: the pod's identity.
+    Address and MAC are read from the pod's network-status and never assumed: host-local gives a recreated pod another address
+    (measured). Errors: a pod that is not Ready in time, with its events; RunError for a pod without net1.
     """
+
+    address: Output[str]
+    """IPv4 address of net1."""
+    mac: Output[str]
+    """MAC address of net1."""
+    uid: Output[str]
+    """The pod's metadata.uid; another pod has another one."""
 
     def __init__(self, name: str, args: MacvlanPodArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("k3s-macvlan:macvlan:MacvlanPod", name, {}, opts)
@@ -83,7 +98,7 @@ class MacvlanPod(ComponentResource):
                     parent=self,
                     deleted_with=machine.domain if machine else None,
                     depends_on=[*args.network.ready, *args.after],
-                    # A running pod keeps the network it was made with.
+                    # A running pod keeps the network that it was created with.
                     replace_on_changes=["metadata.annotations"],
                     delete_before_replace=True,
                     custom_timeouts=CustomTimeouts(create=limit, update=limit, delete=limit),
@@ -93,10 +108,10 @@ class MacvlanPod(ComponentResource):
         )
         self.pod = args.pod
         self.node = machine.node.name if machine else None
-        interface: Output[dict[str, Any]] = pod.metadata.annotations.apply(lambda found: _interface(found, args.pod))
-        self.address: Output[str] = interface.apply(lambda found: str(found["ips"][0]))
-        self.mac: Output[str] = interface.apply(lambda found: str(found["mac"]))
-        self.uid: Output[str] = pod.metadata.uid
+        interface: Output[dict[str, Any]] = pod.metadata.annotations.apply(lambda known: _interface(known, args.pod))
+        self.address = interface.apply(lambda entry: str(entry["ips"][0]))
+        self.mac = interface.apply(lambda entry: str(entry["mac"]))
+        self.uid = pod.metadata.uid
         self.register_outputs({"address": self.address, "mac": self.mac})
 
 

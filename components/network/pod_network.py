@@ -1,4 +1,4 @@
-"""MacvlanNetwork and MacvlanPod: pods with an address of their own on the real network."""
+"""MacvlanNetwork: the network that gives pods an address of their own on the real network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Any
 
-from pulumi import ComponentResource, ResourceOptions
+import pulumi
+from pulumi import ComponentResource, ErrorHook, ResourceOptions
 from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.meta import v1 as meta
 
@@ -28,22 +29,31 @@ _NO_GATEWAY = "0.0.0.0"  # noqa: S104
 
 @dataclass(frozen=True, kw_only=True)
 class MacvlanNetworkArgs:
-    """master: parent interface on the nodes."""
+    """Inputs of `MacvlanNetwork`."""
 
     machines: Sequence[VirtualMachine]
+    """All nodes."""
     cluster: Cluster
+    """The cluster."""
     multus: Multus
+    """Its definition's CRD comes first."""
     macvlan: Macvlan
+    """The setting macvlan."""
     network: Network
+    """The setting network."""
     master: str
+    """The parent interface on the nodes."""
 
 
 class MacvlanNetwork(ComponentResource):
-    """The NetworkAttachmentDefinition; with per-node slices also each node's own configuration of it.
+    """The NetworkAttachmentDefinition; with slices of the range per node, also each node's own configuration of it."""
 
-    revision: changes with the configuration. ready: steps after which pods may use it. report: for the pods, tells why one is not
-    ready.
-    """
+    revision: str
+    """16 hex digits, others when the configuration changes."""
+    ready: list[pulumi.Resource]
+    """The steps after which pods may use the network."""
+    report: ErrorHook
+    """For the pods: logs why one is not ready."""
 
     def __init__(self, name: str, args: MacvlanNetworkArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("k3s-macvlan:macvlan:MacvlanNetwork", name, {}, opts)
@@ -76,7 +86,7 @@ class MacvlanNetwork(ComponentResource):
             )
             for machine in (args.machines if sliced else [])
         ]
-        # Not the nodes' files: another node must not make other nodes' pods anew.
+        # Without the nodes' files: adding a node must not replace the pods of other nodes.
         common = {"whole": whole, "addressesPerNode": args.macvlan.addresses_per_node}
         self.revision = hashlib.sha256(canonical(common).encode()).hexdigest()[:16]
         self.ready = [self.definition, *written]

@@ -18,7 +18,7 @@ import os, signal, sys
 sys.path.insert(0, {str(ROOT)!r})
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job does not have
 from components import interrupt
-interrupt.end_quietly()
+interrupt.exit_without_traceback()
 os.kill(os.getpid(), signal.SIGINT)
 signal.pause()
 """
