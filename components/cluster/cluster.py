@@ -231,7 +231,7 @@ def _server_url(server: VirtualMachine, k3s: K3s) -> str:
 
 
 def _join_url(release: Release, servers: Sequence[VirtualMachine], k3s: K3s) -> Output[str]:
-    """URL of the server that the first server joins: "", or, when it is recreated, one of the others, which have kept the cluster."""
+    """URL of the server that the first one joins: "", or, when it is recreated, one of the others, which have kept the cluster."""
     if len(servers) == 1:
         return Output.from_input("")
     founded = Output.all(release.founder, servers[0].disk_id)

@@ -60,7 +60,7 @@ class MultusArgs:
 
 
 class Multus(ComponentResource):
-    """Multus on every node. Errors: a DaemonSet that is not ready in time, with its pods' events; what the checks on nodes report."""
+    """Multus on every node. Errors: a DaemonSet that is not ready in time, with its pods' events; what a node's check reports."""
 
     crd: apiextensions.CustomResourceDefinition
     """Of NetworkAttachmentDefinitions."""
