@@ -1,1 +1,13 @@
-"""Components of the k3s-macvlan program. Kept free of imports: dynamic providers load this package in their own process."""
+"""Components of the k3s-macvlan program, by room. Each imports only from the rooms above it.
+
+config   what a stack says, and what follows from it; pure
+node     how a node is reached, and the scripts that run on it
+custom   custom resources without libvirt
+libvirt  custom resources over libvirt's API, one file for each of its objects
+machine  a hypervisor and a node's machine
+cluster  K3s on all machines, and Kubernetes's API
+network  Multus, the pods' network, the pod and its page
+
+`outputs` are those of the stack, `interrupt` ends the program, `redact` takes secrets out of texts. Packages here import nothing:
+dynamic providers load them in a process of their own.
+"""

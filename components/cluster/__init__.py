@@ -1,1 +1,1 @@
-"""."""
+"""K3s on all machines, and the Kubernetes API."""

@@ -1,1 +1,1 @@
-"""."""
+"""Custom resources without libvirt, and what all custom resources share."""

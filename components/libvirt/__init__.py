@@ -1,3 +1,1 @@
-"""Custom resources over libvirt-python. Kept free of imports: dynamic providers load this package in their own
-process.
-"""
+"""Custom resources over libvirt-python, one file for each of libvirt's objects."""

@@ -10,7 +10,7 @@ from components.libvirt.xml import child, mib, parse, text_of
 
 MARK = "https://k3s-macvlan.dev/domain/1"
 """Namespace of the element in a domain's <metadata> that says whose it is."""
-
+ET.register_namespace("mark", MARK)
 
 MARK_FORMAT = "1"
 

@@ -6,8 +6,10 @@ import struct
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 
-from components.libvirt.documents import QCOW2_HEADER
 from components.libvirt.xml import child, parse, text_of
+
+QCOW2_HEADER = 32
+"""Bytes `qcow2_header` needs."""
 
 
 def pool(name: str, uuid: str, path: str) -> str:

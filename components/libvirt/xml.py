@@ -1,4 +1,8 @@
-"""XML as libvirt reads and writes it. Pure."""
+"""XML as libvirt reads and writes it. Pure.
+
+Every document is built as a tree and serialised by a library, so a quote, a `<` or a line break in a name is data and can
+never become structure. Formats: https://libvirt.org/format.html
+"""
 
 from __future__ import annotations
 

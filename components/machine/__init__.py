@@ -1,1 +1,1 @@
-"""."""
+"""A hypervisor's share of the stack, and the machine of a node."""

@@ -1,1 +1,1 @@
-"""."""
+"""Multus, the network of the pods, the pod and its page."""

@@ -1,1 +1,1 @@
-"""."""
+"""How a node is reached, and what runs on it."""

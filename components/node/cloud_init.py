@@ -1,4 +1,7 @@
-"""NoCloud documents: user data, meta data and network configuration. Pure."""
+"""NoCloud documents: user data, meta data and network configuration. Pure.
+
+Serialised by a library, so that no value can become structure. Formats: https://docs.cloud-init.io (NoCloud, network config v2).
+"""
 
 from __future__ import annotations
 
