@@ -217,6 +217,7 @@ def served(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "conf").write_text(
         "strict-order\nexcept-interface=lo\nbind-dynamic\ninterface=virbr7\ndhcp-no-override\ndhcp-authoritative\nport=0\n"
         f"dhcp-range=10.9.1.2,10.9.1.99,255.255.255.0\ndhcp-hostsfile={hosts}\ndhcp-leasefile={leased}\nno-ping\n"
+        f"log-facility={tmp_path / 'log'}\n"
     )
     server = subprocess.Popen(
         [
@@ -275,15 +276,16 @@ def test_dnsmasq_ends_the_lease_that_is_released_and_no_other(served: Path, clie
 def test_dnsmasq_gives_a_reserved_address_only_when_its_lease_is_ended(served: Path) -> None:
     """Why a lease of the gone is in the way of a node, and an address outside of the ranges can be released all the same."""
     reserved, gone = "52:54:00:00:00:0a", "52:54:00:00:00:0d"
-    hosts = served.parent / "hosts"
+    hosts, log = served.parent / "hosts", served.parent / "log"
     server = subprocess.run(
         ["pgrep", "-f", f"conf-file={served.parent / 'conf'}"], capture_output=True, text=True, check=True
     ).stdout.split()
 
     def is_reserved_for(mac: str) -> None:
         hosts.write_text(f"{mac},10.9.1.180,node\n")
+        already = log.read_text().count(f"read {hosts}")
         subprocess.run(["kill", "-HUP", *server], check=True)
-        time.sleep(0.5)
+        until(lambda: log.read_text().count(f"read {hosts}") > already)
 
     is_reserved_for(gone)
     assert machine(gone, "gone") == "10.9.1.180"
