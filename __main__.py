@@ -20,7 +20,7 @@ from components.network.pod_network import MacvlanNetwork, MacvlanNetworkArgs
 interrupt.exit_without_traceback()
 project, stack = pulumi.get_project(), pulumi.get_stack()
 
-# Settings and plan: every mistake is told here, before anything is made.
+# Configuration and plan: every mistake is reported here, before anything is created.
 try:
     misnamed = reading.misnamed(project, reading.config_keys())
     config, layout = reading.load(project, stack, reading.from_stack(project), found=misnamed)

@@ -43,19 +43,19 @@ def main(arguments: list[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser(
+    options = argparse.ArgumentParser(
         prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    found.add_argument("verbs", nargs="+", choices=VERBS, metavar="verb")
-    found.add_argument("-s", "--stack", default="dev", help="whose settings are taken; the stack itself is not touched")
-    found.add_argument("--nodes", help="in place of the stack's network.nodes, where that stack is up on the same network")
-    found.add_argument("--pods", help="likewise, in place of its macvlan.range")
-    found.add_argument("--rounds", type=int, default=2, help="rounds of by hand and `up` (2)")
-    found.add_argument("--times", type=int, default=5, help="how often each verb is run (5)")
-    found.add_argument("-f", "--figures", type=Path, default=ROOT / ".lab/bench.json", help="the JSON file (.lab/bench.json)")
-    found.add_argument("--page", type=Path, default=ROOT / "README.md", help="the page that `readme` writes into (README.md)")
-    found.add_argument("--chart", type=Path, default=ROOT / "docs/bench-up.svg", help="its chart (docs/bench-up.svg)")
-    return found
+    options.add_argument("verbs", nargs="+", choices=VERBS, metavar="verb")
+    options.add_argument("-s", "--stack", default="dev", help="whose settings are taken; the stack itself is not touched")
+    options.add_argument("--nodes", help="in place of the stack's network.nodes, where that stack is up on the same network")
+    options.add_argument("--pods", help="likewise, in place of its macvlan.range")
+    options.add_argument("--rounds", type=int, default=2, help="rounds of by hand and `up` (2)")
+    options.add_argument("--times", type=int, default=5, help="how often each verb is run (5)")
+    options.add_argument("-f", "--figures", type=Path, default=ROOT / ".lab/bench.json", help="the JSON file (.lab/bench.json)")
+    options.add_argument("--page", type=Path, default=ROOT / "README.md", help="the page that `readme` writes into (README.md)")
+    options.add_argument("--chart", type=Path, default=ROOT / "docs/bench-up.svg", help="its chart (docs/bench-up.svg)")
+    return options
 
 
 def _compare(options: argparse.Namespace, say: Say) -> None:
@@ -79,12 +79,12 @@ def _document(options: argparse.Namespace) -> dict[str, Any]:
     return stack_document(base, changes)
 
 
-def _keep(options: argparse.Namespace, found: dict[str, Any]) -> None:
+def _keep(options: argparse.Namespace, figures: dict[str, Any]) -> None:
     """Add what was measured to the file; what another kind of measurement put there stays."""
     settings, _ = compare.settings_of(_document(options), compare.STACK)
     taken = {
         **_figures(options),
-        **found,
+        **figures,
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "revision": revision(),
         "stack": options.stack,
@@ -95,8 +95,8 @@ def _keep(options: argparse.Namespace, found: dict[str, Any]) -> None:
 
 
 def _figures(options: argparse.Namespace) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(options.figures.read_text(encoding="utf-8")) if options.figures.exists() else {}
-    return found
+    figures: dict[str, Any] = json.loads(options.figures.read_text(encoding="utf-8")) if options.figures.exists() else {}
+    return figures
 
 
 def _measured(options: argparse.Namespace) -> dict[str, Any]:

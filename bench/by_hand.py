@@ -1,4 +1,4 @@
-"""The scenario by hand: what `by-hand.sh` is told, from the same settings and plan as `up`, and what it prints."""
+"""The scenario by hand: the parameters of `by-hand.sh`, from the same settings and plan as `up`, and what it prints."""
 
 from __future__ import annotations
 

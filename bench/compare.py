@@ -32,11 +32,11 @@ def settings_of(document: dict[str, Any], stack: str) -> tuple[Settings, Plan]:
 def hand_round(settings: Settings, plan: Plan, say: Say) -> dict[str, float]:
     say("by hand")
     try:
-        found = dict(by_hand.run(settings, plan))
+        seconds = dict(by_hand.run(settings, plan))
     finally:
         release(settings, plan)
-    say(f"by hand: page after {found['page']:.0f} s")
-    return found
+    say(f"by hand: page after {seconds['page']:.0f} s")
+    return seconds
 
 
 def up_round(checkout: Checkout, plan: Plan, say: Say) -> dict[str, Any]:
@@ -44,12 +44,12 @@ def up_round(checkout: Checkout, plan: Plan, say: Say) -> dict[str, Any]:
     say("up")
     with recording() as (path, log):
         cost = checkout.lab(STACK, "up", "--event-log", str(path), **LOGGED)
-    found = bars(log.lines)
+    timeline = bars(log.lines)
     state = json.loads(checkout.pulumi("stack", "export", "-s", STACK))
-    critical = {bar.urn for bar in critical_path(found, dependencies(state))}
-    done = stages.done_at(found, plan)
+    critical = {bar.urn for bar in critical_path(timeline, dependencies(state))}
+    done = stages.done_at(timeline, plan)
     say(f"up: page after {done['page']:.0f} s, ended after {cost.seconds:.0f} s")
-    return {"stages": done, **cost.figures(), "bars": [_row(bar, bar.urn in critical) for bar in found]}
+    return {"stages": done, **cost.figures(), "bars": [_row(bar, bar.urn in critical) for bar in timeline]}
 
 
 def _row(bar: Bar, critical: bool) -> dict[str, Any]:
@@ -59,11 +59,11 @@ def _row(bar: Bar, critical: bool) -> dict[str, Any]:
 
 def verbs(checkout: Checkout, document: dict[str, Any], times: int, say: Say) -> dict[str, list[dict[str, float]]]:
     """Each verb `times` times on the running stack, which must be as its file says."""
-    found: dict[str, list[dict[str, float]]] = {}
+    figures: dict[str, list[dict[str, float]]] = {}
 
     def take(name: str, *words: str) -> Cost:
         cost = checkout.lab(STACK, *words)
-        found.setdefault(name, []).append(cost.figures())
+        figures.setdefault(name, []).append(cost.figures())
         say(f"{name}: {cost.seconds:.1f} s")
         return cost
 
@@ -75,7 +75,7 @@ def verbs(checkout: Checkout, document: dict[str, Any], times: int, say: Say) ->
     for index in range(times):
         checkout.write_stack(STACK, changed(document, {"workload": {"image": OTHER_IMAGE if index % 2 == 0 else image}}))
         take("one small change", "up", "--suppress-outputs")
-    return found
+    return figures
 
 
 def destroy(checkout: Checkout, settings: Settings, plan: Plan, say: Say) -> dict[str, float]:

@@ -73,11 +73,11 @@ def bars(lines: Iterable[tuple[float, str]]) -> list[Bar]:
     """Of each real resource what was done, in the order of its begin. What stays the same, components and the providers that
     the engine makes itself are left out, and so is the preview that `up` begins with: it ends in a summary of its own."""
     begun: dict[tuple[str, str], float] = {}
-    found: list[Bar] = []
+    timeline: list[Bar] = []
     for at, line in lines:
         event = json.loads(line)
         if event.get("summaryEvent", {}).get("isPreview"):
-            begun, found = {}, []
+            begun, timeline = {}, []
         if "resourcePreEvent" in event:
             step = event["resourcePreEvent"]["metadata"]
             begun[step["urn"], step["op"]] = at
@@ -87,8 +87,8 @@ def bars(lines: Iterable[tuple[float, str]]) -> list[Bar]:
                 start = begun.pop((step["urn"], step["op"]), None)
                 if start is not None and _counts(step):
                     name, type_ = step["urn"].rsplit("::", 1)[-1], step["type"].rsplit(":", 1)[-1]
-                    found.append(Bar(name=name, kind=type_, urn=step["urn"], op=step["op"], start=start, end=at))
-    return sorted(found, key=lambda bar: (bar.start, bar.end, bar.name))
+                    timeline.append(Bar(name=name, kind=type_, urn=step["urn"], op=step["op"], start=start, end=at))
+    return sorted(timeline, key=lambda bar: (bar.start, bar.end, bar.name))
 
 
 def _counts(step: Mapping[str, Any]) -> bool:
@@ -99,18 +99,18 @@ def _counts(step: Mapping[str, Any]) -> bool:
 
 def dependencies(state: Mapping[str, Any]) -> dict[str, set[str]]:
     """What each resource of an exported state waits for, by URN: dependencies and its provider."""
-    found = {}
+    needs_of = {}
     for resource in (state.get("deployment") or {}).get("resources") or ():
         needs = set(resource.get("dependencies") or ())
         if resource.get("provider"):
             needs.add(str(resource["provider"]).rsplit("::", 1)[0])
-        found[str(resource["urn"])] = needs
-    return found
+        needs_of[str(resource["urn"])] = needs
+    return needs_of
 
 
-def critical_path(found: Iterable[Bar], needs: Mapping[str, set[str]]) -> list[Bar]:
+def critical_path(timeline: Iterable[Bar], needs: Mapping[str, set[str]]) -> list[Bar]:
     """From the bar that ends last back along what it waited for longest; first bar first."""
-    by_urn = {bar.urn: bar for bar in found}
+    by_urn = {bar.urn: bar for bar in timeline}
     path: list[Bar] = []
     last = max(by_urn.values(), key=lambda bar: bar.end, default=None)
     while last is not None:

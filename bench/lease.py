@@ -1,7 +1,7 @@
-"""Giving a DHCP lease back for a machine that is gone: otherwise its address is taken for another hour.
+"""Giving a DHCP lease back for a machine that was deleted: otherwise its address is taken for another hour.
 
 Machines are powered off, so they do not give it back themselves. `up` of another stack that has this address would rightly
-refuse while a stranger's lease stands, and a machine made by hand would get another address.
+refuse while another machine's lease stands, and a machine made by hand would get another address.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from components.libvirt.leases import Lease, release
 
 def leases(text: str) -> list[Lease]:
     """What `virsh net-dhcp-leases` prints."""
-    found = []
+    leases = []
     for line in text.splitlines():
         match = re.search(r"(?i)\s((?:[0-9a-f]{2}:){5}[0-9a-f]{2})\s+ipv4\s+([\d.]+)/\d+\s+(\S+)\s+(\S+)", line)
         if match:
             name, client = ("" if text in ("-", "*") else text for text in match.groups()[2:])
-            found.append(Lease(mac=match[1].lower(), address=match[2], name=name, client=client))
-    return found
+            leases.append(Lease(mac=match[1].lower(), address=match[2], name=name, client=client))
+    return leases
 
 
 def give_back(*, uri: str, network: str, server: str, prefix: str) -> None:

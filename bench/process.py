@@ -120,13 +120,13 @@ def tree(root: int) -> dict[int, tuple[str, float]]:
     for pid, name, parent in _processes():
         names[pid] = name
         children[parent].append(pid)
-    found, todo = {}, [root]
+    sizes, todo = {}, [root]
     while todo:
         pid = todo.pop()
         todo += children[pid]
         if pid in names:
-            found[pid] = (names[pid], _size(pid))
-    return found
+            sizes[pid] = (names[pid], _size(pid))
+    return sizes
 
 
 def _processes() -> Iterator[tuple[int, str, int]]:

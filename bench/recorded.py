@@ -23,15 +23,15 @@ PROVIDERS = ("command", "kubernetes", "pulumi-python")
 def providers(folder: Path) -> dict[str, Path]:
     """The real providers by name: on PATH, in Pulumi's own folder or among its plugins. Raises BenchError."""
     plugins = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi") / "plugins"
-    found = {}
+    programs = {}
     for name in PROVIDERS:
         program = f"pulumi-resource-{name}"
         kept = sorted(plugins.glob(f"resource-{name}-v*/{program}"))
         here = shutil.which(program) or shutil.which(program, path=str(folder)) or (kept[-1] if kept else None)
         if here is None:
             raise BenchError(f"{program} is not here: ./lab preview installs it")
-        found[name] = Path(here)
-    return found
+        programs[name] = Path(here)
+    return programs
 
 
 def wrappers(folder: Path, real: Mapping[str, Path], checkout: Path) -> None:
@@ -58,7 +58,7 @@ def measure(
 ) -> list[dict[str, Any]]:
     """For each number of nodes: a preview of the stack as new, and on its recorded state a preview and an `up` that change
     nothing."""
-    found = []
+    rows = []
     for nodes in sizes:
         stack = f"bench-{nodes}"
         checkout.forget(stack)
@@ -73,5 +73,5 @@ def measure(
                 verbs[verb].append(cost.figures())
         checkout.forget(stack)
         say(f"{nodes} nodes: " + ", ".join(f"{verb} {runs[-1]['seconds']:.1f} s" for verb, runs in verbs.items()))
-        found.append({"nodes": nodes, "verbs": verbs})
-    return found
+        rows.append({"nodes": nodes, "verbs": verbs})
+    return rows

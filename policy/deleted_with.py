@@ -1,4 +1,4 @@
-"""Whether everything that lives in a machine goes with it: a filter for `pulumi preview --json --show-sames`.
+"""Whether everything that lives in a machine is deleted with it: a filter for `pulumi preview --json --show-sames`.
 
 A policy pack cannot see this: of a resource's options the analyzer protocol (pulumi-policy 1.21.0, Pulumi 3.260.0) carries
 no deletedWith. The preview's own JSON does. Prints what is wrong and exits 1.

@@ -53,7 +53,7 @@ def registries_yaml(k3s: K3s) -> str | None:
 
 
 # A power cut soon after a pod has started leaves empty files in CNI's caches, and no pod with such a file can be torn down
-# or made again: "cached result: unexpected end of JSON input" (seen in the e2e tier; multus-cni issue 1087). Without its file
+# or recreated: "cached result: unexpected end of JSON input" (seen in the e2e tier; multus-cni issue 1087). Without its file
 # the teardown goes on. An empty file is never a valid one.
 _CACHE_DROP_IN = """\
 [Service]
@@ -64,13 +64,13 @@ ExecStartPre=-/usr/bin/find /var/lib/cni/results /var/lib/cni/multus -type f -em
 def files(role: str, config_yaml: str, registries: str | None) -> str:
     """What k3s-install.sh reads from stdin."""
     unit = "k3s.service" if role == "server" else "k3s-agent.service"
-    found = {
+    documents = {
         "/etc/rancher/k3s/config.yaml": {"content": config_yaml, "mode": "0600"},
         f"/etc/systemd/system/{unit}.d/10-cni-cache.conf": {"content": _CACHE_DROP_IN, "mode": "0644"},
     }
     if registries is not None:
-        found["/etc/rancher/k3s/registries.yaml"] = {"content": registries, "mode": "0600"}
-    return json.dumps(found, sort_keys=True)
+        documents["/etc/rancher/k3s/registries.yaml"] = {"content": registries, "mode": "0600"}
+    return json.dumps(documents, sort_keys=True)
 
 
 def kubeconfig(text: str, address: str, name: str) -> str:

@@ -40,7 +40,7 @@ _NO_ANSWER = re.compile(
     re.IGNORECASE,
 )
 
-# The provider asks once, when it starts, and gives every later operation of the run this error.
+# The provider queries the API once, when it starts, and returns this error for every later operation of the run.
 _UNREACHABLE = "configured Kubernetes cluster is unreachable"
 
 

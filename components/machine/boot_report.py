@@ -1,4 +1,4 @@
-"""What can be seen from outside of a machine that does not answer."""
+"""The report of a machine that does not answer, by what the hypervisor shows of it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def console_log(node: NodePlan) -> str:
 
 
 def boot_report(name: str, node: NodePlan, settings: Settings) -> ErrorHook:
-    """Says what can be seen from outside when a machine does not answer; the command itself only knows that it did not."""
+    """An error hook that logs what the hypervisor shows of a machine that does not answer."""
 
     def report(args: pulumi.ErrorHookArgs) -> bool:
         if any(command.NO_SUDO in error for error in args.errors):
             return False  # it boots and answers, and the error says what it lacks
-        seen = diagnose(
+        report_text = diagnose(
             node.pool.uri,
             node.uuid,
             console_pool=node.pool.name,
@@ -33,7 +33,7 @@ def boot_report(name: str, node: NodePlan, settings: Settings) -> ErrorHook:
         )
         pulumi.log.error(
             f"{node.name} did not become ready at {node.address} within timeouts.boot = {settings.timeouts.boot} s and "
-            f"timeouts.cloudInit = {settings.timeouts.cloud_init} s. Seen from the hypervisor:\n{seen}"
+            f"timeouts.cloudInit = {settings.timeouts.cloud_init} s. Seen from the hypervisor:\n{report_text}"
         )
         return False
 

@@ -28,17 +28,17 @@ SSH_PORT = 22
 
 
 def _at_boot(node: NodePlan, settings: Settings) -> list[list[str]]:
-    """Scripts of each boot, before sshd starts. What they say is on the node's console, where it is read when SSH does not answer,
-    and the boot goes on whatever becomes of them.
+    """Scripts that run at each boot before sshd starts. They print to the node's console, which is read when SSH does not answer;
+    the boot continues when they fail.
 
-    On a bridge the node asks whether its address is another's: when the other machine is gone, nothing has to be done here.
+    On a bridge the node probes whether another machine has its address: when that machine is off, nothing has to be done here.
     """
-    found = []
+    scripts = []
     if settings.ssh.port != SSH_PORT:
-        found.append(_booting("sshd-port.sh", {"PORT": str(settings.ssh.port)}))
+        scripts.append(_booting("sshd-port.sh", {"PORT": str(settings.ssh.port)}))
     if settings.network.kind == "bridge":
-        found.append(_booting(LAN_CHECK, lan_check(node, settings, pods=False)))
-    return found
+        scripts.append(_booting(LAN_CHECK, lan_check(node, settings, pods=False)))
+    return scripts
 
 
 def _booting(name: str, environment: Mapping[str, str]) -> list[str]:

@@ -18,13 +18,13 @@ def lan_check(node: NodePlan, settings: Settings, *, pods: bool) -> dict[str, st
     """Parameters of lan-check.sh.
 
     pods: also the addresses that nobody but this node's pods can have. Those hear nothing that the node's NIC sends, so what
-    answers is a stranger even when the node is asked again later.
+    answers is another machine, even when the node probes again later.
     """
-    found: list[AddressRange] = []
+    ranges: list[AddressRange] = []
     if pods and (settings.macvlan.addresses_per_node is not None or settings.servers.count + settings.agents.count == 1):
         single = [address for address in (node.access_address, settings.workload.address) if address is not None]
-        found = [node.slice, *(AddressRange.single(address) for address in single if address not in node.slice)]
-    return {"MAC": node.mac, "ADDRESS": str(node.address), "RANGES": ",".join(str(each) for each in found)}
+        ranges = [node.slice, *(AddressRange.single(address) for address in single if address not in node.slice)]
+    return {"MAC": node.mac, "ADDRESS": str(node.address), "RANGES": ",".join(str(item) for item in ranges)}
 
 
 def macvlan_check(node: NodePlan, address: IPv4Address, settings: Settings) -> dict[str, str]:

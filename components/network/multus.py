@@ -214,7 +214,7 @@ def _crd() -> apiextensions.CustomResourceDefinitionSpecArgs:
 
 
 def _rules() -> list[rbac.PolicyRuleArgs]:
-    """What the thin plugin asks of the API: networks and pods to read, the pod's status and events to write."""
+    """What the thin plugin does with the API: it reads networks and pods, and writes the pods' status and events."""
     rule = rbac.PolicyRuleArgs
     return [
         rule(api_groups=["k8s.cni.cncf.io"], resources=["network-attachment-definitions"], verbs=["get", "list", "watch"]),
@@ -321,5 +321,5 @@ def _host_path(name: str, path: str) -> core.VolumeArgs:
 
 def network_status(annotations: dict[str, Any]) -> list[dict[str, Any]]:
     """The entries of a pod's network-status annotation, [] where there is none."""
-    found = json.loads(annotations.get("k8s.v1.cni.cncf.io/network-status", "[]"))
-    return found if isinstance(found, list) else []
+    entries = json.loads(annotations.get("k8s.v1.cni.cncf.io/network-status", "[]"))
+    return entries if isinstance(entries, list) else []

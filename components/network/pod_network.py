@@ -97,8 +97,8 @@ class MacvlanNetwork(ComponentResource):
 def configuration(macvlan: Macvlan, network: Network, master: str, addresses: AddressRange) -> dict[str, Any]:
     """The CNI configuration. https://www.cni.dev/plugins/current/main/macvlan/, .../main/ipvlan/, .../ipam/host-local/
 
-    No route and no gateway unless asked for: neighbours need none, and a default route by net1 takes the pod off ClusterIP
-    and DNS (measured: its route stands before eth0's). Multicast goes out on the network itself: through a gateway the groups'
+    No route and no gateway unless the settings name them: neighbours need none, and a default route by net1 takes the pod off
+    ClusterIP and DNS (measured: its route stands before eth0's). Multicast goes out on the network itself: through a gateway the groups'
     frames would be unicast to it.
     """
     config: dict[str, Any] = {
@@ -117,7 +117,7 @@ def configuration(macvlan: Macvlan, network: Network, master: str, addresses: Ad
     if macvlan.ipam == "static":
         # The address comes with the pod's annotation.
         config["capabilities"] = {"ips": True}
-        config["ipam"] = {"type": "static", "routes": [*({"dst": str(each), "gw": gateway} for each in by_gateway), *on_link]}
+        config["ipam"] = {"type": "static", "routes": [*({"dst": str(route), "gw": gateway} for route in by_gateway), *on_link]}
         return config
     config["ipam"] = {
         "type": "host-local",
@@ -126,7 +126,7 @@ def configuration(macvlan: Macvlan, network: Network, master: str, addresses: Ad
         "rangeEnd": str(addresses.last),
         # host-local gives each address a gateway, the subnet's first host where none is set, and a route without one of its own
         # takes that; 0.0.0.0 is none for the kernel (measured, plugins v1.4.0).
-        "routes": [*({"dst": str(each)} for each in by_gateway), *({**each, "gw": _NO_GATEWAY} for each in on_link)],
+        "routes": [*({"dst": str(route)} for route in by_gateway), *({**route, "gw": _NO_GATEWAY} for route in on_link)],
         **({"gateway": gateway} if by_gateway else {}),
         **({"dataDir": macvlan.data_directory} if macvlan.data_directory else {}),
     }

@@ -75,9 +75,9 @@ class StaticAddress:
 
 
 def network_config(*, mac: str, interface: str = "enp1s0", static: StaticAddress | None = None, mtu: int | None = None) -> str:
-    """cloud-init's network config, version 2: one NIC, found by MAC, named `interface`; mtu in bytes, None leaves it as it is.
+    """cloud-init's network config, version 2: one NIC, matched by its MAC, named `interface`; mtu in bytes, None: the NIC's own.
 
-    Without `static` it asks DHCP with its MAC as identifier: clones share a machine id, and the reservation is by MAC.
+    Without `static` it uses DHCP with its MAC as identifier: clones share a machine id, and the reservation is by MAC.
     """
     nic: dict[str, Any] = {"match": {"macaddress": mac.lower()}, "set-name": interface}
     if static is None:

@@ -21,7 +21,7 @@ from pulumi_command.remote import Command, ConnectionArgs, Logging
 SCRIPTS = Path(__file__).parent / "scripts"
 PARTS = SCRIPTS / "parts"
 _PART = re.compile(r'source "\$\{0%/\*\}/parts/([a-z-]+\.sh)"')
-# Beside a script's own limit: the time to dial, and for `timeout` to end it.
+# Added to a script's own limit: the time to dial, and for `timeout` to end it.
 DIAL_SECONDS = 60
 
 NO_SUDO = "may not use sudo without a password on this machine"
@@ -30,7 +30,7 @@ _WITHOUT = (
     "take one with the package sudo (image.source)"
 )
 LET_IN = f'sudo -n true || {{ echo "${{USER:-this user}} {_WITHOUT}" >&2; exit 1; }}'
-"""What a machine is asked that lets us in."""
+"""The first command on a machine that accepts logins."""
 
 
 @cache
@@ -73,8 +73,8 @@ def _take(size: int, variable: str) -> str:
 class Script:
     """One run of a script on a node.
 
-    name: file in components/node/scripts. environment: its parameters. limit: seconds until it is ended; the script is told a
-    limit of its own by its parameters and ends by itself before. stdin: secrets and documents; not for one that undoes.
+    name: file in components/node/scripts. environment: its parameters. limit: seconds until it is ended; a script has a shorter
+    limit among its parameters and ends by itself. stdin: secrets and documents; not for one that runs on delete.
     """
 
     name: str
@@ -103,11 +103,11 @@ def run(
     secret_output: what the script prints is a secret and in no log.
     Errors: the script's stderr.
     """
-    limit = max((each.limit for each in (script, on_delete) if each is not None), default=0)
+    limit = max((command_script.limit for command_script in (script, on_delete) if command_script is not None), default=0)
     # Both commands of a resource get the same stdin.
-    doing, undoing = (text(each.name) if each else "" for each in (script, on_delete))
-    before, after = len(doing.encode()), len(undoing.encode())
-    sent: Input[str] = doing + undoing
+    create_text, delete_text = (text(command_script.name) if command_script else "" for command_script in (script, on_delete))
+    before, after = len(create_text.encode()), len(delete_text.encode())
+    sent: Input[str] = create_text + delete_text
     if script is not None and script.stdin is not None:
         sent = pulumi.Output.concat(sent, script.stdin)
     return Command(
@@ -170,7 +170,7 @@ def file(
 
 
 def _limits(seconds: int, *, undone: bool = False) -> ResourceOptions:
-    """undone: the resource has an undoing, which must come before it is done anew, not after it."""
+    """undone: the resource has a command for its deletion, which must run before its replacement is created."""
     limit = f"{seconds}s"
     timeouts = CustomTimeouts(create=limit, update=limit, delete=limit)
     return ResourceOptions(custom_timeouts=timeouts, delete_before_replace=True if undone else None)

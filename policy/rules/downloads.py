@@ -36,7 +36,7 @@ def unverified(kind: str, props: Any) -> Iterator[str]:
             yield f"the base image {source} has the checksum {checksum!r}; set image.checksum to sha256:... or sha512:..."
     for name, url, digest, sums in _node_downloads(kind, props):
         if name != _INSTALL_SCRIPT and not digest and not sums:
-            yield f"{_shown(url)} is downloaded without a checksum; set the checksum beside its URL"
+            yield f"{_shown(url)} is downloaded without a checksum; set the checksum next to its URL"
 
 
 def verified_by_its_site(kind: str, props: Any) -> Iterator[str]:
@@ -45,7 +45,7 @@ def verified_by_its_site(kind: str, props: Any) -> Iterator[str]:
         yield f"the base image is verified by {_shown(at(props, 'checksum'))}; write the checksum itself into image.checksum"
     for _, url, digest, sums in _node_downloads(kind, props):
         if sums and not digest:
-            yield f"{_shown(url)} is verified by {_shown(sums)}; write the checksum itself beside its URL"
+            yield f"{_shown(url)} is verified by {_shown(sums)}; write the checksum itself next to its URL"
 
 
 def unverified_install_script(kind: str, props: Any) -> Iterator[str]:

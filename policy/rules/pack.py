@@ -128,7 +128,7 @@ def acknowledged_by_setting(*names: str) -> list[str]:
 
 def _setting(name: str) -> Mapping[str, Any]:
     try:
-        found = pulumi.Config().get_object(name)
+        value = pulumi.Config().get_object(name)
     except pulumi.ConfigTypeError:
-        found = None
-    return found if isinstance(found, Mapping) else {}
+        value = None
+    return value if isinstance(value, Mapping) else {}

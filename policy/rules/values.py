@@ -53,10 +53,10 @@ def text(value: Any) -> str | None:
 def document(value: Any) -> Mapping[str, Any]:
     """The JSON object that a text holds; empty where it holds none."""
     try:
-        found = json.loads(value) if isinstance(value, str) else None
+        parsed = json.loads(value) if isinstance(value, str) else None
     except ValueError:
-        found = None
-    return found if isinstance(found, dict) else {}
+        parsed = None
+    return parsed if isinstance(parsed, dict) else {}
 
 
 def environment(command: Any) -> dict[str, str]:
@@ -67,10 +67,10 @@ def environment(command: Any) -> dict[str, str]:
         return {}
     if "env" not in words:
         return {}
-    found: dict[str, str] = {}
+    variables: dict[str, str] = {}
     for word in words[words.index("env") + 1 :]:
         name, equals, value = word.partition("=")
         if not equals or not name.isidentifier():
             break
-        found[name] = value
-    return found
+        variables[name] = value
+    return variables
