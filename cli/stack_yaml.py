@@ -14,9 +14,9 @@ from typing import Any
 
 import yaml
 
+from components.config.yaml_text import FLOAT, INTEGER
+
 _TAG = "tag:yaml.org,2002:"
-_INT = re.compile(r"[-+]?(0[bB][01]+|0[oO]?[0-7]+|0[xX][0-9a-fA-F]+|[1-9][0-9]*|0)\Z")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
 _TIME = re.compile(
     r"(\d{4})-(\d\d?)-(\d\d?)(?:(?:[Tt](\d\d?):(\d\d?):(\d\d?)(?:\.(\d+))?(Z|[-+]\d\d:\d\d))"
     r"|(?: (\d\d?):(\d\d?):(\d\d?)(?:\.(\d+))?))?\Z"
@@ -58,11 +58,11 @@ def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Any:
     text = loader.construct_scalar(node)
     digits = text.replace("_", "")
     if len(digits) <= _LONGEST:
-        if _INT.match(digits):
+        if INTEGER.match(digits):
             whole = _whole(digits)
             if -(2**63) <= whole < 2**64:
                 return whole
-        if _FLOAT.match(digits) and math.isfinite(value := float(digits)):
+        if FLOAT.match(digits) and math.isfinite(value := float(digits)):
             # Pulumi hands it on as JSON, where Go writes it like this.
             return int(value) if value.is_integer() and abs(value) < 1e21 else value
     return _go_time(text)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_kubernetes as kubernetes
-import yaml
 from pulumi import ComponentResource, Output, ResourceOptions
 from pulumi_kubernetes.core.v1 import Namespace, NodePatch
 from pulumi_kubernetes.meta import v1 as meta
@@ -15,6 +14,7 @@ from pulumi_kubernetes.meta import v1 as meta
 from components.cluster.k3s_files import config, kubeconfig, registries_yaml
 from components.cluster.k3s_node import K3sNode, K3sNodeArgs
 from components.cluster.kubernetes_api import ApiRetry
+from components.config import yaml_text
 from components.config.artifacts import ArtifactSet
 from components.config.plan import API_PORT, CniPaths, NodePlan
 from components.config.settings import K3s, Plugins, Timeouts
@@ -241,7 +241,7 @@ def _join_url(release: Release, servers: Sequence[VirtualMachine], k3s: K3s) -> 
 def _config_yaml(token: Token, agent_token: Token | None, node: NodePlan, join: Output[str], args: ClusterArgs) -> Output[str]:
     agents = agent_token.value if agent_token else None
     return Output.all(token=token.value, agents=agents, join=join).apply(
-        lambda known: yaml.safe_dump(
-            config(node, known["join"], args.api_names, args.k3s, known["token"], agent_token=known["agents"]), sort_keys=True
+        lambda known: yaml_text.dump(
+            config(node, known["join"], args.api_names, args.k3s, known["token"], agent_token=known["agents"])
         )
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from components.config import yaml_text
 from components.config.plan import API_PORT, NodePlan
 from components.config.settings import K3s
 
@@ -49,7 +50,7 @@ def registries_yaml(k3s: K3s) -> str | None:
             name: {key: value for key, value in (("auth", access.auth), ("tls", access.tls)) if value}
             for name, access in k3s.registries.configs.items()
         }
-    return yaml.safe_dump(document, sort_keys=True) if document else None
+    return yaml_text.dump(document) if document else None
 
 
 # A power cut soon after a pod has started leaves empty files in CNI's caches, and no pod with such a file can be torn down

@@ -98,7 +98,7 @@ def configuration(macvlan: Macvlan, network: Network, master: str, addresses: Ad
     """The CNI configuration. https://www.cni.dev/plugins/current/main/macvlan/, .../main/ipvlan/, .../ipam/host-local/
 
     No route and no gateway unless the settings name them: neighbours need none, and a default route by net1 takes the pod off
-    ClusterIP and DNS (measured: its route stands before eth0's). Multicast goes out on the network itself: through a gateway the groups'
+    ClusterIP and DNS (measured: its route stands before eth0's). Multicast is on-link: through a gateway the groups'
     frames would be unicast to it.
     """
     config: dict[str, Any] = {

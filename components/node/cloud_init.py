@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
+from components.config import yaml_text
 
 
 def user_data(
@@ -96,5 +96,4 @@ def network_config(*, mac: str, interface: str = "enp1s0", static: StaticAddress
 
 
 def _yaml(document: Mapping[str, Any]) -> str:
-    text: str = yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True, width=4096)
-    return text
+    return yaml_text.dump(dict(document), sort_keys=False, width=4096, allow_unicode=True)
