@@ -13,7 +13,7 @@ from typing import Any
 
 from bench import scale
 from bench.checkout import BenchError, Checkout, changed
-from cli.stack import pulumi_path
+from cli import engine
 
 # No machine is made, so it does not matter that the stand-in's host has no room for them.
 UNASKED = {"LAB_DOCTOR": "off"}
@@ -46,7 +46,7 @@ def wrappers(folder: Path, real: Mapping[str, Path], checkout: Path) -> None:
 def record(checkout: Checkout, stack: str) -> None:
     """`up` with the stand-ins in place of the providers: afterwards the stack's state says that all is there."""
     # Pulumi's folder, which may have the real ones, is on PATH already, so that lab does not put it before ours.
-    pulumi = Path(pulumi_path()).parent
+    pulumi = Path(engine.path()).parent
     with TemporaryDirectory(prefix="standins-") as name:
         wrappers(Path(name), providers(pulumi), checkout.path)
         path = f"{name}:{pulumi}:{checkout.environment['PATH']}"

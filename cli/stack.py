@@ -6,9 +6,7 @@ Secrets are read where a verb needs them and never shown: their fields are left 
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,14 +15,14 @@ from typing import Any
 
 import yaml
 
-from cli import stack_yaml
+from cli import engine, selection, stack_yaml
 from cli.errors import LabError
+from cli.folders import ROOT, stack_file
 from components.config import plan as plans
 from components.config import reading
 from components.config import settings as models
 from components.config.problems import Problem, SettingsError
 
-ROOT = Path(__file__).resolve().parent.parent
 _SECRET = "4dabf18193072939515e22adb298388d"  # noqa: S105 - the key that marks a secret value in Pulumi's JSON
 HIDDEN = "[secret]"
 
@@ -80,10 +78,6 @@ class Stack:
 def project(root: Path = ROOT) -> str:
     """The project's name, from Pulumi.yaml."""
     return str(stack_yaml.load((root / "Pulumi.yaml").read_text(encoding="utf-8"))["name"])
-
-
-def stack_file(stack: str, root: Path = ROOT) -> Path:
-    return root / f"Pulumi.{stack.rsplit('/', 1)[-1]}.yaml"
 
 
 def raw_settings(document: Mapping[str, Any], project_name: str) -> dict[str, Any]:
@@ -311,19 +305,10 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def pulumi_path() -> str:
-    """The Pulumi program: on PATH, or where `lab` installs it."""
-    home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
-    found = shutil.which("pulumi") or shutil.which("pulumi", path=str(home / "bin"))
-    if found is None:
-        raise LabError("there is no pulumi on PATH: `./lab preview` installs it")
-    return found
-
-
 def pulumi_json(*arguments: str) -> Any:
     """What a pulumi command prints as JSON; its output holds secrets, so no error repeats it."""
     done = subprocess.run(  # noqa: S603 - our own arguments
-        [pulumi_path(), *arguments], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        [engine.path(), *arguments], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise LabError(f"pulumi {arguments[0]} {arguments[1]} failed: {done.stderr.strip() or 'it says nothing'}")
@@ -331,6 +316,12 @@ def pulumi_json(*arguments: str) -> Any:
         return json.loads(done.stdout or "{}")
     except ValueError:
         raise LabError(f"pulumi {arguments[0]} {arguments[1]} printed no JSON") from None
+
+
+def read_selected(name: str) -> Stack:
+    """`read`, in the backend that `lab` uses. LabError if there is no such stack."""
+    selection.for_reading(name)
+    return read(name)
 
 
 def read(name: str, run: Callable[..., Any] = pulumi_json) -> Stack:

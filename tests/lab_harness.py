@@ -20,11 +20,12 @@ esac
 """
 # The environment's Python: pip does nothing, pytest writes the results that RESULT_<tier> gives (tests failures skipped).
 PYTHON = f"""
+case "$*" in "-S -m cli.needs"*) exec {sys.executable} "$@" ;; esac
+printf "%s\\n" "python $*" >> "$LOG"
 case "$1 $2" in
     "-V ") echo Python 3.11.0 ;;
     "-c import libvirt") exit "$NO_BINDING" ;;
     "-m pip") ;;
-    "-m cli") [ "$5" != doctor ] || exit "${{DOCTOR:-0}}" ;;
     "-m pytest") tier=${{5#tests/}}; result=RESULT_$tier; set -- ${{!result}} "$4"
         [ "$1" != none ] || exit 5
         [ "$1" != crash ] || exit 3
@@ -33,6 +34,35 @@ case "$1 $2" in
     *) exec {sys.executable} "$@" ;;
 esac
 """
+# A verb that looks at a stack, or doctor: writes down its options.
+VERB = """
+import os
+
+def note(*words):
+    with open(os.environ["LOG"], "a") as log:
+        print(*words, file=log)
+
+def main(options):
+    told = {key: value for key, value in vars(options).items() if key not in ("verb", "stack", "yes")}
+    note("verb", options.verb, options.stack, *(f"{key}={value}" for key, value in sorted(told.items())))
+    if "CALLER" in os.environ:
+        print("called in", os.environ["LAB_CALLER"])
+    return 0
+
+def before_up(stack):
+    note("before_up", stack)
+    return os.environ.get("DOCTOR", "0") != "0"
+"""
+# Those of them that need a stack.
+LOOK = VERB.replace(
+    "def main(options):",
+    """
+from cli import selection
+
+def main(options):
+    if not getattr(options, "example", False):
+        selection.for_reading(options.stack)""",
+)
 # Status says what TESTNET gives; `start` fails if it is told to.
 TESTNET = """
 case "$1" in
@@ -52,6 +82,11 @@ class Lab:
             folder.mkdir(parents=True)
         for name in ("lab", "requirements.txt", "requirements-dev.txt"):
             shutil.copy(ROOT / name, self.root / name)
+        shutil.copytree(ROOT / "cli", self.root / "cli")  # with its compiled files
+        for verb in ("status", "ssh", "kubectl", "logs", "diagram"):
+            (self.root / f"cli/verbs/{verb}.py").write_text(LOOK)
+        for verb in ("doctor", "fetch"):
+            (self.root / f"cli/verbs/{verb}.py").write_text(VERB)
         for tier in ("unit", "program", "provider", "e2e"):
             (self.root / "tests" / tier).mkdir(parents=True)
         (self.root / "Pulumi.yaml").write_text("name: p\nruntime: python\n")
@@ -59,6 +94,7 @@ class Lab:
         self.env = {
             "PATH": f"{self.bin}:/usr/bin:/bin",
             "HOME": str(self.home),
+            "LOG": str(self.log),
             "NO_BINDING": "0",
             "TESTNET_START": "0",
             "LEFT": "{}",
@@ -76,7 +112,7 @@ class Lab:
         self.program("pulumi", PULUMI)
         for name in ("pulumi-resource-command", "pulumi-resource-kubernetes"):
             self.program(name)
-        self.program("python", PYTHON, folder=self.root / ".venv/bin")
+        self.program("python", PYTHON, folder=self.root / ".venv/bin", logged=False)
 
     def program(self, name: str, body: str = "", *, folder: Path | None = None, logged: bool = True) -> Path:
         path = (folder or self.bin) / name

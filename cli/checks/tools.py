@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
+from cli import engine
 from cli.errors import LabError
 from cli.findings import Finding, Findings, error, ok, warning
-from cli.stack import ROOT, pulumi_path
-
-PLUGINS = ("command", "kubernetes")
 
 
 def check(*, needs_binding: bool) -> Findings:
-    pins = pinned((ROOT / "requirements.txt").read_text(encoding="utf-8"))
+    pins = engine.pinned()
     yield from _pulumi(pins["pulumi"])
-    for name in PLUGINS:
+    for name in engine.PLUGINS:
         yield _plugin(name, pins[f"pulumi-{name}"])
     if needs_binding:
         yield _binding()
-
-
-def pinned(requirements: str) -> dict[str, str]:
-    """Versions by package of a requirements file."""
-    return dict(re.findall(r"(?m)^([A-Za-z0-9_.-]+)==([^\s#]+)", requirements))
 
 
 def version(text: str) -> tuple[int, ...]:
@@ -38,7 +29,7 @@ def version(text: str) -> tuple[int, ...]:
 
 def _pulumi(wanted: str) -> Findings:
     try:
-        program = pulumi_path()
+        program = engine.path()
     except LabError as absent:
         yield error("pulumi", str(absent), "it does the work", f"./lab preview, which installs {wanted}; or put it on PATH")
         return
@@ -58,9 +49,8 @@ def judge_pulumi(found: str, wanted: str) -> Finding:
 
 
 def _plugin(name: str, wanted: str) -> Finding:
-    home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
-    on_path = shutil.which(f"pulumi-resource-{name}") or shutil.which(f"pulumi-resource-{name}", path=str(home / "bin"))
-    return judge_plugin(name, wanted, (home / f"plugins/resource-{name}-v{wanted}").is_dir(), on_path)
+    on_path = shutil.which(f"pulumi-resource-{name}") or shutil.which(f"pulumi-resource-{name}", path=str(engine.home() / "bin"))
+    return judge_plugin(name, wanted, engine.plugin_folder(name, wanted).is_dir(), on_path)
 
 
 def judge_plugin(name: str, wanted: str, installed: bool, on_path: str | None) -> Finding:

@@ -1,4 +1,4 @@
-"""The stack's network as a picture: hypervisor, network, machines, pods, and who reaches whom.
+"""`lab diagram`: the stack's network as a picture: hypervisor, network, machines, pods, and who reaches whom.
 
 `view` turns what is known of a stack into a plain dictionary, `draw` turns such a dictionary into SVG. Both are pure: the
 same stack gives the same bytes.
@@ -6,14 +6,21 @@ same stack gives the same bytes.
 
 from __future__ import annotations
 
+import argparse
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
+from cli import hypervisor as hosts
+from cli import stack as stacks
+from cli.folders import caller
 from cli.kube import Pod
 from cli.networks import Interface
+from cli.report import say
 from cli.stack import Stack, on_bridge
+from cli.verbs import status
 from components.config.plan import Plan
 from components.config.settings import Settings
 
@@ -443,3 +450,26 @@ def _legend(y: float, data: Mapping[str, Any]) -> tuple[list[str], float]:
         y += 24
         parts.append(_text(_MARGIN + 36, y, note, _SMALL, _WIDTH - 3 * _MARGIN - 20))
     return parts, y + 14
+
+
+def main(options: argparse.Namespace) -> int:
+    """0; the picture goes to stdout or into a file of the folder `lab` was called in."""
+    svg = draw(EXAMPLE if options.example else _of_stack(options.stack))
+    if options.file == "-":
+        sys.stdout.write(svg)
+    else:
+        (caller() / options.file).write_text(svg, encoding="utf-8")
+        say(f"wrote {options.file}")
+    return 0
+
+
+def _of_stack(name: str) -> dict[str, Any]:
+    """What is to be drawn of a stack, with what its cluster and its hypervisor report."""
+    stack = stacks.read_selected(name)
+    config, plan = stacks.read_settings(name)
+    seen = status.look(stack)
+    bridge = config.network.name
+    if not on_bridge(config) and plan.pools:
+        bridge = hosts.bridge(plan.pools[0].uri, config.network.name)
+    versions = {node.name: node.version for node in seen.nodes or ()}
+    return view(stack, config, plan, pods=seen.pods, versions=versions, bridge=bridge, notes=seen.notes)

@@ -11,7 +11,9 @@ from typing import Any
 from cli.checks import download_sites, hypervisor, tools
 from cli.errors import LabError
 from cli.findings import LEVELS, Finding, error, guarded, ok, unknown, warning
-from cli.stack import load_settings, stack_file, unread
+from cli.folders import stack_file
+from cli.report import say
+from cli.stack import load_settings, unread
 from components.config import conflicts
 from components.config.problems import Problem, SettingsError
 
@@ -115,15 +117,9 @@ def render(stack: str, found: Sequence[Finding], console: Any) -> None:
     console.print(Text(f"stack {stack}: {summary}", style="bold"))
 
 
-def main(stack: str, arguments: Sequence[str]) -> int:
+def main(options: argparse.Namespace) -> int:
     """1 if there is an error, else 0."""
-    parser = argparse.ArgumentParser(prog="./lab doctor", description="what stands in the way of a stack on this machine")
-    parser.add_argument("--json", action="store_true", help="as JSON")
-    parser.add_argument("--offline", action="store_true", help="do not ask the download sites")
-    parser.add_argument("--before-up", action="store_true", help="the hosts alone, and only what is wrong")
-    options = parser.parse_args(arguments)
-    if options.before_up:
-        return _before_up(stack)
+    stack: str = options.stack
     found = examine(stack, offline=options.offline)
     if options.json:
         sys.stdout.write(json.dumps(plain(stack, found), indent=2) + "\n")
@@ -134,9 +130,10 @@ def main(stack: str, arguments: Sequence[str]) -> int:
     return 1 if any(finding.level == "error" for finding in found) else 0
 
 
-def _before_up(stack: str) -> int:
+def before_up(stack: str) -> bool:
+    """Print what is wrong with the hosts alone. True if there is an error."""
     found = stoppers(stack)
     for finding in found:
-        sys.stderr.write(f"lab: {finding.level}: {finding.check}: {finding.seen}\n")
+        say(f"{finding.level}: {finding.check}: {finding.seen}")
         sys.stderr.write(f"     why:  {finding.why}\n     cure: {finding.cure}\n")
-    return 1 if any(finding.level == "error" for finding in found) else 0
+    return any(finding.level == "error" for finding in found)

@@ -7,17 +7,18 @@ import hashlib
 import http.client
 import os
 import re
-import sys
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cli import registry
 from cli.errors import LabError
+from cli.folders import caller
+from cli.report import say
 from cli.stack import load_settings, secrets_of
 from components.config import artifacts, downloads
 from components.config.artifacts import MANIFEST, Artifact, Manifest
@@ -35,15 +36,12 @@ SAY_EVERY = 10.0
 _DIGITS = {64: "sha256", 128: "sha512"}
 
 
-def main(stack: str, arguments: Sequence[str]) -> int:
+def main(options: argparse.Namespace) -> int:
     """0 when the directory is complete. LabError with everything that is missing otherwise; what came is kept."""
-    parser = argparse.ArgumentParser(prog="./lab fetch", description="everything that the stack downloads, into a directory")
-    parser.add_argument("directory", nargs="?", help="by default artifacts.directory of the stack file")
-    options = parser.parse_args(arguments)
-    config, _plan = load_settings(stack)
-    _all_known(secrets_of(stack))
+    config, _plan = load_settings(options.stack)
+    _all_known(secrets_of(options.stack))
     if options.directory:
-        directory = Path(os.environ.get("LAB_CALLER") or ".") / options.directory
+        directory = caller() / options.directory
     elif config.artifacts.directory:
         directory = artifacts.folder(config)
     else:
@@ -52,9 +50,9 @@ def main(stack: str, arguments: Sequence[str]) -> int:
         )
     manifest = fetch(config, directory)
     total = sum(each.size for each in manifest.artifacts)
-    sys.stderr.write(f"lab: {directory} has {len(manifest.artifacts)} files, {total >> 20} MiB, and {MANIFEST}\n")
+    say(f"{directory} has {len(manifest.artifacts)} files, {total >> 20} MiB, and {MANIFEST}")
     if artifacts.folder(config) != directory or not config.artifacts.directory:
-        sys.stderr.write(f"lab: for `up` to take them, set artifacts.directory: {directory.resolve()}\n")
+        say(f"for `up` to take them, set artifacts.directory: {directory.resolve()}")
     return 0
 
 
@@ -104,7 +102,7 @@ def _one(each: Download, directory: Path, former: Artifact | None, client: regis
     else:
         expected = sums.of(each)
     if former and expected and former.serves(each) and former.checksum == expected and not artifacts.damaged(directory, [former]):
-        _say(f"{former.file} is here")
+        say(f"{former.file} is here")
         return former
     if each.kind == "image":
         size, sha256 = _save(directory / each.file, lambda file: registry.write(client, image, file, Progress(each.file)))
@@ -219,9 +217,4 @@ class Progress:
         now = time.monotonic()
         if now - self.spoken > SAY_EVERY:
             self.spoken = now
-            _say(f"{self.name}: {done / 2**20:.1f}" + (f" of {total / 2**20:.1f}" if total else "") + " MiB")
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"lab: {text}\n")
-    sys.stderr.flush()
+            say(f"{self.name}: {done / 2**20:.1f}" + (f" of {total / 2**20:.1f}" if total else "") + " MiB")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import sys
 from collections.abc import Sequence
 
+from cli import process
+from cli import stack as stacks
+from cli.folders import caller
+from cli.report import say
 from cli.stack import Stack
 from cli.verbs import ssh
 
@@ -18,17 +23,21 @@ def memory_file(text: str) -> int:
     return fd
 
 
-def main(stack: Stack, arguments: Sequence[str]) -> int:
+def main(options: argparse.Namespace) -> int:
+    """kubectl's status."""
+    return call(stacks.read_selected(options.stack), options.words)
+
+
+def call(stack: Stack, arguments: Sequence[str]) -> int:
     """kubectl on this machine; without one, K3s's own on the first server, which reads no files of this machine."""
     program = shutil.which("kubectl")
     if program is None or not stack.kubeconfig:
         lacks = "no kubectl on PATH" if program is None else "no kubeconfig in the stack's outputs yet"
         server = stack.first_server
-        sys.stderr.write(f"lab: {lacks}, so it is run on {server.name}: files it names are that machine's\n")
+        say(f"{lacks}, so it is run on {server.name}: files it names are that machine's")
         command = ssh.quoted(["sudo", "-n", "k3s", "kubectl", *arguments])
         return ssh.run(stack, server, [command], terminal=sys.stdin.isatty() and sys.stdout.isatty()).returncode
     fd = memory_file(stack.kubeconfig)
     environment = {**os.environ, "KUBECONFIG": f"/proc/self/fd/{fd}"}
-    os.chdir(os.environ.get("LAB_CALLER") or ".")  # where the files it names are
-    os.execve(program, ["kubectl", *arguments], environment)  # noqa: S606 - kubectl in our place
-    raise AssertionError("execve does not return")
+    os.chdir(caller())  # where the files it names are
+    return process.replace_by(program, ["kubectl", *arguments], environment)

@@ -6,15 +6,16 @@ import argparse
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from dataclasses import replace
 
-from cli import hypervisor
+from cli import hypervisor, selection
+from cli import stack as stacks
+from cli.command_line import JOURNAL_UNITS
 from cli.errors import LabError
+from cli.report import say
 from cli.stack import Stack, read_settings
 from cli.verbs import ssh
 from components.config import plan as plans
-
-UNITS = ("k3s", "k3s-agent", "cloud-final")
 
 
 def redact(text: str) -> str:
@@ -30,18 +31,18 @@ def tail(text: str, lines: int) -> str:
     return "\n".join(kept[-lines:])
 
 
-def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="./lab logs", description="the console log and the journal of a node")
-    made.add_argument("node")
-    made.add_argument("-n", "--lines", type=int, default=60, help="of each (60)")
-    made.add_argument("--console", action="store_true", help="the console log only: needs no answer from the node")
-    made.add_argument("--journal", action="store_true", help=f"the journal only: units {', '.join(UNITS)}")
-    return made
+def main(options: argparse.Namespace) -> int:
+    """0 if at least one of the two could be read."""
+    selection.for_reading(options.stack)
+    try:
+        stack = stacks.read(options.stack)
+    except LabError as error:  # the console needs no outputs
+        stack = replace(stacks.parse_outputs(options.stack, {}), notes=(str(error),))
+    return show(stack, options)
 
 
-def main(stack: Stack, arguments: Sequence[str]) -> int:
-    """0 if at least one of them could be read."""
-    options = parser().parse_args(arguments)
+def show(stack: Stack, options: argparse.Namespace) -> int:
+    """The same of this stack."""
     both = options.console == options.journal
     read = 0
     if both or options.console:
@@ -56,7 +57,7 @@ def _show(what: str, get: object) -> int:
     try:
         where, text = get()
     except LabError as error:
-        sys.stderr.write(f"lab: {what}: {error}\n")
+        say(f"{what}: {error}")
         return 0
     sys.stdout.write(f"== {what}: {where} ==\n{redact(text) or '(empty)'}\n\n")
     sys.stdout.flush()
@@ -80,9 +81,9 @@ def _console(stack: Stack, name: str, lines: int) -> tuple[str, str]:
 
 def _journal(stack: Stack, name: str, lines: int) -> tuple[str, str]:
     node = stack.node(name)
-    units = [word for unit in UNITS for word in ("-u", unit)]
+    units = [word for unit in JOURNAL_UNITS for word in ("-u", unit)]
     command = ["sudo", "-n", "journalctl", "--no-pager", "--quiet", "--output=short-iso", "-n", str(lines), *units]
     done = ssh.run(stack, node, [ssh.quoted(command)], stdin=subprocess.DEVNULL, capture=True)
     if done.returncode:
         raise LabError(f"{node.name} at {node.address} does not answer on SSH: {done.stderr.strip() or done.returncode}")
-    return f"units {', '.join(UNITS)} on {node.name}", done.stdout.rstrip()
+    return f"units {', '.join(JOURNAL_UNITS)} on {node.name}", done.stdout.rstrip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shlex
 import shutil
@@ -11,6 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from cli import stack as stacks
 from cli.errors import LabError
 from cli.stack import Node, Stack
 
@@ -107,8 +109,13 @@ def _leave(number: int, _frame: object) -> None:
     raise SystemExit(128 + number)
 
 
-def main(stack: Stack, arguments: Sequence[str]) -> int:
-    """`lab ssh NODE [COMMAND...]`."""
+def main(options: argparse.Namespace) -> int:
+    """ssh's status."""
+    return enter(stacks.read_selected(options.stack), options.words)
+
+
+def enter(stack: Stack, arguments: Sequence[str]) -> int:
+    """The node that the first word names; the others are a command for its shell."""
     if not arguments or arguments[0].startswith("-"):
         names = ", ".join(node.name for node in stack.nodes)
         raise LabError(f"which node? ./lab ssh NODE [COMMAND...]; the nodes: {names or 'none'}")

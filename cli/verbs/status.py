@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from cli import duplicates, hypervisor, kube, usage
+from cli import stack as stacks
 from cli.stack import Stack, read_settings
 from components.config.plan import Plan
 from components.config.settings import Settings
@@ -205,11 +206,9 @@ def _problems(pods: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"pod {pod['namespace']}/{pod['name']}: {problem}" for pod in pods for problem in pod["problems"]]
 
 
-def main(stack: Stack, arguments: Sequence[str]) -> int:
+def main(options: argparse.Namespace) -> int:
     """0 if the stack could be read, whatever state it is in."""
-    parser = argparse.ArgumentParser(prog="./lab status", description="nodes, pods on the network and the proof of a stack")
-    parser.add_argument("--json", action="store_true", help="as JSON")
-    options = parser.parse_args(arguments)
+    stack = stacks.read_selected(options.stack)
     status = plain(stack, look(stack))
     if options.json:
         sys.stdout.write(json.dumps(status, indent=2) + "\n")

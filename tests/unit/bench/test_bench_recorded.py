@@ -18,6 +18,7 @@ from pulumi.runtime.proto import provider_pb2
 
 from bench import recorded, standin
 from bench.checkout import BenchError, Checkout
+from cli import engine
 from components.cluster.k3s_files import kubeconfig
 from components.network.multus import network_status
 
@@ -136,7 +137,7 @@ def test_real_providers_are_found_where_pulumi_keeps_them(tmp_path: Path, monkey
 def test_doctor_is_not_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A recorded state stands for no machine, so nothing may look whether the host has room for it."""
     seen: list[tuple[tuple[str, ...], dict[str, str]]] = []
-    monkeypatch.setattr(recorded, "pulumi_path", lambda: str(tmp_path / "pulumi"))
+    monkeypatch.setattr(engine, "path", lambda: str(tmp_path / "pulumi"))
     monkeypatch.setattr(recorded, "providers", lambda _: {})
 
     def lab(*words: str, **environment: str) -> Any:

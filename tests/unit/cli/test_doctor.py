@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cli import stack
+from cli import command_line, engine, stack
 from cli.checks import download_sites, hypervisor, machine, tools
 from cli.findings import Finding, guarded
 from cli.verbs import doctor, fetch
@@ -295,7 +295,7 @@ def test_versions_of_tools() -> None:
     assert levels(tools.judge_plugin("command", "1.2.1", True, None)) == ["ok"]
     assert levels(tools.judge_plugin("command", "1.2.1", False, "/usr/bin/x")) == ["ok"]
     assert levels(tools.judge_plugin("command", "1.2.1", False, None)) == ["warning"]
-    assert tools.pinned("a==1.2   # why\n-r b\nc-d==3\n") == {"a": "1.2", "c-d": "3"}
+    assert engine.versions("a==1.2   # why\n-r b\nc-d==3\n") == {"a": "1.2", "c-d": "3"}
 
 
 def test_download_sites_of_the_scenario() -> None:
@@ -376,21 +376,21 @@ def test_mistakes_of_the_stack_file_are_all_told(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(doctor, "load_settings", fail)
     monkeypatch.setattr(tools, "check", lambda **_: iter(()))
-    assert doctor.main("dev", ["--json"]) == 1
+    assert doctor.main(command_line.parse(["-s", "dev", "doctor", "--json"])) == 1
     told = json.loads(capsys.readouterr().out)
     assert told["counts"]["error"] == 2 and told["findings"][0]["why"] == "is outside"
-    assert doctor.main("dev", []) == 1
+    assert doctor.main(command_line.parse(["-s", "dev", "doctor"])) == 1
     assert "2 error(s)" in capsys.readouterr().out
 
 
 def test_without_errors_it_ends_with_0(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hypervisor, "check", lambda *_: iter(()))
     monkeypatch.setattr(tools, "check", lambda **_: iter(()))
-    assert doctor.main("dev", ["--json", "--offline"]) == 0
+    assert doctor.main(command_line.parse(["-s", "dev", "doctor", "--json", "--offline"])) == 0
 
 
 def test_a_stack_without_file_is_an_error() -> None:
-    assert doctor.main("nowhere", ["--json"]) == 1
+    assert doctor.main(command_line.parse(["-s", "nowhere", "doctor", "--json"])) == 1
 
 
 def test_a_check_that_breaks_is_a_finding() -> None:
@@ -411,10 +411,10 @@ def test_before_up_only_what_is_wrong_with_the_hosts(monkeypatch: pytest.MonkeyP
         Finding(level="warning", check="c", seen="odd", why="it may fail", cure="mend it"),
     ]
     monkeypatch.setattr(hypervisor, "check", lambda *_: iter(seen))
-    assert doctor.main("dev", ["--before-up"]) == 0
+    assert doctor.before_up("dev") is False
     assert capsys.readouterr().err == "lab: warning: c: odd\n     why:  it may fail\n     cure: mend it\n"
     seen.append(Finding(level="error", check="d", seen="broken", why="it fails", cure="cure it"))
-    assert doctor.main("dev", ["--before-up"]) == 1
+    assert doctor.before_up("dev") is True
     assert capsys.readouterr().err.startswith("lab: error: d: broken\n")
 
 
@@ -423,7 +423,7 @@ def test_before_up_the_program_itself_tells_of_the_stack_file(monkeypatch: pytes
         raise SettingsError("dev", [Problem("servers", "", "is odd")])
 
     monkeypatch.setattr(doctor, "load_settings", fail)
-    assert doctor.main("dev", ["--before-up"]) == 0
+    assert doctor.before_up("dev") is False
 
 
 def test_before_up_what_pulumi_reads_past_is_told(
@@ -435,14 +435,14 @@ def test_before_up_what_pulumi_reads_past_is_told(
     monkeypatch.setattr(doctor, "unread", partial(stack.unread, root=tmp_path))
     monkeypatch.setattr(fetch, "load_settings", partial(stack.load_settings, root=tmp_path))
     monkeypatch.setattr(tools, "check", lambda **_: iter(()))
-    assert doctor.main("x", ["--before-up"]) == 1
+    assert doctor.before_up("x") is True
     told = capsys.readouterr().err
     assert "Pulumi.x.yaml: k3s-macvlan:servers" in told and "put it below config:" in told and "proof.path" not in told
     assert [each.seen for each in doctor.examine("x", offline=True) if each.level == "error"] == [
         "Pulumi.x.yaml: k3s-macvlan:servers", "Pulumi.x.yaml: proof.path = 'x'",
     ]  # fmt: skip
     with pytest.raises(SettingsError, match="put it below config:"):
-        fetch.main("x", [])
+        fetch.main(command_line.parse(["-s", "x", "fetch"]))
 
 
 def test_doctor_fetch_and_the_program_find_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -458,7 +458,7 @@ def test_doctor_fetch_and_the_program_find_the_same(monkeypatch: pytest.MonkeyPa
     found = [each for each in doctor.examine("x", offline=True) if each.level == "error"]
     assert [each.why for each in found] == [each.conflict for each in program.value.problems]
     with pytest.raises(SettingsError) as fetched:
-        fetch.main("x", [])
+        fetch.main(command_line.parse(["-s", "x", "fetch"]))
     assert str(fetched.value) == str(program.value)
 
 

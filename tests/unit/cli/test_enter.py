@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from cli import __main__ as verbs
-from cli import hypervisor, kube, stack
+from cli import command_line, hypervisor, kube, stack
 from cli.errors import LabError
+from cli.folders import ROOT
 from cli.verbs import kubectl, logs, ssh, status
 
 from .test_stack import ETH0, NET1, NODE, OUTPUTS, URL
@@ -76,7 +77,7 @@ def test_what_ssh_lacks_is_said(key: str) -> None:
     with pytest.raises(LabError, match="host key"):
         ssh.run(replace(found, private_key=key), replace(found.first_server, host_key=""))
     with pytest.raises(LabError, match="which node"):
-        ssh.main(found, [])
+        ssh.enter(found, [])
 
 
 def test_kubectl_reads_the_kubeconfig_from_memory(tmp_path: Path) -> None:
@@ -86,12 +87,12 @@ def test_kubectl_reads_the_kubeconfig_from_memory(tmp_path: Path) -> None:
     code = (
         "from cli import stack\n"
         "from cli.verbs import kubectl\n"
-        "kubectl.main(stack.parse_outputs('dev', {'kubeconfig': 'KUBE\\n'}), ['get', 'pods', '-A'])"
+        "kubectl.call(stack.parse_outputs('dev', {'kubeconfig': 'KUBE\\n'}), ['get', 'pods', '-A'])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "LAB_CALLER": str(tmp_path)},
-        cwd=stack.ROOT,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
@@ -109,7 +110,7 @@ def test_without_kubectl_the_server_s_own_is_run(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(ssh, "run", run)
     monkeypatch.setattr(shutil, "which", lambda _name: None)
-    assert kubectl.main(stack.parse_outputs("dev", OUTPUTS), ["get", "pods", "-l", "a b"]) == 3
+    assert kubectl.call(stack.parse_outputs("dev", OUTPUTS), ["get", "pods", "-l", "a b"]) == 3
     assert ran == [["server-1", "sudo -n k3s kubectl get pods -l 'a b'"]]
     assert "no kubectl on PATH" in capsys.readouterr().err
 
@@ -129,12 +130,12 @@ def test_logs_shows_what_can_be_read(monkeypatch: pytest.MonkeyPatch, capsys: py
 
     monkeypatch.setattr(hypervisor, "console", console)
     monkeypatch.setattr(ssh, "run", run)
-    assert logs.main(stack.parse_outputs("dev", OUTPUTS), ["server-1", "-n", "2"]) == 0
+    assert logs.show(stack.parse_outputs("dev", OUTPUTS), command_line.parse(["logs", "server-1", "-n", "2"])) == 0
     told = capsys.readouterr()
     assert asked == [("qemu:///system", "k3s-macvlan-dev", "server-1-console.log")]
     assert "two\nthree" in told.out and "one" not in told.out and "Connection refused" in told.err
-    assert logs.main(stack.parse_outputs("dev", OUTPUTS), ["server-1", "--journal"]) == 1
-    assert logs.main(stack.parse_outputs("dev", OUTPUTS), ["server-9", "--console"]) == 1
+    assert logs.show(stack.parse_outputs("dev", OUTPUTS), command_line.parse(["logs", "server-1", "--journal"])) == 1
+    assert logs.show(stack.parse_outputs("dev", OUTPUTS), command_line.parse(["logs", "server-9", "--console"])) == 1
 
 
 def test_logs_hold_no_tokens_and_no_control_characters() -> None:
@@ -260,7 +261,7 @@ def test_the_page_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_status_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(status, "look", lambda _stack: seen())
-    monkeypatch.setattr(stack, "read", lambda name: stack.parse_outputs(name, OUTPUTS))
+    monkeypatch.setattr(stack, "read_selected", lambda name: stack.parse_outputs(name, OUTPUTS))
     assert verbs.main(["-s", "dev", "status", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["nodes"][0]["machine"] == "running"
 
@@ -277,5 +278,5 @@ def test_the_example_needs_no_stack(capsys: pytest.CaptureFixture[str], monkeypa
 
 
 def test_unknown_verbs_are_refused() -> None:
-    with pytest.raises(LabError, match="status"):
+    with pytest.raises(SystemExit, match="2"):
         verbs.main(["-s", "dev", "nothing"])

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from cli import command_line
 from cli.errors import LabError
 from cli.verbs import fetch
 from components.config import artifacts
@@ -140,9 +141,9 @@ def test_the_directory_is_the_argument_or_the_setting(config: Settings, tmp_path
     monkeypatch.setattr(fetch, "load_settings", lambda _name: (config, make("k3s-macvlan", "dev", config)))
     monkeypatch.setattr(fetch, "secrets_of", lambda _name: frozenset({"ssh.privateKey", "k3s.registries.configs.r.auth.password"}))
     with pytest.raises(LabError, match=r"no artifacts\.directory"):
-        fetch.main("dev", [])
+        fetch.main(command_line.parse(["fetch"]))
     monkeypatch.setenv("LAB_CALLER", str(tmp_path))
-    assert fetch.main("dev", ["here"]) == 0
+    assert fetch.main(command_line.parse(["fetch", "here"])) == 0
     assert json.loads((tmp_path / "here" / "manifest.json").read_text())["format"] == 1
 
 
@@ -155,5 +156,5 @@ def test_nothing_is_fetched_from_elsewhere_in_place_of_a_secret(
     monkeypatch.setattr(fetch, "load_settings", lambda _name: (config, make("k3s-macvlan", "dev", config)))
     monkeypatch.setattr(fetch, "secrets_of", lambda _name: frozenset({path, "cloudInit", "k3s.config"}))
     with pytest.raises(LabError, match=f"^{path}: a secret of the stack, which fetch does not read"):
-        fetch.main("dev", [str(tmp_path / "a")])
+        fetch.main(command_line.parse(["fetch", str(tmp_path / "a")]))
     assert not (tmp_path / "a").exists()

@@ -10,7 +10,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from lab_harness import ARCHIVE, PULUMI, PYTHON, ROOT, STACK_FILE, TESTNET, VERSION, Lab
+from lab_harness import ARCHIVE, PULUMI, ROOT, STACK_FILE, TESTNET, VERSION, Lab
 
 pytestmark = pytest.mark.unit
 
@@ -18,6 +18,11 @@ pytestmark = pytest.mark.unit
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
     return Lab(tmp_path)
+
+
+def verbs() -> list[str]:
+    """The modules of verbs."""
+    return sorted(path.stem for path in (ROOT / "cli/verbs").glob("[a-z]*.py"))
 
 
 # --- usage ---
@@ -31,6 +36,19 @@ def test_wrong_usage_ends_with_the_usage(lab: Lab, arguments: tuple[str, ...]) -
 
 def test_help(lab: Lab) -> None:
     assert "LAB_PULUMI_URL" in lab.run("-h")
+    assert lab.log.read_text() == ""
+
+
+@pytest.mark.parametrize("verb", verbs())
+def test_each_verb_has_help(lab: Lab, verb: str) -> None:
+    assert f"usage: ./lab [-s STACK] {verb} " in lab.run(verb, "-h")
+    assert lab.log.read_text() == ""
+
+
+@pytest.mark.parametrize("verb", ["up", "pulumi"])
+def test_another_program_s_help_is_its_own(lab: Lab, verb: str) -> None:
+    lab.run(verb, "--help")
+    assert "--help" in lab.calls("pulumi")[-1]
 
 
 def test_an_unknown_tier_is_refused_before_anything_runs(lab: Lab) -> None:
@@ -62,6 +80,23 @@ def test_verbs_pass_stack_and_arguments_to_pulumi(lab: Lab, verb: str) -> None:
     assert call.endswith(f"{own} --target a b")
 
 
+@pytest.mark.parametrize("verb", ["up", "preview", "refresh", "pulumi"])
+def test_pulumi_takes_the_place_of_lab_so_that_signals_reach_it(lab: Lab, verb: str) -> None:
+    lab.run("up")
+    lab.program("pulumi", f'case " $* " in *" {verb} "* | *" about "*) echo "pulumi is $$" ;; esac\n' + PULUMI)
+    words = ["about"] if verb == "pulumi" else []
+    command = [str(lab.root / "lab"), verb, *words]
+    with subprocess.Popen(command, env=lab.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+        said = process.communicate(timeout=60)[0]
+    assert f"pulumi is {process.pid}\n" in said
+
+
+def test_destroy_ends_as_pulumi_does(lab: Lab) -> None:
+    lab.run("up")
+    lab.program("pulumi", '[ "$1" != destroy ] || exit 255\n' + PULUMI)
+    assert "is left" not in lab.run("destroy", code=255)
+
+
 def test_destroy_names_what_is_left(lab: Lab) -> None:
     lab.run("up")
     assert "nothing is left of stack dev" in lab.run("destroy")
@@ -78,60 +113,56 @@ def test_destroy_and_status_make_no_stack(lab: Lab) -> None:
 @pytest.mark.parametrize("verb", ["up", "destroy", "refresh"])
 def test_locks_of_the_state_are_looked_at_before_pulumi_is(lab: Lab, verb: str) -> None:
     lab.run("up")
-    looked = "python -m cli -s dev unlock p"
-    lab.run(verb)
-    assert looked not in lab.calls("python"), "there is none"
+    looked = "the lock "
+    assert looked not in lab.run(verb), "there is none"
     folder = lab.root / ".lab/state/.pulumi/locks/organization/p/dev"
     folder.mkdir(parents=True)
     (folder / "0b1c.json").write_text("{}")
-    lab.run(verb)
-    calls = lab.log.read_text().splitlines()
-    assert calls.index(looked) < next(index for index, call in enumerate(calls) if call.startswith(f"pulumi {verb}"))
+    lab.program("pulumi", f'[ "$1" != {verb} ] || echo "pulumi runs"\n' + PULUMI)
+    said = lab.run(verb)
+    assert 0 <= said.index(looked) < said.index("pulumi runs")
     for other in ("preview", "status"):
-        lab.run(other)
-        assert looked not in lab.calls("python")
-    lab.run(verb, PULUMI_BACKEND_URL="file:///elsewhere")
-    assert looked not in lab.calls("python"), "a state of one's own is not ours to unlock"
+        assert looked not in lab.run(other)
+    assert looked not in lab.run(verb, PULUMI_BACKEND_URL="file:///elsewhere"), "a state of one's own is not ours to unlock"
 
 
-# --- labtools ---
+# --- verbs that look at a stack ---
 
 LOOKS = [
-    ("status", "--json"),
-    ("ssh", "server-1", "ls -l; id"),
-    ("kubectl", "logs", "-c", "web", "-s", "x"),
-    ("logs", "server-1"),
-    ("diagram", "a b.svg"),
+    (("status", "--json"), "json=True"),
+    (("ssh", "server-1", "ls -l; id"), "words=['server-1', 'ls -l; id']"),
+    (("kubectl", "logs", "-c", "web", "-s", "x", "--", "-h"), "words=['logs', '-c', 'web', '-s', 'x', '--', '-h']"),
+    (("logs", "server-1"), "console=False journal=False lines=60 node=server-1"),
+    (("diagram", "a b.svg"), "example=False file=a b.svg"),
 ]
 
 
-@pytest.mark.parametrize("words", LOOKS, ids=[words[0] for words in LOOKS])
-def test_looks_go_to_the_cli_with_stack_and_arguments(lab: Lab, tmp_path: Path, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("words", "options"), LOOKS, ids=[words[0] for words, _ in LOOKS])
+def test_looks_get_stack_and_arguments(lab: Lab, words: tuple[str, ...], options: str) -> None:
     lab.run("up")
     lab.run(*words)
-    assert f"python -m cli -s dev {' '.join(words)}" in lab.calls("python")
+    assert lab.calls("verb") == [f"verb {words[0]} dev {options}"]
     assert not lab.calls("apt-get") and not [call for call in lab.calls("pulumi") if "plugin" in call]
 
 
 @pytest.mark.parametrize("verb", ["ssh", "kubectl", "logs", "diagram"])
 def test_looks_make_no_stack(lab: Lab, verb: str) -> None:
     assert "no stack dev yet" in lab.run(verb, "server-1", code=1)
-    assert not [call for call in lab.calls("python") if "-m cli" in call]
+    assert not lab.calls("verb")
 
 
 def test_the_example_picture_needs_no_stack(lab: Lab) -> None:
     lab.run("diagram", "--example", "x.svg")
-    assert "python -m cli -s dev diagram --example x.svg" in lab.calls("python")
+    assert lab.calls("verb") == ["verb diagram dev example=True file=x.svg"]
 
 
-def test_the_cli_is_told_where_lab_was_called(lab: Lab, tmp_path: Path) -> None:
-    lab.program("python", 'echo "called in $LAB_CALLER"' + PYTHON, folder=lab.root / ".venv/bin")
-    assert f"called in {Path.cwd()}" in lab.run("doctor")
+def test_the_cli_is_told_where_lab_was_called(lab: Lab) -> None:
+    assert f"called in {Path.cwd()}" in lab.run("doctor", CALLER="1")
 
 
 def test_doctor_needs_neither_hypervisor_nor_state(lab: Lab) -> None:
     lab.run("-s", "cn", "doctor", "--json")
-    assert "python -m cli -s cn doctor --json" in lab.calls("python")
+    assert lab.calls("verb") == ["verb doctor cn json=True offline=False"]
     assert not lab.calls("virsh") and not lab.calls("pulumi") and not (lab.root / ".lab/state").exists()
 
 
@@ -139,24 +170,24 @@ def test_doctor_goes_on_without_the_binding(lab: Lab) -> None:
     lab.program("dpkg-query", "exit 1", logged=False)
     lab.program("apt-get", "exit 1")
     assert "could not install" in lab.run("doctor")
-    assert "python -m cli -s dev doctor" in lab.calls("python")
+    assert lab.calls("verb") == ["verb doctor dev json=False offline=False"]
     assert "libvirt-python" not in (lab.root / ".lab/requirements-preview.txt").read_text()
 
 
 def test_fetch_needs_neither_pulumi_nor_libvirt(lab: Lab) -> None:
     lab.run("-s", "dev", "fetch", "folder")
-    assert "python -m cli -s dev fetch folder" in lab.calls("python")
+    assert lab.calls("verb") == ["verb fetch dev directory=folder"]
     assert lab.calls("pulumi") == [] and lab.calls("virsh") == []
 
 
 def test_up_asks_doctor_first_and_stops_at_an_error(lab: Lab) -> None:
     lab.run("up")
-    asked = "python -m cli -s dev doctor --before-up"
+    asked = "before_up dev"
     calls = lab.log.read_text().splitlines()
     assert calls.index(asked) < next(index for index, call in enumerate(calls) if call.startswith("pulumi up"))
     for verb in ("preview", "refresh", "destroy"):
         lab.run(verb)
-        assert asked not in lab.calls("python")
+        assert not lab.calls("before_up")
     said = lab.run("up", code=1, DOCTOR="1")
     assert "LAB_DOCTOR=off" in said and not [call for call in lab.calls("pulumi") if call.startswith("pulumi up")]
     lab.run("up", DOCTOR="1", LAB_DOCTOR="off")
@@ -172,6 +203,16 @@ def test_nothing_is_installed_when_everything_is_there(lab: Lab, verb: str) -> N
     lab.run(verb)
     assert lab.calls("apt-get") == lab.calls("curl") == lab.calls("sudo") == []
     assert not [call for call in lab.calls("python") if "pip" in call]
+
+
+def test_without_a_python_it_is_installed_first_but_not_for_the_help(lab: Lab) -> None:
+    shutil.rmtree(lab.root / ".venv")
+    assert "install python3" in lab.run("-h", LAB_PYTHON="none", code=1)
+    assert "install python3" in lab.run(LAB_PYTHON="none", code=1)
+    assert lab.log.read_text() == ""
+    lab.program("dpkg-query", "exit 1")
+    assert "no Python 3.11 or newer" in lab.run("up", LAB_PYTHON="none", code=1)
+    assert lab.calls("apt-get")[1].endswith(" python3 python3-venv")
 
 
 def test_only_missing_packages_are_installed(lab: Lab) -> None:

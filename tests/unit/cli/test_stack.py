@@ -10,6 +10,7 @@ import pytest
 
 from cli import kube, networks, stack
 from cli.errors import LabError
+from cli.folders import ROOT
 from components.config import plan as plans
 from components.config import reading
 from components.config import settings as models
@@ -145,7 +146,7 @@ def test_what_looks_at_a_stack_reads_one_with_conflicts(tmp_path: Path) -> None:
 
 
 def test_every_stack_file_is_read() -> None:
-    for path in sorted(stack.ROOT.glob("Pulumi.*.yaml")):
+    for path in sorted(ROOT.glob("Pulumi.*.yaml")):
         config, layout = stack.load_settings(path.name.split(".")[1])
         assert layout.nodes and config.macvlan.name
 

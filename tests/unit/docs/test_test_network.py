@@ -38,10 +38,10 @@ def test_every_image_that_the_tiers_pull_is_named() -> None:
 
 
 def test_every_verb_that_lab_calls_is_explained() -> None:
-    lab = (ROOT / "lab").read_text()
-    verbs = set(re.findall(r'"\$testnet" (\w+)', lab))
+    calls = (ROOT / "cli/closed_network.py").read_text()
+    verbs = set(re.findall(r'\[self\.script, "(\w+)"', calls))
     assert verbs == {"status", "start", "stop", "exec"} == set(re.findall(r"(?m)^\| `(\w+)(?: COMMAND…)?` \|", PAGE))
-    assert '$1 == "MISSING"' in lab and '$1 == "up"' in lab
+    assert '== ["MISSING"]' in calls and '== ["up"]' in calls
 
 
 def test_networks_that_the_tiers_make_are_named() -> None:

@@ -285,7 +285,7 @@ def runner(tmp_path: Path) -> Runner:
     for pattern in ("Pulumi*.yaml", "__main__.py", "lab", "requirements*.txt"):
         for file in ROOT.glob(pattern):
             shutil.copy(file, checkout)
-    for folder in ("components", "policy"):
+    for folder in ("cli", "components", "policy"):
         shutil.copytree(ROOT / folder, checkout / folder, ignore=shutil.ignore_patterns("__pycache__"))
     # With this environment's packages, so that pip finds everything in place, but no binding of libvirt.
     venv.create(checkout / ".venv", symlinks=True)

@@ -12,13 +12,12 @@ import os
 import re
 import shlex
 import socket
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from cli.stack import ROOT
+from cli.backend import STATE, Backend
+from cli.report import say
 
 PROC = Path("/proc")
 SLACK = 5.0
@@ -125,8 +124,9 @@ def release(state: Path, project: str, stack: str) -> list[str]:
     return said
 
 
-def main(stack: str, arguments: Sequence[str]) -> int:
-    """`python -m cli -s STACK unlock PROJECT`."""
-    for line in release(ROOT / ".lab" / "state", arguments[0], stack):
-        sys.stderr.write(f"lab: {line}\n")
-    return 0
+def look(backend: Backend, stack: str) -> None:
+    """Release the stack's locks in .lab/state; those of the user's own backend are not ours to look at."""
+    if not backend.local:
+        return
+    for line in release(STATE, backend.project, stack):
+        say(line)

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from cli.verbs import unlock
+from cli import locks
 
 pytestmark = pytest.mark.unit
 
@@ -38,7 +38,7 @@ class State:
             "timestamp": datetime.now(UTC).isoformat(),
             **other,
         }
-        path = unlock.folder(self.path, "p", "dev") / f"{name}.json"
+        path = locks.folder(self.path, "p", "dev") / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content))
         return path
@@ -69,52 +69,52 @@ def sleeper(tmp_path: Path) -> Iterator[Any]:
 def test_the_lock_of_a_process_that_was_killed_is_removed_and_said(state: State, sleeper: Any) -> None:
     process = sleeper("pulumi")
     path, other = state.lock(process.pid), state.lock(process.pid, "other")
-    assert all("is locked" in line for line in unlock.release(state.path, "p", "dev"))
+    assert all("is locked" in line for line in locks.release(state.path, "p", "dev"))
     process.send_signal(signal.SIGKILL)
     end = time.monotonic() + 5
     while "Z" not in Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2] and time.monotonic() < end:
         time.sleep(0.01)
-    assert [line.partition(",")[0] for line in unlock.release(state.path, "p", "dev")] == [
+    assert [line.partition(",")[0] for line in locks.release(state.path, "p", "dev")] == [
         "removed a lock of the state of stack dev"
     ] * 2
     assert not path.exists() and not other.exists()
     process.wait()
     state.lock(process.pid)
-    said = unlock.release(state.path, "p", "me/dev")
+    said = locks.release(state.path, "p", "me/dev")
     assert said[0].startswith("removed") and f"me@{HERE} (process {process.pid})" in said[0] and not path.exists()
 
 
 def test_the_lock_of_a_pulumi_that_runs_stays_with_the_command(state: State, sleeper: Any) -> None:
     path = state.lock(sleeper("pulumi").pid)
-    (said,) = unlock.release(state.path, "p", "dev")
+    (said,) = locks.release(state.path, "p", "dev")
     assert said.endswith("./lab pulumi cancel -s dev") and path.exists()
 
 
 def test_the_number_of_a_process_that_is_another_by_now_is_no_lock(state: State, sleeper: Any) -> None:
-    assert unlock.release(state.path, "p", "dev") == []
+    assert locks.release(state.path, "p", "dev") == []
     path = state.lock(sleeper("other").pid)
-    assert unlock.release(state.path, "p", "dev")[0].startswith("removed") and not path.exists()
+    assert locks.release(state.path, "p", "dev")[0].startswith("removed") and not path.exists()
     path = state.lock(sleeper("pulumi").pid, timestamp="2020-01-01T10:00:00.123456789+02:00")
-    assert unlock.release(state.path, "p", "dev")[0].startswith("removed") and not path.exists(), "it began after its lock"
+    assert locks.release(state.path, "p", "dev")[0].startswith("removed") and not path.exists(), "it began after its lock"
 
 
 @pytest.mark.parametrize("host", ["elsewhere", HERE.upper() + "x", ""])
 def test_the_lock_of_another_host_stays(state: State, host: str) -> None:
     path = state.lock(2**22 + 1, hostname=host)
-    (said,) = unlock.release(state.path, "p", "dev")
+    (said,) = locks.release(state.path, "p", "dev")
     assert f"me@{host} " in said and "./lab pulumi cancel -s dev" in said and path.exists()
 
 
 def test_another_stack_s_locks_are_not_looked_at(state: State) -> None:
     path = state.lock(2**22 + 1)
-    assert unlock.release(state.path, "p", "cn") == unlock.release(state.path, "q", "dev") == [] and path.exists()
+    assert locks.release(state.path, "p", "cn") == locks.release(state.path, "q", "dev") == [] and path.exists()
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"pid": 1}', '{"pid": "x", "username": 1, "hostname": 2, "timestamp": 3}', "\0"])
 def test_what_is_no_lock_stays_with_the_command(state: State, text: str) -> None:
     path = state.lock(1)
     path.write_text(text)
-    (said,) = unlock.release(state.path, "p", "dev")
+    (said,) = locks.release(state.path, "p", "dev")
     assert str(path) in said and said.endswith(f"remove it if no other run is under way: rm {path}") and path.read_text() == text
 
 
@@ -122,24 +122,24 @@ def test_a_damaged_lock_hides_no_other_and_its_command_is_one(tmp_path: Path) ->
     state = State(tmp_path / "a b")
     state.lock(1, "damaged").write_text("")
     path = state.lock(2**22 + 1, "dead")
-    damaged, removed = unlock.release(state.path, "p", "dev")
+    damaged, removed = locks.release(state.path, "p", "dev")
     assert shlex.split(damaged.rpartition("way: ")[2]) == ["rm", str(path.with_name("damaged.json"))]
     assert removed.startswith("removed") and not path.exists()
 
 
 def test_what_cannot_be_seen_counts_as_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: State) -> None:
     """A process of another user, where /proc hides those."""
-    lock = unlock.parse(tmp_path, state.lock(77).read_text())
+    lock = locks.parse(tmp_path, state.lock(77).read_text())
 
     def denied(_pid: int, _signal: int) -> None:
         raise PermissionError
 
     monkeypatch.setattr(os, "kill", denied)
-    monkeypatch.setattr(unlock, "PROC", tmp_path / "proc")
-    assert not unlock.is_dead(lock)
+    monkeypatch.setattr(locks, "PROC", tmp_path / "proc")
+    assert not locks.is_dead(lock)
     (tmp_path / "proc/77").mkdir(parents=True)
     (tmp_path / "proc/77/stat").write_text("77 (pulumi")
-    assert not unlock.is_dead(lock)
+    assert not locks.is_dead(lock)
 
 
 @pytest.mark.parametrize(
@@ -156,12 +156,12 @@ def test_what_cannot_be_seen_counts_as_alive(tmp_path: Path, monkeypatch: pytest
 def test_by_name_state_and_beginning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: State, name: str, state_: str, later: int, dead: bool
 ) -> None:
-    lock = unlock.parse(tmp_path, state.lock(77, timestamp="2026-11-26T10:00:00Z").read_text())
+    lock = locks.parse(tmp_path, state.lock(77, timestamp="2026-11-26T10:00:00Z").read_text())
     began = int(lock.made) + later
     proc = tmp_path / "proc"
     (proc / "77").mkdir(parents=True)
     (proc / "stat").write_text(f"cpu 1\nbtime {began - 100}\n")
     ticks = 100 * os.sysconf("SC_CLK_TCK")
     (proc / "77/stat").write_text(f"77 ({name}) {state_} " + " ".join(["0"] * 18) + f" {ticks} 0\n")
-    monkeypatch.setattr(unlock, "PROC", proc)
-    assert unlock.is_dead(lock) == dead
+    monkeypatch.setattr(locks, "PROC", proc)
+    assert locks.is_dead(lock) == dead

@@ -1,0 +1,141 @@
+"""The command line of `lab`: one parser and one help text for all verbs.
+
+Standard library only, as `needs`: both are imported before the virtual environment is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from cli.errors import LabError
+
+TIERS = ("lint", "unit", "program", "provider", "e2e")
+"""Tiers of `./lab test` unless it names some."""
+
+LONG_TIERS = ("e2e-nodes",)
+"""Tiers that run only when they are named."""
+
+JOURNAL_UNITS = ("k3s", "k3s-agent", "cloud-final")
+"""systemd units whose journal `./lab logs` shows."""
+
+_STACK = re.compile(r"([A-Za-z0-9._-]+/){0,2}[A-Za-z0-9._-]+")
+
+_USAGE = """
+  ./lab [-s STACK] [-y] up | preview | destroy | refresh  [PULUMI ARGUMENTS]
+  ./lab [-s STACK] status | doctor [--json]   the stack on one screen; what stands in its way on this machine
+  ./lab [-s STACK] fetch [DIRECTORY]          all that the stack downloads, for machines without the internet
+  ./lab [-s STACK] ssh NODE [COMMAND] | kubectl ARGUMENTS | logs NODE | diagram [FILE]
+  ./lab pulumi ARGUMENTS                      any other pulumi command, on the same state
+  ./lab test [lint] [unit] [program] [provider] [e2e]          all of them unless said
+  ./lab test e2e-nodes                        long: faults, several servers, a LAN, no internet
+"""
+
+_DESCRIPTION = """\
+Puts in place what a stack needs on this machine (Debian or Ubuntu), then calls plain pulumi; or runs the tests.
+./lab VERB -h explains one verb."""
+
+_EPILOG = """\
+STACK is dev unless said. up, destroy and refresh ask before they act, unless -y is given or nobody is at the terminal.
+State and its passphrase are in .lab/ unless you have a login of your own: PULUMI_BACKEND_URL, PULUMI_ACCESS_TOKEN or
+`pulumi login`. In .lab/ the stack's file is used as a copy, since Pulumi writes its encryption salt into it.
+
+`up` first runs doctor's checks of the hypervisors (LAB_DOCTOR=off: it does not), and stops before anything is made.
+
+Where something cannot be downloaded:
+  LAB_PULUMI_URL      a folder with Pulumi's release archive and its checksums file, in place of the release page
+  PULUMI_ARCHIVE      the archive as a file here; its checksums file next to it, or LAB_PULUMI_SHA256
+  LAB_PULUMI_SHA256   the archive's SHA-256, in place of the checksums file
+  PIP_INDEX_URL, or PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER       Python packages from elsewhere
+  LAB_PYTHON          the Python (3.11 or newer) to make .venv with
+Tests:
+  LAB_E2E_STACK       run e2e with this stack on this machine's own libvirt and the internet
+  LAB_TESTNET         the closed test network's script (../shared/testnet/testnet; none: do without)"""
+
+
+class _VerbParser(argparse.ArgumentParser):
+    """The parser of one verb. hands_on: all words are another program's, and become `words`, unless the first is -h."""
+
+    hands_on = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if not self.hands_on:
+            return super().parse_known_args(args, namespace)
+        if args[:1] == ["-h"]:
+            self.print_help()
+            self.exit()
+        found = namespace or argparse.Namespace()
+        found.words = list(args)
+        return found, []
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """stack, yes, verb, and what the verb takes: `words`, in order, where they are another program's.
+
+    Ends the process with the usage and status 2 for a wrong command line, and with status 0 for -h. Raises LabError.
+    """
+    options = parser().parse_args(arguments)
+    if not _STACK.fullmatch(options.stack):
+        raise LabError(f"'{options.stack}' is no name of a stack")
+    return options
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    made = argparse.ArgumentParser(
+        prog="./lab",
+        usage=_USAGE,
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    made.add_argument("-s", dest="stack", metavar="STACK", default="dev", help="the stack, of the file Pulumi.STACK.yaml (dev)")
+    made.add_argument("-y", dest="yes", action="store_true", help="up, destroy and refresh do not ask")
+    verbs = made.add_subparsers(
+        dest="verb", metavar="VERB", required=True, title="verbs", prog="./lab [-s STACK]", parser_class=_VerbParser
+    )
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        return verbs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+
+    def hand_on(name: str, words: str, text: str, more: str) -> None:
+        description = f"{text[0].upper()}{text[1:]}. {more}"
+        verbs.add_parser(name, usage=f"./lab [-s STACK] {name} {words}", help=text, description=description).hands_on = True
+
+    theirs = "Arguments are those of `pulumi {0}`: ./lab {0} --help."
+    hand_on("up", "[PULUMI ARGUMENTS]", "bring the stack up, or up to date with its file", theirs.format("up"))
+    hand_on("preview", "[PULUMI ARGUMENTS]", "show what `up` would change; needs no libvirt", theirs.format("preview"))
+    hand_on("destroy", "[PULUMI ARGUMENTS]", "delete all of the stack, and name what is left", theirs.format("destroy"))
+    hand_on("refresh", "[PULUMI ARGUMENTS]", "compare the state with what is really there", theirs.format("refresh"))
+    status = add("status", "nodes, pods on the network and the proof of a stack")
+    status.add_argument("--json", action="store_true", help="as JSON")
+    doctor = add("doctor", "what stands in the way of a stack on this machine; status 1 if there is an error")
+    doctor.add_argument("--json", action="store_true", help="as JSON")
+    doctor.add_argument("--offline", action="store_true", help="do not query the download sites")
+    fetch = add("fetch", "everything that the stack downloads, into a directory")
+    fetch.add_argument("directory", nargs="?", metavar="DIRECTORY", help="by default artifacts.directory of the stack file")
+    hand_on("ssh", "NODE [COMMAND...]", "a shell on a node, or one command there", "NODE is its name, domain or address.")
+    hand_on("kubectl", "ARGUMENTS", "kubectl with the cluster's kubeconfig", "Its own help: ./lab kubectl --help.")
+    logs = add("logs", "the console log and the journal of a node")
+    logs.add_argument("node", metavar="NODE")
+    logs.add_argument("-n", "--lines", type=int, default=60, help="of each (60)")
+    logs.add_argument("--console", action="store_true", help="the console log only: needs no answer from the node")
+    logs.add_argument("--journal", action="store_true", help=f"the journal only: units {', '.join(JOURNAL_UNITS)}")
+    diagram = add("diagram", "the stack's network as SVG")
+    diagram.add_argument("file", nargs="?", default="-", metavar="FILE", help="where it is written; by default to stdout")
+    diagram.add_argument("--example", action="store_true", help="the picture of README.md, from the documented values")
+    other = "The stack is an option of that command: ./lab pulumi stack export -s dev. Its own help: ./lab pulumi --help."
+    hand_on("pulumi", "ARGUMENTS", "any other pulumi command, on the same state", other)
+    test = add("test", "run the tests; what this machine cannot run is SKIPPED and says why")
+    tiers = f"{', '.join(TIERS)} (all of these unless said), {', '.join(LONG_TIERS)}"
+    test.add_argument("tiers", nargs="*", type=_tier, metavar="TIER", help=tiers)
+    return made
+
+
+def _tier(name: str) -> str:
+    if name not in (*TIERS, *LONG_TIERS):
+        raise argparse.ArgumentTypeError(f"no tier {name}; there are: {' '.join((*TIERS, *LONG_TIERS))}")
+    return name

@@ -1,0 +1,48 @@
+"""`lab destroy`: `pulumi destroy`, then what is left in the state."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+
+from cli import backend as backends
+from cli import engine, hints, locks, process, selection
+from cli.errors import LabError
+from cli.report import say
+
+
+def main(options: argparse.Namespace) -> int:
+    """pulumi's status."""
+    hints.about_libvirt(options.stack)
+    backend = backends.use(options.stack)
+    engine.install_plugins()
+    locks.look(backend, options.stack)
+    stack = selection.existing(backend, options.stack, options.words)
+    if stack is None:
+        say(f"there is no stack {options.stack}: nothing to destroy")
+        return 0
+    status = process.run(["pulumi", "destroy", *stack, *engine.consent(options.yes), *options.words])
+    if status:
+        return status
+    left = _left(options.stack)
+    if left:
+        say(f"left in stack {options.stack}:")
+        sys.stderr.write("".join(f"{urn}\n" for urn in left))
+    else:
+        say(f"nothing is left of stack {options.stack}")
+    return 0
+
+
+def _left(stack: str) -> list[str]:
+    """URNs of the resources that the state still has."""
+    command = ["pulumi", "stack", "export", "-s", stack]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603 - no shell is meant
+    if done.returncode:
+        raise SystemExit(done.returncode)
+    try:
+        deployment = json.loads(done.stdout).get("deployment") or {}
+    except ValueError:
+        raise LabError("pulumi stack export printed no JSON") from None
+    return [resource["urn"] for resource in deployment.get("resources") or []]

@@ -1,0 +1,194 @@
+"""`lab test`: the tests by tier, each with its result, and the sum of them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from types import FrameType
+from xml.etree import ElementTree
+
+from cli import engine, process
+from cli.closed_network import ClosedNetwork
+from cli.command_line import TIERS
+from cli.errors import LabError
+from cli.folders import LAB, ROOT
+from cli.needs import HYPERVISOR_PACKAGES
+from cli.report import say
+
+PYTHON = ".venv/bin/python"
+
+SCRIPTS = ("lab", ".ci/run", "components/node/scripts/*.sh", "components/node/scripts/parts/*.sh", "bench/*.sh")
+"""What shellcheck reads, from the project's folder."""
+
+_NO_TESTS = 5
+"""pytest's status when it has collected none."""
+
+
+def main(options: argparse.Namespace) -> int:
+    """0 if at least one test ran, and none failed."""
+    os.environ["PATH"] = f"{ROOT}/.venv/bin:{os.environ['PATH']}"
+    run = Run()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
+    try:
+        for tier in options.tiers or TIERS:
+            run.tier(tier)
+    finally:
+        run.network.stop()
+    return run.close()
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+class Run:
+    """One run of tiers. passed, failed, skipped: tests of all tiers. bad: a tier failed."""
+
+    def __init__(self) -> None:
+        self.network = ClosedNetwork()
+        self.summary: list[str] = []
+        self.passed = self.failed = self.skipped = 0
+        self.bad = self.tested = False
+        self._begin = time.monotonic()
+
+    def tier(self, name: str) -> None:
+        """Run a tier and take down its result."""
+        _print(f"\n== {name} ==")
+        self._begin = time.monotonic()
+        self.tested = self.tested or name != "lint"
+        if name == "lint":
+            self._report(name, "ok" if lint() else "FAILED")
+        elif name == "provider":
+            self._provider()
+        elif name.startswith("e2e"):
+            self._e2e(name)
+        else:
+            self._pytest(name)
+
+    def close(self) -> int:
+        """Print the results and the sum of them; the status of all."""
+        _print("\n" + "\n".join(self.summary))
+        if self.tested and not self.passed + self.failed:
+            _print("No test was run.")
+            self.bad = True
+        _print(f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped")
+        return 1 if self.bad or self.failed else 0
+
+    def _report(self, tier: str, result: str, detail: str = "") -> None:
+        self.bad = self.bad or result == "FAILED"
+        self.summary.append(f"{tier:<8}  {result:<7}  {int(time.monotonic() - self._begin):>4}s  {detail}")
+
+    def _skip(self, tier: str, why: str) -> None:
+        _print(f"SKIPPED {tier}: {why}")
+        self._report(tier, "SKIPPED", why)
+
+    def _provider(self) -> None:
+        why = self.network.obstacle()
+        if not why:
+            self._inside("provider", "LAB_LIBVIRT_URI=qemu:///system")
+        elif _has_binding():
+            uri = os.environ.get("LAB_LIBVIRT_URI") or "test:///default"
+            say(f"the provider tests run on {uri}: {why}")
+            self._pytest("provider", ["env", f"LAB_LIBVIRT_URI={uri}"])
+        else:
+            self._skip("provider", f"{why}, and libvirt-python cannot be imported")
+
+    def _e2e(self, tier: str) -> None:
+        if os.environ.get("LAB_E2E_STACK"):
+            if _prepare_host():
+                self._pytest(tier)
+            else:
+                self._skip(tier, "what it needs cannot be installed (see above)")
+            return
+        why = self.network.obstacle()
+        if why:
+            self._skip(tier, f"{why}, and LAB_E2E_STACK is not set")
+        else:
+            self._inside(tier, "LAB_E2E_STACK=testnet", "LAB_LIBVIRT_URI=qemu:///system")
+
+    def _inside(self, tier: str, *variables: str) -> None:
+        """On the closed test network. That it does not start is a failure and no reason to skip."""
+        if self.network.start():
+            self._pytest(tier, self.network.inside(*variables))
+        else:
+            why = "the closed test network does not start (.lab/testnet.log); LAB_TESTNET=none does without it"
+            self._report(tier, "FAILED", why)
+
+    def _pytest(self, tier: str, before: Sequence[str] = ()) -> None:
+        """before: the command that runs pytest."""
+        folder, results = f"tests/{tier.removesuffix('-nodes')}", LAB / f"junit-{tier}.xml"
+        results.unlink(missing_ok=True)
+        words = [*before, PYTHON, "-m", "pytest", "--junitxml", str(results.relative_to(ROOT)), folder, *_selection(tier)]
+        status = process.run(words)
+        if status == _NO_TESTS or not (ROOT / folder).is_dir():
+            self._skip(tier, f"there are no tests in {folder}")
+            return
+        try:
+            passed, failed, skipped = _counts(results.read_bytes()) if results.exists() else (0, 0, 0)
+        except ElementTree.ParseError:
+            passed, failed, skipped, status = 0, 0, 0, status or 1
+        if status and not failed:
+            failed = 1
+        self.passed, self.failed, self.skipped = self.passed + passed, self.failed + failed, self.skipped + skipped
+        counts = f"{passed} passed, {failed} failed, {skipped} skipped"
+        if status:
+            self._report(tier, "FAILED", counts)
+        elif not passed:
+            self._report(tier, "SKIPPED", f"each of its {skipped} tests says why")
+        else:
+            self._report(tier, "ok", counts)
+
+
+def lint() -> bool:
+    """Whether ruff, mypy and shellcheck find nothing. Each of them runs."""
+    scripts = [str(path.relative_to(ROOT)) for pattern in SCRIPTS for path in sorted(ROOT.glob(pattern))]
+    commands = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy", "--strict"], ["shellcheck", *scripts])
+    return not any([process.run(command) for command in commands])  # noqa: C419 - `any` of a generator stops at the first
+
+
+def _selection(tier: str) -> list[str]:
+    """pytest's words for the tests of a tier, its folder apart."""
+    # A file's tests share what they make on this machine, so they stay together.
+    parallel = ["-n", "auto", "--dist", "loadfile"]
+    return {
+        "unit": [*parallel, "policy/tests"],
+        "program": parallel,
+        "e2e": ["-m", "not nodes"],
+        "e2e-nodes": ["-m", "nodes"],
+    }.get(tier, [])
+
+
+def _counts(results: bytes) -> tuple[int, int, int]:
+    """Passed, failed and skipped tests of a JUnit file. Raises ElementTree.ParseError."""
+    suites = list(ElementTree.fromstring(results).iter("testsuite"))  # noqa: S314 - pytest has written it
+    total, failures, errors, skipped = (
+        sum(int(suite.get(key, 0)) for suite in suites) for key in ("tests", "failures", "errors", "skipped")
+    )
+    return max(0, total - failures - errors - skipped), failures + errors, skipped
+
+
+def _has_binding() -> bool:
+    command = [PYTHON, "-c", "import libvirt"]
+    return subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0  # noqa: S603 - no shell is meant
+
+
+def _prepare_host() -> bool:
+    """What e2e needs on this machine's own libvirt: system packages, Pulumi, its plugins."""
+    if process.run(["./lab", "--prepare", *HYPERVISOR_PACKAGES]):
+        return False
+    try:
+        engine.install_plugins()
+    except LabError as error:
+        say(str(error))
+        return False
+    return True
+
+
+def _print(text: str) -> None:
+    """At once: what the tests print themselves does not pass through here."""
+    print(text, flush=True)  # noqa: T201
