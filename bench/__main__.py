@@ -4,7 +4,7 @@ compare    both, in turn, on this machine's libvirt; then each verb on what `up`
 recorded   previews and an `up` that changes nothing, of 1, 5 and 20 nodes that are not there
 report     what was measured, as tables
 chart      the last `up` as a timeline, SVG
-readme     write the tables into README.md
+readme     write the tables into docs/benchmarks.md, and the chart into docs/bench-up.svg
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--rounds", type=int, default=2, help="rounds of by hand and `up` (2)")
     options.add_argument("--times", type=int, default=5, help="how often each verb is run (5)")
     options.add_argument("-f", "--figures", type=Path, default=ROOT / ".lab/bench.json", help="the JSON file (.lab/bench.json)")
-    options.add_argument("--page", type=Path, default=ROOT / "README.md", help="the page that `readme` writes into (README.md)")
+    page = ROOT / "docs/benchmarks.md"
+    options.add_argument("--page", type=Path, default=page, help="the page that `readme` writes into (docs/benchmarks.md)")
     options.add_argument("--chart", type=Path, default=ROOT / "docs/bench-up.svg", help="its chart (docs/bench-up.svg)")
     return options
 

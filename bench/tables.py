@@ -1,4 +1,4 @@
-"""The figures as tables: for the terminal and, as Markdown, for the README."""
+"""The figures as tables: for the terminal and, as Markdown, for docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def report(taken: Mapping[str, Any]) -> str:
 
 
 def section(taken: Mapping[str, Any]) -> str:
-    """The README's part between the two marks."""
+    """The part of docs/benchmarks.md between the two marks."""
     parts = [f"Measured on {taken['date']}: {taken['machine']['text']}."]
     if rounds := taken.get("rounds"):
         hand, up = (median(each) for each in ([r["by hand"]["page"] for r in rounds], [r["up"]["stages"]["page"] for r in rounds]))
@@ -91,7 +91,7 @@ def section(taken: Mapping[str, Any]) -> str:
             f"From nothing to the served page `up` takes {up / hand:.2f} of the time of a shell script that does the same by hand "
             f"(median of {len(rounds)} rounds, in turn). When each stage was done, in seconds since the start:",
             markdown(STAGE_HEAD, by_hand_and_up(rounds)),
-            "[The last `up`, resource by resource](docs/bench-up.svg). What each command takes as a whole, the median of its runs:",
+            "[The last `up`, resource by resource](bench-up.svg). What each command takes as a whole, the median of its runs:",
         ]
     parts.append(markdown(VERB_HEAD, verbs(taken)))
     return "\n\n".join([BEGIN, *parts, END])

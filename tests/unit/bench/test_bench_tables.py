@@ -1,8 +1,9 @@
-"""What a benchmark's figures look like: tables, the README's part, the chart."""
+"""What a benchmark's figures look like: tables, the part of docs/benchmarks.md, the chart."""
 
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def test_the_report_has_what_was_measured_and_no_more() -> None:
     assert "by hand" not in tables.report({**TAKEN, "rounds": []})
 
 
-def test_the_readme_s_part_is_replaced_and_nothing_else() -> None:
+def test_the_page_s_part_is_replaced_and_nothing_else() -> None:
     page = f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n"
     found = tables.replaced(page, tables.section(TAKEN))
     assert found.startswith("before\n") and found.endswith("\nafter\n") and "old" not in found
@@ -86,9 +87,17 @@ def test_a_page_without_its_marks_is_refused(page: str) -> None:
         tables.replaced(page, "text")
 
 
-def test_the_readme_has_its_marks() -> None:
-    page = (ROOT / "README.md").read_text()
+def test_the_page_has_its_marks() -> None:
+    page = (ROOT / "docs/benchmarks.md").read_text()
     assert tables.replaced(page, f"{tables.BEGIN}\n{tables.END}")
+
+
+def test_the_readme_says_what_the_page_does() -> None:
+    """Its one sentence is written by hand: correct it when `python -m bench readme` has written other figures."""
+    ratios = [
+        re.findall(r"`up` takes ([\d.]+) of the time", (ROOT / name).read_text()) for name in ("README.md", "docs/benchmarks.md")
+    ]
+    assert ratios[0] == ratios[1] and len(ratios[0]) == 1
 
 
 def test_the_chart_has_a_bar_for_each_resource_and_marks_the_critical_path() -> None:
