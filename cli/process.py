@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from typing import IO, NoReturn
 
@@ -14,6 +15,8 @@ def replace_by(program: str, words: Sequence[str], environment: Mapping[str, str
 
     Python ignores SIGPIPE and SIGXFSZ, and what is ignored would be so in the program too.
     """
+    sys.stdout.flush()
+    sys.stderr.flush()
     for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(ignored, signal.SIG_DFL)
     os.execvpe(program, list(words), dict(os.environ if environment is None else environment))  # noqa: S606 - no shell is meant

@@ -27,7 +27,7 @@ def say(text: str) -> None:
 
 
 class _Speech:
-    """allowed: in the provider process alone; elsewhere (labtools, tests) stdout is for results. here: of this thread.
+    """allowed: in the provider process alone; elsewhere (cli, tests) stdout is for results. here: of this thread.
     remarks: made already."""
 
     allowed = False
