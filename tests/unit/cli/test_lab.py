@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import tarfile
@@ -435,6 +436,20 @@ def test_the_testnet_is_used_and_left_as_it_was(lab: Lab, was_up: bool) -> None:
     assert verbs == ["start", "exec", "start", "exec"] + ([] if was_up else ["stop"])
     runs = [call for call in lab.calls("testnet") if "exec" in call]
     assert all("LAB_LIBVIRT_URI=qemu:///system" in run for run in runs) and "LAB_E2E_STACK=testnet" in runs[1]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_is_cut_off_stops_the_testnet(lab: Lab, number: signal.Signals, code: int) -> None:
+    testnet = lab.program("testnet", TESTNET.replace("exec) shift;", "exec) echo inside; exec sleep 5;"))
+    env = lab.env | {"LAB_TESTNET": str(testnet), "TESTNET": "ok pulumi"}
+    command = [str(lab.root / "lab"), "test", "provider", "e2e"]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True) as running:
+        assert running.stdout is not None
+        while running.stdout.readline() != "inside\n":
+            assert running.poll() is None
+        os.killpg(running.pid, number)
+        assert running.wait(timeout=30) == code
+    assert [call.split()[1] for call in lab.calls("testnet") if "status" not in call] == ["start", "exec", "stop"]
 
 
 def test_a_testnet_that_does_not_start_is_a_failure(lab: Lab) -> None:
