@@ -11,13 +11,13 @@ LEVELS = ("error", "warning", "unknown", "ok")
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """level: error (`up` fails or the pods are not reached), warning, unknown (could not be looked at), or ok.
-    seen: what was seen. why: why it matters. cure: the command or setting that cures it."""
+    observed: what was seen. why: why it matters. fix: the command or setting that mends it."""
 
     level: str
     check: str
-    seen: str
+    observed: str
     why: str = ""
-    cure: str = ""
+    fix: str = ""
 
     def plain(self) -> dict[str, str]:
         return asdict(self)
@@ -26,20 +26,20 @@ class Finding:
 Findings = Iterator[Finding]
 
 
-def ok(check: str, seen: str) -> Finding:
-    return Finding(level="ok", check=check, seen=seen)
+def ok(check: str, observed: str) -> Finding:
+    return Finding(level="ok", check=check, observed=observed)
 
 
-def error(check: str, seen: str, why: str, cure: str) -> Finding:
-    return Finding(level="error", check=check, seen=seen, why=why, cure=cure)
+def error(check: str, observed: str, why: str, fix: str) -> Finding:
+    return Finding(level="error", check=check, observed=observed, why=why, fix=fix)
 
 
-def warning(check: str, seen: str, why: str, cure: str) -> Finding:
-    return Finding(level="warning", check=check, seen=seen, why=why, cure=cure)
+def warning(check: str, observed: str, why: str, fix: str) -> Finding:
+    return Finding(level="warning", check=check, observed=observed, why=why, fix=fix)
 
 
-def unknown(check: str, seen: str, why: str = "", cure: str = "") -> Finding:
-    return Finding(level="unknown", check=check, seen=seen, why=why, cure=cure)
+def unknown(check: str, observed: str, why: str = "", fix: str = "") -> Finding:
+    return Finding(level="unknown", check=check, observed=observed, why=why, fix=fix)
 
 
 def guarded(check: str, found: Iterable[Finding]) -> Findings:

@@ -113,8 +113,8 @@ def _artifacts(config: Settings) -> Findings:
         stock = artifacts.load("", config, files=True)
     except SettingsError as mistakes:
         for problem in mistakes.problems:
-            seen, _semicolon, cure = problem.conflict.partition("; ")
-            yield error("artifacts", f"{problem.value} {seen}", "it replaces every download", cure or "./lab fetch")
+            seen, _semicolon, fix = problem.conflict.partition("; ")
+            yield error("artifacts", f"{problem.value} {seen}", "it replaces every download", fix or "./lab fetch")
         return
     files = () if stock is None else stock.needed
     size = sum(each.size for each in files) >> 20
@@ -134,10 +134,10 @@ def judge(site: Site, answer: int | str) -> Finding:
     if good:
         return ok("downloads", f"{shown} answers {answer}")
     seen = f"{shown} ({site.setting}) {'answers' if isinstance(answer, int) else 'does not answer:'} {answer}"
-    cure = f"another address in {site.setting.split(' ', 1)[0]}: a mirror or, for the image, a file"
+    fix = f"another address in {site.setting.split(' ', 1)[0]}: a mirror or, for the image, a file"
     if site.here:
-        return error("downloads", seen, "this machine downloads it for `up`, unless it is in the pool already", cure)
-    return warning("downloads", seen, "the nodes download from it; their way out may differ from this machine's", cure)
+        return error("downloads", seen, "this machine downloads it for `up`, unless it is in the pool already", fix)
+    return warning("downloads", seen, "the nodes download from it; their way out may differ from this machine's", fix)
 
 
 def _shown(url: str) -> str:

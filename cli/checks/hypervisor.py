@@ -208,7 +208,7 @@ def judge_host(name: str, uri: str, facts: Facts) -> Findings:
             f"libvirt took {facts.probe_seconds:.0f} s to tell its capabilities",
             "it probes QEMU anew each time where /dev/kvm is there and cannot be used by QEMU's user: every start of a machine "
             "takes as long",
-            "chmod 0660 /dev/kvm and group kvm, or hide the device from libvirtd; machine.virtType: qemu alone does not cure it",
+            "chmod 0660 /dev/kvm and group kvm, or hide the device from libvirtd; machine.virtType: qemu alone does not fix it",
         )
 
 
@@ -224,10 +224,10 @@ def judge_kvm(facts: Facts, config: Settings, device: str) -> Finding:
     reason = {"absent": "there is no /dev/kvm", "closed": "/dev/kvm may not be opened by this user"}.get(
         device, "libvirt does not offer it"
     )
-    cure = "switch virtualisation on in the firmware, modprobe kvm_intel or kvm_amd; or machine.virtType: qemu"
+    fix = "switch virtualisation on in the firmware, modprobe kvm_intel or kvm_amd; or machine.virtType: qemu"
     if chosen == "kvm":
-        return error("kvm", f"no KVM: {reason}", "machine.virtType asks for it", cure)
-    return warning("kvm", f"no KVM: {reason}", "machines are emulated, about ten times slower; limits may be too short", cure)
+        return error("kvm", f"no KVM: {reason}", "machine.virtType asks for it", fix)
+    return warning("kvm", f"no KVM: {reason}", "machines are emulated, about ten times slower; limits may be too short", fix)
 
 
 def judge_memory(facts: Facts, nodes: Sequence[NodePlan]) -> Findings:
@@ -270,20 +270,20 @@ def judge_space(facts: Facts, pool: PoolPlan, nodes: Sequence[NodePlan]) -> Find
             "storage", f"free space at {pool.path} is not told", "a full file system stops machines", f"df -h {pool.path}"
         )
     free = f"{facts.space / GIB:.1f} GiB are free at {pool.path}"
-    cure = "free some, or another hypervisors.*.poolDirectory"
+    fix = "free some, or another hypervisors.*.poolDirectory"
     if facts.space < least:
         return error(
             "storage",
             f"{free}, about {least / GIB:.0f} GiB are needed at once",
             "the base image is stored once, and each new node takes about 4 GiB for K3s and its images",
-            cure,
+            fix,
         )
     if facts.space < most:
         return warning(
             "storage",
             f"{free}; full disks would take {most / GIB:.0f} GiB more",
             "disks grow as they are used, and a machine whose disk cannot grow is paused",
-            f"{cure}; or less in servers.disk, agents.disk",
+            f"{fix}; or less in servers.disk, agents.disk",
         )
     return ok("storage", free)
 

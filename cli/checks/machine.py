@@ -147,8 +147,8 @@ def judge_bridged_frames(on: bool, policy: str) -> Finding:
         return ok("bridge filter", "no firewall drops frames between machines of one bridge")
     seen = f"net.bridge.bridge-nf-call-iptables is 1, and the FORWARD chain's policy is {policy or 'not readable without root'}"
     why = "frames between machines of a bridge pass that chain: with DROP (Docker's) others than the hypervisor miss the pods"
-    cure = "sysctl -w net.bridge.bridge-nf-call-iptables=0, or iptables -I FORWARD -m physdev --physdev-is-bridged -j ACCEPT"
-    return warning("bridge filter", seen, why, cure) if policy else unknown("bridge filter", seen, why, cure)
+    fix = "sysctl -w net.bridge.bridge-nf-call-iptables=0, or iptables -I FORWARD -m physdev --physdev-is-bridged -j ACCEPT"
+    return warning("bridge filter", seen, why, fix) if policy else unknown("bridge filter", seen, why, fix)
 
 
 # --- the pool's directory ---

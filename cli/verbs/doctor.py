@@ -105,8 +105,8 @@ def render(stack: str, found: Sequence[Finding], console: Any) -> None:
     for finding in found:
         line = Text(f"{finding.level:<8}", style=styles[finding.level])
         line.append(f"{finding.check}: ", style="bold" if finding.level != "ok" else "default")
-        console.print(line.append(finding.seen, style="default"))
-        for label, text in (("why", finding.why), ("cure", finding.cure)):
+        console.print(line.append(finding.observed, style="default"))
+        for label, text in (("why", finding.why), ("fix", finding.fix)):
             if text:
                 console.print(Padding(Text(f"{label:<5} ", style="dim").append(text, style="default"), (0, 0, 0, 8)))
     count = plain(stack, found)["counts"]
@@ -134,6 +134,6 @@ def before_up(stack: str) -> bool:
     """Print what is wrong with the hosts alone. True if there is an error."""
     found = stoppers(stack)
     for finding in found:
-        say(f"{finding.level}: {finding.check}: {finding.seen}")
-        sys.stderr.write(f"     why:  {finding.why}\n     cure: {finding.cure}\n")
+        say(f"{finding.level}: {finding.check}: {finding.observed}")
+        sys.stderr.write(f"     why:  {finding.why}\n     fix:  {finding.fix}\n")
     return any(finding.level == "error" for finding in found)

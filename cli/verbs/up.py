@@ -22,7 +22,7 @@ def main(options: argparse.Namespace) -> NoReturn:
 
         if doctor.before_up(options.stack):
             raise LabError(
-                "nothing was created or changed: cure what is called an error above, or go on all the same with LAB_DOCTOR=off"
+                "nothing was created or changed: mend what is called an error above, or go on all the same with LAB_DOCTOR=off"
             )
     stack = selection.create(backend, options.stack, options.words)
     engine.become(["up", *stack, *engine.consent(options.yes), *options.words])

@@ -56,7 +56,7 @@ def levels(found: Any) -> list[str]:
     findings = list(found) if not isinstance(found, Finding) else [found]
     for finding in findings:
         if finding.level in ("error", "warning"):
-            assert finding.seen and finding.why and finding.cure, finding
+            assert finding.observed and finding.why and finding.fix, finding
     return [finding.level for finding in findings]
 
 
@@ -148,13 +148,13 @@ def test_leases_and_reservations_of_strangers() -> None:
     found = hypervisor.judge_addresses(
         replace(FINE, leases=[lease], reservations=[Host(theirs, "192.168.122.181", "tv")]), layout, config
     )
-    assert levels(found) == ["error"] and "printer" in found.seen and "tv" in found.seen
+    assert levels(found) == ["error"] and "printer" in found.observed and "tv" in found.observed
     dead = replace(FINE, leases=[lease], gone=[lease])
     found = hypervisor.judge_addresses(dead, layout, config)
-    assert levels(found) == ["ok"] and "gone: 192.168.122.205 of printer" in found.seen
+    assert levels(found) == ["ok"] and "gone: 192.168.122.205 of printer" in found.observed
     other = replace(lease, address="192.168.122.206", name="phone")
     found = hypervisor.judge_addresses(replace(dead, leases=[lease, other]), layout, config)
-    assert levels(found) == ["error"] and "phone" in found.seen and "printer" not in found.seen
+    assert levels(found) == ["error"] and "phone" in found.observed and "printer" not in found.observed
 
 
 @pytest.mark.parametrize("here", [True, False])
@@ -194,7 +194,7 @@ def test_a_hypervisor_that_does_not_answer_is_one_error(monkeypatch: pytest.Monk
     monkeypatch.setattr(connection, "opener", refuse)
     config, layout = planned()
     found = list(hypervisor.check(layout.pools[0], layout, config))
-    assert levels(found) == ["error"] and "Is libvirtd running there?" in found[0].seen
+    assert levels(found) == ["error"] and "Is libvirtd running there?" in found[0].observed
 
 
 def test_it_looks_through_libvirt_s_own_test_driver(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +202,7 @@ def test_it_looks_through_libvirt_s_own_test_driver(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(connection, "opener", lambda _uri: libvirt.open("test:///default"))
     config, layout = planned()
     found = list(hypervisor.check(layout.pools[0], layout, config))
-    assert next(finding.seen for finding in found if finding.check == "hypervisor local").startswith("libvirt ")
+    assert next(finding.observed for finding in found if finding.check == "hypervisor local").startswith("libvirt ")
     assert {"kvm", "memory", "storage", "network"} <= {finding.check for finding in found}
     levels(found)
 
@@ -406,14 +406,14 @@ def test_a_check_that_breaks_is_a_finding() -> None:
 
 def test_before_up_only_what_is_wrong_with_the_hosts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     seen = [
-        Finding(level="ok", check="a", seen="fine"),
-        Finding(level="unknown", check="b", seen="not seen from here"),
-        Finding(level="warning", check="c", seen="odd", why="it may fail", cure="mend it"),
+        Finding(level="ok", check="a", observed="fine"),
+        Finding(level="unknown", check="b", observed="not seen from here"),
+        Finding(level="warning", check="c", observed="odd", why="it may fail", fix="mend it"),
     ]
     monkeypatch.setattr(hypervisor, "check", lambda *_: iter(seen))
     assert doctor.before_up("dev") is False
-    assert capsys.readouterr().err == "lab: warning: c: odd\n     why:  it may fail\n     cure: mend it\n"
-    seen.append(Finding(level="error", check="d", seen="broken", why="it fails", cure="cure it"))
+    assert capsys.readouterr().err == "lab: warning: c: odd\n     why:  it may fail\n     fix:  mend it\n"
+    seen.append(Finding(level="error", check="d", observed="broken", why="it fails", fix="cure it"))
     assert doctor.before_up("dev") is True
     assert capsys.readouterr().err.startswith("lab: error: d: broken\n")
 
@@ -438,7 +438,7 @@ def test_before_up_what_pulumi_reads_past_is_told(
     assert doctor.before_up("x") is True
     told = capsys.readouterr().err
     assert "Pulumi.x.yaml: k3s-macvlan:servers" in told and "put it below config:" in told and "proof.path" not in told
-    assert [each.seen for each in doctor.examine("x", offline=True) if each.level == "error"] == [
+    assert [each.observed for each in doctor.examine("x", offline=True) if each.level == "error"] == [
         "Pulumi.x.yaml: k3s-macvlan:servers", "Pulumi.x.yaml: proof.path = 'x'",
     ]  # fmt: skip
     with pytest.raises(SettingsError, match="put it below config:"):
