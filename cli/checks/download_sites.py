@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from cli.findings import Finding, Findings, error, ok, warning
 from components.config import artifacts, downloads
 from components.config.problems import SettingsError
 from components.config.settings import Settings
+from components.redact import shown
 
 LIMIT = 5.0
 _DOCKER = "registry-1.docker.io"
@@ -129,18 +129,12 @@ def _file(path: str) -> Finding:
 
 def judge(site: Site, answer: int | str) -> Finding:
     """A file must be served; of a mirror or a registry any answer shows that it is there."""
-    shown = _shown(site.url)
+    url = shown(site.url)
     good = isinstance(answer, int) and (answer < 400 or (not site.whole and answer < 500))
     if good:
-        return ok("downloads", f"{shown} answers {answer}")
-    seen = f"{shown} ({site.setting}) {'answers' if isinstance(answer, int) else 'does not answer:'} {answer}"
+        return ok("downloads", f"{url} answers {answer}")
+    seen = f"{url} ({site.setting}) {'answers' if isinstance(answer, int) else 'does not answer:'} {answer}"
     fix = f"another address in {site.setting.split(' ', 1)[0]}: a mirror or, for the image, a file"
     if site.here:
         return error("downloads", seen, "this machine downloads it for `up`, unless it is in the pool already", fix)
     return warning("downloads", seen, "the nodes download from it; their way out may differ from this machine's", fix)
-
-
-def _shown(url: str) -> str:
-    """A URL without password and query."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,14 +15,7 @@ from cli.report import say
 from cli.stack import Stack, read_settings
 from cli.verbs import ssh
 from components.config import plan as plans
-
-
-def redact(text: str) -> str:
-    """The text without K3s's join tokens and without keys."""
-    text = re.sub(r"K10[0-9A-Fa-f]{8,}::\S+", "[redacted]", text)
-    return re.sub(
-        r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", "[redacted]", text, flags=re.DOTALL
-    )
+from components.redact import without_secrets
 
 
 def tail(text: str, lines: int) -> str:
@@ -59,7 +51,7 @@ def _show(what: str, get: object) -> int:
     except LabError as error:
         say(f"{what}: {error}")
         return 0
-    sys.stdout.write(f"== {what}: {where} ==\n{redact(text) or '(empty)'}\n\n")
+    sys.stdout.write(f"== {what}: {where} ==\n{without_secrets(text) or '(empty)'}\n\n")
     sys.stdout.flush()
     return 1
 

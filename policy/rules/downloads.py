@@ -67,7 +67,7 @@ def _tag(image: str) -> str:
 
 def _shown(url: Any) -> str:
     """Without the password that a URL may hold: what a rule says is read by many."""
-    return re.sub("://[^/@]*@", "://[redacted]@", str(url))
+    return re.sub(r"://[^/@\s]*@", "://[redacted]@", str(url))
 
 
 def _is_base_image(kind: str) -> bool:

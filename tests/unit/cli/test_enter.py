@@ -138,9 +138,7 @@ def test_logs_shows_what_can_be_read(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert logs.show(stack.parse_outputs("dev", OUTPUTS), command_line.parse(["logs", "server-9", "--console"])) == 1
 
 
-def test_logs_hold_no_tokens_and_no_control_characters() -> None:
-    text = "K10abcdef0123::server:secret x\n-----BEGIN OPENSSH PRIVATE KEY-----\nxyz\n-----END OPENSSH PRIVATE KEY-----\n"
-    assert "secret" not in logs.redact(text) and "xyz" not in logs.redact(text)
+def test_a_console_holds_no_control_characters() -> None:
     assert hypervisor.readable("\x1b[32mok\x1b[0m\r\n\x1b]0;title\x07a\x07\n") == "ok\na\n"
 
 
