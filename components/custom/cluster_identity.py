@@ -14,15 +14,19 @@ from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CheckFailure, CheckResult, CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
 
 from components.config.plan import k3s_release
+from components.custom.provider import properties
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReleaseArgs:
-    """version: as v1.27.8+k3s2. serial: of the first server's disk. alone: it is the only server, so its data are the cluster."""
+    """Inputs of `Release`."""
 
     version: Input[str]
+    """K3s release, as v1.27.8+k3s2."""
     serial: Input[str]
+    """`OverlayDisk.serial` of the first server's disk."""
     alone: Input[bool]
+    """Whether it is the only server, so that its data are the cluster."""
 
 
 class ReleaseProvider(ResourceProvider):
@@ -74,14 +78,10 @@ class Release(Resource, module="release", name="Release"):
     A release that is older, or skips a minor release, is a failed check: nothing is changed.
     """
 
-    version: Output[str]
     cluster: Output[str]
+    """Identity of the cluster, random, hexadecimal."""
     founder: Output[str]
+    """`serial` of the disk that the first server had when the cluster began."""
 
     def __init__(self, resource_name: str, args: ReleaseArgs, opts: ResourceOptions | None = None) -> None:
-        super().__init__(
-            ReleaseProvider(),
-            resource_name,
-            {"version": args.version, "serial": args.serial, "alone": args.alone, "cluster": None, "founder": None},
-            opts,
-        )
+        super().__init__(ReleaseProvider(), resource_name, properties(args, cluster=None, founder=None), opts)

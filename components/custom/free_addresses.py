@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from pulumi import Input, Output, ResourceOptions
+from pulumi import Input, ResourceOptions
 from pulumi.dynamic import CreateResult, ReadResult, Resource, UpdateResult
 
-from components.custom.provider import LibvirtProvider, Props, unreadable
+from components.custom.provider import DeclarativeProvider, Props, properties, unreadable
 from components.custom.reporting import progress, say
 from components.libvirt import ranges
 from components.libvirt.connection import HypervisorError
@@ -36,19 +36,19 @@ DISCARD = 9
 
 @dataclass(frozen=True, kw_only=True)
 class FreeAddressesArgs:
-    """Inputs of `FreeAddresses`.
-
-    cidr: the LAN. ranges: addresses to ask for, each "first-last" or a single address.
-    macs: of the stack's own machines, which may answer.
-    """
+    """Inputs of `FreeAddresses`."""
 
     cidr: Input[str]
+    """The LAN, as 192.168.1.0/24."""
     ranges: Input[Sequence[Input[str]]]
+    """Addresses to query, each "first-last" or a single address."""
     macs: Input[Sequence[Input[str]]]
+    """MAC addresses of the stack's own machines, which may answer."""
 
 
-class FreeAddressesProvider(LibvirtProvider):
+class FreeAddressesProvider(DeclarativeProvider):
     updates = ("cidr", "ranges", "macs")
+    outputs = ("seen",)
 
     def validate(self, olds: Props, news: Props) -> list[tuple[str, str]]:
         return unreadable(news)
@@ -59,7 +59,7 @@ class FreeAddressesProvider(LibvirtProvider):
 
     def read(self, id_: str, props: Props) -> ReadResult:
         state = self.known(props)
-        return ReadResult(id_, state, {name: value for name, value in state.items() if name != "seen"})
+        return self.read_result(id_, state)
 
     def update(self, _id: str, _olds: Props, _news: Props) -> UpdateResult:
         """Only what is new: at the other addresses the stack's own pods may be by now."""
@@ -168,15 +168,5 @@ class FreeAddresses(Resource, module="libvirt", name="FreeAddresses"):
     that is no neighbour of the LAN asks nobody, and a machine that is switched off does not answer.
     """
 
-    cidr: Output[str]
-    ranges: Output[list[str]]
-    macs: Output[list[str]]
-    seen: Output[str]
-
     def __init__(self, resource_name: str, args: FreeAddressesArgs, opts: ResourceOptions | None = None) -> None:
-        super().__init__(
-            FreeAddressesProvider(),
-            resource_name,
-            {"cidr": args.cidr, "ranges": args.ranges, "macs": args.macs, "seen": None},
-            opts,
-        )
+        super().__init__(FreeAddressesProvider(), resource_name, properties(args, FreeAddressesProvider.outputs), opts)

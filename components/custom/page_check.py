@@ -17,7 +17,7 @@ from typing import Any
 from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, DiffResult, Resource
 
-from components.custom.provider import PlainProvider
+from components.custom.provider import PlainProvider, properties
 from components.custom.reporting import PlainError, progress
 
 _INTERVAL = 0.25
@@ -26,13 +26,16 @@ _MAX_PAGE = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class HttpProofArgs:
-    """url: the page. title: what its <title> must be. pod: identity of what serves it; another pod is another proof.
-    limit: seconds until the proof has failed."""
+    """Inputs of `HttpProof`."""
 
     url: Input[str]
+    """http:// URL of the page."""
     title: Input[str]
+    """What the page's <title> must be."""
     pod: Input[str]
+    """Identity of the pod that serves it. Another pod is another proof."""
     limit: Input[int]
+    """Seconds until the proof has failed."""
 
 
 class PageError(PlainError, TimeoutError):
@@ -40,6 +43,8 @@ class PageError(PlainError, TimeoutError):
 
 
 class HttpProofProvider(PlainProvider):
+    outputs = ("status", "seen")
+
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         changed = [name for name in ("url", "title", "pod") if _olds.get(name) != _news.get(name)]
         return DiffResult(changes=bool(changed), replaces=changed, delete_before_replace=True)
@@ -53,13 +58,13 @@ class HttpProofProvider(PlainProvider):
 class HttpProof(Resource, module="proof", name="HttpProof"):
     """One successful request for the page. Raises when the page is not served in time, saying what was seen last."""
 
-    url: Output[str]
     status: Output[int]
+    """HTTP status of the answer."""
     seen: Output[str]
+    """Title of the page that was served."""
 
     def __init__(self, resource_name: str, args: HttpProofArgs, opts: ResourceOptions | None = None) -> None:
-        props = {"url": args.url, "title": args.title, "pod": args.pod, "limit": args.limit, "status": None, "seen": None}
-        super().__init__(HttpProofProvider(), resource_name, props, opts)
+        super().__init__(HttpProofProvider(), resource_name, properties(args, HttpProofProvider.outputs), opts)
 
 
 def prove(url: str, title: str, limit: float) -> tuple[int, str]:

@@ -6,12 +6,13 @@ provider are in every state file (pulumi stores providers pickled by name): movi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 from pulumi import ResourceOptions
-from pulumi.dynamic import CheckFailure, CheckResult, ConfigureRequest, DiffResult, ResourceProvider, UpdateResult
+from pulumi.dynamic import CheckFailure, CheckResult, ConfigureRequest, DiffResult, ReadResult, ResourceProvider, UpdateResult
 from pulumi.output import Unknown
 
 from components.custom.reporting import plain_errors, speak_up
@@ -24,6 +25,8 @@ class PlainProvider(ResourceProvider):
     """A provider without state that tells the user what it waits for, and its PlainErrors by their text alone."""
 
     serialize_as_secret_always = False
+    outputs: ClassVar[tuple[str, ...]] = ()
+    """Names in the resource's state that are no inputs."""
 
     def __init__(self) -> None:
         """Nothing but the class's name goes into the stack's state."""
@@ -35,7 +38,7 @@ class PlainProvider(ResourceProvider):
         speak_up()
 
 
-class LibvirtProvider(PlainProvider):
+class DeclarativeProvider(PlainProvider):
     """A provider whose resource declares how each input reacts to a change.
 
     `replaces`: immutable inputs; a change, or a value not known yet, makes the resource anew, the old one deleted first,
@@ -87,9 +90,22 @@ class LibvirtProvider(PlainProvider):
             for name, value in props.items()
         }
 
+    def read_result(self, id_: str, state: Props) -> ReadResult:
+        """The resource as it is, which a refresh compares with its inputs."""
+        return ReadResult(id_, state, {name: value for name, value in state.items() if name not in self.outputs})
+
     def known(self, props: Mapping[str, Any]) -> Props:
         """A copy without the engine's own entries, which a result must not carry."""
         return {name: value for name, value in self.whole(props).items() if not name.startswith("__")}
+
+
+def properties(args: object, outputs: Iterable[str] = (), **inputs: object) -> Props:
+    """What a custom resource is registered with: its Args and further `inputs`, and `outputs`, which `create` gives values.
+
+    Names of the attributes of the Args, a dataclass, are the names of inputs in every state.
+    """
+    values = {field.name: getattr(args, field.name) for field in dataclasses.fields(args)}  # type: ignore[arg-type]
+    return {**values, **inputs, **dict.fromkeys(outputs)}
 
 
 def old_first(opts: ResourceOptions | None) -> ResourceOptions:

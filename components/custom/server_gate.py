@@ -12,7 +12,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
-from pulumi import ErrorHook, Input, Output, ResourceHook, ResourceHookArgs, ResourceHookBinding, ResourceOptions
+from pulumi import ErrorHook, Input, ResourceHook, ResourceHookArgs, ResourceHookBinding, ResourceOptions
 from pulumi import Resource as AnyResource
 from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
 
@@ -61,12 +61,14 @@ class Serving:
 
 @dataclass(frozen=True, kw_only=True)
 class SettledArgs:
-    """machine: what the machine is made of, another value is a restart or another machine. serving: what is waited for. limit:
-    seconds that all its steps may take together."""
+    """Inputs of `Settled`."""
 
     machine: Input[str]
+    """What the machine is made of. Another value is a restart or another machine."""
     serving: Serving
+    """The steps that are waited for."""
     limit: int
+    """Seconds that all its steps may take together."""
 
 
 class SettledProvider(PlainProvider):
@@ -84,8 +86,6 @@ class SettledProvider(PlainProvider):
 
 class Settled(Resource, module="settled", name="Settled"):
     """A server that serves after whatever a run has done to its machine. The next server's machine depends on it."""
-
-    machine: Output[str]
 
     def __init__(self, resource_name: str, args: SettledArgs, opts: ResourceOptions | None = None) -> None:
         async def wait(_args: ResourceHookArgs) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, DiffResult, Resource
 
-from components.custom.provider import Props, differs
+from components.custom.provider import Props, differs, properties
 from components.custom.reporting import progress
 from components.libvirt import storage_xml, volume_store
 from components.libvirt.connection import HypervisorError, connect
@@ -28,20 +28,22 @@ BLOCK = tarfile.BLOCKSIZE
 
 @dataclass(frozen=True, kw_only=True)
 class ArtifactDiskArgs:
-    """Inputs of `ArtifactDisk`.
-
-    uri, pool, path: as for `BaseImage`. name: carries the digest, so that other files are another volume.
-    digest: of `index`. index: JSON {"files": [{"name", "sha256", "size" in bytes, "images"}, ...]}.
-    directory: where the files are, on the machine that runs Pulumi.
-    """
+    """Inputs of `ArtifactDisk`."""
 
     uri: Input[str]
+    """libvirt's connection URI of the hypervisor, as qemu:///system."""
     pool: Input[str]
+    """Name of the stack's storage pool."""
     name: Input[str]
+    """Name of the volume. It carries the digest, so that other files are another volume."""
     path: Input[str]
+    """Path that the pool gives the volume: the pool's path, a slash, the volume's name."""
     digest: Input[str]
+    """Digest of `index`, hexadecimal."""
     index: Input[str]
+    """The files, as JSON: {"files": [{"name", "sha256", "size" in bytes, "images"}, ...]}."""
     directory: Input[str]
+    """Where the files are, on the machine that runs Pulumi."""
 
 
 class ArtifactDiskProvider(VolumeProvider):
@@ -139,24 +141,7 @@ class ArtifactDisk(Resource, module="libvirt", name="ArtifactDisk"):
     then leaves nothing.
     """
 
-    uri: Output[str]
-    pool: Output[str]
-    name: Output[str]
     path: Output[str]
-    digest: Output[str]
 
     def __init__(self, resource_name: str, args: ArtifactDiskArgs, opts: ResourceOptions | None = None) -> None:
-        super().__init__(
-            ArtifactDiskProvider(),
-            resource_name,
-            {
-                "uri": args.uri,
-                "pool": args.pool,
-                "name": args.name,
-                "path": args.path,
-                "digest": args.digest,
-                "index": args.index,
-                "directory": args.directory,
-            },
-            opts,
-        )
+        super().__init__(ArtifactDiskProvider(), resource_name, properties(args), opts)

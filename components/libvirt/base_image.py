@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, Resource
 
-from components.custom.provider import Props, is_unknown, old_first
+from components.custom.provider import Props, is_unknown, old_first, properties
 from components.custom.reporting import progress
 from components.libvirt import storage_xml, volume_store
 from components.libvirt.connection import HypervisorError, connect
@@ -33,23 +33,22 @@ CHECKSUM = re.compile(r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})")
 
 @dataclass(frozen=True, kw_only=True)
 class BaseImageArgs:
-    """Inputs of `BaseImage`.
-
-    uri, pool: where it goes.
-    name: the volume's name; let it carry the digest, so that another image is another volume and overlays stay whole.
-    path: where the pool will have it (pool path / name).
-    source: http(s) URL, file:// URL or path on the machine that runs Pulumi.
-    checksum: "sha256:<hex>" or "sha512:<hex>" of the file at `source`, or the URL of a checksum file ("<hex>  <name>" lines).
-    format: qcow2 or raw.
-    """
+    """Inputs of `BaseImage`."""
 
     uri: Input[str]
+    """libvirt's connection URI of the hypervisor, as qemu:///system."""
     pool: Input[str]
+    """Name of the stack's storage pool."""
     name: Input[str]
+    """Name of the volume. It carries the digest, so that another image is another volume and overlays stay whole."""
     path: Input[str]
+    """Path that the pool gives the volume: the pool's path, a slash, the volume's name."""
     source: Input[str]
+    """http(s) URL, file:// URL or path on the machine that runs Pulumi."""
     checksum: Input[str]
+    """"sha256:<hex>" or "sha512:<hex>" of the file at `source`, or the URL of a checksum file with lines "<hex>  <name>"."""
     format: Input[str] = "qcow2"
+    """qcow2 or raw."""
 
 
 class BaseImageProvider(VolumeProvider):
@@ -210,29 +209,9 @@ class BaseImage(Resource, module="libvirt", name="BaseImage"):
     nothing.
     """
 
-    uri: Output[str]
-    pool: Output[str]
     name: Output[str]
     path: Output[str]
-    source: Output[str]
-    checksum: Output[str]
     format: Output[str]
-    capacity: Output[int]
-    """Bytes the image has as a disk."""
 
     def __init__(self, resource_name: str, args: BaseImageArgs, opts: ResourceOptions | None = None) -> None:
-        super().__init__(
-            BaseImageProvider(),
-            resource_name,
-            {
-                "uri": args.uri,
-                "pool": args.pool,
-                "name": args.name,
-                "path": args.path,
-                "source": args.source,
-                "checksum": args.checksum,
-                "format": args.format,
-                "capacity": None,
-            },
-            old_first(opts),
-        )
+        super().__init__(BaseImageProvider(), resource_name, properties(args, BaseImageProvider.outputs), old_first(opts))

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pulumi import Input, Output, ResourceOptions
+from pulumi import Input, ResourceOptions
 from pulumi.dynamic import CreateResult, ReadResult, Resource, UpdateResult
 
-from components.custom.provider import LibvirtProvider, Props, old_first, unreadable
+from components.custom.provider import DeclarativeProvider, Props, old_first, properties, unreadable
 from components.custom.reporting import say
 from components.libvirt import network_xml, ranges, volume_store
 from components.libvirt.claim_record import Record, read_record, slots, write_record
@@ -22,28 +22,29 @@ from components.libvirt.ranges import Range
 
 @dataclass(frozen=True, kw_only=True)
 class DhcpClaimArgs:
-    """Inputs of `DhcpClaim`.
-
-    uri, network: the libvirt network, by name.
-    ranges: addresses to take, each "first-last" or a single address.
-    macs: MACs of the stack's own machines; their leases and reservations do not stand in the way.
-    owner: "project/stack".
-    pool, record: where the change is written down before it is made (a volume's name in the stack's pool).
-    """
+    """Inputs of `DhcpClaim`."""
 
     uri: Input[str]
+    """libvirt's connection URI of the hypervisor, as qemu:///system."""
     network: Input[str]
+    """Name of the libvirt network."""
     ranges: Input[Sequence[Input[str]]]
+    """Addresses to take out of its DHCP ranges, each "first-last" or a single address."""
     macs: Input[Sequence[Input[str]]]
+    """MAC addresses of the stack's own machines, whose leases and reservations are no obstacle."""
     owner: Input[str]
+    """"project/stack"."""
     pool: Input[str]
+    """Name of the stack's storage pool, which keeps the record."""
     record: Input[str]
+    """Name of the volume in which a change is written down before it is made."""
 
 
-class DhcpClaimProvider(LibvirtProvider):
+class DhcpClaimProvider(DeclarativeProvider):
     replaces = ("uri", "network", "pool", "record")
     updates = ("ranges", "macs")
     keeps = ("owner",)
+    outputs = ("taken",)
 
     def validate(self, olds: Props, news: Props) -> list[tuple[str, str]]:
         return unreadable(news)
@@ -70,7 +71,7 @@ class DhcpClaimProvider(LibvirtProvider):
                 return ReadResult("", {})
             handed_out = [each for layer in layers(network) for each in layer.facts.ranges]
         state["ranges"] = [text for text in state["ranges"] if not ranges.intersect(handed_out, [Range.parse(text)])]
-        return ReadResult(id_, state, {name: value for name, value in state.items() if name != "taken"})
+        return self.read_result(id_, state)
 
     def update(self, _id: str, _olds: Props, _news: Props) -> UpdateResult:
         inputs = self.known(_news)
@@ -237,29 +238,5 @@ class DhcpClaim(Resource, module="libvirt", name="DhcpClaim"):
     or reservation lies in a claim: with its name, MAC and address. Measured: measured.md 14.
     """
 
-    uri: Output[str]
-    network: Output[str]
-    ranges: Output[list[str]]
-    macs: Output[list[str]]
-    owner: Output[str]
-    pool: Output[str]
-    record: Output[str]
-    taken: Output[dict[str, Any]]
-    """What was taken out of which definition of the network."""
-
     def __init__(self, resource_name: str, args: DhcpClaimArgs, opts: ResourceOptions | None = None) -> None:
-        super().__init__(
-            DhcpClaimProvider(),
-            resource_name,
-            {
-                "uri": args.uri,
-                "network": args.network,
-                "ranges": args.ranges,
-                "macs": args.macs,
-                "owner": args.owner,
-                "pool": args.pool,
-                "record": args.record,
-                "taken": None,
-            },
-            old_first(opts),
-        )
+        super().__init__(DhcpClaimProvider(), resource_name, properties(args, DhcpClaimProvider.outputs), old_first(opts))

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from pulumi import Input, Output, ResourceOptions
+from pulumi import Input, ResourceOptions
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from components.custom.provider import LibvirtProvider, Props, differs, is_unknown, old_first
+from components.custom.provider import DeclarativeProvider, Props, differs, is_unknown, old_first, properties
 from components.custom.reporting import progress, remark, say
 from components.libvirt import domain_additions, domain_edit, domain_spec, domain_xml
 from components.libvirt.connection import HypervisorError, code, connect, find, when_free
@@ -40,49 +40,57 @@ CPU_MODES = ("auto", "host-passthrough", "host-model", "maximum", "custom")
 
 @dataclass(frozen=True, kw_only=True)
 class DomainArgs:
-    """Inputs of `Domain`. Paths are absolute and on the hypervisor.
-
-    uri: libvirt connection. name, uuid: of the domain, computed from the stack. owner: "project/stack", our mark.
-    node: the node's name, kept in the mark.
-    memory_mib: MiB. cpus: count.
-    mac, and network (a libvirt network's name) or bridge (a host bridge's name): the one NIC, enp1s0.
-    disk_path, disk_serial: the `OverlayDisk`; another serial is another machine, and the domain is made anew.
-    seed_path: the `SeedImage`. extra_disks: more read-only disks, raw, as vdc and on.
-    console_log: file for the serial console, in the directory of `pool`, so that it can be read and removed as a volume.
-    virt_type: auto (KVM if libvirt offers it), kvm, or qemu (plain emulation).
-    cpu_mode: auto (host-passthrough under KVM, maximum under emulation), host-passthrough, host-model, maximum, or custom
-    with cpu_model, a name of `virsh cpu-models`.
-    disk_cache: none, writeback, unsafe, … as in libvirt's <driver cache>.
-    machine: QEMU's machine type. autostart: start with the host.
-    stop_timeout: seconds a guest gets to shut down before a restart that a change needs.
-    """
+    """Inputs of `Domain`. Paths are absolute and on the hypervisor."""
 
     uri: Input[str]
+    """libvirt's connection URI of the hypervisor, as qemu:///system."""
     name: Input[str]
+    """Name of the domain, computed from the stack."""
     uuid: Input[str]
+    """UUID of the domain, computed from the stack."""
     owner: Input[str]
+    """"project/stack": the mark in the domain's metadata that says whose it is."""
     node: Input[str]
+    """Name of the node, kept in that mark."""
     memory_mib: Input[int]
+    """Memory in MiB."""
     cpus: Input[int]
+    """Number of virtual CPUs."""
     mac: Input[str]
+    """MAC address of the one NIC, enp1s0: six pairs of hexadecimal digits with colons."""
     disk_path: Input[str]
+    """Path of the `OverlayDisk`."""
     disk_serial: Input[str]
+    """Its `serial`. Another one is another machine, and the domain is replaced."""
     seed_path: Input[str]
+    """Path of the `SeedImage`."""
     pool: Input[str]
+    """Name of the storage pool that has the console log's directory."""
     console_log: Input[str]
+    """File for the serial console, in the directory of `pool`, so that it can be read and removed as a volume."""
     network: Input[str] | None = None
+    """Name of the libvirt network that the NIC is on. Either this or `bridge`."""
     bridge: Input[str] | None = None
+    """Name of the host's bridge that the NIC is on. Either this or `network`."""
     extra_disks: Input[Sequence[Input[str]]] = ()
+    """Paths of more disks, raw and read-only, which become vdc, vdd, and so on."""
     virt_type: Input[str] = "auto"
+    """auto (KVM if libvirt offers it), kvm, or qemu (plain emulation)."""
     cpu_mode: Input[str] = "auto"
+    """auto (host-passthrough under KVM, maximum under emulation), host-passthrough, host-model, maximum, or custom."""
     cpu_model: Input[str] = ""
+    """A name of `virsh cpu-models`, with `cpu_mode` custom."""
     disk_cache: Input[str] = "none"
+    """Cache of the `OverlayDisk`: none, writeback, unsafe, … as in libvirt's <driver cache>."""
     machine: Input[str] = "q35"
+    """QEMU's machine type."""
     autostart: Input[bool] = True
+    """Whether the domain starts with the host."""
     stop_timeout: Input[int] = 60
+    """Seconds that a guest gets to shut down before a restart that a change needs."""
 
 
-class DomainProvider(LibvirtProvider):
+class DomainProvider(DeclarativeProvider):
     replaces = ("uri", "name", "uuid", "mac", "network", "bridge", "disk_path", "disk_serial", "seed_path", "pool")
     updates = (
         "owner", "node", "memory_mib", "cpus", "extra_disks", "console_log", "virt_type", "cpu_mode", "cpu_model",
@@ -90,6 +98,7 @@ class DomainProvider(LibvirtProvider):
     )  # fmt: skip
     keeps = ("stop_timeout",)
     integers = ("memory_mib", "cpus", "stop_timeout")
+    outputs = ("virt_type_used", "obstacles")
 
     def validate(self, olds: Props, news: Props) -> list[tuple[str, str]]:
         wrong = []
@@ -155,7 +164,7 @@ class DomainProvider(LibvirtProvider):
             if domain is None:
                 # Not as gone: what lives in it is deleted with it only while the state knows it.
                 state |= {"running": False, "definition": dict(REMOVED), "unmanaged": [], "obstacles": []}
-                return ReadResult(id_, state, _inputs(state))
+                return self.read_result(id_, state)
             stored, live = definitions(domain)
             facts = domain_spec.read_domain(stored)
             if facts.owner != state["owner"]:
@@ -180,7 +189,7 @@ class DomainProvider(LibvirtProvider):
         for what, phrases in (("unmanaged, and kept", state["unmanaged"]), ("not to be redefined now", state["obstacles"])):
             if phrases:
                 remark(f"{state['name']}: {what}: {'; '.join(phrases)}")
-        return ReadResult(id_, state, _inputs(state))
+        return self.read_result(id_, state)
 
     def update(self, _id: str, _olds: Props, _news: Props) -> UpdateResult:
         inputs = self.known(_news)
@@ -213,13 +222,6 @@ def _say_what_is_lost(connection: Any, domain: Any, stored: str, live: str | Non
 
 def _by_hand(name: object, what: str, seen: str, wanted: str) -> str:
     return f"{name}: {what} was changed by hand: {seen}, instead of {wanted}"
-
-
-OUTPUTS = ("virt_type_used", "obstacles")
-
-
-def _inputs(state: Props) -> Props:
-    return {name: value for name, value in state.items() if name not in OUTPUTS}
 
 
 def _mapping(value: object) -> dict[str, Any]:
@@ -465,74 +467,16 @@ class Domain(Resource, module="libvirt", name="Domain"):
     HypervisorError if name or UUID belong to a domain without the mark, another domain has the MAC, or a change would destroy
     work that was begun by hand: a snapshot, a moved disk, a block job, a managed save. Removed by powering off; files that the
     stack did not make stay and are named. Created without waiting for the guest to boot.
-    """
 
-    uri: Output[str]
-    name: Output[str]
-    uuid: Output[str]
-    owner: Output[str]
-    node: Output[str]
-    memory_mib: Output[int]
-    cpus: Output[int]
-    mac: Output[str]
-    network: Output[str | None]
-    bridge: Output[str | None]
-    disk_path: Output[str]
-    disk_serial: Output[str]
-    seed_path: Output[str]
-    extra_disks: Output[list[str]]
-    pool: Output[str]
-    console_log: Output[str]
-    virt_type: Output[str]
-    cpu_mode: Output[str]
-    cpu_model: Output[str]
-    disk_cache: Output[str]
-    machine: Output[str]
-    autostart: Output[bool]
-    stop_timeout: Output[int]
-    virt_type_used: Output[str]
-    """kvm or qemu."""
-    definition: Output[dict[str, str]]
-    """Managed properties that were changed by hand, with what they are, as of the last refresh."""
-    unmanaged: Output[list[str]]
-    """What was added by hand, in words, as of the last refresh or update. It is kept in every change and lost if the domain is
-    recreated."""
-    obstacles: Output[list[str]]
-    """What stood in the way of a change at the last refresh or update, with the commands that end it."""
+    Outputs, next to the inputs: virt_type_used, kvm or qemu. As of the last refresh or update also definition, managed
+    properties that were changed by hand, with what they are; unmanaged, what was added by hand, in words, which is kept in every
+    change and lost if the domain is replaced; obstacles, what stood in the way of a change, with the commands that end it.
+    """
 
     def __init__(self, resource_name: str, args: DomainArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__(
             DomainProvider(),
             resource_name,
-            {
-                "uri": args.uri,
-                "name": args.name,
-                "uuid": args.uuid,
-                "owner": args.owner,
-                "node": args.node,
-                "memory_mib": args.memory_mib,
-                "cpus": args.cpus,
-                "mac": args.mac,
-                "network": args.network,
-                "bridge": args.bridge,
-                "disk_path": args.disk_path,
-                "disk_serial": args.disk_serial,
-                "seed_path": args.seed_path,
-                "extra_disks": args.extra_disks,
-                "pool": args.pool,
-                "console_log": args.console_log,
-                "virt_type": args.virt_type,
-                "cpu_mode": args.cpu_mode,
-                "cpu_model": args.cpu_model,
-                "disk_cache": args.disk_cache,
-                "machine": args.machine,
-                "autostart": args.autostart,
-                "stop_timeout": args.stop_timeout,
-                "running": True,
-                "definition": {},
-                "unmanaged": [],
-                "virt_type_used": None,
-                "obstacles": None,
-            },
+            properties(args, DomainProvider.outputs, running=True, definition={}, unmanaged=[]),
             old_first(opts),
         )

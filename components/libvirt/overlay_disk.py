@@ -9,7 +9,7 @@ from typing import Any
 from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, Resource, UpdateResult
 
-from components.custom.provider import Props, is_unknown, old_first
+from components.custom.provider import Props, is_unknown, old_first, properties
 from components.custom.reporting import remark
 from components.libvirt import storage_xml, volume_store
 from components.libvirt.connection import HypervisorError, connect, find
@@ -20,24 +20,26 @@ from components.libvirt.volume_provider import VolumeProvider, volume_id
 
 @dataclass(frozen=True, kw_only=True)
 class OverlayDiskArgs:
-    """Inputs of `OverlayDisk`.
-
-    uri, pool, name, path: as for `BaseImage`.
-    backing_path, backing_format: the image below it, a path on the hypervisor; qcow2 or raw.
-    capacity: bytes the guest sees; grows in place, never shrinks.
-    generation: any text; another text makes the disk anew (a rebuild of the node).
-    domain_uuid: the domain that uses it, so that a running guest can be told of a larger disk.
-    """
+    """Inputs of `OverlayDisk`."""
 
     uri: Input[str]
+    """libvirt's connection URI of the hypervisor, as qemu:///system."""
     pool: Input[str]
+    """Name of the stack's storage pool."""
     name: Input[str]
+    """Name of the volume in the pool."""
     path: Input[str]
+    """Path that the pool gives the volume: the pool's path, a slash, the volume's name."""
     backing_path: Input[str]
+    """Path of the image below it, on the hypervisor."""
     capacity: Input[int]
+    """Size that the guest sees, in bytes. It grows in place and never shrinks."""
     generation: Input[str]
+    """Any text. Another text replaces the disk (a rebuild of the node)."""
     domain_uuid: Input[str]
+    """UUID of the domain that uses it, so that a running guest sees a larger disk."""
     backing_format: Input[str] = "qcow2"
+    """Format of the image below it: qcow2 or raw."""
 
 
 class OverlayDiskProvider(VolumeProvider):
@@ -189,32 +191,9 @@ class OverlayDisk(Resource, module="libvirt", name="OverlayDisk"):
     managed save of its machine.
     """
 
-    uri: Output[str]
-    pool: Output[str]
-    name: Output[str]
     path: Output[str]
-    backing_path: Output[str]
-    backing_format: Output[str]
-    capacity: Output[int]
-    generation: Output[str]
-    domain_uuid: Output[str]
     serial: Output[str]
+    """16 hexadecimal digits, other ones for each disk that was ever made."""
 
     def __init__(self, resource_name: str, args: OverlayDiskArgs, opts: ResourceOptions | None = None) -> None:
-        super().__init__(
-            OverlayDiskProvider(),
-            resource_name,
-            {
-                "uri": args.uri,
-                "pool": args.pool,
-                "name": args.name,
-                "path": args.path,
-                "backing_path": args.backing_path,
-                "backing_format": args.backing_format,
-                "capacity": args.capacity,
-                "generation": args.generation,
-                "domain_uuid": args.domain_uuid,
-                "serial": None,
-            },
-            old_first(opts),
-        )
+        super().__init__(OverlayDiskProvider(), resource_name, properties(args, serial=None), old_first(opts))

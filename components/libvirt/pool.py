@@ -9,7 +9,7 @@ from typing import Any
 from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, ReadResult, Resource
 
-from components.custom.provider import LibvirtProvider, Props, old_first
+from components.custom.provider import DeclarativeProvider, Props, old_first, properties
 from components.custom.reporting import say
 from components.libvirt import leftovers, storage_xml
 from components.libvirt.connection import HypervisorError, connect, find, when_free
@@ -17,23 +17,21 @@ from components.libvirt.connection import HypervisorError, connect, find, when_f
 
 @dataclass(frozen=True, kw_only=True)
 class StoragePoolArgs:
-    """Inputs of `StoragePool`.
-
-    uri: libvirt connection, as in qemu:///system.
-    name: the pool's name.
-    uuid: the pool's UUID, computed from the stack. It is our mark: a pool of this name with another UUID is foreign.
-    path: absolute directory on the hypervisor. It is made if missing; QEMU's user must be able to reach it.
-    owner: "project/stack"; what bears this mark and was left by a killed run goes when the pool goes.
-    """
+    """Inputs of `StoragePool`."""
 
     uri: Input[str]
+    """libvirt's connection URI of the hypervisor, as qemu:///system."""
     name: Input[str]
+    """Name of the pool."""
     uuid: Input[str]
+    """UUID of the pool, computed from the stack. It is the mark: a pool of this name with another UUID is unmanaged."""
     path: Input[str]
+    """Absolute directory on the hypervisor. It is made if it is missing; QEMU's user must be able to reach it."""
     owner: Input[str]
+    """"project/stack". What bears this mark and was left by a killed run is deleted with the pool."""
 
 
-class StoragePoolProvider(LibvirtProvider):
+class StoragePoolProvider(DeclarativeProvider):
     replaces = ("uri", "name", "uuid", "path")
     updates = ("owner", "active", "autostart")
 
@@ -56,7 +54,7 @@ class StoragePoolProvider(LibvirtProvider):
                 "active": bool(pool.isActive()),
                 "autostart": bool(pool.autostart()),
             }
-        return ReadResult(id_, state, dict(state))
+        return self.read_result(id_, state)
 
     def delete(self, _id: str, _props: Props) -> None:
         state = self.known(_props)
@@ -153,24 +151,7 @@ class StoragePool(Resource, module="libvirt", name="StoragePool"):
     pool. Removed with its directory; files in it that the stack did not make are left and named.
     """
 
-    uri: Output[str]
     name: Output[str]
-    uuid: Output[str]
-    path: Output[str]
-    owner: Output[str]
 
     def __init__(self, resource_name: str, args: StoragePoolArgs, opts: ResourceOptions | None = None) -> None:
-        super().__init__(
-            StoragePoolProvider(),
-            resource_name,
-            {
-                "uri": args.uri,
-                "name": args.name,
-                "uuid": args.uuid,
-                "path": args.path,
-                "owner": args.owner,
-                "active": True,
-                "autostart": True,
-            },
-            old_first(opts),
-        )
+        super().__init__(StoragePoolProvider(), resource_name, properties(args, active=True, autostart=True), old_first(opts))

@@ -6,10 +6,10 @@ import contextlib
 from dataclasses import dataclass
 from typing import Any
 
-from pulumi import Input, Output, ResourceOptions
+from pulumi import Input, ResourceOptions
 from pulumi.dynamic import CreateResult, ReadResult, Resource
 
-from components.custom.provider import LibvirtProvider, Props, old_first
+from components.custom.provider import DeclarativeProvider, Props, old_first, properties
 from components.libvirt import network_xml
 from components.libvirt.connection import HypervisorError, connect, find
 from components.libvirt.leases import command, end, leases, standings
@@ -19,23 +19,23 @@ from components.libvirt.network_xml import Host
 
 @dataclass(frozen=True, kw_only=True)
 class ReservationArgs:
-    """Inputs of `Reservation`.
-
-    uri, network: the libvirt network, by name.
-    mac: the machine's MAC; it is our mark, being computed from the stack.
-    ip: its IPv4 address. name: its host name.
-    owner: "project/stack".
-    """
+    """Inputs of `Reservation`."""
 
     uri: Input[str]
+    """libvirt's connection URI of the hypervisor, as qemu:///system."""
     network: Input[str]
+    """Name of the libvirt network."""
     mac: Input[str]
+    """MAC address of the machine. It is the mark, because it is computed from the stack."""
     ip: Input[str]
+    """IPv4 address that the machine gets."""
     name: Input[str]
+    """Host name that the machine gets."""
     owner: Input[str]
+    """"project/stack"."""
 
 
-class ReservationProvider(LibvirtProvider):
+class ReservationProvider(DeclarativeProvider):
     replaces = ("uri", "network", "mac")
     updates = ("ip", "name")
     keeps = ("owner",)
@@ -62,7 +62,7 @@ class ReservationProvider(LibvirtProvider):
         for host in seen:
             if host != wanted:  # in one definition only, or changed by hand
                 state |= {"ip": host.ip if host else "", "name": host.name if host else ""}
-        return ReadResult(id_, state, dict(state))
+        return self.read_result(id_, state)
 
     def delete(self, _id: str, _props: Props) -> None:
         state = self.known(_props)
@@ -132,24 +132,5 @@ class Reservation(Resource, module="libvirt", name="Reservation"):
     the name.
     """
 
-    uri: Output[str]
-    network: Output[str]
-    mac: Output[str]
-    ip: Output[str]
-    name: Output[str]
-    owner: Output[str]
-
     def __init__(self, resource_name: str, args: ReservationArgs, opts: ResourceOptions | None = None) -> None:
-        super().__init__(
-            ReservationProvider(),
-            resource_name,
-            {
-                "uri": args.uri,
-                "network": args.network,
-                "mac": args.mac,
-                "ip": args.ip,
-                "name": args.name,
-                "owner": args.owner,
-            },
-            old_first(opts),
-        )
+        super().__init__(ReservationProvider(), resource_name, properties(args), old_first(opts))

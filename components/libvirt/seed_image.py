@@ -12,7 +12,7 @@ from typing import Any
 from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, Resource
 
-from components.custom.provider import Props, old_first
+from components.custom.provider import Props, old_first, properties
 from components.libvirt import volume_store
 from components.libvirt.connection import connect
 from components.libvirt.volume_provider import VolumeProvider, volume_id
@@ -20,20 +20,22 @@ from components.libvirt.volume_provider import VolumeProvider, volume_id
 
 @dataclass(frozen=True, kw_only=True)
 class SeedImageArgs:
-    """Inputs of `SeedImage`.
-
-    uri, pool, name, path: as for `BaseImage`.
-    user_data: cloud-init's user data; always kept as a secret, for it holds a host key.
-    meta_data, network_config: cloud-init's other two NoCloud documents.
-    """
+    """Inputs of `SeedImage`."""
 
     uri: Input[str]
+    """libvirt's connection URI of the hypervisor, as qemu:///system."""
     pool: Input[str]
+    """Name of the stack's storage pool."""
     name: Input[str]
+    """Name of the volume in the pool."""
     path: Input[str]
+    """Path that the pool gives the volume: the pool's path, a slash, the volume's name."""
     user_data: Input[str]
+    """cloud-init's user data, YAML. Always kept as a secret, because it holds a host key."""
     meta_data: Input[str]
+    """cloud-init's meta data, YAML."""
     network_config: Input[str]
+    """cloud-init's network configuration, YAML."""
 
 
 class SeedImageProvider(VolumeProvider):
@@ -114,30 +116,12 @@ class SeedImage(Resource, module="libvirt", name="SeedImage"):
     Raises HypervisorError if the volume is foreign.
     """
 
-    uri: Output[str]
-    pool: Output[str]
-    name: Output[str]
     path: Output[str]
-    user_data: Output[str]
-    meta_data: Output[str]
-    network_config: Output[str]
-    sha256: Output[str]
-    size: Output[int]
 
     def __init__(self, resource_name: str, args: SeedImageArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__(
             SeedImageProvider(),
             resource_name,
-            {
-                "uri": args.uri,
-                "pool": args.pool,
-                "name": args.name,
-                "path": args.path,
-                "user_data": Output.secret(args.user_data),
-                "meta_data": args.meta_data,
-                "network_config": args.network_config,
-                "sha256": None,
-                "size": None,
-            },
+            properties(args, SeedImageProvider.outputs, user_data=Output.secret(args.user_data)),
             ResourceOptions.merge(ResourceOptions(additional_secret_outputs=["user_data"]), old_first(opts)),
         )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from pulumi.dynamic import ReadResult
 
-from components.custom.provider import LibvirtProvider, Props
+from components.custom.provider import DeclarativeProvider, Props
 from components.libvirt import volume_store
 from components.libvirt.connection import connect, find
 
@@ -15,11 +15,8 @@ def volume_id(state: Props) -> str:
     return f"{state['uri']}#{state['pool']}/{state['name']}"
 
 
-class VolumeProvider(LibvirtProvider):
+class VolumeProvider(DeclarativeProvider):
     """What the three kinds share: how one is looked at, and how it goes."""
-
-    outputs: ClassVar[tuple[str, ...]] = ()
-    """Names in the state that are no inputs."""
 
     def look(self, connection: Any, pool: Any, state: Props) -> Props | None:
         """What of the state is different in truth; None if the volume is not there or not what it was."""
@@ -36,7 +33,7 @@ class VolumeProvider(LibvirtProvider):
                 if seen is None:
                     return ReadResult("", {})
                 state |= seen
-        return ReadResult(id_, state, {name: value for name, value in state.items() if name not in self.outputs})
+        return self.read_result(id_, state)
 
     def delete(self, _id: str, _props: Props) -> None:
         """Remove the volume; that it or the pool is gone is success."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from components.custom.provider import LibvirtProvider
+from components.custom.provider import DeclarativeProvider
 from components.libvirt import domain_spec, network_xml
 from components.libvirt.base_image import BaseImageProvider
 from components.libvirt.dhcp_claim import DhcpClaimProvider
@@ -22,7 +22,7 @@ from .world import NETWORK, World, claim_inputs, domain_inputs, overlay_inputs, 
 pytestmark = [pytest.mark.provider, pytest.mark.timeout(300)]
 
 
-def repaired(provider: LibvirtProvider, inputs: dict[str, Any], outs: dict[str, Any]) -> list[str]:
+def repaired(provider: DeclarativeProvider, inputs: dict[str, Any], outs: dict[str, Any]) -> list[str]:
     """Read, diff, update as the engine does after a refresh; returns what the diff saw. Asserts that it is right
     then.
     """
@@ -61,7 +61,7 @@ def test_pool_stopped_and_removed(world: World, pool: dict[str, Any], base: dict
 def test_volumes_removed_by_hand(world: World, base: dict[str, Any]) -> None:
     disk = dict(OverlayDiskProvider().create(overlay_inputs(world, base)).outs or {})
     seed = dict(SeedImageProvider().create(seed_inputs(world)).outs or {})
-    made: list[tuple[LibvirtProvider, dict[str, Any]]] = [
+    made: list[tuple[DeclarativeProvider, dict[str, Any]]] = [
         (OverlayDiskProvider(), disk),
         (SeedImageProvider(), seed),
         (BaseImageProvider(), base),

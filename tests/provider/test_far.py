@@ -10,7 +10,7 @@ from typing import Any
 import far
 import pytest
 
-from components.custom.provider import LibvirtProvider
+from components.custom.provider import DeclarativeProvider
 from components.libvirt.base_image import BaseImageProvider
 from components.libvirt.connection import HypervisorError, connect
 from components.libvirt.dhcp_claim import DhcpClaimProvider
@@ -52,7 +52,7 @@ def bridge(uri: str) -> Iterator[str]:
     far.run("ip", "link", "delete", BRIDGE)
 
 
-def every(world: World, image: Path) -> list[tuple[LibvirtProvider, dict[str, Any]]]:
+def every(world: World, image: Path) -> list[tuple[DeclarativeProvider, dict[str, Any]]]:
     base = image_inputs(world, image)
     return [
         (StoragePoolProvider(), world.pool()),

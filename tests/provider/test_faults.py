@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from components.custom.provider import LibvirtProvider
+from components.custom.provider import DeclarativeProvider
 from components.libvirt import network as network_module
 from components.libvirt.artifact_disk import ArtifactDiskProvider
 from components.libvirt.base_image import BaseImageProvider
@@ -46,9 +46,9 @@ pytestmark = [pytest.mark.provider, pytest.mark.timeout(900)]
 class Case:
     """A resource, what it stands on, and the change that an update makes."""
 
-    def __init__(self, provider: LibvirtProvider, inputs: dict[str, Any], change: dict[str, Any] | None = None) -> None:
+    def __init__(self, provider: DeclarativeProvider, inputs: dict[str, Any], change: dict[str, Any] | None = None) -> None:
         self.provider, self.inputs, self.change = provider, inputs, change
-        self.before: list[tuple[LibvirtProvider, dict[str, Any]]] = []
+        self.before: list[tuple[DeclarativeProvider, dict[str, Any]]] = []
 
     def stand(self) -> None:
         for provider, inputs in self.before:

@@ -13,7 +13,7 @@ import pytest
 from pulumi.dynamic.dynamic import serialize_provider
 
 from components.custom.free_addresses import FreeAddressesProvider
-from components.custom.provider import LibvirtProvider
+from components.custom.provider import DeclarativeProvider
 from components.libvirt.artifact_disk import ArtifactDiskProvider
 from components.libvirt.base_image import BaseImageProvider
 from components.libvirt.dhcp_claim import DhcpClaimProvider
@@ -26,7 +26,7 @@ from components.libvirt.seed_image import SeedImageProvider
 from .world import World, domain_inputs, overlay_inputs, reservation_inputs, seed_inputs
 
 ROOT = Path(__file__).parents[2]
-PROVIDERS: list[LibvirtProvider] = [
+PROVIDERS: list[DeclarativeProvider] = [
     StoragePoolProvider(),
     BaseImageProvider(),
     OverlayDiskProvider(),
@@ -41,7 +41,7 @@ IDS = [type(provider).__name__ for provider in PROVIDERS]
 
 
 @pytest.mark.parametrize("provider", PROVIDERS, ids=IDS)
-def test_pickle_is_small_constant_and_by_name(provider: LibvirtProvider) -> None:
+def test_pickle_is_small_constant_and_by_name(provider: DeclarativeProvider) -> None:
     text = serialize_provider(provider)
     assert text == serialize_provider(type(provider)())
     assert len(text) < 200
@@ -99,7 +99,7 @@ except KeyError:
 def test_created_at_once_by_four_threads(world: World, base: dict[str, Any]) -> None:
     """As the engine does: one provider process with four threads."""
     empty = world.snapshot()
-    work: list[tuple[LibvirtProvider, dict[str, Any]]] = []
+    work: list[tuple[DeclarativeProvider, dict[str, Any]]] = []
     for name in "abcdef":
         work.append((OverlayDiskProvider(), overlay_inputs(world, base, name)))
         work.append((SeedImageProvider(), seed_inputs(world, name)))
