@@ -5,11 +5,13 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from components.libvirt.xml import child, mib, parse, text_of
 
 MARK = "https://k3s-macvlan.dev/domain/1"
 """Namespace of the element in a domain's <metadata> that says whose it is."""
+
 ET.register_namespace("mark", MARK)
 
 MARK_FORMAT = "1"
@@ -42,6 +44,34 @@ class DomainSpec:
     disk_cache: str = "none"
     machine: str = "q35"
     arch: str = "x86_64"
+
+
+def from_inputs(inputs: Mapping[str, Any], *, virt_type: str) -> DomainSpec:
+    """The specification that the inputs of a `Domain` make. virt_type: auto, kvm or qemu, as far as it is known."""
+    mode = inputs["cpu_mode"]
+    if mode == "auto" and virt_type != "auto":
+        mode = "host-passthrough" if virt_type == "kvm" else "maximum"
+    return DomainSpec(
+        name=inputs["name"],
+        uuid=inputs["uuid"],
+        owner=inputs["owner"],
+        node=inputs["node"],
+        serial=inputs["disk_serial"],
+        memory_mib=inputs["memory_mib"],
+        cpus=inputs["cpus"],
+        mac=inputs["mac"],
+        network=inputs.get("network") or None,
+        bridge=inputs.get("bridge") or None,
+        disk_path=inputs["disk_path"],
+        seed_path=inputs["seed_path"],
+        extra_disks=tuple(inputs.get("extra_disks") or ()),
+        console_log=inputs["console_log"],
+        virt_type=virt_type,
+        cpu_mode=mode,
+        cpu_model=inputs.get("cpu_model") or "",
+        disk_cache=inputs["disk_cache"],
+        machine=inputs["machine"],
+    )
 
 
 MAC_BUS = 1

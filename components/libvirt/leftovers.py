@@ -11,7 +11,7 @@ from typing import Any
 
 from components.libvirt import claim_record, dhcp_claim, domain_spec, storage_xml, volume_store
 from components.libvirt.connection import find
-from components.libvirt.domain import remove, remove_log
+from components.libvirt.domain_removal import remove, remove_log
 from components.libvirt.unmanaged import say_what_stays
 
 

@@ -82,6 +82,10 @@ def read_volume(document: str) -> VolumeFacts:
     )
 
 
+QCOW2_HEADER = 32
+"""Bytes `qcow2_header` needs."""
+
+
 @dataclass(frozen=True)
 class Qcow2Facts:
     virtual_size: int

@@ -14,7 +14,6 @@ import pytest
 import yaml
 
 from components.libvirt import domain_spec
-from components.libvirt.domain import _spec
 from components.node import command
 
 from .engine import Deployment, config_of, run
@@ -114,7 +113,7 @@ def test_the_domains_document_says_what_the_inputs_say(deployment: Deployment) -
     inputs |= {"memory_mib": int(inputs["memory_mib"]), "cpus": int(inputs["cpus"])}
     # What the engine's inputs could never hold, for the document alone.
     inputs |= {"disk_path": f"/a/{EVIL}", "console_log": f"/b/{EVIL}", "node": EVIL}
-    document = domain_spec.domain(_spec(inputs, virt_type="qemu"))
+    document = domain_spec.domain(domain_spec.from_inputs(inputs, virt_type="qemu"))
     ET.fromstring(document)
     facts = domain_spec.read_domain(document)
     assert (facts.name, facts.macs, facts.console_log) == (inputs["name"], (inputs["mac"],), inputs["console_log"])

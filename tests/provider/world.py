@@ -15,7 +15,7 @@ from typing import Any
 
 from components.libvirt import connection as connection_module
 from components.libvirt import domain_spec, network_xml, storage_xml
-from components.libvirt.domain import remove
+from components.libvirt.domain_removal import remove
 
 PREFIX = "lab-test"
 NETWORK = "lab-test"

@@ -6,6 +6,8 @@ import pytest
 
 from components.redact import shown, without_credentials, without_secrets
 
+pytestmark = pytest.mark.unit
+
 
 @pytest.mark.parametrize(
     ("source", "text"),

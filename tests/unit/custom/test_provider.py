@@ -20,6 +20,8 @@ from components.libvirt.pool import StoragePoolArgs, StoragePoolProvider
 from components.libvirt.reservation import ReservationArgs, ReservationProvider
 from components.libvirt.seed_image import SeedImageArgs, SeedImageProvider
 
+pytestmark = pytest.mark.unit
+
 COMPONENTS = Path(__file__).parents[3] / "components"
 
 RESOURCES: list[tuple[type[Any], type[DeclarativeProvider]]] = [

@@ -1,0 +1,89 @@
+"""The end of a virtual machine: shut down for a change, powered off, removed with what it leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from pathlib import PurePosixPath
+from typing import Any
+
+from components.custom.provider import Props
+from components.custom.reporting import progress, say
+from components.libvirt import domain_spec
+from components.libvirt.connection import code, find, when_free
+from components.libvirt.unmanaged import attached, inventory, say_what_stays
+
+
+def is_gone(error: Exception) -> bool:
+    import libvirt  # noqa: PLC0415
+
+    return isinstance(error, libvirt.libvirtError) and code(error) == libvirt.VIR_ERR_NO_DOMAIN
+
+
+def stop(domain: Any, timeout: float) -> None:
+    """Shut down in order within `timeout` seconds, else power off."""
+    import libvirt  # noqa: PLC0415
+
+    if timeout > 0:
+        with contextlib.suppress(libvirt.libvirtError):
+            name = domain.name()
+            say(f"{name}: shutting down for a change, {timeout:g} s at most")
+            domain.shutdown()
+            begin = time.monotonic()
+            with progress(lambda: f"{name}: still shutting down"):
+                while domain.isActive() and time.monotonic() < begin + timeout:
+                    time.sleep(0.25)
+    power_off(domain)
+
+
+def power_off(domain: Any) -> None:
+    import libvirt  # noqa: PLC0415
+
+    if domain.isActive():
+        try:
+            domain.destroy()
+        except libvirt.libvirtError as error:
+            # It stopped by itself between the two calls.
+            if code(error) not in {libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_DOMAIN}:
+                raise
+
+
+def remove(domain: Any) -> None:
+    """Power off and undefine, with saved state, snapshot and checkpoint metadata and NVRAM; gone is success."""
+    import libvirt  # noqa: PLC0415
+
+    power_off(domain)
+    most = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+    flags = most | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+    try:
+        domain.undefineFlags(flags)
+    except libvirt.libvirtError as error:
+        if is_gone(error):
+            return
+        if code(error) not in {libvirt.VIR_ERR_INVALID_ARG, libvirt.VIR_ERR_NO_SUPPORT}:
+            raise
+        find(domain.undefineFlags, most)
+
+
+def remove_log(connection: Any, pool_name: str, console_log: str) -> None:
+    """Remove the console log and the older parts virtlogd made of it (NAME.0, NAME.1, …) from the pool's directory."""
+    pool = find(connection.storagePoolLookupByName, pool_name)
+    if pool is None or not pool.isActive():
+        return
+    when_free(lambda: pool.refresh(0))
+    name = PurePosixPath(console_log).name
+    for volume in pool.listAllVolumes(0):
+        other = volume.name()
+        if other == name or (other.startswith(name + ".") and other[len(name) + 1 :].isdigit()):
+            when_free(functools.partial(find, volume.delete, 0))
+
+
+def say_what_is_lost(connection: Any, domain: Any, stored: str, live: str | None, state: Props) -> None:
+    """With a domain that is about to be removed; and which of its files stay."""
+    spec = domain_spec.from_inputs(state, virt_type=state["virt_type"])
+    former = attached(connection, state["pool"], spec, (), stored, live)
+    lost = inventory(domain, stored, live, spec, former)
+    if lost:
+        say(f"{domain.name()}: removed with what is unmanaged in it: {'; '.join(lost)}")
+    say_what_stays(connection, state["pool"], domain, (live, stored), {spec.disk_path, spec.seed_path, *former})
