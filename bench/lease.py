@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import subprocess
 
-from components.libvirt.leases import Lease, release
+from components.libvirt.lease_release import release
+from components.libvirt.leases import Lease
 
 
 def leases(text: str) -> list[Lease]:

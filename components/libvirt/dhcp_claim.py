@@ -15,7 +15,8 @@ from components.custom.reporting import say
 from components.libvirt import network_xml, ranges, volume_store
 from components.libvirt.claim_record import Record, read_record, slots, write_record
 from components.libvirt.connection import HypervisorError, connect, find
-from components.libvirt.leases import end, leases, standings
+from components.libvirt.lease_release import end
+from components.libvirt.leases import leases, standings
 from components.libvirt.network import Layer, drop_host, end_leases, layers, network_named, project_of, set_ranges
 from components.libvirt.ranges import Range
 

@@ -13,7 +13,7 @@ from typing import Any
 from components.custom.provider import Props
 from components.libvirt import network_xml
 from components.libvirt.connection import HypervisorError, find
-from components.libvirt.leases import give_back
+from components.libvirt.lease_release import give_back
 from components.libvirt.network_xml import NetworkFacts
 from components.libvirt.ranges import Range
 

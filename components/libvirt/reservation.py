@@ -12,7 +12,8 @@ from pulumi.dynamic import CreateResult, ReadResult, Resource
 from components.custom.provider import DeclarativeProvider, Props, old_first, properties
 from components.libvirt import network_xml
 from components.libvirt.connection import HypervisorError, connect, find
-from components.libvirt.leases import command, end, leases, standings
+from components.libvirt.lease_release import command, end
+from components.libvirt.leases import leases, standings
 from components.libvirt.network import drop_host, end_leases, layers, network_named, project_of
 from components.libvirt.network_xml import Host
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from components.custom.provider import DeclarativeProvider
+from components.libvirt import dhcp_claim, reservation
 from components.libvirt import network as network_module
 from components.libvirt.artifact_disk import ArtifactDiskProvider
 from components.libvirt.base_image import BaseImageProvider
@@ -103,9 +104,10 @@ def make(kind: str, world: World, base_inputs: dict[str, Any]) -> Case:
 
 @pytest.fixture
 def quick_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the stored definition: each live change of a range restarts dnsmasq, 2 s here. Live: test_network.py."""
+    """Only the stored definition: each live change of a range restarts dnsmasq, 2 s here. Live: test_leases.py."""
     real = network_module.layers
-    monkeypatch.setattr(network_module, "layers", lambda net: [each for each in real(net) if each.name == "config"])
+    for module in (network_module, dhcp_claim, reservation):
+        monkeypatch.setattr(module, "layers", lambda network: [layer for layer in real(network) if layer.name == "config"])
 
 
 def count(kind: str, operation: str, mode: str, number: int) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from cli.checks import hypervisor
 from components.custom import free_addresses
-from components.libvirt import leases, network
+from components.libvirt import dhcp_claim, lease_release, leases, network
 from components.libvirt.connection import HypervisorError
 from components.libvirt.dhcp_claim import DhcpClaimProvider
 from components.libvirt.reservation import ReservationProvider
@@ -78,11 +78,11 @@ def machine(world: World) -> Iterator[Machine]:
         until_it_forwards()
         with world.libvirt() as conn:
             live = conn.networkLookupByName(NETWORK)
-            assert not leases.end(live, facts(live), leases.leases(live))
+            assert not lease_release.end(live, facts(live), leases.leases(live))
         yield here
         with world.libvirt() as conn:
             live = conn.networkLookupByName(NETWORK)
-            leases.end(live, facts(live), leases.leases(live))
+            lease_release.end(live, facts(live), leases.leases(live))
     finally:
         subprocess.run(["ip", "link", "delete", "lab-port"], check=False)
         sleeper.kill()
@@ -187,7 +187,7 @@ def test_elsewhere_a_lease_of_the_gone_stops_the_node_that_needs_its_address_and
     """As on a host behind SSH, where the bridge is not on this machine."""
     assert machine.lease(GONE, "lab-test-other-server-1", "192.168.150.21")
     assert machine.lease("52:54:00:77:77:02", "phone", "192.168.150.60")
-    monkeypatch.setattr(leases, "on_bridge", lambda _facts: False)
+    monkeypatch.setattr(free_addresses, "has", lambda *_: False)
     with pytest.raises(HypervisorError, match="cannot be asked from here"):
         DhcpClaimProvider().create(claim_inputs(world, ranges=["192.168.150.60"]))
     DhcpClaimProvider().create(claim_inputs(world))
@@ -207,7 +207,7 @@ def test_elsewhere_a_lease_of_the_gone_stops_the_node_that_needs_its_address_and
 def test_a_fault_at_any_call_of_a_removal_is_put_right_by_the_next(
     world: World, machine: Machine, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "END_SECONDS", 1.0)
+    monkeypatch.setattr(lease_release, "END_SECONDS", 1.0)
     before, at, hit = world.snapshot(), 0, True
     while hit:
         at += 1
@@ -232,7 +232,7 @@ def test_a_fault_at_any_call_of_a_claim_is_put_right_by_the_next(
         assert machine.lease(GONE, "gone", "192.168.150.21")
         with monkeypatch.context() as patch:
             # Each live change of a range restarts dnsmasq, 2 s here, and to ask takes 4 s.
-            patch.setattr(network, "set_ranges", lambda *_: None)
+            patch.setattr(dhcp_claim, "set_ranges", lambda *_: None)
             patch.setattr(free_addresses, "neighbours", lambda _addresses: {})
             hit = attempt(lambda: DhcpClaimProvider().create(dict(claim)), at, mode)
             assert held(world).get(GONE) in {None, "192.168.150.21"}

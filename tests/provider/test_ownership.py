@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from components.custom import free_addresses
-from components.libvirt import domain_spec, network, storage_xml
+from components.libvirt import dhcp_claim, domain_spec, storage_xml
 from components.libvirt.base_image import BaseImageProvider
 from components.libvirt.connection import HypervisorError, connect
 from components.libvirt.dhcp_claim import DhcpClaimProvider
@@ -236,7 +236,7 @@ def test_reservation_of_another(world: World, pool: dict[str, Any]) -> None:
 
 def test_lease_of_another(world: World, pool: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     lease = Lease(mac="52:54:00:99:99:99", address="192.168.150.203", name="printer", until=1900000000)  # of the bystander
-    monkeypatch.setattr(network, "leases", lambda _: [lease])
+    monkeypatch.setattr(dhcp_claim, "leases", lambda _: [lease])
     before = world.snapshot()
     refused(
         lambda: DhcpClaimProvider().create(claim_inputs(world)),
@@ -247,17 +247,17 @@ def test_lease_of_another(world: World, pool: dict[str, Any], monkeypatch: pytes
         "dhcp_release",
     )
     assert world.snapshot() == before
-    monkeypatch.setattr(network, "set_ranges", lambda *_: None)
+    monkeypatch.setattr(dhcp_claim, "set_ranges", lambda *_: None)
     # A machine of ours, or one that was.
     for ours in (replace(lease, mac="52:54:00:ab:00:01"), replace(lease, name="lab-test-tests-agent-1")):
-        monkeypatch.setattr(network, "leases", lambda _, ours=ours: [ours])
+        monkeypatch.setattr(dhcp_claim, "leases", lambda _, ours=ours: [ours])
         DhcpClaimProvider().create(claim_inputs(world))
 
 
 def test_lease_of_a_machine_that_left(world: World, pool: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """It lasts for an hour after the machine has gone, and is no stranger's in the next run or in the one after."""
     lease = Lease(mac="52:54:00:ab:00:02", address="192.168.150.203", name="agent-1", until=1900000000)
-    monkeypatch.setattr(network, "leases", lambda _: [lease])
+    monkeypatch.setattr(dhcp_claim, "leases", lambda _: [lease])
     monkeypatch.setattr(free_addresses, "neighbours", lambda asked: dict.fromkeys(asked, lease.mac))
     both, one = ["52:54:00:ab:00:01", "52:54:00:ab:00:02"], ["52:54:00:ab:00:01"]
     state = DhcpClaimProvider().create(claim_inputs(world, macs=both))

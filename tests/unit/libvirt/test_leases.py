@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from components.custom import free_addresses
-from components.libvirt import leases, network_xml
+from components.libvirt import lease_release, leases, network_xml
 from components.libvirt.leases import Lease
 
 pytestmark = pytest.mark.unit
@@ -116,7 +116,9 @@ def test_a_network_without_bridge_is_on_no_machine() -> None:
 
 
 def test_a_release_is_a_dhcp_message_with_address_mac_and_client() -> None:
-    message = leases.message(Lease(mac="52:54:00:c4:27:51", address="192.168.122.180", client="ff:56:50:4d"), "192.168.122.1")
+    message = lease_release.message(
+        Lease(mac="52:54:00:c4:27:51", address="192.168.122.180", client="ff:56:50:4d"), "192.168.122.1"
+    )
     assert message[:3] == bytes([1, 1, 6])
     assert socket.inet_ntoa(message[12:16]) == "192.168.122.180"
     assert message[28:34].hex(":") == "52:54:00:c4:27:51"
@@ -144,8 +146,8 @@ def test_a_release_that_was_lost_is_sent_again(
 ) -> None:
     one = lease(NOBODYS, 7, "gone")
     server = Server(one, lease(RUNS, 5), deaf=2)
-    monkeypatch.setattr(leases, "release", server.release)
-    assert leases.end(server, NETWORK, [one]) == []
+    monkeypatch.setattr(lease_release, "release", server.release)
+    assert lease_release.end(server, NETWORK, [one]) == []
     assert [each.mac for each in server.held] == [RUNS]
     assert "the lease of 10.9.1.7 of gone (52:54:00:00:00:03) is ended" in capfd.readouterr().out
 
@@ -153,23 +155,23 @@ def test_a_release_that_was_lost_is_sent_again(
 def test_what_cannot_be_ended_is_returned(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     one = lease(NOBODYS, 7)
     server = Server(one, deaf=1000)
-    monkeypatch.setattr(leases, "release", server.release)
-    monkeypatch.setattr(leases, "END_SECONDS", 0.2)
-    assert leases.end(server, NETWORK, [one]) == [one] and server.heard > 0
+    monkeypatch.setattr(lease_release, "release", server.release)
+    monkeypatch.setattr(lease_release, "END_SECONDS", 0.2)
+    assert lease_release.end(server, NETWORK, [one]) == [one] and server.heard > 0
     asked["here"], server.heard = False, 0
-    assert leases.end(server, NETWORK, [one]) == [one] and server.heard == 0, "nothing is sent from another machine"
+    assert lease_release.end(server, NETWORK, [one]) == [one] and server.heard == 0, "nothing is sent from another machine"
 
 
 def test_ours_are_given_back_unless_they_run(
     asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     server = Server(lease(NOBODYS, 7, "ours"), lease(RUNS, 5, "runs"), lease("52:54:00:00:00:09", 9, "phone"))
-    monkeypatch.setattr(leases, "release", server.release)
-    leases.give_back(HOST, server, NETWORK, [NOBODYS.upper(), RUNS])
+    monkeypatch.setattr(lease_release, "release", server.release)
+    lease_release.give_back(HOST, server, NETWORK, [NOBODYS.upper(), RUNS])
     assert [each.name for each in server.held] == ["runs", "phone"]
     asked["here"] = False
     server = Server(lease(NOBODYS, 7, "ours"))
-    leases.give_back(HOST, server, NETWORK, [NOBODYS])
+    lease_release.give_back(HOST, server, NETWORK, [NOBODYS])
     said = capfd.readouterr().out
     assert "stands until" in said and f"dhcp_release virbr7 10.9.1.7 {NOBODYS}" in said
 
@@ -179,7 +181,8 @@ def test_ours_are_given_back_unless_they_run(
 HERE, THERE = "dhcptest-here", "dhcptest-there"
 RELEASE = """
 import sys
-from components.libvirt.leases import Lease, release
+from components.libvirt.lease_release import release
+from components.libvirt.leases import Lease
 release(Lease(mac=sys.argv[1], address=sys.argv[2], client=sys.argv[3]), server="10.9.1.1", bridge="virbr7")
 """
 
