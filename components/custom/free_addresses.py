@@ -21,8 +21,7 @@ from pulumi.dynamic import CreateResult, ReadResult, Resource, UpdateResult
 
 from components.config.addresses import merge, parse_all, subtract
 from components.custom.provider import DeclarativeProvider, Props, properties, unreadable
-from components.custom.reporting import progress, say
-from components.libvirt.connection import HypervisorError
+from components.custom.reporting import PlainError, progress, say
 
 MOST = 1024
 """Addresses asked for at most; the kernel's table of neighbours holds no more (net.ipv4.neigh.default.gc_thresh3)."""
@@ -32,6 +31,10 @@ LIMIT = 75.0
 NO_ENTRY = 5.0
 """Seconds after which an address that is in no entry is not one of a neighbour."""
 DISCARD = 9
+
+
+class AddressInUseError(PlainError):
+    """Machines that are not the stack's answer at addresses that it is to have; the text names both, and the remedy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +72,7 @@ class FreeAddressesProvider(DeclarativeProvider):
 
 
 def ask(inputs: Props, *, known: Iterable[str]) -> str:
-    """What was seen, as a sentence. HypervisorError if a stranger answers at an address that is not in `known`."""
+    """What was seen, as a sentence. AddressInUseError if a stranger answers at an address that is not in `known`."""
     addresses = [address for each in subtract(merge(parse_all(inputs["ranges"])), parse_all(known)) for address in each]
     cidr = IPv4Network(inputs["cidr"])
     here = interfaces()
@@ -84,7 +87,7 @@ def ask(inputs: Props, *, known: Iterable[str]) -> str:
         found |= {address: mac for address, mac in answers.items() if mac not in macs}
     if found:
         each = ", ".join(f"{address} ({who})" for address, who in sorted(found.items()))
-        raise HypervisorError(
+        raise AddressInUseError(
             f"other machines of {cidr} answer at addresses that this stack wants for itself: {each}. Find them and give them "
             "other addresses, or move network.nodes, macvlan.range or k3s.apiAddress, and name them in network.exclude"
         )
@@ -163,7 +166,7 @@ def _ip(*words: str) -> list[dict[str, Any]]:
 class FreeAddresses(Resource, module="libvirt", name="FreeAddresses"):
     """Addresses of a LAN at which nobody answered when the stack took them.
 
-    Raises HypervisorError if somebody does, with every address and MAC. What this machine cannot see it does not say: one
+    Raises AddressInUseError if somebody does, with every address and MAC. What this machine cannot see it does not say: one
     that is no neighbour of the LAN asks nobody, and a machine that is switched off does not answer.
     """
 

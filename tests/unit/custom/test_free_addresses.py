@@ -16,8 +16,7 @@ import pytest
 from pulumi.output import UNKNOWN
 
 from components.custom import free_addresses
-from components.custom.free_addresses import FreeAddressesProvider, assess
-from components.libvirt.connection import HypervisorError
+from components.custom.free_addresses import AddressInUseError, FreeAddressesProvider, assess
 
 pytestmark = pytest.mark.unit
 
@@ -72,7 +71,9 @@ def segment(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_all_strangers_are_named_at_once(segment: dict[str, Any]) -> None:
     segment["there"] = {TWO: MAC, IPv4Address("10.9.0.20"): "02:00:00:00:00:14", IPv4Address("10.9.0.30"): MAC}
-    with pytest.raises(HypervisorError, match=r"10\.9\.0\.8 \(02:00:00:00:00:07\), 10\.9\.0\.20 \(02:00:00:00:00:14\)\. Find them"):
+    with pytest.raises(
+        AddressInUseError, match=r"10\.9\.0\.8 \(02:00:00:00:00:07\), 10\.9\.0\.20 \(02:00:00:00:00:14\)\. Find them"
+    ):
         FreeAddressesProvider().create(dict(INPUTS))
 
 
@@ -81,7 +82,7 @@ def test_own_machines_may_answer_and_this_one_may_not(segment: dict[str, Any]) -
     result = FreeAddressesProvider().create(dict(INPUTS))
     assert (result.outs or {})["seen"] == "nobody answered at 6 of 6 addresses, asked from this machine"
     segment["own"].append(TWO)
-    with pytest.raises(HypervisorError, match=r"10\.9\.0\.8 \(this machine itself\)"):
+    with pytest.raises(AddressInUseError, match=r"10\.9\.0\.8 \(this machine itself\)"):
         FreeAddressesProvider().create(dict(INPUTS))
 
 
@@ -102,7 +103,7 @@ def test_an_update_asks_for_what_is_new_alone(segment: dict[str, Any]) -> None:
     assert segment["asked"] == []
     provider.update("id", old, {**INPUTS, "ranges": ["10.9.0.5-10.9.0.11"]})
     assert segment["asked"] == [IPv4Address("10.9.0.10"), IPv4Address("10.9.0.11")]
-    with pytest.raises(HypervisorError):
+    with pytest.raises(AddressInUseError):
         provider.update("id", {**old, "cidr": "10.9.0.0/16"}, dict(INPUTS))
 
 
