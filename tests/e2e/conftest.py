@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from builds import CLOSED, Build, builds
-from harness import Run
+from interruptible_run import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"

@@ -14,10 +14,12 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 from typing import Any
 
-import far
+import bridge_lan
 import pytest
+import ssh_hypervisor
 from conftest import BUILDS, ROOT, Checkout, copy_of_the_checkout, use_the_registry_s_multus
-from harness import virsh
+from host import virsh
+from ssh_hypervisor import SecondHost
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nodes]
 
@@ -25,7 +27,7 @@ STACK = "lan"
 STRANGER, STRANGER_MAC = "10.77.0.203", "02:00:00:77:00:03"
 
 
-def host(lan: far.Lan) -> dict[str, Any]:
+def host(lan: bridge_lan.Lan) -> dict[str, Any]:
     """What could be ours, and what must not be touched."""
     return {
         "domains": [name for name in virsh("list", "--all", "--name").split() if name.startswith(f"k3s-macvlan-{STACK}-")],
@@ -38,31 +40,31 @@ def host(lan: far.Lan) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def lan() -> Iterator[far.Lan]:
+def lan() -> Iterator[bridge_lan.Lan]:
     if os.environ.get("LAB_E2E_STACK") != "testnet":
         pytest.skip("SKIPPED: makes a bridge and runs an sshd, so only in the closed test network (LAB_E2E_STACK=testnet)")
-    if far.SSHD is None:
-        pytest.skip(f"SKIPPED: {far.NO_SSHD}")
-    with far.lan() as found:
+    if ssh_hypervisor.SSHD is None:
+        pytest.skip(f"SKIPPED: {ssh_hypervisor.NO_SSHD}")
+    with bridge_lan.lan() as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-def before(lan: far.Lan) -> dict[str, Any]:
+def before(lan: bridge_lan.Lan) -> dict[str, Any]:
     return host(lan)
 
 
 @pytest.fixture(scope="module")
-def second(lan: far.Lan) -> Iterator[far.Elsewhere]:
-    with far.elsewhere(ROOT / ".lab" / "e2e-lan-second", lan) as found:
+def second(lan: bridge_lan.Lan) -> Iterator[SecondHost]:
+    with ssh_hypervisor.second_host(ROOT / ".lab" / "e2e-lan-second", lan) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-def checkout(lan: far.Lan, before: dict[str, Any], second: far.Elsewhere) -> Iterator[Checkout]:
+def checkout(lan: bridge_lan.Lan, before: dict[str, Any], second: SecondHost) -> Iterator[Checkout]:
     """A copy of what git tracks, with a stack on the LAN."""
     path = ROOT / ".lab" / "e2e-lan"
-    with far.far(ROOT / ".lab" / "e2e-lan-ssh") as hypervisor:
+    with ssh_hypervisor.this_host(ROOT / ".lab" / "e2e-lan-ssh") as hypervisor:
         if path.exists():  # a run that was killed; its sshd had another port
             old = Checkout(path, STACK)
             old.set("hypervisors", local={"uri": hypervisor.uri}, second={"uri": second.uri})
@@ -95,7 +97,7 @@ def page(url: str) -> str:
         return str(answer.read().decode())
 
 
-def test_up_stops_at_a_stranger_before_anything_is_made(checkout: Checkout, lan: far.Lan, before: dict[str, Any]) -> None:
+def test_up_stops_at_a_stranger_before_anything_is_made(checkout: Checkout, lan: bridge_lan.Lan, before: dict[str, Any]) -> None:
     with lan.stranger(STRANGER, STRANGER_MAC):
         said = checkout.lab("-y", "up", ok=False)
         assert f"{STRANGER} ({STRANGER_MAC})" in said
@@ -104,7 +106,7 @@ def test_up_stops_at_a_stranger_before_anything_is_made(checkout: Checkout, lan:
         assert host(lan) == {**before, "ports": ["stranger0"]}
 
 
-def test_up_serves_the_page_on_the_lan(checkout: Checkout, lan: far.Lan, before: dict[str, Any]) -> None:
+def test_up_serves_the_page_on_the_lan(checkout: Checkout, lan: bridge_lan.Lan, before: dict[str, Any]) -> None:
     said = checkout.lab("-y", "up")
     # libvirt's own fork in the process of a dynamic provider broke connections, and each wrote a line.
     assert "fork_posix" not in said, said
@@ -117,7 +119,7 @@ def test_up_serves_the_page_on_the_lan(checkout: Checkout, lan: far.Lan, before:
     assert len(now["ports"]) == 1
 
 
-def test_the_node_has_its_address_by_cloud_init_alone(checkout: Checkout, lan: far.Lan) -> None:
+def test_the_node_has_its_address_by_cloud_init_alone(checkout: Checkout, lan: bridge_lan.Lan) -> None:
     assert checkout.outputs()["nodes"][0]["address"] == "10.77.0.20"
     addresses = json.loads(checkout.node("ip -json -4 address show enp1s0"))[0]["addr_info"]
     assert [(each["local"], each["prefixlen"], each.get("dynamic", False)) for each in addresses] == [("10.77.0.20", 24, False)]
@@ -151,7 +153,7 @@ def test_another_way_to_the_same_host_rebuilds_nothing(checkout: Checkout) -> No
     assert "Welcome to nginx!" in page(checkout.outputs()["url"])
 
 
-def test_an_agent_on_another_hypervisor_joins_by_the_lan(checkout: Checkout, lan: far.Lan, second: far.Elsewhere) -> None:
+def test_an_agent_on_another_hypervisor_joins_by_the_lan(checkout: Checkout, lan: bridge_lan.Lan, second: SecondHost) -> None:
     first = checkout.outputs()["nodes"][0]
     machine = checkout.node("cat /var/lib/cloud/data/instance-id")
     checkout.set("hypervisors", second={"uri": second.uri})
@@ -177,7 +179,7 @@ def test_an_agent_on_another_hypervisor_joins_by_the_lan(checkout: Checkout, lan
 
 
 def test_destroy_leaves_nothing_on_either_host(
-    checkout: Checkout, lan: far.Lan, before: dict[str, Any], second: far.Elsewhere
+    checkout: Checkout, lan: bridge_lan.Lan, before: dict[str, Any], second: SecondHost
 ) -> None:
     checkout.lab("-y", "destroy")
     assert host(lan) == before

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from builds import Build
 from conftest import Checkout
-from harness import host, virsh
+from host import host_state, virsh
 
 pytestmark = pytest.mark.e2e
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture(scope="module")
 def before(build: Build) -> dict[str, Any]:
     """The host before the story. build: skips where there is nothing to tell it on."""
-    return host()
+    return host_state()
 
 
 def kubectl(checkout: Checkout, words: str) -> str:
@@ -327,7 +327,7 @@ def test_destroy_of_a_dead_machine_leaves_nothing(checkout: Checkout, before: di
     started = time.monotonic()
     checkout.lab("-y", "destroy")
     assert time.monotonic() - started < 120  # it waited for no API server
-    assert host() == before
+    assert host_state() == before
     left = subprocess.run(["ls", "/var/lib/libvirt/images"], capture_output=True, text=True, check=True).stdout.split()
     assert not [name for name in left if name.startswith("k3s-macvlan-")]
     checkout.lab("-y", "destroy")

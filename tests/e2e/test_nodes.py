@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from builds import Build
 from conftest import Checkout
-from harness import host, virsh
+from host import host_state, virsh
 from test_life import asked, every_page_is_served, kubectl, page
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nodes]
@@ -102,7 +102,7 @@ def watched(urls: list[str]) -> Iterator[dict[str, Counter[str]]]:
 @pytest.fixture(scope="module")
 def before(build: Build) -> dict[str, Any]:
     """The host before the story. build: skips where there is nothing to tell it on."""
-    return host()
+    return host_state()
 
 
 def test_a_server_and_an_agent(checkout: Checkout, before: dict[str, Any]) -> None:
@@ -294,4 +294,4 @@ def test_back_to_one_server(checkout: Checkout) -> None:
 
 def test_destroy_leaves_nothing(checkout: Checkout, before: dict[str, Any]) -> None:
     checkout.lab("-y", "destroy")
-    assert host() == before
+    assert host_state() == before

@@ -25,7 +25,9 @@ import yaml
 from conftest import FAULTS, Checkout
 from cryptography.hazmat.primitives import serialization as form
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from harness import NODE_ARGUMENTS, Arguments, Source, alone, host, restart_libvirtd, small_file_system, virsh
+from faulty_image_server import FaultyImageServer
+from host import host_state, no_provider_tests, restart_libvirtd, small_file_system, virsh
+from process_arguments import NODE_ARGUMENTS, ProcessArguments
 
 pytestmark = pytest.mark.e2e
 # The chapters without it need no machine that boots, and are short: they are told on each run of the tier e2e.
@@ -41,7 +43,7 @@ class Story:
     checkout: Checkout
     before: dict[str, Any]
     secrets: dict[str, str]
-    arguments: Arguments = field(default_factory=Arguments)
+    arguments: ProcessArguments = field(default_factory=ProcessArguments)
     earlier: int = field(default_factory=lambda: len(FAULTS))
     """Faults of the same story on another K3s, in the same run."""
 
@@ -138,7 +140,7 @@ def served(url: str, limit: float) -> bool:
 
 @pytest.fixture(scope="module")
 def story(checkout: Checkout) -> Iterator[Story]:
-    before = host()
+    before = host_state()
     # The stack must be there for its settings to be encrypted.
     checkout.lab("preview")
     key = Ed25519PrivateKey.generate()
@@ -179,8 +181,8 @@ def _pin_the_image(checkout: Checkout) -> None:
 
 
 @pytest.fixture(scope="module")
-def source() -> Iterator[Source]:
-    found = Source()
+def source() -> Iterator[FaultyImageServer]:
+    found = FaultyImageServer()
     yield found
     found.shutdown()
 
@@ -196,7 +198,7 @@ def test_a_pool_without_space(story: Story) -> None:
         story.fails("pool without space", "No space left", "Free space there, or set another pool path")
         assert not {name for name in story.volumes() if not name.startswith("dhcp-")}
         story.checkout.lab("-y", "destroy")
-    assert host() == story.before
+    assert host_state() == story.before
 
 
 def test_an_image_with_another_checksum(story: Story) -> None:
@@ -205,17 +207,17 @@ def test_an_image_with_another_checksum(story: Story) -> None:
     assert not {name for name in story.volumes() if not name.startswith("dhcp-")}
 
 
-def test_a_download_that_is_cut(story: Story, source: Source) -> None:
+def test_a_download_that_is_cut(story: Story, source: FaultyImageServer) -> None:
     with story.settings(image={"source": source.url("cut"), "checksum": "sha256:" + "1" * 64}):
         story.fails("download cut half-way", "Try again, or set")
     assert not {name for name in story.volumes() if not name.startswith("dhcp-")}
 
 
-def test_libvirtd_restarted_in_a_download(story: Story, source: Source) -> None:
+def test_libvirtd_restarted_in_a_download(story: Story, source: FaultyImageServer) -> None:
     FAULTS.append("libvirtd restarted during up")
     source.held.clear()
     source.release.clear()
-    with alone(), story.settings(image={"source": source.url("held")}):
+    with no_provider_tests(), story.settings(image={"source": source.url("held")}):
         run = story.checkout.run("-y", "up")
         assert source.held.wait(120), run.text
         restart_libvirtd()
@@ -226,7 +228,7 @@ def test_libvirtd_restarted_in_a_download(story: Story, source: Source) -> None:
     assert "Traceback (most recent call last)" not in text
 
 
-def test_ctrl_c_twice_in_a_download(story: Story, source: Source) -> None:
+def test_ctrl_c_twice_in_a_download(story: Story, source: FaultyImageServer) -> None:
     """The second one ends Pulumi at once, with the download under way and noted as pending."""
     FAULTS.append("Ctrl-C twice: image")
     source.held.clear()
@@ -355,7 +357,7 @@ def test_in_the_end_the_page_is_served(story: Story) -> None:
     outputs = story.checkout.outputs()
     assert served(outputs["url"], 10)
     story.clean()
-    found = host()
+    found = host_state()
     assert found["domains"] == sorted([*story.before["domains"], outputs["nodes"][0]["domain"]])
     assert found["pools"] == sorted([*story.before["pools"], story.pool])
     names = {name for name in story.volumes() if not name.endswith((".owned", ".verified"))}
@@ -443,7 +445,7 @@ def meaning(document: str) -> list[str]:
 @long
 def test_changes_by_hand_are_seen_and_put_right(story: Story) -> None:
     domain = story.checkout.outputs()["nodes"][0]["domain"]
-    instance, wanted = story.instance(), host()
+    instance, wanted = story.instance(), host_state()
     document = virsh("dumpxml", "--inactive", domain)
     assert ">3</vcpu>" in document
     edited = story.checkout.path / ".lab" / "edited.xml"
@@ -459,7 +461,7 @@ def test_changes_by_hand_are_seen_and_put_right(story: Story) -> None:
     seen = story.refreshed()
     assert {"local-pool", "local-dhcp", "server-1-reservation", "server-1-domain"} == seen
     story.settle()
-    assert host() == wanted
+    assert host_state() == wanted
     assert meaning(virsh("dumpxml", "--inactive", domain)) == meaning(document)
     assert story.instance() == instance
     story.clean()
@@ -468,7 +470,7 @@ def test_changes_by_hand_are_seen_and_put_right(story: Story) -> None:
 @long
 def test_a_removed_machine_is_seen_and_made_anew(story: Story) -> None:
     node = story.checkout.outputs()["nodes"][0]
-    instance, wanted = story.instance(), host()
+    instance, wanted = story.instance(), host_state()
     network_update("delete", "ip-dhcp-host", reservation(story))
     virsh("destroy", node["domain"])
     virsh("undefine", node["domain"])
@@ -477,7 +479,7 @@ def test_a_removed_machine_is_seen_and_made_anew(story: Story) -> None:
     story.checkout.lab("-y", "up")
     assert story.checkout.outputs()["nodes"][0] == node
     assert story.instance() != instance
-    assert host() == wanted
+    assert host_state() == wanted
     assert served(story.checkout.outputs()["url"], 10)
     story.clean()
 
@@ -485,7 +487,7 @@ def test_a_removed_machine_is_seen_and_made_anew(story: Story) -> None:
 @long
 def test_a_lost_state_is_made_good_on_what_is_there(story: Story) -> None:
     """Its keys are lost with it, so the machine is made anew in place of what bears the stack's mark; not while it runs."""
-    node, wanted, volumes = story.checkout.outputs()["nodes"][0], host(), story.volumes()
+    node, wanted, volumes = story.checkout.outputs()["nodes"][0], host_state(), story.volumes()
     state = json.loads(story.checkout.pulumi("stack", "export"))
     state["deployment"] |= {"resources": [], "pending_operations": []}
     story.checkout.pulumi("stack", "import", stdin=json.dumps(state))
@@ -493,7 +495,7 @@ def test_a_lost_state_is_made_good_on_what_is_there(story: Story) -> None:
     virsh("destroy", node["domain"])
     story.checkout.lab("-y", "up")
     assert story.checkout.outputs()["nodes"][0] | {"hostKey": node["hostKey"]} == node
-    assert host() == wanted
+    assert host_state() == wanted
     assert story.volumes() == volumes
     assert served(story.checkout.outputs()["url"], 10)
     story.clean()
@@ -571,7 +573,7 @@ def test_ctrl_c_in_destroy(story: Story) -> None:
 
 def test_destroy_leaves_nothing(story: Story) -> None:
     story.checkout.lab("-y", "destroy")
-    assert host() == story.before
+    assert host_state() == story.before
     left = subprocess.run(["ls", "/var/lib/libvirt/images"], capture_output=True, text=True, check=True).stdout.split()
     assert not [name for name in left if name.startswith("k3s-macvlan-")]
 

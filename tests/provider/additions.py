@@ -8,7 +8,7 @@ from pathlib import Path
 
 from components.libvirt.domain_xml import parse
 
-from .world import NETWORK
+from .sandbox import NETWORK
 
 MARK = "mark:stack"
 QEMU = "xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'"

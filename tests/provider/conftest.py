@@ -17,7 +17,8 @@ import pytest
 from components.libvirt.base_image import BaseImageProvider
 from components.libvirt.pool import StoragePoolProvider
 
-from .world import World, image_inputs, reset_network
+from .resource_inputs import image_inputs
+from .sandbox import Sandbox, reset_network
 
 
 def _reachable(uri: str) -> str:
@@ -49,20 +50,20 @@ def uri() -> str:
 
 @pytest.fixture(scope="session")
 def network(uri: str) -> Iterator[None]:
-    world = World(uri)
+    sandbox = Sandbox(uri)
     with Path("/run/lab-test.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two runs at once would clean each other away
-        world.clean()
+        sandbox.clean()
         yield
-        world.clean()
-        with world.libvirt() as conn:
+        sandbox.clean()
+        with sandbox.libvirt() as conn:
             reset_network(conn, remove=True)
 
 
 @pytest.fixture
-def world(uri: str, network: None) -> Iterator[World]:
+def sandbox(uri: str, network: None) -> Iterator[Sandbox]:
     """A clean corner, checked to be clean again at the end."""
-    here = World(uri)
+    here = Sandbox(uri)
     here.clean()
     here.bystander()
     yield here
@@ -70,9 +71,9 @@ def world(uri: str, network: None) -> Iterator[World]:
 
 
 @pytest.fixture
-def pool(world: World) -> dict[str, Any]:
-    """The world's pool, made."""
-    return dict(StoragePoolProvider().create(world.pool()).outs or {})
+def pool(sandbox: Sandbox) -> dict[str, Any]:
+    """The sandbox's pool, made."""
+    return dict(StoragePoolProvider().create(sandbox.pool()).outs or {})
 
 
 @pytest.fixture(scope="session")
@@ -85,8 +86,8 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def base_inputs(world: World, image: Path) -> dict[str, Any]:
-    return image_inputs(world, image)
+def base_inputs(sandbox: Sandbox, image: Path) -> dict[str, Any]:
+    return image_inputs(sandbox, image)
 
 
 @pytest.fixture

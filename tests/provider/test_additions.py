@@ -21,7 +21,8 @@ from components.libvirt.seed_image import SeedImageProvider
 
 from . import additions
 from .conftest import ADDITIONS
-from .world import World, domain_inputs, overlay_inputs, seed_inputs
+from .resource_inputs import domain_inputs, overlay_inputs, seed_inputs
+from .sandbox import Sandbox
 
 pytestmark = [pytest.mark.provider, pytest.mark.timeout(600)]
 
@@ -30,9 +31,9 @@ ROUNDS = 4
 
 
 @pytest.fixture
-def folder(world: World) -> Iterator[Path]:
+def folder(sandbox: Sandbox) -> Iterator[Path]:
     """Files of others, outside the pool."""
-    path = Path(f"{world.path}-of-others")
+    path = Path(f"{sandbox.path}-of-others")
     path.mkdir()
     for name in ("data.img", "scsi.img", "stick.img"):
         (path / name).write_bytes(bytes(1 << 20))
@@ -40,32 +41,32 @@ def folder(world: World) -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-def disk_of_ours(world: World, name: str) -> str:
+def disk_of_ours(sandbox: Sandbox, name: str) -> str:
     """A read-only disk as the one with the artifacts."""
-    with world.libvirt() as conn:
-        pool = conn.storagePoolLookupByName(world.name)
+    with sandbox.libvirt() as conn:
+        pool = conn.storagePoolLookupByName(sandbox.name)
         volume_store.claim(pool, name)
         pool.createXML(storage_xml.volume(name, 1 << 20), 0)
-    return world.file(name)
+    return sandbox.file(name)
 
 
 @pytest.mark.parametrize("number", range(ROUNDS))
-def test_nothing_planted_by_hand_is_lost(number: int, world: World, base: dict[str, Any], folder: Path) -> None:
+def test_nothing_planted_by_hand_is_lost(number: int, sandbox: Sandbox, base: dict[str, Any], folder: Path) -> None:
     chance = random.Random(f"additions {number}")
     deal = sorted(additions.ALL, key=lambda _: random.Random(0).random())
     random.Random(0).shuffle(deal)
     # Each is planted in two rounds at least, with others beside it each time.
     names = sorted({*deal[number::2], *chance.sample(additions.ALL, 4)}) if number < 2 else chance.sample(additions.ALL, 16)
-    OverlayDiskProvider().create(overlay_inputs(world, base))
-    SeedImageProvider().create(seed_inputs(world))
-    provider, inputs = DomainProvider(), domain_inputs(world)
+    OverlayDiskProvider().create(overlay_inputs(sandbox, base))
+    SeedImageProvider().create(seed_inputs(sandbox))
+    provider, inputs = DomainProvider(), domain_inputs(sandbox)
     outs = dict(provider.create(dict(inputs)).outs or {})
 
     def stored() -> str:
-        with world.libvirt() as conn:
+        with sandbox.libvirt() as conn:
             return str(conn.lookupByUUIDString(inputs["uuid"]).XMLDesc(INACTIVE | SECURE))
 
-    with world.libvirt() as conn:
+    with sandbox.libvirt() as conn:
         domain = conn.lookupByUUIDString(inputs["uuid"])
         if chance.random() < 0.5:
             domain.destroy()
@@ -73,7 +74,7 @@ def test_nothing_planted_by_hand_is_lost(number: int, world: World, base: dict[s
         conn.defineXML(additions.plant(stored(), names, folder))
     planted = additions.parts(stored()) - plain
     assert len(planted) >= len(names)
-    artifacts = [disk_of_ours(world, f"artifacts-{each}.img") for each in "ab"]
+    artifacts = [disk_of_ours(sandbox, f"artifacts-{each}.img") for each in "ab"]
     changes: list[dict[str, Any]] = [
         {"memory_mib": 96},
         {"cpus": 2},
@@ -105,7 +106,7 @@ def test_nothing_planted_by_hand_is_lost(number: int, world: World, base: dict[s
         assert not provider.diff("id", dict(seen.outs or {}), news).changes, (change, (seen.outs or {})["definition"])
         facts = domain_spec.read_domain(stored())
         assert (facts.memory_mib, facts.cpus) == (now["memory_mib"], now["cpus"])
-        assert {path for path in facts.disks if path.startswith(world.path + "/")} == {
+        assert {path for path in facts.disks if path.startswith(sandbox.path + "/")} == {
             now["disk_path"], now["seed_path"], *now["extra_disks"],
         }  # fmt: skip
     said = " ".join((seen.outs or {})["unmanaged"])

@@ -11,32 +11,33 @@ from components.libvirt.artifact_disk import ArtifactDiskProvider
 from components.libvirt.connection import HypervisorError
 from components.libvirt.pool import StoragePoolProvider
 
-from .world import World, artifact_inputs
+from .resource_inputs import artifact_inputs
+from .sandbox import Sandbox
 
 pytestmark = pytest.mark.provider
 
 
-def test_the_volume_is_the_archive_to_the_byte(world: World, tmp_path: Path) -> None:
-    StoragePoolProvider().create(world.pool())
-    inputs = artifact_inputs(world, tmp_path)
+def test_the_volume_is_the_archive_to_the_byte(sandbox: Sandbox, tmp_path: Path) -> None:
+    StoragePoolProvider().create(sandbox.pool())
+    inputs = artifact_inputs(sandbox, tmp_path)
     ArtifactDiskProvider().create(dict(inputs))
     whole = b"".join(artifact_disk.archive(inputs["digest"], inputs["index"], tmp_path))
     assert Path(inputs["path"]).read_bytes() == whole
 
 
-def test_a_damaged_file_leaves_nothing(world: World, tmp_path: Path) -> None:
-    StoragePoolProvider().create(world.pool())
-    inputs = artifact_inputs(world, tmp_path)
-    before = world.snapshot()
+def test_a_damaged_file_leaves_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
+    StoragePoolProvider().create(sandbox.pool())
+    inputs = artifact_inputs(sandbox, tmp_path)
+    before = sandbox.snapshot()
     (tmp_path / "k3s").write_bytes(b"damage" * 100_000)
     with pytest.raises(HypervisorError, match="is not what its manifest says"):
         ArtifactDiskProvider().create(dict(inputs))
-    assert world.snapshot() == before
+    assert sandbox.snapshot() == before
 
 
-def test_a_complete_volume_needs_no_files_and_one_without_its_mark_is_made_again(world: World, tmp_path: Path) -> None:
-    StoragePoolProvider().create(world.pool())
-    inputs = artifact_inputs(world, tmp_path)
+def test_a_complete_volume_needs_no_files_and_one_without_its_mark_is_made_again(sandbox: Sandbox, tmp_path: Path) -> None:
+    StoragePoolProvider().create(sandbox.pool())
+    inputs = artifact_inputs(sandbox, tmp_path)
     outs = dict(ArtifactDiskProvider().create(dict(inputs)).outs or {})
     (tmp_path / "k3s").rename(tmp_path / "away")
     ArtifactDiskProvider().create(dict(inputs))

@@ -14,7 +14,8 @@ from components.libvirt.domain import DomainProvider
 from components.libvirt.overlay_disk import OverlayDiskProvider
 from components.libvirt.seed_image import SeedImageProvider
 
-from .world import NETWORK, World, domain_inputs, overlay_inputs, seed_inputs
+from .resource_inputs import domain_inputs, overlay_inputs, seed_inputs
+from .sandbox import NETWORK, Sandbox
 
 pytestmark = [pytest.mark.provider, pytest.mark.timeout(300)]
 
@@ -22,28 +23,28 @@ pytestmark = [pytest.mark.provider, pytest.mark.timeout(300)]
 class Machine:
     """A running machine of the stack, with the state that the engine has of it and of its disk."""
 
-    def __init__(self, world: World, base: dict[str, Any]) -> None:
-        self.world, self.provider = world, DomainProvider()
-        self.disk_inputs, self.inputs = overlay_inputs(world, base), domain_inputs(world)
+    def __init__(self, sandbox: Sandbox, base: dict[str, Any]) -> None:
+        self.sandbox, self.provider = sandbox, DomainProvider()
+        self.disk_inputs, self.inputs = overlay_inputs(sandbox, base), domain_inputs(sandbox)
         self.disk = dict(OverlayDiskProvider().create(dict(self.disk_inputs)).outs or {})
-        SeedImageProvider().create(seed_inputs(world))
+        SeedImageProvider().create(seed_inputs(sandbox))
         self.state = dict(self.provider.create(dict(self.inputs)).outs or {})
         self.name = str(self.inputs["name"])
 
     def virsh(self, *arguments: str, check: bool = True) -> str:
         done = subprocess.run(
-            ["virsh", "-q", "-c", self.world.uri, *arguments], capture_output=True, text=True, check=False, timeout=60
+            ["virsh", "-q", "-c", self.sandbox.uri, *arguments], capture_output=True, text=True, check=False, timeout=60
         )
         assert not check or done.returncode == 0, done.stderr
         return done.stdout
 
     def define(self, edit: Any) -> None:
-        with self.world.libvirt() as conn:
+        with self.sandbox.libvirt() as conn:
             conn.defineXML(edit(conn.lookupByUUIDString(self.inputs["uuid"]).XMLDesc(2)))
 
     def seen(self) -> tuple[int, str, str]:
         """Run number, stored and running definition."""
-        with self.world.libvirt() as conn:
+        with self.sandbox.libvirt() as conn:
             domain = conn.lookupByUUIDString(self.inputs["uuid"])
             return domain.ID(), domain.XMLDesc(2), domain.XMLDesc(0) if domain.isActive() else ""
 
@@ -88,14 +89,18 @@ class Machine:
         assert found, text
         for command in found[1].split("; "):
             done = subprocess.run(
-                command.replace("virsh ", f"virsh -c {self.world.uri} ", 1), shell=True, capture_output=True, text=True, check=False
+                command.replace("virsh ", f"virsh -c {self.sandbox.uri} ", 1),
+                shell=True,
+                capture_output=True,
+                text=True,
+                check=False,
             )
             assert done.returncode == 0, (command, done.stderr)
 
 
 @pytest.fixture
-def machine(world: World, base: dict[str, Any]) -> Machine:
-    return Machine(world, base)
+def machine(sandbox: Sandbox, base: dict[str, Any]) -> Machine:
+    return Machine(sandbox, base)
 
 
 @pytest.mark.parametrize("running", [True, False])
@@ -104,7 +109,7 @@ def test_a_snapshot_is_neither_left_nor_redefined(machine: Machine, running: boo
     image = Path(base["path"]).read_bytes()
     machine.virsh("snapshot-create-as", machine.name, "before it", "--disk-only")
     machine.virsh("snapshot-create-as", machine.name, "second", "--disk-only")
-    top = f"{machine.world.path}/a.second"
+    top = f"{machine.sandbox.path}/a.second"
     if not running:
         machine.virsh("destroy", machine.name)
     machine.refresh()
@@ -137,7 +142,7 @@ def test_a_snapshot_is_neither_left_nor_redefined(machine: Machine, running: boo
 
 
 def test_a_block_job_is_not_cut_off(machine: Machine) -> None:
-    copy = f"{machine.world.path}/copy.qcow2"
+    copy = f"{machine.sandbox.path}/copy.qcow2"
     machine.virsh("blockcopy", machine.name, "vda", copy, "--transient-job", "--wait")
     machine.refresh()
     machine.quiet()
@@ -151,7 +156,7 @@ def test_a_block_job_is_not_cut_off(machine: Machine) -> None:
 
 def test_a_managed_save_is_resumed_and_not_lost(machine: Machine) -> None:
     def saved() -> bool:
-        with machine.world.libvirt() as conn:
+        with machine.sandbox.libvirt() as conn:
             return bool(conn.lookupByUUIDString(machine.inputs["uuid"]).hasManagedSaveImage(0))
 
     machine.virsh("managedsave", machine.name)
@@ -184,7 +189,7 @@ def test_a_renamed_machine_stays_as_it_is(machine: Machine) -> None:
 
 def test_a_moved_disk_stays_where_it_is(machine: Machine, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     machine.virsh("destroy", machine.name)
-    elsewhere = Path(f"{machine.world.path}-moved.qcow2")
+    elsewhere = Path(f"{machine.sandbox.path}-moved.qcow2")
     try:
         Path(machine.disk["path"]).rename(elsewhere)
         machine.define(lambda document: document.replace(machine.disk["path"], str(elsewhere)))
@@ -214,7 +219,7 @@ def test_a_disk_merged_with_its_image_is_kept(machine: Machine) -> None:
 
 
 def test_destroy_leaves_and_names_what_it_did_not_make(machine: Machine, capfd: pytest.CaptureFixture[str]) -> None:
-    own = Path(f"{machine.world.path}-data.img")
+    own = Path(f"{machine.sandbox.path}-data.img")
     own.write_bytes(bytes(1 << 20))
     try:
         machine.virsh("attach-disk", machine.name, str(own), "sda", "--targetbus", "usb", "--persistent")
@@ -224,17 +229,17 @@ def test_destroy_leaves_and_names_what_it_did_not_make(machine: Machine, capfd: 
         assert f"removed with what is unmanaged in it: disk sda ({own}); snapshot before" in said
         said = said.partition("snapshot before\n")[2]
         assert str(own) in said
-        assert f"{machine.world.path}/a.before" in said
+        assert f"{machine.sandbox.path}/a.before" in said
         for mine in ("a.qcow2", "a-seed.iso", "base.qcow2"):
-            assert f"{machine.world.path}/{mine}" not in said
+            assert f"{machine.sandbox.path}/{mine}" not in said
         assert own.exists()
-        assert Path(f"{machine.world.path}/a.before").exists()
+        assert Path(f"{machine.sandbox.path}/a.before").exists()
     finally:
         own.unlink()
 
 
 def test_what_is_only_on_the_running_guest_survives_a_restart(machine: Machine, capfd: pytest.CaptureFixture[str]) -> None:
-    stick, mac = Path(f"{machine.world.path}-stick.img"), "52:54:00:cd:00:01"
+    stick, mac = Path(f"{machine.sandbox.path}-stick.img"), "52:54:00:cd:00:01"
     stick.write_bytes(bytes(1 << 20))
     # libvirt gives a guest no PCI port to spare.
     machine.virsh("destroy", machine.name)
@@ -340,7 +345,7 @@ def test_a_machine_undefined_while_it_runs_is_stored_again(machine: Machine) -> 
     machine.virsh("undefine", machine.name)
     number = machine.seen()[0]
     machine.provider.create(dict(machine.inputs))
-    with machine.world.libvirt() as conn:
+    with machine.sandbox.libvirt() as conn:
         domain = conn.lookupByUUIDString(machine.inputs["uuid"])
         assert (domain.ID(), domain.isPersistent()) == (number, 1)
 

@@ -17,7 +17,8 @@ from components.libvirt.pool import StoragePoolProvider
 from components.libvirt.reservation import ReservationProvider
 from components.libvirt.seed_image import SeedImageProvider
 
-from .world import NETWORK, World, claim_inputs, domain_inputs, overlay_inputs, reservation_inputs, seed_inputs
+from .resource_inputs import claim_inputs, domain_inputs, overlay_inputs, reservation_inputs, seed_inputs
+from .sandbox import NETWORK, Sandbox
 
 pytestmark = [pytest.mark.provider, pytest.mark.timeout(300)]
 
@@ -39,28 +40,28 @@ def repaired(provider: DeclarativeProvider, inputs: dict[str, Any], outs: dict[s
     return drifted
 
 
-def test_pool_stopped_and_removed(world: World, pool: dict[str, Any], base: dict[str, Any]) -> None:
+def test_pool_stopped_and_removed(sandbox: Sandbox, pool: dict[str, Any], base: dict[str, Any]) -> None:
     provider = StoragePoolProvider()
-    with world.libvirt() as conn:
-        found = conn.storagePoolLookupByName(world.name)
+    with sandbox.libvirt() as conn:
+        found = conn.storagePoolLookupByName(sandbox.name)
         found.setAutostart(0)
         found.destroy()
     assert BaseImageProvider().read("id", base).id == "id"  # unseen is not gone
-    assert set(repaired(provider, world.pool(), pool)) == {"active", "autostart"}
-    with world.libvirt() as conn:
-        found = conn.storagePoolLookupByName(world.name)
+    assert set(repaired(provider, sandbox.pool(), pool)) == {"active", "autostart"}
+    with sandbox.libvirt() as conn:
+        found = conn.storagePoolLookupByName(sandbox.name)
         found.destroy()
         found.undefine()
     assert provider.read("id", pool).id == ""
     # Nor is it with the pool's definition alone: were it taken for gone, a new disk would be made over the node's data.
     assert BaseImageProvider().read("id", base).id == "id"
-    provider.create(world.pool())
+    provider.create(sandbox.pool())
     assert BaseImageProvider().read("id", base).id == "id"
 
 
-def test_volumes_removed_by_hand(world: World, base: dict[str, Any]) -> None:
-    disk = dict(OverlayDiskProvider().create(overlay_inputs(world, base)).outs or {})
-    seed = dict(SeedImageProvider().create(seed_inputs(world)).outs or {})
+def test_volumes_removed_by_hand(sandbox: Sandbox, base: dict[str, Any]) -> None:
+    disk = dict(OverlayDiskProvider().create(overlay_inputs(sandbox, base)).outs or {})
+    seed = dict(SeedImageProvider().create(seed_inputs(sandbox)).outs or {})
     made: list[tuple[DeclarativeProvider, dict[str, Any]]] = [
         (OverlayDiskProvider(), disk),
         (SeedImageProvider(), seed),
@@ -77,30 +78,30 @@ def test_volumes_removed_by_hand(world: World, base: dict[str, Any]) -> None:
     assert SeedImageProvider().read("id", seed).id == ""
 
 
-def test_disk_grown_by_hand_is_seen(world: World, base: dict[str, Any]) -> None:
-    inputs = overlay_inputs(world, base)
+def test_disk_grown_by_hand_is_seen(sandbox: Sandbox, base: dict[str, Any]) -> None:
+    inputs = overlay_inputs(sandbox, base)
     outs = dict(OverlayDiskProvider().create(dict(inputs)).outs or {})
-    with world.libvirt() as conn:
+    with sandbox.libvirt() as conn:
         conn.storageVolLookupByPath(inputs["path"]).resize(32 << 20, 0)
     seen = OverlayDiskProvider().read("id", outs)
     assert (seen.inputs or {})["capacity"] == 32 << 20
     assert OverlayDiskProvider().check(dict(seen.inputs or {}), dict(inputs)).failures
 
 
-def test_domain_changed_by_hand(world: World, base: dict[str, Any]) -> None:
+def test_domain_changed_by_hand(sandbox: Sandbox, base: dict[str, Any]) -> None:
     import libvirt  # noqa: PLC0415
 
-    OverlayDiskProvider().create(overlay_inputs(world, base))
-    SeedImageProvider().create(seed_inputs(world))
-    provider, inputs = DomainProvider(), domain_inputs(world)
+    OverlayDiskProvider().create(overlay_inputs(sandbox, base))
+    SeedImageProvider().create(seed_inputs(sandbox))
+    provider, inputs = DomainProvider(), domain_inputs(sandbox)
     outs = dict(provider.create(dict(inputs)).outs or {})
-    wanted = world.snapshot()
+    wanted = sandbox.snapshot()
 
     def edit(action: Any) -> list[str]:
-        with world.libvirt() as conn:
+        with sandbox.libvirt() as conn:
             action(conn, conn.lookupByUUIDString(inputs["uuid"]))
         drifted = repaired(provider, inputs, outs)
-        assert world.snapshot() == wanted
+        assert sandbox.snapshot() == wanted
         return drifted
 
     config = libvirt.VIR_DOMAIN_AFFECT_CONFIG
@@ -120,73 +121,73 @@ def test_domain_changed_by_hand(world: World, base: dict[str, Any]) -> None:
     assert edit(redefine(">1</vcpu>", ">2</vcpu>")) == ["cpus"]
     assert edit(redefine(inputs["mac"], "52:54:00:ab:ff:ff")) == ["definition"]
     assert edit(redefine("a-seed.iso", "b-seed.iso")) == ["definition"]
-    with world.libvirt() as conn:
+    with sandbox.libvirt() as conn:
         domain = conn.lookupByUUIDString(inputs["uuid"])
         domain.destroy()
         domain.undefine()
     # In place: were it made anew, Kubernetes objects in it would be deleted by an API that is gone.
     assert set(repaired(provider, inputs, outs)) == {"running", "definition"}
-    assert world.snapshot() == wanted
+    assert sandbox.snapshot() == wanted
 
 
-def test_domain_changes_in_place(world: World, base: dict[str, Any]) -> None:
-    OverlayDiskProvider().create(overlay_inputs(world, base))
-    SeedImageProvider().create(seed_inputs(world))
-    provider, inputs = DomainProvider(), domain_inputs(world)
+def test_domain_changes_in_place(sandbox: Sandbox, base: dict[str, Any]) -> None:
+    OverlayDiskProvider().create(overlay_inputs(sandbox, base))
+    SeedImageProvider().create(seed_inputs(sandbox))
+    provider, inputs = DomainProvider(), domain_inputs(sandbox)
     outs = dict(provider.create(dict(inputs)).outs or {})
-    with world.libvirt() as conn:
+    with sandbox.libvirt() as conn:
         number = conn.lookupByUUIDString(inputs["uuid"]).ID()
     provider.update("id", outs, {**inputs, "autostart": False})
-    with world.libvirt() as conn:
+    with sandbox.libvirt() as conn:
         domain = conn.lookupByUUIDString(inputs["uuid"])
         assert (domain.ID(), domain.autostart()) == (number, 0)  # without a restart
     # The disk of a running guest grows without one either.
-    disk = overlay_inputs(world, base)
+    disk = overlay_inputs(sandbox, base)
     OverlayDiskProvider().update("id", dict(disk), {**disk, "capacity": 24 << 20})
-    with world.libvirt() as conn:
+    with sandbox.libvirt() as conn:
         domain = conn.lookupByUUIDString(inputs["uuid"])
         assert (domain.ID(), domain.blockInfo("vda")[0]) == (number, 24 << 20)
     provider.update("id", outs, {**inputs, "memory_mib": 96, "cpus": 2, "stop_timeout": 1})
-    with world.libvirt() as conn:
+    with sandbox.libvirt() as conn:
         domain = conn.lookupByUUIDString(inputs["uuid"])
         facts = domain_spec.read_domain(domain.XMLDesc(0))
         assert (facts.memory_mib, facts.cpus) == (96, 2)
         assert domain.ID() != number
 
 
-def test_reservation_changed_by_hand(world: World) -> None:
-    provider, inputs = ReservationProvider(), reservation_inputs(world)
+def test_reservation_changed_by_hand(sandbox: Sandbox) -> None:
+    provider, inputs = ReservationProvider(), reservation_inputs(sandbox)
     outs = dict(provider.create(dict(inputs)).outs or {})
-    wanted = world.snapshot()
+    wanted = sandbox.snapshot()
     ours = network_xml.dhcp_host(network_xml.Host(inputs["mac"], inputs["ip"], inputs["name"]))
 
     def update(command: int, document: str, flags: int) -> None:
-        with world.libvirt() as conn:
+        with sandbox.libvirt() as conn:
             conn.networkLookupByName(NETWORK).update(command, 4, -1, document, flags)
 
     update(2, ours, 1)  # deleted live, kept in the stored definition
     assert set(repaired(provider, inputs, outs)) == {"ip", "name"}
-    assert world.snapshot() == wanted
+    assert sandbox.snapshot() == wanted
     update(2, ours, 3)
     assert provider.read("id", outs).id == ""
     update(3, network_xml.dhcp_host(network_xml.Host(inputs["mac"], "192.168.150.99", "other")), 3)
     assert set(repaired(provider, inputs, outs)) == {"ip", "name"}
-    assert world.snapshot() == wanted
+    assert sandbox.snapshot() == wanted
 
 
-def test_range_given_back_by_hand_and_record_lost(world: World, pool: dict[str, Any]) -> None:
+def test_range_given_back_by_hand_and_record_lost(sandbox: Sandbox, pool: dict[str, Any]) -> None:
     """With the live network: every change of a range restarts dnsmasq."""
-    provider, inputs = DhcpClaimProvider(), claim_inputs(world, ranges=["192.168.150.2-192.168.150.50"])
-    before = world.snapshot()
+    provider, inputs = DhcpClaimProvider(), claim_inputs(sandbox, ranges=["192.168.150.2-192.168.150.50"])
+    before = sandbox.snapshot()
     outs = dict(provider.create(dict(inputs)).outs or {})
-    wanted = world.snapshot()
-    with world.libvirt() as conn:
+    wanted = sandbox.snapshot()
+    with sandbox.libvirt() as conn:
         network = conn.networkLookupByName(NETWORK)
         network.update(3, 5, -1, "<range start='192.168.150.10' end='192.168.150.12'/>", 3)
     assert repaired(provider, inputs, outs) == ["ranges"]
-    assert world.snapshot() == wanted
+    assert sandbox.snapshot() == wanted
     # The record is lost, the state knows all the same.
-    for path in Path(world.path).glob("dhcp.*"):
+    for path in Path(sandbox.path).glob("dhcp.*"):
         path.unlink()
     provider.delete("id", outs)
-    assert world.snapshot() == before
+    assert sandbox.snapshot() == before

@@ -28,18 +28,9 @@ from components.libvirt.reservation import ReservationProvider
 from components.libvirt.seed_image import SeedImageProvider
 
 from .conftest import CASES
-from .world import (
-    MODES,
-    World,
-    artifact_inputs,
-    attempt,
-    calls,
-    claim_inputs,
-    domain_inputs,
-    overlay_inputs,
-    reservation_inputs,
-    seed_inputs,
-)
+from .faults import MODES, attempt, calls
+from .resource_inputs import artifact_inputs, claim_inputs, domain_inputs, overlay_inputs, reservation_inputs, seed_inputs
+from .sandbox import Sandbox
 
 pytestmark = [pytest.mark.provider, pytest.mark.timeout(900)]
 
@@ -68,11 +59,11 @@ class Case:
 KINDS = ("pool", "image", "overlay", "seed", "artifacts", "claim", "reservation", "domain")
 
 
-def make(kind: str, world: World, base_inputs: dict[str, Any]) -> Case:
-    pool = (StoragePoolProvider(), world.pool())
+def make(kind: str, sandbox: Sandbox, base_inputs: dict[str, Any]) -> Case:
+    pool = (StoragePoolProvider(), sandbox.pool())
     image = (BaseImageProvider(), base_inputs)
-    overlay, seed = overlay_inputs(world, base_inputs), seed_inputs(world)
-    claim = claim_inputs(world)
+    overlay, seed = overlay_inputs(sandbox, base_inputs), seed_inputs(sandbox)
+    claim = claim_inputs(sandbox)
     case: Case
     if kind == "pool":
         return Case(*pool)
@@ -88,16 +79,16 @@ def make(kind: str, world: World, base_inputs: dict[str, Any]) -> Case:
     elif kind == "artifacts":
         folder = Path(tempfile.mkdtemp(prefix="lab-test-artifacts-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        case = Case(ArtifactDiskProvider(), artifact_inputs(world, folder))
+        case = Case(ArtifactDiskProvider(), artifact_inputs(sandbox, folder))
         case.before = [pool]
     elif kind == "claim":
         case = Case(DhcpClaimProvider(), claim, {"ranges": ["192.168.150.30", "192.168.150.205-192.168.150.215"]})
         case.before = [pool]
     elif kind == "reservation":
-        case = Case(ReservationProvider(), reservation_inputs(world), {"ip": "192.168.150.22"})
+        case = Case(ReservationProvider(), reservation_inputs(sandbox), {"ip": "192.168.150.22"})
         case.before = [pool, (DhcpClaimProvider(), claim)]
     else:
-        case = Case(DomainProvider(), domain_inputs(world), {"memory_mib": 96, "autostart": False})
+        case = Case(DomainProvider(), domain_inputs(sandbox), {"memory_mib": 96, "autostart": False})
         case.before = [pool, image, (OverlayDiskProvider(), overlay), (SeedImageProvider(), seed)]
     return case
 
@@ -127,31 +118,31 @@ KIND_AND_MODE = [(kind, mode) for kind in KINDS for mode in MODES if kind != "do
 
 
 @pytest.mark.parametrize(("kind", "mode"), KIND_AND_MODE)
-def test_create(kind: str, mode: str, world: World, base_inputs: dict[str, Any], quick_network: None) -> None:
-    case = make(kind, world, base_inputs)
-    nothing = world.snapshot()
+def test_create(kind: str, mode: str, sandbox: Sandbox, base_inputs: dict[str, Any], quick_network: None) -> None:
+    case = make(kind, sandbox, base_inputs)
+    nothing = sandbox.snapshot()
     case.stand()
-    without = world.snapshot()
+    without = sandbox.snapshot()
     case.create()
-    wanted = world.snapshot()
+    wanted = sandbox.snapshot()
     case.delete(case.outs())
-    assert world.snapshot() == without
+    assert sandbox.snapshot() == without
 
     def faulty(at: int) -> bool:
         if not attempt(case.create, at, mode):
             case.delete(case.outs())
             return False
         if mode == "error":
-            assert world.snapshot() == without, f"a create that failed at call {at} leaves something"
+            assert sandbox.snapshot() == without, f"a create that failed at call {at} leaves something"
         case.create()
-        assert world.snapshot() == wanted, f"repeated after a fault at call {at}"
+        assert sandbox.snapshot() == wanted, f"repeated after a fault at call {at}"
         case.delete(case.outs())
-        assert world.snapshot() == without, f"deleted after a fault at call {at}"
+        assert sandbox.snapshot() == without, f"deleted after a fault at call {at}"
         if mode == "killed":
             # Without a repeat: no state knows the resource, and the pool's end takes what was left.
             attempt(case.create, at, mode)
-            StoragePoolProvider().delete("id", world.pool())
-            assert world.snapshot() == nothing, f"pool removed after a fault at call {at}"
+            StoragePoolProvider().delete("id", sandbox.pool())
+            assert sandbox.snapshot() == nothing, f"pool removed after a fault at call {at}"
             case.stand()
         return True
 
@@ -159,17 +150,17 @@ def test_create(kind: str, mode: str, world: World, base_inputs: dict[str, Any],
 
 
 @pytest.mark.parametrize(("kind", "mode"), KIND_AND_MODE)
-def test_delete(kind: str, mode: str, world: World, base_inputs: dict[str, Any], quick_network: None) -> None:
-    case = make(kind, world, base_inputs)
+def test_delete(kind: str, mode: str, sandbox: Sandbox, base_inputs: dict[str, Any], quick_network: None) -> None:
+    case = make(kind, sandbox, base_inputs)
     case.stand()
-    without = world.snapshot()
+    without = sandbox.snapshot()
 
     def faulty(at: int) -> bool:
         outs = case.outs()
         hit = attempt(lambda: case.delete(outs), at, mode)
         if hit:
             case.delete(outs)
-        assert world.snapshot() == without, f"deleted again after a fault at call {at}"
+        assert sandbox.snapshot() == without, f"deleted again after a fault at call {at}"
         return hit
 
     count(kind, "delete", mode, each_call(faulty))
@@ -178,33 +169,33 @@ def test_delete(kind: str, mode: str, world: World, base_inputs: dict[str, Any],
 @pytest.mark.parametrize(
     ("kind", "mode"), [each for each in KIND_AND_MODE if each[0] in {"overlay", "claim", "reservation", "domain"}]
 )
-def test_update(kind: str, mode: str, world: World, base_inputs: dict[str, Any], quick_network: None) -> None:
-    case = make(kind, world, base_inputs)
+def test_update(kind: str, mode: str, sandbox: Sandbox, base_inputs: dict[str, Any], quick_network: None) -> None:
+    case = make(kind, sandbox, base_inputs)
     case.stand()
-    without = world.snapshot()
+    without = sandbox.snapshot()
     olds = case.outs()
     news = {**case.inputs, **(case.change or {})}
     outs = dict(case.provider.update("id", dict(olds), dict(news)).outs or {})
-    wanted = world.snapshot()
+    wanted = sandbox.snapshot()
     case.delete(outs)
-    assert world.snapshot() == without
+    assert sandbox.snapshot() == without
 
     def faulty(at: int) -> bool:
         olds = case.outs()
         hit = attempt(lambda: case.provider.update("id", dict(olds), dict(news)), at, mode)
         outs = dict(case.provider.update("id", dict(olds), dict(news)).outs or {})
-        assert world.snapshot() == wanted, f"updated again after a fault at call {at}"
+        assert sandbox.snapshot() == wanted, f"updated again after a fault at call {at}"
         case.delete(outs)
-        assert world.snapshot() == without, f"deleted after a fault at call {at}"
+        assert sandbox.snapshot() == without, f"deleted after a fault at call {at}"
         if hit and mode == "killed":  # destroy with the old state
             olds = case.outs()
             attempt(lambda: case.provider.update("id", dict(olds), dict(news)), at, mode)
             case.delete(olds)
-            assert world.snapshot() == without, f"destroyed after a fault at call {at}"
+            assert sandbox.snapshot() == without, f"destroyed after a fault at call {at}"
         return hit
 
     count(kind, "update", mode, each_call(faulty) * (2 if mode == "killed" else 1))
 
 
-def test_a_fault_is_reached(world: World) -> None:
-    assert calls(lambda: StoragePoolProvider().create(world.pool())) > 3
+def test_a_fault_is_reached(sandbox: Sandbox) -> None:
+    assert calls(lambda: StoragePoolProvider().create(sandbox.pool())) > 3

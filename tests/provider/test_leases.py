@@ -20,7 +20,9 @@ from components.libvirt.connection import HypervisorError
 from components.libvirt.dhcp_claim import DhcpClaimProvider
 from components.libvirt.reservation import ReservationProvider
 
-from .world import BYSTANDER_XML, MODES, NETWORK, World, attempt, claim_inputs, reservation_inputs
+from .faults import MODES, attempt
+from .resource_inputs import claim_inputs, reservation_inputs
+from .sandbox import BYSTANDER_XML, NETWORK, Sandbox
 
 pytestmark = [pytest.mark.provider, pytest.mark.timeout(600)]
 
@@ -34,8 +36,8 @@ GONE = "52:54:00:77:77:01"
 class Machine:
     """A NIC of the network's bridge in a network namespace, which is no domain and asks for addresses."""
 
-    def __init__(self, pid: int, world: World) -> None:
-        self.pid, self.world = pid, world
+    def __init__(self, pid: int, sandbox: Sandbox) -> None:
+        self.pid, self.sandbox = pid, sandbox
 
     def run(self, *words: str) -> str:
         done = subprocess.run(
@@ -52,7 +54,7 @@ class Machine:
         """The address, once libvirt knows of it: a helper tells it, a moment later."""
         address = self.run(sys.executable, "tests/dhcp.py", "nic0", mac, name, client, wanted)
         end = time.monotonic() + 10
-        while address and held(self.world).get(mac) != address:
+        while address and held(self.sandbox).get(mac) != address:
             assert time.monotonic() < end
             time.sleep(0.05)
         return address
@@ -62,7 +64,7 @@ class Machine:
 
 
 @pytest.fixture
-def machine(world: World) -> Iterator[Machine]:
+def machine(sandbox: Sandbox) -> Iterator[Machine]:
     """On a network whose leases of earlier tests are ended."""
     sleeper = subprocess.Popen(["unshare", "--net", "sh", "-c", "echo; exec sleep 3600"], stdout=subprocess.PIPE)
     assert sleeper.stdout is not None
@@ -73,14 +75,14 @@ def machine(world: World) -> Iterator[Machine]:
             f"link set lab-port master {BRIDGE} up",
         ):
             subprocess.run(["ip", *words.split()], check=True)
-        here = Machine(sleeper.pid, world)
+        here = Machine(sleeper.pid, sandbox)
         here.run("ip", "link", "set", "nic0", "up")
         until_it_forwards()
-        with world.libvirt() as conn:
+        with sandbox.libvirt() as conn:
             live = conn.networkLookupByName(NETWORK)
             assert not lease_release.end(live, facts(live), leases.leases(live))
         yield here
-        with world.libvirt() as conn:
+        with sandbox.libvirt() as conn:
             live = conn.networkLookupByName(NETWORK)
             lease_release.end(live, facts(live), leases.leases(live))
     finally:
@@ -103,14 +105,14 @@ def facts(live: Any) -> Any:
     return next(layer.facts for layer in network.layers(live) if layer.name == "live")
 
 
-def held(world: World) -> dict[str, str]:
+def held(sandbox: Sandbox) -> dict[str, str]:
     """Address by MAC address of the network's leases."""
-    with world.libvirt() as conn:
+    with sandbox.libvirt() as conn:
         return {each.mac: each.address for each in leases.leases(conn.networkLookupByName(NETWORK))}
 
 
-def test_the_bridge_is_here_and_another_one_s_is_not(world: World) -> None:
-    with world.libvirt() as conn:
+def test_the_bridge_is_here_and_another_one_s_is_not(sandbox: Sandbox) -> None:
+    with sandbox.libvirt() as conn:
         found = facts(conn.networkLookupByName(NETWORK))
     assert re.fullmatch(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", found.mac) and found.bridge == BRIDGE
     assert leases.on_bridge(found)
@@ -118,85 +120,85 @@ def test_the_bridge_is_here_and_another_one_s_is_not(world: World) -> None:
 
 @pytest.mark.parametrize("client", ["", "ff:00:00:00:01"])
 def test_a_machine_s_lease_ends_with_its_reservation(
-    world: World, machine: Machine, client: str, capfd: pytest.CaptureFixture[str]
+    sandbox: Sandbox, machine: Machine, client: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    outs = dict(ReservationProvider().create(reservation_inputs(world)).outs or {})
+    outs = dict(ReservationProvider().create(reservation_inputs(sandbox)).outs or {})
     assert machine.lease(OURS, "node-a", client=client) == outs["ip"]
     other = machine.lease(GONE, "phone")
-    assert held(world) == {OURS: outs["ip"], GONE: other}
+    assert held(sandbox) == {OURS: outs["ip"], GONE: other}
     ReservationProvider().delete("id", outs)
-    assert held(world) == {GONE: other}
+    assert held(sandbox) == {GONE: other}
     assert f"the lease of {outs['ip']} of node-a ({OURS}) is ended" in capfd.readouterr().out
 
 
-def test_the_lease_of_a_machine_that_runs_stays(world: World, machine: Machine) -> None:
-    outs = dict(ReservationProvider().create(reservation_inputs(world)).outs or {})
+def test_the_lease_of_a_machine_that_runs_stays(sandbox: Sandbox, machine: Machine) -> None:
+    outs = dict(ReservationProvider().create(reservation_inputs(sandbox)).outs or {})
     machine.lease(OURS, "node-a")
-    with world.libvirt() as conn:
+    with sandbox.libvirt() as conn:
         domain = conn.createXML(BYSTANDER_XML.replace("bystander", "runs").replace(BYSTANDER, OURS))
     try:
         ReservationProvider().delete("id", outs)
-        assert OURS in held(world)
+        assert OURS in held(sandbox)
     finally:
         domain.destroy()
 
 
-def test_the_claim_s_end_ends_what_a_cut_off_run_left(world: World, pool: dict[str, Any], machine: Machine) -> None:
-    state = DhcpClaimProvider().create(claim_inputs(world))
-    ReservationProvider().create(reservation_inputs(world))  # in no state
+def test_the_claim_s_end_ends_what_a_cut_off_run_left(sandbox: Sandbox, pool: dict[str, Any], machine: Machine) -> None:
+    state = DhcpClaimProvider().create(claim_inputs(sandbox))
+    ReservationProvider().create(reservation_inputs(sandbox))  # in no state
     machine.lease(OURS, "node-a")
     DhcpClaimProvider().delete(state.id, dict(state.outs or {}))
-    assert held(world) == {}
+    assert held(sandbox) == {}
 
 
 def test_the_lease_of_a_machine_that_is_gone_is_taken_over_and_said(
-    world: World, pool: dict[str, Any], machine: Machine, capfd: pytest.CaptureFixture[str]
+    sandbox: Sandbox, pool: dict[str, Any], machine: Machine, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """As after `destroy` of another stack that was killed, in the same ranges (measured.md 39)."""
     assert machine.lease(GONE, "other-dev-server-1", "192.168.150.21") == "192.168.150.21"
-    DhcpClaimProvider().create(claim_inputs(world))
+    DhcpClaimProvider().create(claim_inputs(sandbox))
     said = capfd.readouterr().out
     assert "192.168.150.21 of other-dev-server-1" in said and "nobody answers at it" in said and "is ended" in said
-    assert held(world) == {}
-    ReservationProvider().create(reservation_inputs(world))
+    assert held(sandbox) == {}
+    ReservationProvider().create(reservation_inputs(sandbox))
     assert machine.lease(OURS, "node-a") == "192.168.150.21", "and the node gets its address"
 
 
-def test_all_that_are_there_are_named_and_nothing_is_changed(world: World, pool: dict[str, Any], machine: Machine) -> None:
+def test_all_that_are_there_are_named_and_nothing_is_changed(sandbox: Sandbox, pool: dict[str, Any], machine: Machine) -> None:
     """A phone, a machine of somebody else that is switched off, one that is gone beside them, and a reservation."""
     assert machine.lease("52:54:00:77:77:02", "phone", "192.168.150.200")
     machine.answers_at("192.168.150.200")
     assert machine.lease("52:54:00:77:77:03", "off", "192.168.150.22")
     assert machine.lease(GONE, "gone", "192.168.150.23")
-    with world.libvirt() as conn:
+    with sandbox.libvirt() as conn:
         conn.defineXML(BYSTANDER_XML.replace("bystander", "off").replace(BYSTANDER, "52:54:00:77:77:03"))
-    before, leased = world.snapshot(), held(world)
+    before, leased = sandbox.snapshot(), held(sandbox)
     with pytest.raises(HypervisorError) as error:
-        DhcpClaimProvider().create(claim_inputs(world, ranges=["192.168.150.20-192.168.150.250"]))
+        DhcpClaimProvider().create(claim_inputs(sandbox, ranges=["192.168.150.20-192.168.150.250"]))
     said = str(error.value)
     assert "192.168.150.200 of phone (52:54:00:77:77:02)" in said and "answers at this address" in said
     assert "192.168.150.22 of off" in said and "domain 'lab-test-off' has its MAC address" in said
     assert "192.168.150.240 of bystander" in said and "virsh net-update lab-test delete ip-dhcp-host" in said
     assert "192.168.150.23" not in said
-    assert world.snapshot() == before and held(world) == leased
+    assert sandbox.snapshot() == before and held(sandbox) == leased
 
 
 def test_elsewhere_a_lease_of_the_gone_stops_the_node_that_needs_its_address_and_no_other(
-    world: World, pool: dict[str, Any], machine: Machine, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    sandbox: Sandbox, pool: dict[str, Any], machine: Machine, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """As on a host behind SSH, where the bridge is not on this machine."""
     assert machine.lease(GONE, "lab-test-other-server-1", "192.168.150.21")
     assert machine.lease("52:54:00:77:77:02", "phone", "192.168.150.60")
     monkeypatch.setattr(free_addresses, "has", lambda *_: False)
     with pytest.raises(HypervisorError, match="cannot be asked from here"):
-        DhcpClaimProvider().create(claim_inputs(world, ranges=["192.168.150.60"]))
-    DhcpClaimProvider().create(claim_inputs(world))
+        DhcpClaimProvider().create(claim_inputs(sandbox, ranges=["192.168.150.60"]))
+    DhcpClaimProvider().create(claim_inputs(sandbox))
     assert "192.168.150.21 of lab-test-other-server-1" in (said := capfd.readouterr().out) and "cannot be ended from here" in said
-    before = world.snapshot()
+    before = sandbox.snapshot()
     with pytest.raises(HypervisorError, match=rf"dhcp_release {BRIDGE} 192\.168\.150\.21 {GONE}"):
-        ReservationProvider().create(reservation_inputs(world))
-    assert world.snapshot() == before
-    outs = ReservationProvider().create(reservation_inputs(world, ip="192.168.150.22")).outs or {}
+        ReservationProvider().create(reservation_inputs(sandbox))
+    assert sandbox.snapshot() == before
+    outs = ReservationProvider().create(reservation_inputs(sandbox, ip="192.168.150.22")).outs or {}
     machine.lease(OURS, "node-a")
     capfd.readouterr()
     ReservationProvider().delete("id", dict(outs))
@@ -205,27 +207,27 @@ def test_elsewhere_a_lease_of_the_gone_stops_the_node_that_needs_its_address_and
 
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "lost"])
 def test_a_fault_at_any_call_of_a_removal_is_put_right_by_the_next(
-    world: World, machine: Machine, mode: str, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, machine: Machine, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease_release, "END_SECONDS", 1.0)
-    before, at, hit = world.snapshot(), 0, True
+    before, at, hit = sandbox.snapshot(), 0, True
     while hit:
         at += 1
-        outs = dict(ReservationProvider().create(reservation_inputs(world)).outs or {})
+        outs = dict(ReservationProvider().create(reservation_inputs(sandbox)).outs or {})
         assert machine.lease(OURS, "node-a")
         hit = attempt(lambda outs=outs: ReservationProvider().delete("id", outs), at, mode)  # type: ignore[misc]
         with contextlib.suppress(HypervisorError):
             ReservationProvider().delete("id", outs)
-        assert world.snapshot() == before and held(world) == {}, f"after a fault at call {at}"
+        assert sandbox.snapshot() == before and held(sandbox) == {}, f"after a fault at call {at}"
     assert at > 4
 
 
 @pytest.mark.parametrize("mode", ["error", "killed"])
 def test_a_fault_at_any_call_of_a_claim_is_put_right_by_the_next(
-    world: World, pool: dict[str, Any], machine: Machine, mode: str, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, pool: dict[str, Any], machine: Machine, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a machine that is gone in its ranges: its lease ends, or stands as it did."""
-    claim = claim_inputs(world, ranges=["192.168.150.21"])
+    claim = claim_inputs(sandbox, ranges=["192.168.150.21"])
     at, hit = 0, True
     while hit:
         at += 1
@@ -235,14 +237,14 @@ def test_a_fault_at_any_call_of_a_claim_is_put_right_by_the_next(
             patch.setattr(dhcp_claim, "set_ranges", lambda *_: None)
             patch.setattr(free_addresses, "neighbours", lambda _addresses: {})
             hit = attempt(lambda: DhcpClaimProvider().create(dict(claim)), at, mode)
-            assert held(world).get(GONE) in {None, "192.168.150.21"}
+            assert held(sandbox).get(GONE) in {None, "192.168.150.21"}
             state = DhcpClaimProvider().create(dict(claim))
-            assert held(world) == {}, f"after a fault at call {at}"
+            assert held(sandbox) == {}, f"after a fault at call {at}"
             DhcpClaimProvider().delete(state.id, dict(state.outs or {}))
     assert at > 8
 
 
-def test_doctor_and_up_agree(world: World, machine: Machine) -> None:
+def test_doctor_and_up_agree(sandbox: Sandbox, machine: Machine) -> None:
     """What `up` takes over is no error of doctor's."""
     from components.config import plan as plans  # noqa: PLC0415
     from components.config import reading  # noqa: PLC0415
@@ -262,11 +264,11 @@ def test_doctor_and_up_agree(world: World, machine: Machine) -> None:
     )
     layout = plans.make("k3s-macvlan", "dev", config)
     machine.lease(GONE, "gone", str(layout.nodes[0].address))
-    with world.libvirt() as conn:
+    with sandbox.libvirt() as conn:
         seen = hypervisor.look(conn, layout.pools[0], layout, config)
     assert [each.mac for each in seen.gone] == [GONE]
     assert hypervisor.judge_addresses(seen, layout, config).level == "ok"
     machine.answers_at(seen.gone[0].address)
-    with world.libvirt() as conn:
+    with sandbox.libvirt() as conn:
         seen = hypervisor.look(conn, layout.pools[0], layout, config)
     assert seen.gone == [] and hypervisor.judge_addresses(seen, layout, config).level == "error"

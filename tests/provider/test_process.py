@@ -23,7 +23,8 @@ from components.libvirt.pool import StoragePoolProvider
 from components.libvirt.reservation import ReservationProvider
 from components.libvirt.seed_image import SeedImageProvider
 
-from .world import World, domain_inputs, overlay_inputs, reservation_inputs, seed_inputs
+from .resource_inputs import domain_inputs, overlay_inputs, reservation_inputs, seed_inputs
+from .sandbox import Sandbox
 
 ROOT = Path(__file__).parents[2]
 PROVIDERS: list[DeclarativeProvider] = [
@@ -96,23 +97,23 @@ except KeyError:
 
 @pytest.mark.provider
 @pytest.mark.timeout(300)
-def test_created_at_once_by_four_threads(world: World, base: dict[str, Any]) -> None:
+def test_created_at_once_by_four_threads(sandbox: Sandbox, base: dict[str, Any]) -> None:
     """As the engine does: one provider process with four threads."""
-    empty = world.snapshot()
+    empty = sandbox.snapshot()
     work: list[tuple[DeclarativeProvider, dict[str, Any]]] = []
     for name in "abcdef":
-        work.append((OverlayDiskProvider(), overlay_inputs(world, base, name)))
-        work.append((SeedImageProvider(), seed_inputs(world, name)))
+        work.append((OverlayDiskProvider(), overlay_inputs(sandbox, base, name)))
+        work.append((SeedImageProvider(), seed_inputs(sandbox, name)))
         number = ord(name)
         work.append(
             (
                 ReservationProvider(),
-                reservation_inputs(world, mac=f"52:54:00:ab:01:{number:02x}", ip=f"192.168.150.{number}", name=f"n{name}"),
+                reservation_inputs(sandbox, mac=f"52:54:00:ab:01:{number:02x}", ip=f"192.168.150.{number}", name=f"n{name}"),
             )
         )
     with ThreadPoolExecutor(4) as threads:
         made = list(threads.map(lambda item: (item[0], item[0].create(dict(item[1])).outs or {}), work))
-        guests = list(threads.map(lambda name: DomainProvider().create(domain_inputs(world, name)).outs or {}, "abcd"))
+        guests = list(threads.map(lambda name: DomainProvider().create(domain_inputs(sandbox, name)).outs or {}, "abcd"))
         list(threads.map(lambda outs: DomainProvider().delete("id", dict(outs)), guests))
         list(threads.map(lambda item: item[0].delete("id", dict(item[1])), made))
-    assert world.snapshot() == empty
+    assert sandbox.snapshot() == empty

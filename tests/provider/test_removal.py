@@ -10,7 +10,8 @@ from components.libvirt.domain import REMOVED, DomainProvider
 from components.libvirt.overlay_disk import OverlayDiskProvider
 from components.libvirt.seed_image import SeedImageProvider
 
-from .world import World, domain_inputs, overlay_inputs, seed_inputs
+from .resource_inputs import domain_inputs, overlay_inputs, seed_inputs
+from .sandbox import Sandbox
 
 pytestmark = [pytest.mark.provider, pytest.mark.timeout(300)]
 
@@ -19,13 +20,13 @@ SNAPSHOT = """<domainsnapshot><name>by hand</name><disks>
 
 
 @pytest.mark.parametrize("kept", ["snapshot", "saved state", "nothing, as a transient domain"])
-def test_a_domain_goes_with_what_hands_left_on_it(world: World, base: dict[str, Any], kept: str) -> None:
-    OverlayDiskProvider().create(overlay_inputs(world, base))
-    SeedImageProvider().create(seed_inputs(world))
-    before = world.snapshot()
-    provider, inputs = DomainProvider(), domain_inputs(world)
+def test_a_domain_goes_with_what_hands_left_on_it(sandbox: Sandbox, base: dict[str, Any], kept: str) -> None:
+    OverlayDiskProvider().create(overlay_inputs(sandbox, base))
+    SeedImageProvider().create(seed_inputs(sandbox))
+    before = sandbox.snapshot()
+    provider, inputs = DomainProvider(), domain_inputs(sandbox)
     outs = dict(provider.create(dict(inputs)).outs or {})
-    with world.libvirt() as conn:
+    with sandbox.libvirt() as conn:
         domain = conn.lookupByUUIDString(inputs["uuid"])
         if kept == "snapshot":
             domain.destroy()
@@ -39,4 +40,4 @@ def test_a_domain_goes_with_what_hands_left_on_it(world: World, base: dict[str, 
             assert domain.isActive() and not domain.isPersistent()
     provider.delete("id", outs)
     assert (provider.read("id", outs).outs or {})["definition"] == REMOVED
-    assert world.snapshot() == before
+    assert sandbox.snapshot() == before

@@ -15,30 +15,31 @@ from components.libvirt.pool import StoragePoolProvider
 from components.libvirt.reservation import ReservationProvider
 from components.libvirt.seed_image import SeedImageProvider
 
-from .world import World, artifact_inputs, claim_inputs, domain_inputs, overlay_inputs, reservation_inputs, seed_inputs
+from .resource_inputs import artifact_inputs, claim_inputs, domain_inputs, overlay_inputs, reservation_inputs, seed_inputs
+from .sandbox import Sandbox
 
 pytestmark = pytest.mark.provider
 
 
-def test_everything_comes_twice_and_goes_twice(world: World, base_inputs: dict, tmp_path: Path) -> None:  # type: ignore[type-arg]
-    before = world.snapshot()
+def test_everything_comes_twice_and_goes_twice(sandbox: Sandbox, base_inputs: dict, tmp_path: Path) -> None:  # type: ignore[type-arg]
+    before = sandbox.snapshot()
     steps = [
-        (StoragePoolProvider(), world.pool()),
+        (StoragePoolProvider(), sandbox.pool()),
         (BaseImageProvider(), base_inputs),
-        (DhcpClaimProvider(), claim_inputs(world)),
-        (ReservationProvider(), reservation_inputs(world)),
-        (OverlayDiskProvider(), overlay_inputs(world, base_inputs)),
-        (SeedImageProvider(), seed_inputs(world)),
-        (ArtifactDiskProvider(), artifact_inputs(world, tmp_path)),
-        (DomainProvider(), domain_inputs(world)),
+        (DhcpClaimProvider(), claim_inputs(sandbox)),
+        (ReservationProvider(), reservation_inputs(sandbox)),
+        (OverlayDiskProvider(), overlay_inputs(sandbox, base_inputs)),
+        (SeedImageProvider(), seed_inputs(sandbox)),
+        (ArtifactDiskProvider(), artifact_inputs(sandbox, tmp_path)),
+        (DomainProvider(), domain_inputs(sandbox)),
     ]
     made = []
     for provider, inputs in steps:
         first = provider.create(dict(inputs))
-        after = world.snapshot()
+        after = sandbox.snapshot()
         second = provider.create(dict(inputs))
         assert (first.id, first.outs) == (second.id, second.outs)
-        assert world.snapshot() == after, f"{type(provider).__name__}: made twice is not made once"
+        assert sandbox.snapshot() == after, f"{type(provider).__name__}: made twice is not made once"
         made.append((provider, first))
     for provider, result in made:
         seen = provider.read(result.id, dict(result.outs or {}))
@@ -47,10 +48,10 @@ def test_everything_comes_twice_and_goes_twice(world: World, base_inputs: dict, 
         assert not provider.diff(result.id, dict(seen.outs or {}), provider.check({}, dict(seen.inputs or {})).inputs).changes
     for provider, result in reversed(made):
         provider.delete(result.id, dict(result.outs or {}))
-        gone = world.snapshot()
+        gone = sandbox.snapshot()
         seen = provider.read(result.id, dict(result.outs or {}))
         assert seen.id == "" or isinstance(provider, (DhcpClaimProvider, DomainProvider)), "these two show as changed"
         assert seen.id == "" or provider.diff(result.id, dict(seen.outs or {}), dict(result.outs or {})).changes
         provider.delete(result.id, dict(result.outs or {}))
-        assert world.snapshot() == gone
-    assert world.snapshot() == before
+        assert sandbox.snapshot() == gone
+    assert sandbox.snapshot() == before

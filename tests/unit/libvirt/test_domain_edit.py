@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from provider import additions
-from provider.world import World, domain_inputs
+from provider.resource_inputs import domain_inputs
+from provider.sandbox import Sandbox
 from pulumi.output import UNKNOWN
 
 from components.custom import reporting
@@ -230,7 +231,7 @@ def test_no_secret_is_among_the_words() -> None:
 # --- as the engine asks
 
 
-WORLD = World("qemu:///system")
+WORLD = Sandbox("qemu:///system")
 
 
 def state(**change: Any) -> dict[str, Any]:

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import far
+import bridge_lan
 import pytest
+import ssh_hypervisor
+from ssh_hypervisor import SecondHost, SshHypervisor
 
 from components.custom.provider import DeclarativeProvider
 from components.libvirt.base_image import BaseImageProvider
@@ -21,7 +23,8 @@ from components.libvirt.pool import StoragePoolProvider
 from components.libvirt.reservation import ReservationProvider
 from components.libvirt.seed_image import SeedImageProvider
 
-from .world import World, claim_inputs, domain_inputs, image_inputs, overlay_inputs, reservation_inputs, seed_inputs
+from .resource_inputs import claim_inputs, domain_inputs, image_inputs, overlay_inputs, reservation_inputs, seed_inputs
+from .sandbox import Sandbox
 
 pytestmark = [pytest.mark.provider, pytest.mark.timeout(300)]
 
@@ -29,43 +32,43 @@ BRIDGE = "lab-test-br0"
 
 
 @pytest.fixture(scope="module")
-def server(uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[far.Far]:
-    if far.SSHD is None:
-        pytest.skip(f"SKIPPED: {far.NO_SSHD}")
-    with far.far(tmp_path_factory.mktemp("far")) as found:
+def server(uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshHypervisor]:
+    if ssh_hypervisor.SSHD is None:
+        pytest.skip(f"SKIPPED: {ssh_hypervisor.NO_SSHD}")
+    with ssh_hypervisor.this_host(tmp_path_factory.mktemp("ssh")) as found:
         yield found
 
 
 @pytest.fixture
-def away(server: far.Far, world: World) -> World:
-    """The clean corner, seen over SSH."""
-    there = World(server.uri)
-    there.name, there.path, there.uuid = world.name, world.path, world.uuid
+def away(server: SshHypervisor, sandbox: Sandbox) -> Sandbox:
+    """The clean sandbox, seen over SSH."""
+    there = Sandbox(server.uri)
+    there.name, there.path, there.uuid = sandbox.name, sandbox.path, sandbox.uuid
     return there
 
 
 @pytest.fixture
 def bridge(uri: str) -> Iterator[str]:
     subprocess.run(["ip", "link", "delete", BRIDGE], check=False, capture_output=True)
-    far.run("ip", "link", "add", "name", BRIDGE, "type", "bridge")
+    bridge_lan.run("ip", "link", "add", "name", BRIDGE, "type", "bridge")
     yield BRIDGE
-    far.run("ip", "link", "delete", BRIDGE)
+    bridge_lan.run("ip", "link", "delete", BRIDGE)
 
 
-def every(world: World, image: Path) -> list[tuple[DeclarativeProvider, dict[str, Any]]]:
-    base = image_inputs(world, image)
+def every(sandbox: Sandbox, image: Path) -> list[tuple[DeclarativeProvider, dict[str, Any]]]:
+    base = image_inputs(sandbox, image)
     return [
-        (StoragePoolProvider(), world.pool()),
+        (StoragePoolProvider(), sandbox.pool()),
         (BaseImageProvider(), base),
-        (DhcpClaimProvider(), claim_inputs(world)),
-        (ReservationProvider(), reservation_inputs(world)),
-        (OverlayDiskProvider(), overlay_inputs(world, base)),
-        (SeedImageProvider(), seed_inputs(world)),
-        (DomainProvider(), domain_inputs(world)),
+        (DhcpClaimProvider(), claim_inputs(sandbox)),
+        (ReservationProvider(), reservation_inputs(sandbox)),
+        (OverlayDiskProvider(), overlay_inputs(sandbox, base)),
+        (SeedImageProvider(), seed_inputs(sandbox)),
+        (DomainProvider(), domain_inputs(sandbox)),
     ]
 
 
-def test_everything_is_made_read_changed_and_removed_over_ssh(away: World, image: Path) -> None:
+def test_everything_is_made_read_changed_and_removed_over_ssh(away: Sandbox, image: Path) -> None:
     before = away.snapshot()
     made = []
     for provider, inputs in every(away, image):
@@ -88,7 +91,7 @@ def test_everything_is_made_read_changed_and_removed_over_ssh(away: World, image
     assert away.snapshot() == before
 
 
-def test_another_way_to_the_same_host_is_an_update(away: World, image: Path) -> None:
+def test_another_way_to_the_same_host_is_an_update(away: Sandbox, image: Path) -> None:
     made = [(provider, dict(provider.create(dict(inputs)).outs or {})) for provider, inputs in every(away, image)]
     snapshot = away.snapshot()
     for provider, outs in made:
@@ -101,7 +104,7 @@ def test_another_way_to_the_same_host_is_an_update(away: World, image: Path) -> 
         provider.delete("id", outs)
 
 
-def test_a_host_with_another_key_is_not_talked_to(server: far.Far) -> None:
+def test_a_host_with_another_key_is_not_talked_to(server: SshHypervisor) -> None:
     server.know(host_key="other")
     try:
         with (
@@ -113,7 +116,7 @@ def test_a_host_with_another_key_is_not_talked_to(server: far.Far) -> None:
         server.know(host_key="host")
 
 
-def test_a_user_without_key_is_told_so_and_asked_nothing(server: far.Far) -> None:
+def test_a_user_without_key_is_told_so_and_asked_nothing(server: SshHypervisor) -> None:
     allowed = server.folder / "authorized_keys"
     text = allowed.read_text()
     allowed.write_text("")
@@ -127,7 +130,7 @@ def test_a_user_without_key_is_told_so_and_asked_nothing(server: far.Far) -> Non
         allowed.write_text(text)
 
 
-def test_domain_on_a_bridge_of_the_host(away: World, image: Path, bridge: str) -> None:
+def test_domain_on_a_bridge_of_the_host(away: Sandbox, image: Path, bridge: str) -> None:
     steps = [step for step in every(away, image) if not isinstance(step[0], DhcpClaimProvider | ReservationProvider)]
     steps[-1] = (DomainProvider(), domain_inputs(away, network=None, bridge=bridge))
     made = [(provider, provider.create(dict(inputs))) for provider, inputs in steps]
@@ -139,7 +142,7 @@ def test_domain_on_a_bridge_of_the_host(away: World, image: Path, bridge: str) -
     assert not list(Path(f"/sys/class/net/{bridge}/brif").iterdir())
 
 
-def test_missing_bridge_is_named_and_leaves_nothing(away: World, image: Path) -> None:
+def test_missing_bridge_is_named_and_leaves_nothing(away: Sandbox, image: Path) -> None:
     steps = [
         step for step in every(away, image) if not isinstance(step[0], DhcpClaimProvider | ReservationProvider | DomainProvider)
     ]
@@ -152,38 +155,40 @@ def test_missing_bridge_is_named_and_leaves_nothing(away: World, image: Path) ->
 
 
 @pytest.fixture(scope="module")
-def two_hosts(uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[far.Lan, far.Elsewhere]]:
-    if far.SSHD is None:
-        pytest.skip(f"SKIPPED: {far.NO_SSHD}")
+def two_hosts(uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[bridge_lan.Lan, SecondHost]]:
+    if ssh_hypervisor.SSHD is None:
+        pytest.skip(f"SKIPPED: {ssh_hypervisor.NO_SSHD}")
     folder = tmp_path_factory.mktemp("second")
-    with far.lan("lab-test-br1", "10.78.0") as lan, far.elsewhere(folder, lan) as second:
+    with bridge_lan.lan("lab-test-br1", "10.78.0") as lan, ssh_hypervisor.second_host(folder, lan) as second:
         yield lan, second
 
 
-def test_two_hosts_on_one_lan_have_each_their_own(world: World, image: Path, two_hosts: tuple[far.Lan, far.Elsewhere]) -> None:
+def test_two_hosts_on_one_lan_have_each_their_own(
+    sandbox: Sandbox, image: Path, two_hosts: tuple[bridge_lan.Lan, SecondHost]
+) -> None:
     """The same names, UUIDs and paths on both: nothing of the one is taken for the other's."""
     lan, second = two_hosts
-    before = world.snapshot()
-    there = World(second.uri)
-    there.name, there.path, there.uuid = world.name, world.path, world.uuid
+    before = sandbox.snapshot()
+    there = Sandbox(second.uri)
+    there.name, there.path, there.uuid = sandbox.name, sandbox.path, sandbox.uuid
     made = []
-    for host in (world, there):
+    for host in (sandbox, there):
         for provider, inputs in every(host, image):
             if isinstance(provider, DhcpClaimProvider | ReservationProvider):
                 continue
             if isinstance(provider, DomainProvider):
                 inputs |= {"network": None, "bridge": lan.name}
             made.append((provider, provider.create(dict(inputs))))
-    assert second.virsh("list", "--name").split() == [f"{world.name}-a"]
-    assert second.virsh("pool-list", "--name").split() == [world.name]
-    here = world.snapshot()
+    assert second.virsh("list", "--name").split() == [f"{sandbox.name}-a"]
+    assert second.virsh("pool-list", "--name").split() == [sandbox.name]
+    here = sandbox.snapshot()
     for provider, result in made:
         assert provider.read(result.id, dict(result.outs or {})).outs == result.outs
     for provider, result in reversed(made[len(made) // 2 :]):
         provider.delete(result.id, dict(result.outs or {}))
-    assert world.snapshot() == here
+    assert sandbox.snapshot() == here
     assert second.virsh("list", "--all", "--name").split() == second.virsh("pool-list", "--all", "--name").split() == []
     assert second.files() == []
     for provider, result in reversed(made[: len(made) // 2]):
         provider.delete(result.id, dict(result.outs or {}))
-    assert world.snapshot() == before
+    assert sandbox.snapshot() == before

@@ -1,4 +1,4 @@
-"""A hypervisor behind SSH, and a LAN that libvirt did not make, for tests as root in the closed test network."""
+"""Hypervisors behind SSH, for tests as root in the closed test network: this machine, and a second one on a LAN."""
 
 from __future__ import annotations
 
@@ -10,17 +10,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from bridge_lan import Lan, own_namespace, run
+
 SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
 NO_SSHD = "there is no sshd (Debian and Ubuntu: openssh-server; it need not run)"
 
 
-def run(*words: str) -> str:
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{' '.join(words)}: {done.stderr}"
-    return done.stdout
-
-
-class Far:
+class SshHypervisor:
     """A host behind SSH: a server with keys of its own, and a client that knows them. Nothing of root's own is used."""
 
     def __init__(self, folder: Path, host: str, port: int) -> None:
@@ -65,7 +61,7 @@ class Far:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
 
     @contextlib.contextmanager
-    def served(self, *words: str) -> Iterator[Far]:
+    def served(self, *words: str) -> Iterator[SshHypervisor]:
         """While this command runs, which is or ends in the server."""
         log = self.folder / "sshd.log"
         with log.open("w") as out:
@@ -86,12 +82,12 @@ class Far:
 
 
 @contextlib.contextmanager
-def far(folder: Path) -> Iterator[Far]:
+def this_host(folder: Path) -> Iterator[SshHypervisor]:
     """This machine's libvirt as seen over SSH: an sshd on a free port of 127.0.0.1 that lets root in by one key."""
     assert SSHD is not None, NO_SSHD
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        here = Far(folder, "127.0.0.1", free.getsockname()[1])
+        here = SshHypervisor(folder, "127.0.0.1", free.getsockname()[1])
     here.prepare()
     with here.served(SSHD, "-D", "-e", "-f", str(folder / "sshd_config")):
         yield here
@@ -122,7 +118,7 @@ while :; do wait; sleep 1; done
 """
 
 
-class Elsewhere(Far):
+class SecondHost(SshHypervisor):
     """Another host on the LAN, with a libvirt, a storage and a bridge of its own: namespaces of the kernel make it one."""
 
     def __init__(self, folder: Path, lan: Lan) -> None:
@@ -131,7 +127,7 @@ class Elsewhere(Far):
 
     def link(self, server: subprocess.Popen[bytes]) -> None:
         own_namespace(server)
-        near, there = self.lan.port, self.lan.far_port
+        near, there = self.lan.port, self.lan.second_port
         run("ip", "link", "add", "name", near, "type", "veth", "peer", "name", there, "netns", str(server.pid))
         run("ip", "link", "set", near, "master", self.lan.name, "up")
 
@@ -150,14 +146,15 @@ class Elsewhere(Far):
 
 
 @contextlib.contextmanager
-def elsewhere(folder: Path, lan: Lan) -> Iterator[Elsewhere]:
+def second_host(folder: Path, lan: Lan) -> Iterator[SecondHost]:
+    """A second hypervisor on the LAN, with an sshd on port 2222 that lets root in by one key."""
     assert SSHD is not None, NO_SSHD
-    there = Elsewhere(folder, lan)
+    there = SecondHost(folder, lan)
     there.prepare()
     subprocess.run(["ip", "link", "delete", lan.port], check=False, capture_output=True)
     namespaces = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
     try:
-        with there.served(*namespaces, "sh", "-euc", HOST, "host", str(folder), SSHD, there.host, lan.name, lan.far_port):
+        with there.served(*namespaces, "sh", "-euc", HOST, "host", str(folder), SSHD, there.host, lan.name, lan.second_port):
             yield there
     finally:
         subprocess.run(["ip", "link", "delete", lan.port], check=False, capture_output=True)
@@ -171,55 +168,3 @@ def wait_for(host: str, port: int, server: subprocess.Popen[bytes], log: Path) -
             return
         assert server.poll() is None and time.monotonic() < deadline, log.read_text()
         time.sleep(0.1)
-
-
-class Lan:
-    """A Linux bridge with its gateway's address, as a host's administrator makes one. name: 12 characters at most."""
-
-    def __init__(self, name: str, network: str) -> None:
-        self.name = name
-        self.cidr, self.gateway, self.second = f"{network}.0/24", f"{network}.1", f"{network}.2"
-        self.port, self.far_port = f"{name}-f0", f"{name}-f1"
-
-    def ports(self) -> list[str]:
-        return sorted(path.name for path in Path(f"/sys/class/net/{self.name}/brif").iterdir())
-
-    @contextlib.contextmanager
-    def stranger(self, address: str, mac: str) -> Iterator[None]:
-        """A machine of the LAN that has nothing to do with us."""
-        machine = subprocess.Popen(["unshare", "--net", "sleep", "3600"])
-        try:
-            inside = ["nsenter", "--net", "--target", str(machine.pid)]
-            run("ip", "link", "add", "name", "stranger0", "type", "veth", "peer", "name", "stranger1")
-            own_namespace(machine)
-            run("ip", "link", "set", "stranger1", "netns", str(machine.pid))
-            run("ip", "link", "set", "stranger0", "master", self.name, "up")
-            run(*inside, "ip", "link", "set", "stranger1", "address", mac, "up")
-            run(*inside, "ip", "address", "add", f"{address}/24", "dev", "stranger1")
-            run(*inside, "ping", "-c", "1", "-w", "20", self.gateway)
-            yield
-        finally:
-            machine.terminate()
-            machine.wait()
-            subprocess.run(["ip", "link", "delete", "stranger0"], check=False, capture_output=True)
-
-
-def own_namespace(process: subprocess.Popen[bytes]) -> None:
-    """Wait until `unshare` has made the process a network namespace."""
-    deadline = time.monotonic() + 10
-    while Path(f"/proc/{process.pid}/ns/net").readlink() == Path("/proc/self/ns/net").readlink():
-        assert time.monotonic() < deadline, "unshare made no network namespace"
-        time.sleep(0.02)
-
-
-@contextlib.contextmanager
-def lan(name: str = "br-lan", network: str = "10.77.0") -> Iterator[Lan]:
-    found = Lan(name, network)
-    subprocess.run(["ip", "link", "delete", found.name], check=False, capture_output=True)
-    run("ip", "link", "add", "name", found.name, "type", "bridge")
-    try:
-        run("ip", "address", "add", f"{found.gateway}/24", "dev", found.name)
-        run("ip", "link", "set", found.name, "up")
-        yield found
-    finally:
-        run("ip", "link", "delete", found.name)

@@ -1,0 +1,67 @@
+"""A LAN that libvirt did not make: a Linux bridge, for tests as root in the closed test network."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def run(*words: str) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(words)}: {done.stderr}"
+    return done.stdout
+
+
+class Lan:
+    """A Linux bridge with its gateway's address, as a host's administrator makes one. name: 12 characters at most."""
+
+    def __init__(self, name: str, network: str) -> None:
+        self.name = name
+        self.cidr, self.gateway, self.second = f"{network}.0/24", f"{network}.1", f"{network}.2"
+        self.port, self.second_port = f"{name}-f0", f"{name}-f1"
+
+    def ports(self) -> list[str]:
+        return sorted(path.name for path in Path(f"/sys/class/net/{self.name}/brif").iterdir())
+
+    @contextlib.contextmanager
+    def stranger(self, address: str, mac: str) -> Iterator[None]:
+        """A machine of the LAN that is not the stack's."""
+        machine = subprocess.Popen(["unshare", "--net", "sleep", "3600"])
+        try:
+            inside = ["nsenter", "--net", "--target", str(machine.pid)]
+            run("ip", "link", "add", "name", "stranger0", "type", "veth", "peer", "name", "stranger1")
+            own_namespace(machine)
+            run("ip", "link", "set", "stranger1", "netns", str(machine.pid))
+            run("ip", "link", "set", "stranger0", "master", self.name, "up")
+            run(*inside, "ip", "link", "set", "stranger1", "address", mac, "up")
+            run(*inside, "ip", "address", "add", f"{address}/24", "dev", "stranger1")
+            run(*inside, "ping", "-c", "1", "-w", "20", self.gateway)
+            yield
+        finally:
+            machine.terminate()
+            machine.wait()
+            subprocess.run(["ip", "link", "delete", "stranger0"], check=False, capture_output=True)
+
+
+def own_namespace(process: subprocess.Popen[bytes]) -> None:
+    """Wait until `unshare` has made the process a network namespace."""
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{process.pid}/ns/net").readlink() == Path("/proc/self/ns/net").readlink():
+        assert time.monotonic() < deadline, "unshare made no network namespace"
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def lan(name: str = "br-lan", network: str = "10.77.0") -> Iterator[Lan]:
+    found = Lan(name, network)
+    subprocess.run(["ip", "link", "delete", found.name], check=False, capture_output=True)
+    run("ip", "link", "add", "name", found.name, "type", "bridge")
+    try:
+        run("ip", "address", "add", f"{found.gateway}/24", "dev", found.name)
+        run("ip", "link", "set", found.name, "up")
+        yield found
+    finally:
+        run("ip", "link", "delete", found.name)
