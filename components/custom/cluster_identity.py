@@ -1,7 +1,7 @@
 """The cluster's K3s release as a resource: it makes nothing, and refuses steps that K3s does not support.
 
 https://docs.k3s.io/upgrades: one minor release at a time, never back. A dynamic provider, because only check() sees the
-release of the last run beside the new one, in a preview as well. Module path and class name are in every state file.
+release of the last run next to the new one, in a preview as well. Module path and class name are in every state file.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ReleaseProvider(ResourceProvider):
     serialize_as_secret_always = False
 
     def __init__(self) -> None:
-        """Without state: only the class's name goes into the stack's state."""
+        """Without state: only the class's name is in the stack's state."""
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         same = _olds.get("cluster") and not (news["alone"] and _olds.get("serial") != news.get("serial"))
@@ -70,8 +70,8 @@ def refusal(old: str, new: str) -> str:
 class Release(Resource, module="release", name="Release"):
     """The cluster as one thing with one release.
 
-    cluster: its identity, random, an input that check() keeps, so a preview knows it. It changes when the only server is made
-    anew, and stays when a server among others is, or servers are added.
+    cluster: its identity, random, an input that check() keeps, so a preview knows it. It changes when the only server is
+    replaced, and stays when a server among others is, or servers are added.
     founder: serial of the disk that the first server had when the cluster began. With another disk it joins what the others
     kept, and never begins a second cluster.
 

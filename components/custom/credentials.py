@@ -16,7 +16,7 @@ class SshKeyPairProvider(ResourceProvider):
     serialize_as_secret_always = False
 
     def __init__(self) -> None:
-        """Without state: only the class's name goes into the stack's state."""
+        """Without state: only the class's name is in the stack's state."""
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         from cryptography.hazmat.primitives import serialization as form  # noqa: PLC0415 (not needed in a preview)
@@ -49,7 +49,7 @@ class TokenProvider(ResourceProvider):
     serialize_as_secret_always = False
 
     def __init__(self) -> None:
-        """Without state: only the class's name goes into the stack's state."""
+        """Without state: only the class's name is in the stack's state."""
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         size = int(props["bytes"])  # the engine hands every number over as a float

@@ -1,7 +1,7 @@
-"""A LAN that is nobody's of ours: whether the addresses the stack wants on it are free, as far as this machine can see.
+"""A LAN that this program does not manage: whether the addresses the stack wants on it are free, as far as this machine can see.
 
-No server there tells who has which address, so the machines themselves are asked, by ARP. It is this machine's kernel that
-asks, when it has something to send to them: raw frames would need root. Through libvirt a hypervisor cannot be made to ask.
+No server there reports who has which address, so the machines themselves are queried, by ARP. This machine's kernel sends the
+queries when it has something to send to them: raw frames would need root. libvirt cannot make a hypervisor send them.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from components.custom.provider import DeclarativeProvider, Props, properties, u
 from components.custom.reporting import PlainError, progress, say
 
 MOST = 1024
-"""Addresses asked for at most; the kernel's table of neighbours holds no more (net.ipv4.neigh.default.gc_thresh3)."""
+"""Addresses that are queried at most; the kernel's table of neighbours holds no more (net.ipv4.neigh.default.gc_thresh3)."""
 BATCH = 128
 LIMIT = 75.0
-"""Seconds for a batch: a neighbour of a moment ago is asked again after at most 45, and has failed 8 later (arp(7))."""
+"""Seconds for a batch: a neighbour of a moment ago is queried again after at most 45, and has failed 8 later (arp(7))."""
 NO_ENTRY = 5.0
 """Seconds after which an address that is in no entry is not one of a neighbour."""
 DISCARD = 9
@@ -58,7 +58,7 @@ class FreeAddressesProvider(DeclarativeProvider):
 
     def create(self, props: Props) -> CreateResult:
         inputs = self.known(props)
-        return CreateResult(f"lan/{inputs['cidr']}", {**inputs, "seen": ask(inputs, known=())})
+        return CreateResult(f"lan/{inputs['cidr']}", {**inputs, "seen": query(inputs, known=())})
 
     def read(self, id_: str, props: Props) -> ReadResult:
         state = self.known(props)
@@ -68,45 +68,45 @@ class FreeAddressesProvider(DeclarativeProvider):
         """Only what is new: at the other addresses the stack's own pods may be by now."""
         inputs = self.known(_news)
         known = _olds.get("ranges") or () if _olds.get("cidr") == inputs["cidr"] else ()
-        return UpdateResult({**inputs, "seen": ask(inputs, known=known)})
+        return UpdateResult({**inputs, "seen": query(inputs, known=known)})
 
 
-def ask(inputs: Props, *, known: Iterable[str]) -> str:
-    """What was seen, as a sentence. AddressInUseError if a stranger answers at an address that is not in `known`."""
-    addresses = [address for each in subtract(merge(parse_all(inputs["ranges"])), parse_all(known)) for address in each]
+def query(inputs: Props, *, known: Iterable[str]) -> str:
+    """What was seen, as a sentence. AddressInUseError if an unmanaged machine answers at an address that is not in `known`."""
+    addresses = [address for wanted in subtract(merge(parse_all(inputs["ranges"])), parse_all(known)) for address in wanted]
     cidr = IPv4Network(inputs["cidr"])
     here = interfaces()
     if not any(address in cidr for address in here):
-        seen = f"this machine has no address in {cidr}, so nobody was asked from here; the nodes ask when they have booted"
-        say(seen)
-        return seen
+        sentence = f"this machine has no address in {cidr}, so nobody was asked from here; the nodes ask when they have booted"
+        say(sentence)
+        return sentence
     macs = {str(mac).lower() for mac in inputs["macs"]}
-    found = {address: "this machine itself" for address in addresses if address in here}
+    others = {address: "this machine itself" for address in addresses if address in here}
     for start in range(0, min(len(addresses), MOST), BATCH):
-        answers = neighbours([each for each in addresses[start : start + BATCH] if each not in found])
-        found |= {address: mac for address, mac in answers.items() if mac not in macs}
-    if found:
-        each = ", ".join(f"{address} ({who})" for address, who in sorted(found.items()))
+        answers = neighbours([address for address in addresses[start : start + BATCH] if address not in others])
+        others |= {address: mac for address, mac in answers.items() if mac not in macs}
+    if others:
+        listed = ", ".join(f"{address} ({who})" for address, who in sorted(others.items()))
         raise AddressInUseError(
-            f"other machines of {cidr} answer at addresses that this stack wants for itself: {each}. Find them and give them "
+            f"other machines of {cidr} answer at addresses that this stack wants for itself: {listed}. Find them and give them "
             "other addresses, or move network.nodes, macvlan.range or k3s.apiAddress, and name them in network.exclude"
         )
     return f"nobody answered at {min(len(addresses), MOST)} of {len(addresses)} addresses, asked from this machine"
 
 
 def interfaces() -> list[IPv4Address]:
-    """This machine's own addresses; none if `ip` (iproute2) is not there to tell."""
+    """This machine's own addresses; none if `ip` (iproute2) is not there to list them."""
     return [address for link in _ip("-4", "address", "show") for address in _addresses(link)]
 
 
 def has(interface: str, mac: str, address: IPv4Address) -> bool:
     """Whether this machine has an interface of this name with this MAC address and this address."""
-    found = _ip("address", "show", "dev", interface)
-    return any(str(link.get("address") or "").lower() == mac.lower() and address in _addresses(link) for link in found)
+    links = _ip("address", "show", "dev", interface)
+    return any(str(link.get("address") or "").lower() == mac.lower() and address in _addresses(link) for link in links)
 
 
 def _addresses(link: Mapping[str, Any]) -> list[IPv4Address]:
-    return [IPv4Address(each["local"]) for each in link.get("addr_info", ()) if each.get("family") == "inet"]
+    return [IPv4Address(entry["local"]) for entry in link.get("addr_info", ()) if entry.get("family") == "inet"]
 
 
 def neighbours(addresses: Sequence[IPv4Address]) -> dict[IPv4Address, str]:
@@ -138,36 +138,36 @@ def assess(
     """
     heard: dict[IPv4Address, str] = {}
     silent: set[IPv4Address] = set()
-    found = set()
+    listed = set()
     for entry in entries:
         address = IPv4Address(entry["dst"])
         if address not in pending:
             continue
-        found.add(address)
+        listed.add(address)
         state = set(entry.get("state", ()))
         if state & {"FAILED", "PERMANENT", "NOARP"}:  # silent, or written by somebody and not heard
             silent.add(address)
         elif entry.get("lladdr") and (address not in before or entry.get("confirmed", elapsed) + 1 <= elapsed):
             heard[address] = str(entry["lladdr"]).lower()
     if elapsed > NO_ENTRY:
-        silent |= pending - found
+        silent |= pending - listed
     return heard, silent
 
 
 def _ip(*words: str) -> list[dict[str, Any]]:
     try:
         done = subprocess.run(["ip", "-j", *words], capture_output=True, text=True, check=True, timeout=20)  # noqa: S603, S607
-        found = json.loads(done.stdout or "[]")
+        entries = json.loads(done.stdout or "[]")
     except (OSError, ValueError, subprocess.SubprocessError):
         return []
-    return [each for each in found if isinstance(each, dict)]
+    return [entry for entry in entries if isinstance(entry, dict)]
 
 
 class FreeAddresses(Resource, module="libvirt", name="FreeAddresses"):
     """Addresses of a LAN at which nobody answered when the stack took them.
 
     Raises AddressInUseError if somebody does, with every address and MAC. What this machine cannot see it does not say: one
-    that is no neighbour of the LAN asks nobody, and a machine that is switched off does not answer.
+    that is no neighbour of the LAN queries nobody, and a machine that is switched off does not answer.
     """
 
     def __init__(self, resource_name: str, args: FreeAddressesArgs, opts: ResourceOptions | None = None) -> None:

@@ -1,6 +1,6 @@
 """The proof that `up` ends with: the page, fetched from the pod's own address by a neighbour on its network.
 
-The neighbour is the machine that runs Pulumi. A dynamic provider: the request is made when the resource is made, and again
+That neighbour is the machine that runs Pulumi. A dynamic provider: the request is made when the resource is made, and again
 when the pod, its address or what is expected changes. Module path and class name are in every state file.
 """
 
@@ -39,7 +39,7 @@ class HttpProofArgs:
 
 
 class PageError(PlainError, TimeoutError):
-    """The page was not served in time; the text says what was seen and the way out."""
+    """The page was not served in time; the text says what was seen last, and the remedy."""
 
 
 class HttpProofProvider(PlainProvider):
@@ -68,29 +68,29 @@ class HttpProof(Resource, module="proof", name="HttpProof"):
 
 
 def prove(url: str, title: str, limit: float) -> tuple[int, str]:
-    """Status and title of the page at `url`, asked until its title is `title`; PageError after `limit` seconds."""
+    """Status and title of the page at `url`, requested until its title is `title`; PageError after `limit` seconds."""
     # A proxy could answer in the pod's place, or not reach it.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
-    deadline, seen = time.monotonic() + limit, "nothing"
+    deadline, last = time.monotonic() + limit, "nothing"
     while True:
         try:
             with opener.open(url, timeout=3) as answer:
                 page = _read(answer, deadline)
                 if page is None:
                     raise TimeoutError("the page did not come to its end")
-                found = _title(page.decode(errors="replace"))
-                if found == title:
-                    return int(answer.status), found
-                seen = f"status {answer.status} and the title {found!r}"
+                served = _title(page.decode(errors="replace"))
+                if served == title:
+                    return int(answer.status), served
+                last = f"status {answer.status} and the title {served!r}"
         except urllib.error.HTTPError as error:
-            seen = f"status {error.code}"
+            last = f"status {error.code}"
         except (OSError, http.client.HTTPException) as error:
             # At the deadline an answer is cut off; what was seen before says more.
-            if seen == "nothing" or time.monotonic() < deadline:
-                seen = str(getattr(error, "reason", None) or error)
+            if last == "nothing" or time.monotonic() < deadline:
+                last = str(getattr(error, "reason", None) or error)
         if time.monotonic() >= deadline:
             raise PageError(
-                f"{url} did not serve the title {title!r} within timeouts.proof = {limit:.0f} s; seen last: {seen}. The pod "
+                f"{url} did not serve the title {title!r} within timeouts.proof = {limit:.0f} s; seen last: {last}. The pod "
                 "has this address, so look at the way to it: this machine must be a neighbour on the pod's network (a "
                 "hypervisor is; a node never reaches its own macvlan pods), and no filter may drop foreign MAC "
                 "addresses. Where this machine is no neighbour, set proof.enabled: false"

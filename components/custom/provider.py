@@ -22,14 +22,14 @@ Props = dict[str, Any]
 
 
 class PlainProvider(ResourceProvider):
-    """A provider without state that tells the user what it waits for, and its PlainErrors by their text alone."""
+    """A provider without state that reports what it waits for, and its PlainErrors by their text alone."""
 
     serialize_as_secret_always = False
     outputs: ClassVar[tuple[str, ...]] = ()
     """Names in the resource's state that are no inputs."""
 
     def __init__(self) -> None:
-        """Nothing but the class's name goes into the stack's state."""
+        """Nothing but the class's name is in the stack's state."""
 
     def configure(self, req: ConfigureRequest) -> None:
         """Called once in the provider process."""
@@ -41,7 +41,7 @@ class PlainProvider(ResourceProvider):
 class DeclarativeProvider(PlainProvider):
     """A provider whose resource declares how each input reacts to a change.
 
-    `replaces`: immutable inputs; a change, or a value not known yet, makes the resource anew, the old one deleted first,
+    `replaces`: immutable inputs; a change, or a value not known yet, replaces the resource, and the old one is deleted first,
     because both would bear the same name. Another `uri` of the same host is an update.
     `updates`: inputs that change in place.
     `keeps`: inputs whose change matters only from the next create on; they are stored by the next real update.
@@ -109,7 +109,7 @@ def properties(args: object, outputs: Iterable[str] = (), **inputs: object) -> P
 
 
 def old_first(opts: ResourceOptions | None) -> ResourceOptions:
-    """The options of a resource that has its name to itself: a replacement that is asked for (`--replace`) does not ask diff(),
+    """The options of a resource that has its name to itself: a replacement by `--replace` does not call diff(),
     and would make the new one, which adopts what is there, and then delete it (measured with the engine)."""
     return ResourceOptions.merge(opts, ResourceOptions(delete_before_replace=True))
 
@@ -117,10 +117,10 @@ def old_first(opts: ResourceOptions | None) -> ResourceOptions:
 def unreadable(news: Props) -> list[tuple[str, str]]:
     """What is wrong with the input `ranges`, a list of "first-last" and single addresses."""
     wrong: list[tuple[str, str]] = []
-    found = news.get("ranges")
-    for each in [] if is_unknown(found) else found or []:
+    texts = news.get("ranges")
+    for text in [] if is_unknown(texts) else texts or []:
         try:
-            AddressRange.parse(str(each))
+            AddressRange.parse(str(text))
         except ValueError as error:
             wrong.append(("ranges", str(error)))
     return wrong
@@ -131,9 +131,9 @@ def is_unknown(value: object) -> bool:
     if isinstance(value, Unknown):
         return True
     if isinstance(value, Mapping):
-        return any(is_unknown(each) for each in value.values())
+        return any(is_unknown(part) for part in value.values())
     if isinstance(value, list | tuple):
-        return any(is_unknown(each) for each in value)
+        return any(is_unknown(part) for part in value)
     return False
 
 

@@ -1,4 +1,4 @@
-"""One server after another: where several are restarted or made anew by one run, the next one waits until the last one serves.
+"""One server after another: where several are restarted or replaced by one run, the next one waits until the last one serves.
 
 The wait is a hook of an update, because only an update knows that there was something before it: when a cluster is made,
 nothing waits and all machines boot at once. It waits inside the program, for the program's own steps, so that it ends with
@@ -21,7 +21,7 @@ from components.custom.provider import PlainProvider
 
 class Failure:
     """Whether a step of this run has failed: on any node, since the engine then ends nothing that is under way and starts
-    nothing more, so whoever waits must be told.
+    nothing more, so that whatever waits has to end.
 
     hooks: for each step that may fail. The step is not tried again. There is one hook of one name for all, because a run that
     removes a node has none of that node's own, and the engine then hides the step's error behind that.
@@ -29,9 +29,9 @@ class Failure:
 
     def __init__(self) -> None:
         self.seen = asyncio.Event()
-        self.hooks = ResourceHookBinding(on_error=[ErrorHook("a-step-failed", self._tell)])
+        self.hooks = ResourceHookBinding(on_error=[ErrorHook("a-step-failed", self._report)])
 
-    def _tell(self, _args: Any) -> bool:
+    def _report(self, _args: Any) -> bool:
         self.seen.set()
         return False
 

@@ -1,6 +1,6 @@
 """The disk that brings files to all nodes of a hypervisor at once: a tar archive on a read-only disk, without a file system.
 
-A stream of known length, so it goes from the files into the pool without a copy on this machine, and needs no file system
+A stream of known length, so it is sent from the files into the pool without a copy on this machine, and needs no file system
 driver in the guest. Its first member, `k3s-macvlan-artifacts-DIGEST.json`, is how artifacts.sh finds it.
 """
 
@@ -61,11 +61,11 @@ class ArtifactDiskProvider(VolumeProvider):
         with connect(inputs["uri"]) as connection:
             pool = volume_store.pool_named(connection, inputs["pool"], fresh=True)
             if not _complete(connection, pool, inputs):
-                with volume_store.anew(pool, inputs["name"]):
+                with volume_store.created(pool, inputs["name"]):
                     _write(connection, pool, inputs)
         return CreateResult(volume_id(inputs), inputs)
 
-    def look(self, connection: Any, pool: Any, state: Props) -> Props | None:
+    def observe(self, connection: Any, pool: Any, state: Props) -> Props | None:
         return {} if _complete(connection, pool, state) else None
 
 
@@ -99,7 +99,7 @@ def _padded(length: int) -> int:
 
 def size(index: str) -> int:
     """Bytes of the archive: a header and whole blocks for each member, and two empty blocks."""
-    members = [len(index.encode()), *(each["size"] for each in json.loads(index)["files"])]
+    members = [len(index.encode()), *(file["size"] for file in json.loads(index)["files"])]
     return sum(BLOCK + _padded(member) for member in members) + 2 * BLOCK
 
 
@@ -107,10 +107,10 @@ def archive(digest: str, index: str, directory: Path) -> Iterator[bytes]:
     """The archive in pieces; equal bytes for equal files. Raises HypervisorError for a file that is not what the index says."""
     text = index.encode()
     yield _header(f"k3s-macvlan-artifacts-{digest}.json", len(text)) + text + bytes(_padded(len(text)) - len(text))
-    for each in json.loads(index)["files"]:
-        yield _header(each["name"], each["size"])
-        yield from _content(directory / each["name"], each["size"], each["sha256"])
-        yield bytes(_padded(each["size"]) - each["size"])
+    for file in json.loads(index)["files"]:
+        yield _header(file["name"], file["size"])
+        yield from _content(directory / file["name"], file["size"], file["sha256"])
+        yield bytes(_padded(file["size"]) - file["size"])
     yield bytes(2 * BLOCK)
 
 
@@ -137,7 +137,7 @@ def _content(path: Path, length: int, sha256: str) -> Iterator[bytes]:
 class ArtifactDisk(Resource, module="libvirt", name="ArtifactDisk"):
     """The volume, written once per hypervisor and shared read-only by its machines.
 
-    `NAME.verified` beside it says that it is whole. Raises HypervisorError for a file that is not what the index says, and
+    `NAME.verified` next to it says that it is whole. Raises HypervisorError for a file that is not what the index says, and
     then leaves nothing.
     """
 

@@ -72,11 +72,11 @@ class BaseImageProvider(VolumeProvider):
             pool = volume_store.pool_named(connection, inputs["pool"], fresh=True)
             facts = _verified(connection, pool, inputs)
             if facts is None:
-                with volume_store.anew(pool, inputs["name"]):
+                with volume_store.created(pool, inputs["name"]):
                     facts = _fetch(connection, pool, inputs)
         return CreateResult(volume_id(inputs), {**inputs, "capacity": facts["capacity"]})
 
-    def look(self, connection: Any, pool: Any, state: Props) -> Props | None:
+    def observe(self, connection: Any, pool: Any, state: Props) -> Props | None:
         facts = _verified(connection, pool, state)
         return None if facts is None else {"capacity": facts["capacity"]}
 
@@ -149,13 +149,13 @@ def _expected(checksum: str, source: str) -> tuple[str, str]:
     with opened as file:
         text = next(_chunks(file, checksum), b"").decode(errors="replace")
     name = urllib.parse.urlsplit(source).path.rpartition("/")[2]
-    found = {
+    digests = {
         digest.lower()
-        for digest, each in (line.split() for line in text.splitlines() if len(line.split()) == 2)
-        if each.lstrip("*").rpartition("/")[2] == name
+        for digest, file_name in (line.split() for line in text.splitlines() if len(line.split()) == 2)
+        if file_name.lstrip("*").rpartition("/")[2] == name
     }
     algorithms = {64: "sha256", 128: "sha512"}
-    if len(found) != 1 or len(digest := found.pop()) not in algorithms or set(digest) - set("0123456789abcdef"):
+    if len(digests) != 1 or len(digest := digests.pop()) not in algorithms or set(digest) - set("0123456789abcdef"):
         raise HypervisorError(
             f"{shown(checksum)} does not name {name} once with a SHA-256 or SHA-512. Set the image's checksum itself, or "
             "another checksum file"
@@ -204,7 +204,7 @@ class BaseImage(Resource, module="libvirt", name="BaseImage"):
     """A disk image in the pool, read-only and shared by overlays.
 
     Streamed from `source` into the pool while its checksum is taken, so nothing is kept on this machine. `NAME.verified`
-    beside it says that it is whole: with it the image is not read again, without it the image is fetched again. Raises
+    next to it says that it is whole: with it the image is not read again, without it the image is fetched again. Raises
     HypervisorError for a source that cannot be read, stalls for 60 s, is cut off or has another checksum, and then leaves
     nothing.
     """

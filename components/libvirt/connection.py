@@ -1,4 +1,4 @@
-"""The one way to libvirt: open, close, and say what went wrong in words that help.
+"""The one connection to libvirt: open, close, and errors with what to do about them.
 
 Every call into libvirt starts from the object that `connect` yields. Tests replace `opener` to put a fault at any call.
 """
@@ -21,7 +21,7 @@ BUSY_LIMIT = 120.0
 
 
 class HypervisorError(PlainError):
-    """What libvirt refused or what stands in the way, with the way out. Its text is meant for the user."""
+    """What libvirt refused or what stands in the way, with the remedy. Its text is meant for the user."""
 
 
 def _open(uri: str) -> Any:
@@ -120,7 +120,7 @@ HINTS = (
         "QEMU's user cannot read the pool's path. Every directory above it needs the x permission for others "
         "(a path below /root or a private home does not work)",
     ),
-    (("Could not access KVM",), "/dev/kvm is there but cannot be used. Set virtType: qemu, or cure KVM"),
+    (("Could not access KVM",), "/dev/kvm is there but cannot be used. Set virtType: qemu, or repair KVM"),
     (("invalid CPU model",), "Check the cpuModel setting; `virsh cpu-models x86_64` lists what is known"),
     (("doesn't support hardware virtualization", "kvm"), "Set virtType: qemu for plain emulation"),
     (("does not support virt type",), "Set virtType: qemu for plain emulation"),
@@ -150,8 +150,8 @@ def explain(error: Exception, uri: str, said: str = "") -> str:
 def code(error: Exception) -> int:
     """libvirt's error code; -1 if there is none."""
     get = getattr(error, "get_error_code", None)
-    found = get() if get else None
-    return -1 if found is None else int(found)
+    number = get() if get else None
+    return -1 if number is None else int(number)
 
 
 def find(lookup: Callable[..., Any], *arguments: Any) -> Any | None:
@@ -170,11 +170,6 @@ def find(lookup: Callable[..., Any], *arguments: Any) -> Any | None:
         if code(error) in absent:
             return None
         raise
-
-
-def gone(action: Callable[[], object]) -> None:
-    """Do what removes something; that it is gone already is success."""
-    find(action)
 
 
 def when_free(action: Callable[[], T]) -> T:

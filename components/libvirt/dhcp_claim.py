@@ -72,7 +72,7 @@ class DhcpClaimProvider(DeclarativeProvider):
             network = find(connection.networkLookupByName, state["network"])
             if network is None:
                 return ReadResult("", {})
-            handed_out = [each for layer in layers(network) for each in layer.facts.ranges]
+            handed_out = [dhcp_range for layer in layers(network) for dhcp_range in layer.facts.ranges]
         state["ranges"] = [text for text in state["ranges"] if not intersect(handed_out, [AddressRange.parse(text)])]
         return self.read_result(id_, state)
 
@@ -98,27 +98,27 @@ def _take(connection: Any, inputs: Props, known: Record) -> Record:
     """Make the network's ranges lack the claims, whatever an earlier run has done or left half done.
 
     Order: the record says what *may* be missing from the network, before it is; after the change, what is. So a run that is
-    killed anywhere can be repeated or taken back. `known`: what the state says, should the record be lost. A machine that has
-    gone leaves its lease behind until it ends, so the record also keeps the MACs of former machines.
+    killed anywhere can be repeated or taken back. `known`: what the state says, should the record be lost. A machine that was
+    deleted leaves its lease behind until it ends, so the record also keeps the MACs of former machines.
     """
     network = network_named(connection, inputs["network"])
     claims = parse_all(inputs["ranges"])
     pool = volume_store.pool_named(connection, inputs["pool"], fresh=True)
     before = read_record(connection, pool, inputs["record"]) or known
     macs = {str(mac).lower() for mac in (*inputs["macs"], *(before.get("macs") or ()))}
-    found = layers(network)
-    _clear(connection, network, found, macs, inputs)
+    definitions = layers(network)
+    _clear(connection, network, definitions, macs, inputs)
 
     during, after = RecordBuilder(inputs["network"], macs), RecordBuilder(inputs["network"], macs)
     wanted: dict[str, list[DhcpRange]] = {}
-    for layer in found:
+    for layer in definitions:
         whole = _whole(before, layer)
         wanted[layer.name] = subtract(whole, claims)
         during.note(layer, whole, removed=whole)
         after.note(layer, whole, removed=intersect(whole, claims))
-    if any(list(layer.facts.ranges) != wanted[layer.name] for layer in found):
+    if any(list(layer.facts.ranges) != wanted[layer.name] for layer in definitions):
         write_record(connection, pool, inputs["record"], during.record)
-        for layer in found:
+        for layer in definitions:
             set_ranges(network, layer, wanted[layer.name])
     write_record(connection, pool, inputs["record"], after.record)
     return after.record
@@ -127,7 +127,7 @@ def _take(connection: Any, inputs: Props, known: Record) -> Record:
 class RecordBuilder:
     """A record in the making.
 
-    A range is changed by taking it out and putting its pieces in, so while that goes on every address may be missing, and the
+    A range is changed by taking it out and putting its pieces in, so during that every address may be missing, and the
     record must say so; only afterwards it says which ones are.
     """
 
@@ -145,8 +145,8 @@ def _whole(record: Record, layer: Layer) -> list[DhcpRange]:
 
 
 def _give_back(connection: Any, state: Props, *, reservations: bool = False) -> None:
-    """Put back what the record says, or the state if the record is lost. That the network or the pool is gone is
-    success.
+    """Put back what the record says, or the state if the record is lost. That the network or the pool is deleted already
+    is success.
 
     `reservations`: also those of our MACs. One whose creation was cut off is in no state, but its MAC is ours all the
     same.
@@ -174,16 +174,16 @@ def restore(
 ) -> None:
     """Give the network back what the record `name` says was taken, remove the reservations of `macs`, drop the record.
 
-    `known` stands in for a lost record; `network` and `macs` are taken from the record unless given.
+    `known` replaces a lost record; `network` and `macs` are taken from the record unless given.
     """
     record = (None if pool is None else read_record(connection, pool, name)) or known
-    found = find(connection.networkLookupByName, network or record.get("network") or "")
-    if found is not None:
+    live_network = find(connection.networkLookupByName, network or record.get("network") or "")
+    if live_network is not None:
         for mac in record.get("macs") or () if macs is None else macs:
-            drop_host(found, mac)
-        during = RecordBuilder(found.name(), record.get("macs") or ())
+            drop_host(live_network, mac)
+        during = RecordBuilder(live_network.name(), record.get("macs") or ())
         wanted = {}
-        for layer in layers(found):
+        for layer in layers(live_network):
             whole = _whole(record, layer)
             if whole != list(layer.facts.ranges):
                 wanted[layer] = whole
@@ -191,31 +191,31 @@ def restore(
         if wanted and pool is not None:
             write_record(connection, pool, name, during.record)
         for layer, whole in wanted.items():
-            set_ranges(found, layer, whole)
+            set_ranges(live_network, layer, whole)
     if pool is not None:
         for slot in slots(name):
             volume_store.remove(pool, slot)
 
 
-def _clear(connection: Any, network: Any, found: Sequence[Layer], macs: set[str], inputs: Props) -> None:
-    """End the leases in the claims whose machines are gone. Raises HypervisorError with all leases and reservations in them of
-    others, before anything is changed.
+def _clear(connection: Any, network: Any, definitions: Sequence[Layer], macs: set[str], inputs: Props) -> None:
+    """End the leases in the claims whose machines are not there any more. Raises HypervisorError with all leases and reservations
+    of others in them, before anything is changed.
     """
     claims = parse_all(inputs["ranges"])
-    # A node that was taken away, or a stack that was larger, leaves leases: each node has its own address, nobody is hurt.
+    # A node that was removed leaves a lease. It is no obstacle, because each node has an address of its own.
     own = inputs["owner"].replace("/", "-") + "-"
-    facts = found[-1].facts
+    facts = definitions[-1].facts
     theirs = [
         lease
         for lease in leases(network)
         if lease.mac not in macs and not lease.name.startswith(own) and any(IPv4Address(lease.address) in claim for claim in claims)
     ]
-    seen = standings(connection, facts, theirs, project=project_of(inputs))
-    taken = [f"{each.lease}, leased until {each.lease.end} ({each.seen})" for each in seen if each.alive]
+    machines = standings(connection, facts, theirs, project=project_of(inputs))
+    taken = [f"{machine.lease}, leased until {machine.lease.end} ({machine.evidence})" for machine in machines if machine.alive]
     taken += dict.fromkeys(
         f"{host.ip} of {host.name or 'a machine'} ({host.mac or 'no MAC'}), reserved (virsh net-update {inputs['network']} delete "
         f'ip-dhcp-host "{network_xml.dhcp_host(host)}" --live --config)'
-        for layer in found
+        for layer in definitions
         for host in layer.facts.hosts
         if host.ip and host.mac not in macs and any(IPv4Address(host.ip) in claim for claim in claims)
     )
@@ -226,10 +226,10 @@ def _clear(connection: Any, network: Any, found: Sequence[Layer], macs: set[str]
             "those machines other addresses, or shut them down and wait for the leases to end. A lease of a machine that is "
             f"gone for good is ended on the hypervisor by: dhcp_release {facts.bridge} ADDRESS MAC (Debian: dnsmasq-utils)"
         )
-    gone = [each for each in seen if not each.alive]
-    for each in gone:
-        say(f"network {inputs['network']}: the machine with the lease of {each.lease} is taken for gone: {each.seen}")
-    for lease in end(network, facts, [each.lease for each in gone]):
+    dead = [machine for machine in machines if not machine.alive]
+    for machine in dead:
+        say(f"network {inputs['network']}: the machine with the lease of {machine.lease} is taken for gone: {machine.evidence}")
+    for lease in end(network, facts, [machine.lease for machine in dead]):
         say(f"network {inputs['network']}: the lease of {lease} stands until {lease.end}, since it cannot be ended from here")
 
 
@@ -237,8 +237,8 @@ class DhcpClaim(Resource, module="libvirt", name="DhcpClaim"):
     """Addresses that the network's DHCP server does not hand out while the stack exists.
 
     The network's ranges without the claims, live and stored; on delete they get them back, exactly as they were if nobody
-    else changed them meanwhile. Raises HypervisorError if the network is missing or stopped, or if a stranger's live lease
-    or reservation lies in a claim: with its name, MAC and address. Measured: measured.md 14.
+    else changed them meanwhile. Raises HypervisorError if the network is missing or stopped, or if a live lease or
+    reservation of an unmanaged machine lies in a claim: with its name, MAC and address. Measured: measured.md 14.
     """
 
     def __init__(self, resource_name: str, args: DhcpClaimArgs, opts: ResourceOptions | None = None) -> None:

@@ -25,7 +25,7 @@ SIZE = ("memory", "CPUs")
 """Managed properties that are inputs of their own, and so no part of `definition`."""
 
 WITHOUT_RESTART = ("owner", "node", "autostart", "running", "definition")
-"""Inputs that change nothing of the definition but its mark; and `definition`, which is looked at by itself."""
+"""Inputs that change nothing of the definition but its mark; and `definition`, which `diff` compares by itself."""
 
 RUNNING = "running guest: "
 """Before a property in which the running guest differs from its stored definition."""
@@ -114,37 +114,38 @@ class DomainProvider(DeclarativeProvider):
         return wrong
 
     def check(self, _olds: Props, news: Props) -> CheckResult:
-        """As for all; and the properties that a refresh has found changed by hand get what they should be, so that a preview
+        """As for all; and properties that a refresh has reported as changed by hand get what they should be, so that a preview
         shows both. What was added by hand is carried over; the engine checks again without old inputs when a domain is
         recreated, so the preview of that shows it as lost.
         """
         result = super().check(_olds, {**news, "unmanaged": _olds.get("unmanaged") or []})
         inputs = result.inputs
         inputs["definition"] = {}
-        found = _mapping(_olds.get("definition"))
-        if found and not result.failures and not is_unknown(inputs):
+        changed = _mapping(_olds.get("definition"))
+        if changed and not result.failures and not is_unknown(inputs):
             right = domain_edit.wanted(domain_spec.from_inputs(inputs, virt_type=inputs["virt_type"]))
-            for what, seen in found.items():
-                wanted = right.get(what.removeprefix(RUNNING), "as defined" if what in REMOVED else "none")
-                if wanted != seen:
-                    inputs["definition"][what] = wanted
+            for name, actual in changed.items():
+                wanted = right.get(name.removeprefix(RUNNING), "as defined" if name in REMOVED else "none")
+                if wanted != actual:
+                    inputs["definition"][name] = wanted
         return result
 
     def diff(self, _id: str, _olds: Props, _news: Props) -> DiffResult:
         """As for all. It says in words what the engine shows as names of inputs only: what was changed by hand, what is lost."""
-        seen, wanted = _mapping(_olds.get("definition")), _mapping(_news.get("definition"))
-        drift = {what: text for what, text in seen.items() if text != wanted.get(what)}
+        changed, wanted = _mapping(_olds.get("definition")), _mapping(_news.get("definition"))
+        drift = {property_name: text for property_name, text in changed.items() if text != wanted.get(property_name)}
         result = super().diff(_id, {**_olds, "definition": drift}, {**_news, "definition": {}})
-        name = _olds.get("name")
-        for what, text in drift.items():
-            if what in wanted:  # else it is a refresh that asks, and `read` has said it
-                remark(_by_hand(name, what, text, wanted[what]))
+        domain = _olds.get("name")
+        for property_name, text in drift.items():
+            if property_name in wanted:  # else a refresh calls this, and `read` has said it
+                remark(_by_hand(domain, property_name, text, wanted[property_name]))
         unmanaged, in_the_way = _olds.get("unmanaged") or [], _olds.get("obstacles") or []
         if result.replaces and unmanaged:
-            remark(f"{name} is recreated, and what is unmanaged in it is lost: {'; '.join(unmanaged)}")
-        redefined = drift or any(differs(_olds.get(each), _news.get(each)) for each in self.updates if each not in WITHOUT_RESTART)
+            remark(f"{domain} is recreated, and what is unmanaged in it is lost: {'; '.join(unmanaged)}")
+        restarting = [name for name in self.updates if name not in WITHOUT_RESTART]
+        redefined = drift or any(differs(_olds.get(name), _news.get(name)) for name in restarting)
         if in_the_way and redefined and not result.replaces:
-            remark(f"{name}: this change is refused while this lasts: {'; '.join(in_the_way)}")
+            remark(f"{domain}: this change is refused while this lasts: {'; '.join(in_the_way)}")
         return result
 
     def create(self, props: Props) -> CreateResult:
@@ -158,7 +159,7 @@ class DomainProvider(DeclarativeProvider):
         with connect(state["uri"]) as connection:
             domain = find(connection.lookupByUUIDString, state["uuid"])
             if domain is None:
-                # Not as gone: what lives in it is deleted with it only while the state knows it.
+                # Not reported as deleted: what lives in it is deleted with it only while the state knows it.
                 state |= {"running": False, "definition": dict(REMOVED), "unmanaged": [], "obstacles": []}
                 return self.read_result(id_, state)
             stored, live = definitions(domain)
@@ -167,18 +168,18 @@ class DomainProvider(DeclarativeProvider):
                 return ReadResult("", {})
             spec = domain_spec.from_inputs(state, virt_type=state.get("virt_type_used") or facts.virt_type)
             former = attached(connection, state["pool"], spec, (), stored, live)
-            changed = {each.what: each for each in domain_edit.differences(stored, spec, former)}
+            changed = {difference.name: difference for difference in domain_edit.differences(stored, spec, former)}
             if live is not None:
                 running = domain_edit.running(live, stored, spec, former)
-                changed |= {RUNNING + each.what: each for each in running if each.what not in changed}
-            for what, each in changed.items():
-                remark(_by_hand(state["name"], what, each.seen, each.wanted))
+                changed |= {RUNNING + difference.name: difference for difference in running if difference.name not in changed}
+            for property_name, difference in changed.items():
+                remark(_by_hand(state["name"], property_name, difference.actual, difference.wanted))
             state |= {
                 "memory_mib": domain_xml.memory_mib(stored),
                 "cpus": facts.cpus,
                 "autostart": bool(domain.autostart()),
                 "running": live is not None,
-                "definition": {what: each.seen for what, each in changed.items() if what not in SIZE},
+                "definition": {name: difference.actual for name, difference in changed.items() if name not in SIZE},
                 "unmanaged": inventory(domain, stored, live, spec, former),
                 "obstacles": obstacles(domain, stored, live, spec),
             }
@@ -206,8 +207,8 @@ class DomainProvider(DeclarativeProvider):
             remove_log(connection, state["pool"], state["console_log"])
 
 
-def _by_hand(name: object, what: str, seen: str, wanted: str) -> str:
-    return f"{name}: {what} was changed by hand: {seen}, instead of {wanted}"
+def _by_hand(name: object, property_name: str, actual: str, wanted: str) -> str:
+    return f"{name}: {property_name} was changed by hand: {actual}, instead of {wanted}"
 
 
 def _mapping(value: object) -> dict[str, Any]:

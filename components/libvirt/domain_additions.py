@@ -1,4 +1,4 @@
-"""What was added to a domain by hand, told from what this program and libvirt itself have put there. Pure."""
+"""What was added to a domain by hand, as opposed to what this program and libvirt itself have put there. Pure."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ NAMES: Mapping[str, Callable[[ET.Element], str]] = {
 
 def _name(device: ET.Element) -> str:
     """What tells one device from another of its kind, alike in the stored and in the running definition."""
-    found = NAMES.get(device.tag)
-    return (found(device) if found else device.get("model") or device.get("name") or device.get("type") or "").strip()
+    name_of = NAMES.get(device.tag)
+    return (name_of(device) if name_of else device.get("model") or device.get("name") or device.get("type") or "").strip()
 
 
 USUAL: Mapping[str, Callable[[ET.Element], bool]] = {
@@ -78,7 +78,7 @@ def _is_ours(device: ET.Element, root: ET.Element, spec: DomainSpec, former: Col
     disks = [domain_xml.root_disk_element(root, spec.disk_path), domain_xml.seed_disk(root, spec), *extra, *spare]
     single = [*disks, domain_xml.interface(root, spec), root.find("devices/serial")]
     usual = USUAL.get(device.tag)
-    return device.tag in OURS_ALWAYS or any(device is each for each in single) or (usual is not None and usual(device))
+    return device.tag in OURS_ALWAYS or any(device is element for element in single) or (usual is not None and usual(device))
 
 
 def _words(device: ET.Element) -> str:
@@ -96,73 +96,75 @@ def _words(device: ET.Element) -> str:
 
 
 def _tuning(root: ET.Element) -> Iterator[str]:
-    for each in root:
-        if each.tag not in TOP:
-            yield each.tag
+    for element in root:
+        if element.tag not in TOP:
+            yield element.tag
     if (tuning := root.find("cputune")) is not None and len(tuning):
         yield "cputune"
     mark = domain_xml.mark(root)
     metadata = root.find("metadata")
-    for each in [] if metadata is None else list(metadata):
-        if each is not mark:
-            yield f"metadata {each.tag}"
+    for element in [] if metadata is None else list(metadata):
+        if element is not mark:
+            yield f"metadata {element.tag}"
     for path, usual in (("features", {"acpi", "apic"}), ("cpu", {"model", "vendor"}), ("os", {"type", "boot"})):
-        for each in [] if (found := root.find(path)) is None else list(found):
-            if each.tag not in usual:
-                yield f"{path} {each.tag}"
+        for element in [] if (parent := root.find(path)) is None else list(parent):
+            if element.tag not in usual:
+                yield f"{path} {element.tag}"
 
 
 def unmanaged(document: str, spec: DomainSpec, former: Collection[str] = ()) -> list[str]:
     """What was added to the definition by hand. It is kept in every change and lost when the domain is recreated."""
     root = domain_xml.parse(document)
-    found = [_words(each) for each in domain_xml.devices(root) if not _is_ours(each, root, spec, former)]
-    return list(dict.fromkeys([*found, *_tuning(root)]))
+    additions = [_words(device) for device in domain_xml.devices(root) if not _is_ours(device, root, spec, former)]
+    return list(dict.fromkeys([*additions, *_tuning(root)]))
 
 
 @dataclass(frozen=True)
 class Device:
-    """A device of the running guest alone. words: for people. document: as it can be added to the stored definition."""
+    """A device of the running guest alone."""
 
     words: str
+    """The device, for people."""
     document: str
+    """Its XML, as it can be added to the stored definition."""
 
 
 def only_running(live: str, stored: str, spec: DomainSpec, former: Collection[str] = ()) -> list[Device]:
     """Devices attached by hand to the running guest and not to its stored definition: a restart would take them off."""
     running, next_start = domain_xml.parse(live), domain_xml.parse(stored)
-    known = Counter((each.tag, _name(each)) for each in domain_xml.devices(next_start))
-    found = []
-    for each in domain_xml.devices(running):
-        if each.tag not in ATTACHABLE or _is_ours(each, running, spec, former):
+    known = Counter((device.tag, _name(device)) for device in domain_xml.devices(next_start))
+    additions = []
+    for device in domain_xml.devices(running):
+        if device.tag not in ATTACHABLE or _is_ours(device, running, spec, former):
             continue
-        if known[each.tag, _name(each)]:
-            known[each.tag, _name(each)] -= 1
+        if known[device.tag, _name(device)]:
+            known[device.tag, _name(device)] -= 1
         else:
-            found.append(Device(_words(each), xml.text_of(_detached(each))))
-    return found
+            additions.append(Device(_words(device), xml.text_of(_detached(device))))
+    return additions
 
 
 def _detached(device: ET.Element) -> ET.Element:
     """The device without what libvirt gave it when it was attached."""
-    found = copy.deepcopy(device)
-    for alias in found.findall("alias"):
+    copied = copy.deepcopy(device)
+    for alias in copied.findall("alias"):
         if not alias.get("name", "").startswith("ua-"):
-            found.remove(alias)
-    domain_xml.drop(found, "address", "backingStore", "mirror")
-    source = found.find("source")
+            copied.remove(alias)
+    domain_xml.drop(copied, "address", "backingStore", "mirror")
+    source = copied.find("source")
     if source is not None:
         source.attrib.pop("index", None)
-        if found.tag == "interface" and source.get("network"):
-            found.set("type", "network")
+        if copied.tag == "interface" and source.get("network"):
+            copied.set("type", "network")
             for name in ("portid", "bridge"):
                 source.attrib.pop(name, None)
-        if found.tag == "hostdev" and source.find("vendor") is not None:
+        if copied.tag == "hostdev" and source.find("vendor") is not None:
             domain_xml.drop(source, "address")
-        if found.tag in {"serial", "parallel", "channel"} and found.get("type") == "pty":
-            found.remove(source)
-    if found.tag == "interface" and domain_xml.attribute(found, "target", "dev").startswith(("vnet", "macvtap")):
-        domain_xml.drop(found, "target")
-    if found.tag == "channel":
-        for target in found.findall("target"):
+        if copied.tag in {"serial", "parallel", "channel"} and copied.get("type") == "pty":
+            copied.remove(source)
+    if copied.tag == "interface" and domain_xml.attribute(copied, "target", "dev").startswith(("vnet", "macvtap")):
+        domain_xml.drop(copied, "target")
+    if copied.tag == "channel":
+        for target in copied.findall("target"):
             target.attrib.pop("state", None)
-    return found
+    return copied

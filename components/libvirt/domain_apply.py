@@ -31,10 +31,10 @@ def ensure(connection: Any, inputs: Props, *, former: str | None = None, disks: 
     domain = find(connection.lookupByUUIDString, inputs["uuid"])
     if domain is None:
         _define(connection, inputs, spec)
-        found: Props = {"unmanaged": [], "obstacles": []}
+        outputs: Props = {"unmanaged": [], "obstacles": []}
     else:
-        found = _edit(connection, domain, inputs, spec, disks=disks)
-    return {"virt_type_used": virt_type, "definition": {}, **found}
+        outputs = _edit(connection, domain, inputs, spec, disks=disks)
+    return {"virt_type_used": virt_type, "definition": {}, **outputs}
 
 
 def _define(connection: Any, inputs: Props, spec: DomainSpec) -> None:
@@ -75,12 +75,12 @@ def _edit(connection: Any, domain: Any, inputs: Props, spec: DomainSpec, *, disk
 
     carried = domain_additions.only_running(live, stored, spec, former) if live is not None and restarts else []
     if carried:
-        words = "; ".join(each.words for each in carried)
+        words = "; ".join(device.words for device in carried)
         say(f"{domain.name()}: attached to the running guest only, and stored now so that the restart keeps it: {words}")
     before, mark = stored, domain_edit.mark_differs(stored, spec)
     redefined = bool(changes or carried or not domain.isPersistent())
     if redefined:
-        stored = domain_edit.edit(stored, spec, former, keep=[each.document for each in carried])
+        stored = domain_edit.edit(stored, spec, former, keep=[device.document for device in carried])
         domain = connection.defineXML(stored)
     elif mark:
         _set_mark(domain, spec, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
@@ -112,7 +112,7 @@ def _set_mark(domain: Any, spec: DomainSpec, where: int) -> None:
 def _refuse_harm(inputs: Props, name: str, changes: Sequence[Difference], reasons: Sequence[str]) -> None:
     """Raise if something stands in the way of changes, with all of it."""
     if reasons:
-        wanted = "; ".join(dict.fromkeys(str(each) for each in changes))
+        wanted = "; ".join(dict.fromkeys(str(change) for change in changes))
         numbered = " ".join(f"({number}) {reason}." for number, reason in enumerate(reasons, 1))
         raise HypervisorError(
             f"domain {name!r} on {inputs['uri']} is left as it is, because a change of its definition would destroy what was done "
@@ -121,20 +121,20 @@ def _refuse_harm(inputs: Props, name: str, changes: Sequence[Difference], reason
 
 
 def _refuse_others(connection: Any, inputs: Props, owners: set[str]) -> None:
-    """Raise if the name or UUID is a foreign domain's, or the MAC is in use by any other."""
+    """Raise if the name or UUID is an unmanaged domain's, or the MAC is in use by any other."""
     uri, mac = inputs["uri"], inputs["mac"].lower()
     for domain in connection.listAllDomains(0):
         try:
             facts = _facts(domain)
         except Exception as error:
             if is_gone(error):
-                continue  # went while we looked
+                continue  # deleted meanwhile
             raise
         if facts.uuid == inputs["uuid"]:
             if facts.owner not in owners:
-                raise HypervisorError(_foreign(facts, f"UUID {facts.uuid}", uri))
+                raise HypervisorError(_unmanaged(facts, f"UUID {facts.uuid}", uri))
         elif facts.name == inputs["name"]:
-            raise HypervisorError(_foreign(facts, "this name", uri))
+            raise HypervisorError(_unmanaged(facts, "this name", uri))
         elif mac in facts.macs:
             raise HypervisorError(
                 f"MAC {mac} of {inputs['name']!r} is in use by domain {facts.name!r} on {uri}. Set another MAC, or "
@@ -142,7 +142,7 @@ def _refuse_others(connection: Any, inputs: Props, owners: set[str]) -> None:
             )
 
 
-def _foreign(facts: DomainFacts, what: str, uri: str) -> str:
+def _unmanaged(facts: DomainFacts, what: str, uri: str) -> str:
     owner = f"of stack {facts.owner}" if facts.owner else "not of this program"
     return (
         f"domain {facts.name!r} on {uri} has {what} already and is {owner}; it is left alone. Set another name prefix, "

@@ -1,6 +1,6 @@
 """Editing a domain's definition in place: the elements that this program manages are set, everything else stays. Pure.
 
-Hands add NICs, disks, USB and PCI devices, tuning, metadata and more to a domain. So a domain that exists is never defined
+People add NICs, disks, USB and PCI devices, tuning, metadata and more to a domain. So a domain that exists is never defined
 from the plan: its present definition is taken, what is managed is found in it (the NIC by its MAC address, disks by their
 files, the console log at the first serial port) and changed where it differs, and the rest is written back as it was.
 """
@@ -20,14 +20,17 @@ KIB = 1024
 
 @dataclass(frozen=True)
 class Difference:
-    """A managed property that is not what it should be. what: its name; seen, wanted: in words."""
+    """A managed property that is not what it should be."""
 
-    what: str
-    seen: str
+    name: str
+    """Name of the property, as "root disk"."""
+    actual: str
+    """What it is, in words."""
     wanted: str
+    """What it should be, in words."""
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.seen}, not {self.wanted}"
+        return f"{self.name}: {self.actual}, not {self.wanted}"
 
 
 # --- the mark
@@ -80,14 +83,14 @@ def _set_cpu(root: ET.Element, spec: DomainSpec) -> None:
     domain_xml.drop(cpu, "model", "vendor")
     cpu.attrib.clear()
     cpu.attrib.update(wanted.attrib)
-    for each in reversed(list(wanted)):
-        cpu.insert(0, each)
+    for element in reversed(list(wanted)):
+        cpu.insert(0, element)
 
 
-def _same_machine(seen: str, wanted: str) -> bool:
+def _same_machine(actual: str, wanted: str) -> bool:
     """libvirt writes the release in place of an alias: pc-q35-7.2 for q35."""
     alias = {"q35": "pc-q35-", "pc": "pc-i440fx-"}.get(wanted)
-    return seen == wanted or (alias is not None and seen.startswith(alias))
+    return actual == wanted or (alias is not None and actual.startswith(alias))
 
 
 def _set_machine(root: ET.Element, spec: DomainSpec) -> None:
@@ -98,10 +101,10 @@ def _set_machine(root: ET.Element, spec: DomainSpec) -> None:
 
 
 def _free_target(root: ET.Element) -> str:
-    used = {domain_xml.target(each) for each in domain_xml.disks(root)}
+    used = {domain_xml.target(disk) for disk in domain_xml.disks(root)}
     letters = "abcdefghijklmnopqrstuvwxyz"
-    names = [f"vd{each}" for each in letters[1:]] + [f"vd{one}{two}" for one in letters for two in letters]
-    return next(each for each in names if each not in used)
+    names = [f"vd{letter}" for letter in letters[1:]] + [f"vd{one}{two}" for one in letters for two in letters]
+    return next(name for name in names if name not in used)
 
 
 def _add_disk(root: ET.Element, spec: DomainSpec, target: str, path: str, *, first: bool = False) -> None:
@@ -147,17 +150,18 @@ def _set_console_log(root: ET.Element, spec: DomainSpec) -> None:
 
 @dataclass(frozen=True)
 class Managed:
-    """A property of the definition that this program manages.
+    """A property of the definition that this program manages."""
 
-    seen: what the definition says. wanted: what it should say. write: sets it. live: whether a guest that runs with
-    another value has to be restarted for it.
-    """
-
-    what: str
-    seen: str
+    name: str
+    """Name of the property, as "root disk"."""
+    actual: str
+    """What the definition says, in words."""
     wanted: str
+    """What it should say, in words."""
     write: Callable[[], None]
+    """Sets it in the definition."""
     live: bool = True
+    """Whether a guest that runs with another value has to be restarted for it."""
 
 
 def _root_words(disk: ET.Element | None, path: str) -> str:
@@ -204,7 +208,7 @@ def _managed(root: ET.Element, spec: DomainSpec, former: Collection[str]) -> Ite
     current, whole = domain_xml.current_memory(root)
     balloon = "empty" if current == whole else f"leaves {current} of {whole} MiB"
     machine = spec.machine if _same_machine(domain_xml.machine(root), spec.machine) else domain_xml.machine(root)
-    nic = [domain_xml.interface_words(each) for each in (domain_xml.interface(root, spec), domain_spec.interface(spec))]
+    nic = [domain_xml.interface_words(interface) for interface in (domain_xml.interface(root, spec), domain_spec.interface(spec))]
     set_memory = partial(_set_memory, root, spec)
 
     yield Managed("virtualization type", root.get("type", ""), spec.virt_type, partial(root.set, "type", spec.virt_type))
@@ -212,65 +216,68 @@ def _managed(root: ET.Element, spec: DomainSpec, former: Collection[str]) -> Ite
     # A guest that runs is given its memory back without a restart.
     yield Managed("memory balloon", balloon, "empty", set_memory, live=False)
     yield Managed("CPUs", str(domain_xml.cpus(root)), str(spec.cpus), partial(_set_cpus, root, spec))
-    # libvirt resolves some modes when the guest starts, so a running guest is asked by its mark: see `restarts`.
+    # libvirt resolves some modes when the guest starts, so the mark of a running guest says what it runs with: see `restarts`.
     yield Managed("CPU mode", domain_xml.cpu(root), domain_spec.cpu_words(spec), partial(_set_cpu, root, spec), live=False)
     yield Managed("machine type", machine, spec.machine, partial(_set_machine, root, spec))
     yield Managed(
         "root disk", _root_words(disk, spec.disk_path), f"qcow2, cache {spec.disk_cache}", partial(_set_root, root, disk, spec)
     )
-    for what, path, found in (
+    for name, path, element in (
         ("seed disk", spec.seed_path, seed),
-        *((f"extra disk {number}", *each) for number, each in enumerate(zip(spec.extra_disks, extra, strict=True), 1)),
+        *((f"extra disk {number}", *pair) for number, pair in enumerate(zip(spec.extra_disks, extra, strict=True), 1)),
     ):
-        yield Managed(what, _readonly_words(found), f"{path}, raw, read-only", partial(_set_readonly, root, found, path, spec))
-    for each in spare:
-        remove = partial(domain_xml.devices(root).remove, each)
-        yield Managed(f"disk {domain_xml.target(each)}", _readonly_words(each), "none", remove)
+        yield Managed(name, _readonly_words(element), f"{path}, raw, read-only", partial(_set_readonly, root, element, path, spec))
+    for element in spare:
+        remove = partial(domain_xml.devices(root).remove, element)
+        yield Managed(f"disk {domain_xml.target(element)}", _readonly_words(element), "none", remove)
     yield Managed("network interface", nic[0], nic[1], partial(_set_interface, root, spec))
     yield Managed("console log", domain_xml.console_log(root), spec.console_log, partial(_set_console_log, root, spec))
 
 
 def wanted(spec: DomainSpec) -> dict[str, str]:
     """What each managed property should be, in words."""
-    return {each.what: each.wanted for each in _managed(domain_xml.parse(domain_spec.domain(spec)), spec, ())}
+    return {managed.name: managed.wanted for managed in _managed(domain_xml.parse(domain_spec.domain(spec)), spec, ())}
 
 
 def differences(document: str, spec: DomainSpec, former: Collection[str] = ()) -> list[Difference]:
     """What of the managed properties is not as it should be. former: files of extra disks that this program attached."""
-    return [Difference(each.what, each.seen, each.wanted) for each in _managed(domain_xml.parse(document), spec, former)
-            if each.seen != each.wanted]  # fmt: skip
+    return [
+        Difference(managed.name, managed.actual, managed.wanted)
+        for managed in _managed(domain_xml.parse(document), spec, former)
+        if managed.actual != managed.wanted
+    ]
 
 
 def restarts(live: str, stored: str, spec: DomainSpec, former: Collection[str] = ()) -> list[Difference]:
     """Why a running guest has to be restarted. live, stored: its definition in use and the one of its next start."""
     running = domain_xml.parse(live)
-    found = [
-        Difference(each.what, each.seen, each.wanted)
-        for each in _managed(running, spec, former)
-        if each.live and each.seen != each.wanted
+    reasons = [
+        Difference(managed.name, managed.actual, managed.wanted)
+        for managed in _managed(running, spec, former)
+        if managed.live and managed.actual != managed.wanted
     ]
     mark = domain_xml.mark(running)
     cpu = (mark.get("cpu") if mark is not None else None) or domain_xml.cpu(domain_xml.parse(stored))
     if cpu != domain_spec.cpu_words(spec):
-        found.append(Difference("CPU mode", cpu, domain_spec.cpu_words(spec)))
-    return found
+        reasons.append(Difference("CPU mode", cpu, domain_spec.cpu_words(spec)))
+    return reasons
 
 
 def running(live: str, stored: str, spec: DomainSpec, former: Collection[str] = ()) -> list[Difference]:
     """What of the managed properties is not as it should be in a running guest."""
-    found = restarts(live, stored, spec, former)
+    changes = restarts(live, stored, spec, former)
     if missing := balloon(live):
         whole = domain_xml.current_memory(domain_xml.parse(live))[1]
-        found.append(Difference("memory balloon", f"leaves {whole - missing} of {whole} MiB", "empty"))
-    return found
+        changes.append(Difference("memory balloon", f"leaves {whole - missing} of {whole} MiB", "empty"))
+    return changes
 
 
 def edit(document: str, spec: DomainSpec, former: Collection[str] = (), keep: Collection[str] = ()) -> str:
     """The definition with all that is managed as it should be, and the rest as it was. keep: devices to be added to it."""
     root = domain_xml.parse(document)
-    for each in list(_managed(root, spec, former)):
-        if each.seen != each.wanted:
-            each.write()
+    for managed in list(_managed(root, spec, former)):
+        if managed.actual != managed.wanted:
+            managed.write()
     _set_mark(root, spec)
     for device in keep:
         domain_xml.devices(root).append(domain_xml.parse(device))
@@ -280,17 +287,17 @@ def edit(document: str, spec: DomainSpec, former: Collection[str] = (), keep: Co
 def contradictions(document: str, spec: DomainSpec) -> list[str]:
     """What was set by hand and a new size contradicts, each with what to do; libvirt would refuse, or follow the old one."""
     root = domain_xml.parse(document)
-    found = []
+    reasons = []
     command = f"virsh edit {root.findtext('name', spec.name)}"
     cells = root.findall("cpu/numa/cell")
     if cells:
-        size = sum(xml.mib(int(each.get("memory", "0")), each.get("unit", "KiB")) for each in cells)
+        size = sum(xml.mib(int(cell.get("memory", "0")), cell.get("unit", "KiB")) for cell in cells)
         if size != spec.memory_mib:
-            found.append(f"its NUMA cells, set by hand, have {size} MiB together: give them {spec.memory_mib} MiB ({command})")
+            reasons.append(f"its NUMA cells, set by hand, have {size} MiB together: give them {spec.memory_mib} MiB ({command})")
     limit = root.find("maxMemory")
     if limit is not None and domain_xml.mib(limit) < spec.memory_mib + domain_xml.dimms(root):
         whole = spec.memory_mib + domain_xml.dimms(root)
-        found.append(f"its <maxMemory>, set by hand, is {domain_xml.mib(limit)} MiB: raise it to {whole} MiB or more ({command})")
+        reasons.append(f"its <maxMemory>, set by hand, is {domain_xml.mib(limit)} MiB: raise it to {whole} MiB or more ({command})")
     topology = root.find("cpu/topology")
     count = root.find("vcpu")
     most = 0 if count is None else int(count.text or "0")
@@ -303,5 +310,5 @@ def contradictions(document: str, spec: DomainSpec) -> list[str]:
         for name in ("sockets", "dies", "cores", "threads"):
             product *= int(topology.get(name, "1"))
         if product != spec.cpus:
-            found.append(f"its CPU topology, set by hand, has {product} CPUs: make it {spec.cpus} ({command})")
-    return found
+            reasons.append(f"its CPU topology, set by hand, has {product} CPUs: make it {spec.cpus} ({command})")
+    return reasons

@@ -50,7 +50,7 @@ def power_off(domain: Any) -> None:
 
 
 def remove(domain: Any) -> None:
-    """Power off and undefine, with saved state, snapshot and checkpoint metadata and NVRAM; gone is success."""
+    """Power off and undefine, with saved state, snapshot and checkpoint metadata and NVRAM; one that is deleted already too."""
     import libvirt  # noqa: PLC0415
 
     power_off(domain)

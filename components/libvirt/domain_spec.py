@@ -1,4 +1,4 @@
-"""A domain of ours: what it is made from, its definition, and what is read from one. Pure."""
+"""A domain of the stack: what it is made from, its definition, and what is read from one. Pure."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class DomainSpec:
     uuid: str
     owner: str
     node: str
-    serial: str
-    """The creation serial of the disk: another serial is another machine."""
+    disk_id: str
+    """`OverlayDisk.serial` of its disk: another one is another machine."""
     memory_mib: int
     cpus: int
     mac: str
@@ -56,7 +56,7 @@ def from_inputs(inputs: Mapping[str, Any], *, virt_type: str) -> DomainSpec:
         uuid=inputs["uuid"],
         owner=inputs["owner"],
         node=inputs["node"],
-        serial=inputs["disk_serial"],
+        disk_id=inputs["disk_serial"],
         memory_mib=inputs["memory_mib"],
         cpus=inputs["cpus"],
         mac=inputs["mac"],
@@ -125,9 +125,9 @@ def domain(spec: DomainSpec) -> str:
 def mark_attributes(spec: DomainSpec) -> dict[str, str]:
     """Attributes of the element in a domain's metadata that says whose it is.
 
-    cpu: the CPU that was asked for, because libvirt writes what it resolves to into the definition of a running guest.
+    cpu: the CPU of the specification, because libvirt writes what it resolves to into the definition of a running guest.
     """
-    return {"owner": spec.owner, "format": MARK_FORMAT, "node": spec.node, "serial": spec.serial, "cpu": cpu_words(spec)}
+    return {"owner": spec.owner, "format": MARK_FORMAT, "node": spec.node, "serial": spec.disk_id, "cpu": cpu_words(spec)}
 
 
 def mark(spec: DomainSpec) -> str:
@@ -142,9 +142,9 @@ def cpu_words(spec: DomainSpec) -> str:
 def cpu(spec: DomainSpec) -> ET.Element:
     """The element <cpu>."""
     if spec.cpu_mode == "custom":
-        found = ET.Element("cpu", mode="custom", match="exact", check="none")
-        child(found, "model", spec.cpu_model, fallback="allow")
-        return found
+        element = ET.Element("cpu", mode="custom", match="exact", check="none")
+        child(element, "model", spec.cpu_model, fallback="allow")
+        return element
     if spec.cpu_mode == "host-model":
         return ET.Element("cpu", mode="host-model")
     return ET.Element("cpu", mode=spec.cpu_mode, check="none", migratable="on")
@@ -153,27 +153,27 @@ def cpu(spec: DomainSpec) -> ET.Element:
 def disk(spec: DomainSpec, target: str, path: str) -> ET.Element:
     """The element <disk>: the node's own, or another file that is only read."""
     own = path == spec.disk_path
-    found = ET.Element("disk", type="file", device="disk")
-    driver = child(found, "driver", name="qemu", type="qcow2" if own else "raw")
+    element = ET.Element("disk", type="file", device="disk")
+    driver = child(element, "driver", name="qemu", type="qcow2" if own else "raw")
     if own:
         driver.set("cache", spec.disk_cache)
         driver.set("discard", "unmap")
-    child(found, "source", file=path)
-    child(found, "target", dev=target, bus="virtio")
+    child(element, "source", file=path)
+    child(element, "target", dev=target, bus="virtio")
     if not own:
-        child(found, "readonly")
-    return found
+        child(element, "readonly")
+    return element
 
 
 def interface(spec: DomainSpec) -> ET.Element:
     """The element <interface> of the one NIC."""
     kind = "network" if spec.network is not None else "bridge"
-    found = ET.Element("interface", type=kind)
-    child(found, "mac", address=spec.mac.lower())
-    child(found, "source", **{kind: spec.network or spec.bridge or ""})
-    child(found, "model", type="virtio")
-    child(found, "address", type="pci", domain="0x0000", bus=f"0x{MAC_BUS:02x}", slot="0x00", function="0x0")
-    return found
+    element = ET.Element("interface", type=kind)
+    child(element, "mac", address=spec.mac.lower())
+    child(element, "source", **{kind: spec.network or spec.bridge or ""})
+    child(element, "model", type="virtio")
+    child(element, "address", type="pci", domain="0x0000", bus=f"0x{MAC_BUS:02x}", slot="0x00", function="0x0")
+    return element
 
 
 def console(spec: DomainSpec) -> list[ET.Element]:
@@ -181,20 +181,21 @@ def console(spec: DomainSpec) -> list[ET.Element]:
     serial = ET.Element("serial", type="pty")
     child(serial, "log", file=spec.console_log, append="off")
     child(serial, "target", type="isa-serial", port="0")
-    found = ET.Element("console", type="pty")
-    child(found, "target", type="serial", port="0")
-    return [serial, found]
+    console = ET.Element("console", type="pty")
+    child(console, "target", type="serial", port="0")
+    return [serial, console]
 
 
 @dataclass(frozen=True)
 class DomainFacts:
-    """What a domain's XML says, as far as we care. `owner` is "" for a domain without our mark."""
+    """What a domain's XML says, as far as this program uses it. `owner` is "" for a domain without the mark."""
 
     name: str
     uuid: str
     owner: str
     node: str
-    serial: str
+    disk_id: str
+    """`OverlayDisk.serial` of its disk."""
     memory_mib: int
     cpus: int
     virt_type: str
@@ -224,14 +225,14 @@ def read_domain(document: str) -> DomainFacts:
         uuid=root.findtext("uuid", ""),
         owner=marked.get("owner", ""),
         node=marked.get("node", ""),
-        serial=marked.get("serial", ""),
+        disk_id=marked.get("serial", ""),
         memory_mib=0 if memory is None else mib(int(memory.text or "0"), memory.get("unit", "KiB")),
         cpus=0 if count is None else int(count.get("current") or count.text or "0"),
         virt_type=root.get("type", ""),
-        macs=tuple(each.get("address", "").lower() for each in root.findall("devices/interface/mac")),
-        networks=tuple(name for each in sources if (name := each.get("network"))),
+        macs=tuple(mac.get("address", "").lower() for mac in root.findall("devices/interface/mac")),
+        networks=tuple(name for source in sources if (name := source.get("network"))),
         # A running NIC on a network names that network's bridge too.
-        bridges=tuple(name for each in sources if not each.get("network") and (name := each.get("bridge"))),
+        bridges=tuple(name for source in sources if not source.get("network") and (name := source.get("bridge"))),
         disks=tuple(path for _, path in sorted(disks.items())),
         console_log="" if log is None else log.get("file", ""),
     )
@@ -241,7 +242,7 @@ def supports_kvm(capabilities: str, arch: str = "x86_64") -> bool:
     """Whether the connection's capabilities offer KVM for full guests of this architecture."""
     for guest in parse(capabilities).findall("guest"):
         if guest.findtext("os_type") == "hvm":
-            for each in guest.findall("arch"):
-                if each.get("name") == arch and any(kind.get("type") == "kvm" for kind in each.findall("domain")):
+            for architecture in guest.findall("arch"):
+                if architecture.get("name") == arch and any(kind.get("type") == "kvm" for kind in architecture.findall("domain")):
                     return True
     return False

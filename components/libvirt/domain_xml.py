@@ -26,33 +26,33 @@ def parse(document: str) -> ET.Element:
 
 
 def devices(root: ET.Element) -> ET.Element:
-    found = root.find("devices")
-    return ET.SubElement(root, "devices") if found is None else found
+    element = root.find("devices")
+    return ET.SubElement(root, "devices") if element is None else element
 
 
 def sub(parent: ET.Element, tag: str) -> ET.Element:
-    found = parent.find(tag)
-    return ET.SubElement(parent, tag) if found is None else found
+    element = parent.find(tag)
+    return ET.SubElement(parent, tag) if element is None else element
 
 
 def attribute(parent: ET.Element | None, path: str, name: str) -> str:
-    found = None if parent is None else parent.find(path)
-    return "" if found is None else found.get(name, "")
+    element = None if parent is None else parent.find(path)
+    return "" if element is None else element.get(name, "")
 
 
 def drop(parent: ET.Element, *tags: str) -> None:
     for tag in tags:
-        for each in parent.findall(tag):
-            parent.remove(each)
+        for element in parent.findall(tag):
+            parent.remove(element)
 
 
 def mark(root: ET.Element) -> ET.Element | None:
     metadata = root.find("metadata")
-    for each in [] if metadata is None else list(metadata):
-        prefix, _, local = each.tag.rpartition(":")
+    for element in [] if metadata is None else list(metadata):
+        prefix, _, local = element.tag.rpartition(":")
         name = f"xmlns:{prefix}" if prefix else "xmlns"
-        if local == "stack" and any(scope.get(name) == MARK for scope in (each, metadata, root) if scope is not None):
-            return each
+        if local == "stack" and any(scope.get(name) == MARK for scope in (element, metadata, root) if scope is not None):
+            return element
     return None
 
 
@@ -65,7 +65,7 @@ def mib(element: ET.Element | None) -> int:
 
 def dimms(root: ET.Element) -> int:
     """MiB of memory devices, which <memory> counts too."""
-    return sum(mib(each) for each in root.findall("devices/memory/target/size"))
+    return sum(mib(size) for size in root.findall("devices/memory/target/size"))
 
 
 def memory_mib(document: str) -> int:
@@ -115,8 +115,8 @@ def below(disk: ET.Element) -> Iterator[str]:
     """Files under the disk's own, as far as the definition names them."""
     layer = disk.find("backingStore")
     while layer is not None:
-        if found := source(layer):
-            yield found
+        if path := source(layer):
+            yield path
         layer = layer.find("backingStore")
 
 
@@ -126,9 +126,9 @@ def target(disk: ET.Element) -> str:
 
 def root_disk_element(root: ET.Element, path: str) -> ET.Element | None:
     """By its file; under a snapshot, by the file below; else what is in its place."""
-    found = [each for each in disks(root) if source(each) == path]
-    found += [each for each in disks(root) if path in below(each)]
-    return next(iter([*found, *(each for each in disks(root) if target(each) == ROOT_TARGET)]), None)
+    candidates = [disk for disk in disks(root) if source(disk) == path]
+    candidates += [disk for disk in disks(root) if path in below(disk)]
+    return next(iter([*candidates, *(disk for disk in disks(root) if target(disk) == ROOT_TARGET)]), None)
 
 
 @dataclass(frozen=True)
@@ -143,63 +143,63 @@ class RootDisk:
 
 def root_disk(document: str, path: str) -> RootDisk | None:
     """path: of the file that this program made for it."""
-    found = root_disk_element(parse(document), path)
-    return None if found is None else RootDisk(source(found), target(found), path in below(found))
+    disk = root_disk_element(parse(document), path)
+    return None if disk is None else RootDisk(source(disk), target(disk), path in below(disk))
 
 
 def targets(document: str) -> list[str]:
     """Names of all disks with a medium."""
-    return [target(each) for each in disks(parse(document)) if source(each)]
+    return [target(disk) for disk in disks(parse(document)) if source(disk)]
 
 
 def files(document: str) -> list[str]:
     """Every file that a disk of the domain is on, also the ones below."""
-    found = [path for each in disks(parse(document)) for path in (source(each), *below(each)) if path]
-    return list(dict.fromkeys(found))
+    paths = [path for disk in disks(parse(document)) for path in (source(disk), *below(disk)) if path]
+    return list(dict.fromkeys(paths))
 
 
 def shared_files(document: str) -> list[str]:
     """Files of the domain's disks that it may only read."""
-    return [source(each) for each in disks(parse(document)) if each.find("readonly") is not None and source(each)]
+    return [source(disk) for disk in disks(parse(document)) if disk.find("readonly") is not None and source(disk)]
 
 
 def seed_disk(root: ET.Element, spec: DomainSpec) -> ET.Element | None:
     """By its file; else what is in its place, if it is one that can only be read from the same directory."""
     directory = PurePosixPath(spec.seed_path).parent
-    for each in disks(root):
-        if source(each) == spec.seed_path:
-            return each
-    for each in disks(root):
-        inside = PurePosixPath(source(each) or "/").parent == directory
-        if target(each) == "vdb" and each.find("readonly") is not None and inside:
-            return each
+    for disk in disks(root):
+        if source(disk) == spec.seed_path:
+            return disk
+    for disk in disks(root):
+        same_directory = PurePosixPath(source(disk) or "/").parent == directory
+        if target(disk) == "vdb" and disk.find("readonly") is not None and same_directory:
+            return disk
     return None
 
 
 def extra_disks(root: ET.Element, spec: DomainSpec, former: Collection[str]) -> tuple[list[ET.Element | None], list[ET.Element]]:
     """(an element for each wanted disk, where there is one; elements of former ones that are too many)."""
-    by_path = {source(each): each for each in disks(root)}
-    spare = [each for path, each in by_path.items() if path in former and path not in spec.extra_disks]
-    found: list[ET.Element | None] = [by_path.get(path) for path in spec.extra_disks]
-    for number, each in enumerate(found):
-        if each is None and spare:
-            found[number] = spare.pop(0)
-    return found, spare
+    by_path = {source(disk): disk for disk in disks(root)}
+    spare = [disk for path, disk in by_path.items() if path in former and path not in spec.extra_disks]
+    elements: list[ET.Element | None] = [by_path.get(path) for path in spec.extra_disks]
+    for number, disk in enumerate(elements):
+        if disk is None and spare:
+            elements[number] = spare.pop(0)
+    return elements, spare
 
 
 def interface(root: ET.Element, spec: DomainSpec) -> ET.Element | None:
     """By its MAC address; else what is in its place, enp1s0."""
-    found = root.findall("devices/interface")
+    interfaces = root.findall("devices/interface")
     mac = spec.mac.lower()
-    for each in found:
-        if attribute(each, "mac", "address").lower() == mac:
-            return each
-    for each in found:
-        address = each.find("address")
+    for interface in interfaces:
+        if attribute(interface, "mac", "address").lower() == mac:
+            return interface
+    for interface in interfaces:
+        address = interface.find("address")
         if address is not None and address.get("type") == "pci":
             place = [int(address.get(name, "0"), 0) for name in ("domain", "bus", "slot", "function")]
             if place == [0, domain_spec.MAC_BUS, 0, 0]:
-                return each
+                return interface
     return None
 
 
@@ -210,7 +210,7 @@ def interface_words(interface: ET.Element | None) -> str:
     kind, name = interface.get("type", ""), ""
     if source is not None:
         # A running NIC on a network names that network's bridge too.
-        kind = next((each for each in ("network", "bridge") if source.get(each)), kind)
+        kind = next((name for name in ("network", "bridge") if source.get(name)), kind)
         name = source.get(kind, "") or source.get("dev", "")
     return f"{attribute(interface, 'mac', 'address').lower()} on {kind} {name}".strip()
 

@@ -29,11 +29,12 @@ _SAID = ("is in use: ", "ssh.port: ")
 
 @dataclass(frozen=True)
 class Sign:
-    """Words of a console by which a boot that ended is known. pattern: matched without regard to case. meaning: what they mean
-    and what to do."""
+    """Words on a console by which a boot that ended is recognized."""
 
     pattern: str
+    """Regular expression for them, which matches upper and lower case."""
     meaning: str
+    """What they mean and what to do."""
 
 
 SIGNS = (
@@ -84,13 +85,13 @@ _KERNEL = re.compile(r"(?m)^\[ *\d+\.\d+\]|Linux version ")
 
 
 def meaning(console: str, *, virt_type: str, port: int) -> str:
-    """What the console of a guest that does not answer means, "" where it tells nothing. Of several signs the last counts.
+    """What the console of a guest that does not answer means, "" where it says nothing. Of several signs the last counts.
 
     virt_type: kvm or qemu, as the domain runs. port: of its SSH server, as set.
     """
-    found = [(match.end(), sign) for sign in SIGNS for match in re.finditer(sign.pattern, console, re.IGNORECASE | re.MULTILINE)]
-    if found:
-        return max(found, key=lambda each: (each[0], -SIGNS.index(each[1])))[1].meaning + "."
+    signs = [(match.end(), sign) for sign in SIGNS for match in re.finditer(sign.pattern, console, re.IGNORECASE | re.MULTILINE)]
+    if signs:
+        return max(signs, key=lambda end_and_sign: (end_and_sign[0], -SIGNS.index(end_and_sign[1])))[1].meaning + "."
     if BOOTED.search(console):
         return (
             "The guest has booted, so the way to it is what fails: its address (see the lease above), a firewall in the "
@@ -110,9 +111,9 @@ def meaning(console: str, *, virt_type: str, port: int) -> str:
 
 
 def silent(*, virt_type: str, load: float | None) -> str:
-    """What it means that a guest that runs has written nothing. load: share of one CPU that it takes, None if that was not seen.
+    """What it means that a guest that runs has written nothing. load: share of one CPU it takes, None if not measured.
 
-    The BIOS itself is not heard: it has no graphics here, and writes to a serial port only if it is told to.
+    The BIOS itself writes nothing: it has no graphics here, and uses a serial port only if it is configured to.
     """
     if load is None or load < IDLE:
         waits = "" if load is None else ", and its CPUs wait"
@@ -138,22 +139,22 @@ def diagnose(uri: str, uuid: str, *, console_pool: str, console_name: str, netwo
     console_name: the log's name as a volume of console_pool. network: None for a bridge, whose leases libvirt does not
     know. port: where its SSH server is to listen.
     """
-    seen: list[str] = []
+    lines: list[str] = []
     try:
         with connect(uri) as connection:
-            looks: list[Callable[[], str]] = [
+            reports: list[Callable[[], str]] = [
                 functools.partial(_say_state, connection, uuid),
                 functools.partial(_say_lease, connection, network, mac),
                 functools.partial(_say_console, connection, uuid, (console_pool, console_name), port),
             ]
-            for look in looks:
+            for report in reports:
                 try:
-                    seen.append(look())
+                    lines.append(report())
                 except Exception as error:
-                    seen.append(f"(not seen: {error})")
+                    lines.append(f"(not seen: {error})")
     except Exception as error:
-        seen.append(str(error))
-    return "\n".join(seen)
+        lines.append(str(error))
+    return "\n".join(lines)
 
 
 def _say_state(connection: Any, uuid: str) -> str:
@@ -168,10 +169,10 @@ def _say_state(connection: Any, uuid: str) -> str:
 def _say_lease(connection: Any, network: str | None, mac: str) -> str:
     if network is None:
         return "The guest is on a bridge; libvirt knows no leases there."
-    found = find(connection.networkLookupByName, network)
-    if found is None:
+    live_network = find(connection.networkLookupByName, network)
+    if live_network is None:
         return f"Network {network} does not exist."
-    ours = [lease for lease in leases(found) if lease.mac == mac.lower()]
+    ours = [lease for lease in leases(live_network) if lease.mac == mac.lower()]
     if not ours:
         return f"Network {network} has given no address to {mac}: the guest has not asked for one."
     return "; ".join(f"{mac} has address {lease.address} on network {network}" for lease in ours) + "."
@@ -180,7 +181,7 @@ def _say_lease(connection: Any, network: str | None, mac: str) -> str:
 def clean(console: str) -> str:
     """The console without what moves a cursor or sets a colour."""
     text = re.sub(r"\x1b(?:\[[0-9;?]*[A-Za-z]|[()][A-Z0-9]|[a-zA-Z])", "", console.replace("\r", ""))
-    return "".join(each for each in text if each == "\n" or each.isprintable())
+    return "".join(character for character in text if character == "\n" or character.isprintable())
 
 
 def console_lines(text: str) -> list[str]:

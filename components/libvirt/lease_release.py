@@ -23,7 +23,7 @@ from components.libvirt.leases import Lease, leases, on_bridge
 from components.libvirt.network_xml import NetworkFacts
 
 END_SECONDS = 3.0
-"""Until a released lease is seen to have ended; libvirt is told by a helper that dnsmasq starts."""
+"""Seconds until libvirt lists a released lease no more; a helper that dnsmasq starts reports its end to libvirt."""
 
 _COOKIE = b"\x63\x82\x53\x63"  # RFC 2131
 _TYPE, _SERVER, _CLIENT, _END = 53, 54, 61, 255
@@ -49,26 +49,26 @@ def release(lease: Lease, *, server: str, bridge: str) -> None:
         sender.sendto(message(lease, server), (server, 67))
 
 
-def end(network: Any, facts: NetworkFacts, found: Iterable[Lease]) -> list[Lease]:
-    """End these leases, each said. Returns those that stand all the same: the bridge is not here, or the server did not listen."""
-    left = list(found)
-    if not left or not on_bridge(facts):
-        return left
+def end(network: Any, facts: NetworkFacts, ending: Iterable[Lease]) -> list[Lease]:
+    """End these leases and say so of each. Returns those that remain: the bridge is not here, or the server did not listen."""
+    remaining = list(ending)
+    if not remaining or not on_bridge(facts):
+        return remaining
     deadline = time.monotonic() + END_SECONDS
     pause = 0.05
-    while left and time.monotonic() < deadline:
-        for lease in left:
+    while remaining and time.monotonic() < deadline:
+        for lease in remaining:
             # Again each time: libvirt restarts the server when its ranges change, and what comes meanwhile is lost.
             with contextlib.suppress(OSError):
                 release(lease, server=facts.ip, bridge=facts.bridge)
         time.sleep(pause)
         pause = min(pause * 2, 0.5)
         held = {(lease.mac, lease.address) for lease in leases(network)}
-        for lease in left:
+        for lease in remaining:
             if (lease.mac, lease.address) not in held:
                 say(f"network {facts.name}: the lease of {lease} is ended")
-        left = [lease for lease in left if (lease.mac, lease.address) in held]
-    return left
+        remaining = [lease for lease in remaining if (lease.mac, lease.address) in held]
+    return remaining
 
 
 def command(facts: NetworkFacts, lease: Lease) -> str:
@@ -77,7 +77,7 @@ def command(facts: NetworkFacts, lease: Lease) -> str:
 
 
 def give_back(connection: Any, network: Any, facts: NetworkFacts, macs: Iterable[str]) -> None:
-    """End the leases of our machines that do not run any more; one that stands is said. Nothing of it is a failure."""
+    """End the leases of the stack's machines that do not run any more, and say which remain. Nothing of it is a failure."""
     import libvirt  # noqa: PLC0415
 
     wanted = {mac.lower() for mac in macs}
@@ -96,5 +96,5 @@ def give_back(connection: Any, network: Any, facts: NetworkFacts, macs: Iterable
 def _running(connection: Any) -> list[str]:
     import libvirt  # noqa: PLC0415
 
-    found = (find(domain.XMLDesc, 0) for domain in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE))
-    return [xml for xml in found if xml is not None]
+    documents = (find(domain.XMLDesc, 0) for domain in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE))
+    return [xml for xml in documents if xml is not None]

@@ -16,17 +16,18 @@ from components.libvirt.network_xml import NetworkFacts
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """An IPv4 lease.
-
-    mac: in lower case. name: the host name. client: the client identifier, hexadecimal with colons. Either is empty where none was
-    sent. until: when it ends, in seconds since 1970.
-    """
+    """An IPv4 lease."""
 
     mac: str
+    """MAC address of its machine, in lower case."""
     address: str
+    """The IPv4 address."""
     name: str = ""
+    """Host name that the machine has sent; "" where it has sent none."""
     client: str = ""
+    """Client identifier that the machine has sent, hexadecimal with colons; "" where it has sent none."""
     until: int = 0
+    """When it ends, in seconds since 1970."""
 
     def __str__(self) -> str:
         return f"{self.address} of {self.name or 'a machine'} ({self.mac})"
@@ -42,21 +43,21 @@ def leases(network: Any) -> list[Lease]:
     import libvirt  # noqa: PLC0415
 
     try:
-        found: list[dict[str, Any]] = network.DHCPLeases()
+        entries: list[dict[str, Any]] = network.DHCPLeases()
     except libvirt.libvirtError as error:
         if code(error) in {libvirt.VIR_ERR_NO_SUPPORT, libvirt.VIR_ERR_OPERATION_INVALID}:
             return []
         raise
     return [
         Lease(
-            mac=str(each.get("mac") or "").lower(),
-            address=str(each["ipaddr"]),
-            name=str(each.get("hostname") or ""),
-            client=str(each.get("clientid") or ""),
-            until=int(each.get("expirytime") or 0),
+            mac=str(entry.get("mac") or "").lower(),
+            address=str(entry["ipaddr"]),
+            name=str(entry.get("hostname") or ""),
+            client=str(entry.get("clientid") or ""),
+            until=int(entry.get("expirytime") or 0),
         )
-        for each in found
-        if each.get("ipaddr") and ":" not in str(each["ipaddr"])
+        for entry in entries
+        if entry.get("ipaddr") and ":" not in str(entry["ipaddr"])
     ]
 
 
@@ -65,31 +66,33 @@ def leases(network: Any) -> list[Lease]:
 
 @dataclass(frozen=True)
 class Standing:
-    """Whether a lease's machine is there, as far as can be seen, and by what that was seen."""
+    """Whether a lease's machine is there, as far as this program can observe it."""
 
     lease: Lease
     alive: bool
-    seen: str
+    """Whether the machine is there."""
+    evidence: str
+    """What says so, as a clause."""
 
 
-def standings(connection: Any, facts: NetworkFacts, found: Sequence[Lease], *, project: str) -> list[Standing]:
+def standings(connection: Any, facts: NetworkFacts, held: Sequence[Lease], *, project: str) -> list[Standing]:
     """Of each lease whether its machine is there. facts: the network's live definition.
 
-    A machine is gone when no domain of the hypervisor, running or defined, has its MAC address and nobody answers at its address.
-    Who is not on the network's bridge cannot ask; then only machines of this project (by the host name that it gives them) are
-    known to be gone when their domain is, since they are nothing else.
+    A machine is not there any more when no domain of the hypervisor, running or defined, has its MAC address and nobody answers at
+    its address. A machine that is not on the network's bridge cannot query that; then only machines of this project (by the host
+    name that it gives them) count as deleted when their domain is, since they are nothing else.
     """
-    if not found:
+    if not held:
         return []
     domains = _domains(connection)
     here = on_bridge(facts)
-    unknown = [lease for lease in found if lease.mac not in domains]
+    unknown = [lease for lease in held if lease.mac not in domains]
     answers = free_addresses.neighbours([IPv4Address(lease.address) for lease in unknown]) if here and unknown else {}
-    return [_standing(lease, domains, answers if here else None, project) for lease in found]
+    return [_standing(lease, domains, answers if here else None, project) for lease in held]
 
 
 def _standing(lease: Lease, domains: dict[str, str], answers: dict[IPv4Address, str] | None, project: str) -> Standing:
-    """answers: MAC addresses by address of who answered; None where nobody could be asked."""
+    """answers: MAC addresses by address of who answered; None where nobody could be queried."""
     if lease.mac in domains:
         return Standing(lease, True, f"domain {domains[lease.mac]!r} has its MAC address")
     nobody = "no domain there has its MAC address"
@@ -105,19 +108,19 @@ def _domains(connection: Any) -> dict[str, str]:
     """The hypervisor's domains by each MAC address that they have, in their running or their stored definition."""
     import libvirt  # noqa: PLC0415
 
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for domain in connection.listAllDomains(0):
         for flags in (0, libvirt.VIR_DOMAIN_XML_INACTIVE):
             xml = find(domain.XMLDesc, flags)
             if xml is not None:  # None: removed meanwhile
-                found |= dict.fromkeys(domain_spec.read_domain(xml).macs, domain.name())
-    return found
+                names |= dict.fromkeys(domain_spec.read_domain(xml).macs, domain.name())
+    return names
 
 
 def on_bridge(facts: NetworkFacts) -> bool:
     """Whether this machine is the one on which the network's bridge is.
 
     By the MAC address that libvirt gave the bridge: a network of the same name and subnet is on many machines, and how the
-    connection gets to libvirt does not tell where it ends.
+    connection reaches libvirt does not say where it ends.
     """
     return bool(facts.bridge and facts.mac and facts.ip) and free_addresses.has(facts.bridge, facts.mac, IPv4Address(facts.ip))

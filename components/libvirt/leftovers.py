@@ -1,8 +1,8 @@
 """What killed runs left behind, removed with the pool.
 
 A run that is killed after a libvirt call and before the engine writes its state leaves something that no state knows, so
-`destroy` would pass it by. The pool is made first and goes last, and everything else of the stack bears a mark: the domain
-its owner, a volume its `.owned`, a change of the network its record in the pool. So the pool's end is where to look.
+`destroy` would pass it by. The pool is created first and deleted last, and everything else of the stack bears a mark: the domain
+its owner, a volume its `.owned`, a change of the network its record in the pool. So what is left is removed with the pool.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from components.libvirt.unmanaged import say_what_stays
 
 
 def sweep(connection: Any, pool: Any, owner: str) -> None:
-    """Remove what is this stack's in and around its active pool; what is foreign stays."""
+    """Remove what is this stack's in and around its active pool; what is unmanaged stays."""
     import libvirt  # noqa: PLC0415
 
     volume_store.refresh(pool)
@@ -31,9 +31,9 @@ def sweep(connection: Any, pool: Any, owner: str) -> None:
             remove(domain)
             remove_log(connection, name, facts.console_log)
     ours = {
-        each[: -len(volume_store.OWNED)]
-        for each in (volume.name() for volume in pool.listAllVolumes(0))
-        if each.endswith(volume_store.OWNED)
+        volume_name[: -len(volume_store.OWNED)]
+        for volume_name in (volume.name() for volume in pool.listAllVolumes(0))
+        if volume_name.endswith(volume_store.OWNED)
     }
     for slot in sorted(ours):
         if not slot.endswith((".0", ".1")):
@@ -41,5 +41,5 @@ def sweep(connection: Any, pool: Any, owner: str) -> None:
         record = claim_record.read_record(connection, pool, slot[:-2])
         if record is not None and "layers" in record:
             dhcp_claim.restore(connection, pool, slot[:-2], known={})
-    for each in sorted(ours):
-        volume_store.remove(pool, each)
+    for volume_name in sorted(ours):
+        volume_store.remove(pool, volume_name)

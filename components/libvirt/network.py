@@ -31,13 +31,13 @@ def layers(network: Any) -> list[Layer]:
     """The definitions that the network has, each with the flag that changes it alone; the live one, if it runs, is the last."""
     import libvirt  # noqa: PLC0415
 
-    found = []
+    definitions = []
     if network.isPersistent():
         facts = network_xml.read_network(network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE))
-        found.append(Layer("config", libvirt.VIR_NETWORK_UPDATE_AFFECT_CONFIG, facts))
+        definitions.append(Layer("config", libvirt.VIR_NETWORK_UPDATE_AFFECT_CONFIG, facts))
     if network.isActive():
-        found.append(Layer("live", libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE, network_xml.read_network(network.XMLDesc(0))))
-    return found
+        definitions.append(Layer("live", libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE, network_xml.read_network(network.XMLDesc(0))))
+    return definitions
 
 
 def network_named(connection: Any, name: str) -> Any:
@@ -56,9 +56,9 @@ def network_named(connection: Any, name: str) -> Any:
 
 
 def end_leases(connection: Any, network: Any, macs: Sequence[str]) -> None:
-    found = layers(network)
-    if found:
-        give_back(connection, network, found[-1].facts, macs)
+    definitions = layers(network)
+    if definitions:
+        give_back(connection, network, definitions[-1].facts, macs)
 
 
 def project_of(inputs: Props) -> str:
@@ -76,10 +76,10 @@ def set_ranges(network: Any, layer: Layer, wanted: Sequence[DhcpRange]) -> None:
     while same < min(len(current), len(wanted)) and current[same] == wanted[same]:
         same += 1
     section = libvirt.VIR_NETWORK_SECTION_IP_DHCP_RANGE
-    for each in current[same:]:
-        network.update(libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE, section, -1, network_xml.dhcp_range(each), layer.flag)
-    for each in wanted[same:]:
-        network.update(libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, section, -1, network_xml.dhcp_range(each), layer.flag)
+    for dhcp_range in current[same:]:
+        network.update(libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE, section, -1, network_xml.dhcp_range(dhcp_range), layer.flag)
+    for dhcp_range in wanted[same:]:
+        network.update(libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, section, -1, network_xml.dhcp_range(dhcp_range), layer.flag)
 
 
 # --- reservations

@@ -45,12 +45,15 @@ def read_network(document: str) -> NetworkFacts:
         address = ip.get("address", "")
         mask = ip.get("netmask") or str(ipaddress.IPv4Network(f"0.0.0.0/{ip.get('prefix', '24')}").netmask)
         ranges = []
-        for each in ip.findall("dhcp/range"):
-            lease = each.find("lease")
+        for element in ip.findall("dhcp/range"):
+            lease = element.find("lease")
             time = None if lease is None else (lease.get("expiry", ""), lease.get("unit", "minutes"))
-            first, last = (ipaddress.IPv4Address(each.get(key, "")) for key in ("start", "end"))
+            first, last = (ipaddress.IPv4Address(element.get(key, "")) for key in ("start", "end"))
             ranges.append(DhcpRange(first, last, time))
-        hosts = [Host(each.get("mac", "").lower(), each.get("ip", ""), each.get("name", "")) for each in ip.findall("dhcp/host")]
+        hosts = [
+            Host(element.get("mac", "").lower(), element.get("ip", ""), element.get("name", ""))
+            for element in ip.findall("dhcp/host")
+        ]
         return NetworkFacts(
             name,
             "" if bridge is None else bridge.get("name", ""),
@@ -71,11 +74,11 @@ def read_network(document: str) -> NetworkFacts:
     )
 
 
-def dhcp_range(each: DhcpRange) -> str:
+def dhcp_range(dhcp_range: DhcpRange) -> str:
     """<range start end/> for a network update."""
-    root = ET.Element("range", start=str(each.first), end=str(each.last))
-    if each.lease is not None:
-        child(root, "lease", expiry=each.lease[0], unit=each.lease[1])
+    root = ET.Element("range", start=str(dhcp_range.first), end=str(dhcp_range.last))
+    if dhcp_range.lease is not None:
+        child(root, "lease", expiry=dhcp_range.lease[0], unit=dhcp_range.lease[1])
     return text_of(root)
 
 

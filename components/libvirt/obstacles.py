@@ -16,30 +16,32 @@ JOBS = ("unknown", "pull", "copy", "commit", "active commit", "backup")
 
 def obstacles(domain: Any, stored: str, live: str | None, spec: DomainSpec) -> list[str]:
     """Each as a sentence with the commands that lead out. stored, live: the domain's two definitions; live None if it is off."""
-    found = []
+    sentences = []
     if domain.name() != spec.name:
         name = quote(domain.name())
-        found.append(f"it was renamed from {spec.name}. Rename it back: virsh shutdown {name}; virsh domrename {name} {spec.name}")
-    return found + under_way(domain, stored, live, spec.disk_path)
+        sentences.append(
+            f"it was renamed from {spec.name}. Rename it back: virsh shutdown {name}; virsh domrename {name} {spec.name}"
+        )
+    return sentences + under_way(domain, stored, live, spec.disk_path)
 
 
 def under_way(domain: Any, stored: str, live: str | None, path: str) -> list[str]:
     """Those that stand in the way of a change of the disk too. path: of the file this program made for it."""
     name = quote(domain.name())
-    found = disk_obstacles(domain, stored, live, path)
+    sentences = disk_obstacles(domain, stored, live, path)
     if live is None:
         if domain.hasManagedSaveImage(0):
-            found.append(
+            sentences.append(
                 f"its memory is saved (managed save), and fits the definition and the disk as they are. Resume it: virsh start "
                 f"{name}; or give the saved memory up: virsh managedsave-remove {name}"
             )
-        return found
+        return sentences
     jobs = list(_block_jobs(domain, name, live))
     if not jobs and domain.jobInfo()[0] != _no_job():
         jobs.append(
             f"libvirt has a job under way on it (virsh domjobinfo {name}). Wait for its end, or end it: virsh domjobabort {name}"
         )
-    return found + jobs
+    return sentences + jobs
 
 
 def disk_obstacles(domain: Any, stored: str, live: str | None, path: str) -> list[str]:
@@ -50,14 +52,14 @@ def disk_obstacles(domain: Any, stored: str, live: str | None, path: str) -> lis
             continue
         name, source = quote(domain.name()), disk.source or "FILE"
         files = {disk.source, *domain_xml.files(document or "")}
-        snapshots = [each for each, made in external_snapshots(domain).items() if files & set(made)]
+        snapshots = [snapshot for snapshot, made in external_snapshots(domain).items() if files & set(made)]
         if disk.over or snapshots:
             start = "" if live is not None else f"virsh start {name}; "
             # Without --base the whole chain would be merged into the image that all nodes share.
             merge = f"{start}virsh blockcommit {name} {disk.target} --base {quote(path)} --active --pivot --wait"
-            ends = "".join(f"; virsh snapshot-delete {name} {quote(each)} --metadata" for each in snapshots)
+            ends = "".join(f"; virsh snapshot-delete {name} {quote(snapshot)} --metadata" for snapshot in snapshots)
             return [
-                f"its disk {disk.target} is {disk.source}, a snapshot{''.join(f' {each!r}' for each in snapshots)} over {path}; "
+                f"its disk {disk.target} is {disk.source}, a snapshot{''.join(f' {name!r}' for name in snapshots)} over {path}; "
                 f"what was written since is in it alone. Merge it: {merge}{ends}"
             ]
         return [
@@ -86,16 +88,16 @@ def _no_job() -> int:
 
 def external_snapshots(domain: Any) -> dict[str, list[str]]:
     """Names of the domain's snapshots that have files of their own, with these files."""
-    found = {}
+    files_of = {}
     for name, document in _snapshots(domain):
         root = xml.parse(document)
-        files = [each.get("file", "") for each in root.findall("disks/disk/source")]
+        files = [source.get("file", "") for source in root.findall("disks/disk/source")]
         memory = root.find("memory")
         if memory is not None and memory.get("file"):
             files.append(memory.get("file", ""))
         if files:
-            found[name] = files
-    return found
+            files_of[name] = files
+    return files_of
 
 
 def snapshots(domain: Any) -> list[str]:
@@ -112,7 +114,7 @@ def _snapshots(domain: Any) -> Iterator[tuple[str, str]]:
         if code(error) == libvirt.VIR_ERR_NO_SUPPORT:
             return
         raise
-    for each in listed:
-        document = find(each.getXMLDesc, 0)
+    for snapshot in listed:
+        document = find(snapshot.getXMLDesc, 0)
         if document is not None:
-            yield each.getName(), document
+            yield snapshot.getName(), document

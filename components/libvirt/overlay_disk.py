@@ -100,7 +100,7 @@ class OverlayDiskProvider(VolumeProvider):
                     )
             _refuse_harm(connection, inputs, "recreated")
             _backing_fits(connection, inputs)
-            with volume_store.anew(pool, inputs["name"]):
+            with volume_store.created(pool, inputs["name"]):
                 volume = pool.createXML(
                     storage_xml.volume(
                         inputs["name"],
@@ -115,10 +115,10 @@ class OverlayDiskProvider(VolumeProvider):
                 volume_store.verify(connection, pool, inputs["name"], {"generation": inputs["generation"]})
         return CreateResult(volume_id(inputs), inputs)
 
-    def look(self, connection: Any, pool: Any, state: Props) -> Props | None:
+    def observe(self, connection: Any, pool: Any, state: Props) -> Props | None:
         volume = volume_store.volume_named(pool, state["name"])
         if volume is None or not volume_store.is_ours(pool, state["name"]):
-            # Not as gone if the machine has it elsewhere: a new one would be made, and the machine with it.
+            # Not reported as deleted if the machine has it elsewhere: it would be replaced, and the machine with it.
             return {} if _is_elsewhere(connection, state) else None
         facts = storage_xml.read_volume(volume.XMLDesc(0))
         if facts.backing_path != state["backing_path"]:  # another chain holds the same data; it is no reason to lose it
@@ -147,9 +147,9 @@ def _is_elsewhere(connection: Any, state: Props) -> bool:
 def _refuse_harm(connection: Any, inputs: Props, change: str) -> None:
     """Raise if something was begun by hand with the machine that uses the disk."""
     domain = find(connection.lookupByUUIDString, inputs["domain_uuid"])
-    found = [] if domain is None else under_way(domain, *definitions(domain), inputs["path"])
-    if domain is not None and found:
-        numbered = " ".join(f"({number}) {reason}." for number, reason in enumerate(found, 1))
+    reasons = [] if domain is None else under_way(domain, *definitions(domain), inputs["path"])
+    if domain is not None and reasons:
+        numbered = " ".join(f"({number}) {reason}." for number, reason in enumerate(reasons, 1))
         raise HypervisorError(
             f"disk {inputs['path']} is left as it is: were it {change} now, what was done by hand to domain {domain.name()!r} "
             f"would be lost. In the way: {numbered} Then `pulumi up` again"
@@ -185,10 +185,10 @@ def _grow(connection: Any, volume: Any, inputs: Props) -> None:
 class OverlayDisk(Resource, module="libvirt", name="OverlayDisk"):
     """A node's disk: a qcow2 file that holds what differs from the base image.
 
-    Made, or adopted if it is ours, of the same generation, over the same image and not too large; `NAME.verified` beside it
-    remembers the generation. `serial` is new with every disk made anew. Raises HypervisorError if the volume is foreign, or
-    ours but in use by a running domain and not the disk wanted, or if it would have to change under a snapshot, a block job or a
-    managed save of its machine.
+    Made, or adopted if it bears the stack's mark, is of the same generation, over the same image and not too large;
+    `NAME.verified` next to it remembers the generation. Each disk that replaces another has a `serial` of its own. Raises
+    HypervisorError if the volume is unmanaged, or in use by a running domain and not the disk wanted, or if it would have to
+    change under a snapshot, a block job or a managed save of its machine.
     """
 
     path: Output[str]

@@ -63,7 +63,7 @@ class StoragePoolProvider(DeclarativeProvider):
             if pool is None:
                 return
             if not pool.isActive():
-                # What a killed run left can only be seen, and removed, in a pool that is active.
+                # What a killed run left is listed, and can be removed, only in a pool that is active.
                 with contextlib.suppress(Exception):
                     pool.create(0)
             if pool.isActive():
@@ -124,7 +124,7 @@ def _ensure(connection: Any, inputs: Props) -> None:
 
 
 def _remove(pool: Any | None) -> None:
-    """Undo a creation: the directory goes if it is empty."""
+    """Undo a creation: the directory is deleted if it is empty."""
     if pool is None:
         return
     if pool.isActive():
@@ -134,7 +134,7 @@ def _remove(pool: Any | None) -> None:
 
 
 def _delete_directory(pool: Any) -> None:
-    """Remove the pool's directory, unless it is gone already or holds what libvirt does not list."""
+    """Remove the pool's directory, unless it is deleted already or holds what libvirt does not list."""
     import libvirt  # noqa: PLC0415
 
     try:

@@ -57,10 +57,10 @@ class ReservationProvider(DeclarativeProvider):
             network = find(connection.networkLookupByName, state["network"])
             if network is None:
                 return ReadResult("", {})
-            seen = [next((host for host in layer.facts.hosts if host.mac == wanted.mac), None) for layer in layers(network)]
-        if not any(seen):
+            reserved = [next((host for host in layer.facts.hosts if host.mac == wanted.mac), None) for layer in layers(network)]
+        if not any(reserved):
             return ReadResult("", {})
-        for host in seen:
+        for host in reserved:
             if host != wanted:  # in one definition only, or changed by hand
                 state |= {"ip": host.ip if host else "", "name": host.name if host else ""}
         return self.read_result(id_, state)
@@ -75,14 +75,16 @@ class ReservationProvider(DeclarativeProvider):
 
 
 def _clear_address(connection: Any, network: Any, host: Host, project: str) -> None:
-    """End the lease of a machine that is gone at this address, which the DHCP server would not give away while it stands.
+    """End the lease at this address of a machine that is not there any more: until it ends, the DHCP server gives the address to
+    nobody else.
 
-    One of a machine that is there is left: of another stack's the claim has told, and the stack's own goes later in the run.
+    The lease of a machine that is there is left: the claim has refused one of others, and one of the stack's own ends later in
+    the run.
     """
     facts = layers(network)[-1].facts
     held = [lease for lease in leases(network) if lease.address == host.ip and lease.mac != host.mac]
-    gone = [each.lease for each in standings(connection, facts, held, project=project) if not each.alive]
-    for lease in end(network, facts, gone):
+    abandoned = [machine.lease for machine in standings(connection, facts, held, project=project) if not machine.alive]
+    for lease in end(network, facts, abandoned):
         raise HypervisorError(
             f"address {host.ip} on libvirt network {network.name()!r} is to be {host.name}'s and is leased to a machine that "
             f"is gone: {lease.name or 'no name'} ({lease.mac}) until {lease.end}. Until then the DHCP server gives it to "
@@ -95,8 +97,8 @@ def reserve(network: Any, host: Host) -> None:
     """Make both definitions of the network hold exactly this reservation for this MAC."""
     import libvirt  # noqa: PLC0415
 
-    found = layers(network)
-    for layer in found:
+    definitions = layers(network)
+    for layer in definitions:
         for other in layer.facts.hosts:
             if other.mac == host.mac:
                 continue
@@ -110,9 +112,9 @@ def reserve(network: Any, host: Host) -> None:
                     "--live --config"
                 )
     section = libvirt.VIR_NETWORK_SECTION_IP_DHCP_HOST
-    fresh = not any(other.mac == host.mac for layer in found for other in layer.facts.hosts)
+    fresh = not any(other.mac == host.mac for layer in definitions for other in layer.facts.hosts)
     try:
-        for layer in found:
+        for layer in definitions:
             ours = [other for other in layer.facts.hosts if other.mac == host.mac]
             if ours == [host]:
                 continue

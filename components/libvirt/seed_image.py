@@ -60,7 +60,7 @@ class SeedImageProvider(VolumeProvider):
                     raise
         return CreateResult(volume_id(inputs), {**inputs, "sha256": digest, "size": len(image)})
 
-    def look(self, connection: Any, pool: Any, state: Props) -> Props | None:
+    def observe(self, connection: Any, pool: Any, state: Props) -> Props | None:
         return {} if _content_digest(connection, pool, state["name"]) == state["sha256"] else None
 
 
@@ -112,8 +112,8 @@ def seed_iso(user_data: str, meta_data: str, network_config: str) -> bytes:
 class SeedImage(Resource, module="libvirt", name="SeedImage"):
     """A node's NoCloud seed, read by cloud-init from a read-only virtio disk labelled cidata.
 
-    Any change makes it anew. Only its SHA-256 and size in bytes are outputs beside the inputs; `user_data` is a secret.
-    Raises HypervisorError if the volume is foreign.
+    Any change replaces it. Only its SHA-256 and size in bytes are outputs next to the inputs; `user_data` is a secret.
+    Raises HypervisorError if the volume is unmanaged.
     """
 
     path: Output[str]

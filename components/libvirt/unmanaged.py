@@ -22,10 +22,10 @@ def definitions(domain: Any) -> tuple[str, str | None]:
 
 def attached(connection: Any, pool_name: str, spec: DomainSpec, known: Collection[str], *documents: str | None) -> set[str]:
     """Files of extra disks that this program has attached: the ones it knows, and of the domain's others those of its making."""
-    found = {*known, *spec.extra_disks}
-    others = {path for each in documents if each is not None for path in domain_xml.shared_files(each)}
-    others -= {*found, spec.disk_path, spec.seed_path}
-    return found | owned(connection, pool_name, others)
+    known_paths = {*known, *spec.extra_disks}
+    others = {path for document in documents if document is not None for path in domain_xml.shared_files(document)}
+    others -= {*known_paths, spec.disk_path, spec.seed_path}
+    return known_paths | owned(connection, pool_name, others)
 
 
 def owned(connection: Any, pool_name: str, paths: Collection[str]) -> set[str]:
@@ -38,11 +38,11 @@ def owned(connection: Any, pool_name: str, paths: Collection[str]) -> set[str]:
 
 def inventory(domain: Any, stored: str, live: str | None, spec: DomainSpec, former: Collection[str]) -> list[str]:
     """All of it in words, without what may be secret."""
-    found = domain_additions.unmanaged(stored, spec, former)
+    phrases = domain_additions.unmanaged(stored, spec, former)
     if live is not None:
         only = domain_additions.only_running(live, stored, spec, former)
-        found += [f"{each.words}, attached to the running guest only" for each in only]
-    return found + [f"snapshot {each}" for each in obstacles.snapshots(domain)]
+        phrases += [f"{device.words}, attached to the running guest only" for device in only]
+    return phrases + [f"snapshot {snapshot}" for snapshot in obstacles.snapshots(domain)]
 
 
 def say_what_stays(connection: Any, pool_name: str, domain: Any, documents: Sequence[str | None], ours: Collection[str]) -> None:
@@ -50,7 +50,7 @@ def say_what_stays(connection: Any, pool_name: str, domain: Any, documents: Sequ
 
     documents: the domain's definitions.
     """
-    paths = [path for each in documents if each is not None for path in domain_xml.files(each)]
+    paths = [path for document in documents if document is not None for path in domain_xml.files(document)]
     paths += [path for files in obstacles.external_snapshots(domain).values() for path in files]
     others = dict.fromkeys(path for path in paths if path not in ours)
     made = owned(connection, pool_name, others)

@@ -16,27 +16,27 @@ def volume_id(state: Props) -> str:
 
 
 class VolumeProvider(DeclarativeProvider):
-    """What the three kinds share: how one is looked at, and how it goes."""
+    """What all kinds of volumes share: how one is observed, and how it is deleted."""
 
-    def look(self, connection: Any, pool: Any, state: Props) -> Props | None:
-        """What of the state is different in truth; None if the volume is not there or not what it was."""
+    def observe(self, connection: Any, pool: Any, state: Props) -> Props | None:
+        """Properties of the state as they are now; None if the volume is not there or not what it was."""
         raise NotImplementedError
 
     def read(self, id_: str, props: Props) -> ReadResult:
         state = self.known(props)
         with connect(state["uri"]) as connection:
             pool = find(connection.storagePoolLookupByName, state["pool"])
-            # In a pool that is stopped or undefined nothing can be seen; the pool itself shows as changed or gone.
+            # In a pool that is stopped or undefined nothing can be observed; the pool itself shows as changed or deleted.
             if pool is not None and pool.isActive():
                 volume_store.refresh(pool)
-                seen = self.look(connection, pool, state)
-                if seen is None:
+                observed = self.observe(connection, pool, state)
+                if observed is None:
                     return ReadResult("", {})
-                state |= seen
+                state |= observed
         return self.read_result(id_, state)
 
     def delete(self, _id: str, _props: Props) -> None:
-        """Remove the volume; that it or the pool is gone is success."""
+        """Remove the volume; that it or the pool is deleted already is success."""
         state = self.known(_props)
         with connect(state["uri"]) as connection:
             pool = find(connection.storagePoolLookupByName, state["pool"])

@@ -1,7 +1,7 @@
 """Volumes in the stack's pool, with the mark that says they are ours.
 
-A volume cannot carry metadata, so before `NAME` is made an empty volume `NAME.owned` is, and it goes after `NAME` is gone.
-A volume without it is foreign and never touched; one with it may be half-written by a killed run and can be made again,
+A volume cannot carry metadata, so before `NAME` is made an empty volume `NAME.owned` is, and it is deleted after `NAME`.
+A volume without it is unmanaged and never touched; one with it may be half-written by a killed run and can be made again,
 unless `NAME.verified` says that it is whole.
 """
 
@@ -23,7 +23,7 @@ CHUNK = 1 << 18
 
 
 def pool_named(connection: Any, name: str, *, fresh: bool = False) -> Any:
-    """The active pool of this name. `fresh` makes libvirt look at the directory again, unless a transfer runs in it."""
+    """The active pool of this name. `fresh` makes libvirt read the directory again, unless a transfer runs in it."""
     pool = find(connection.storagePoolLookupByName, name)
     if pool is None:
         raise HypervisorError(f"storage pool {name!r} is not there. `pulumi refresh`, then `pulumi up` make it again")
@@ -37,7 +37,7 @@ def pool_named(connection: Any, name: str, *, fresh: bool = False) -> Any:
 
 
 def refresh(pool: Any) -> None:
-    """Look at the pool's directory again; skipped while a transfer runs in it, for libvirt refuses it then."""
+    """Read the pool's directory again; skipped while a transfer runs in it, for libvirt refuses it then."""
     import libvirt  # noqa: PLC0415
 
     try:
@@ -52,7 +52,7 @@ def volume_named(pool: Any, name: str) -> Any | None:
 
 
 def path_matches(volume: Any, path: str) -> None:
-    """A caller computes the path that libvirt will give; tell if the two disagree."""
+    """A caller computes the path that libvirt will give; HypervisorError if the two disagree."""
     if volume.path() != path:
         raise HypervisorError(
             f"volume {volume.name()!r} is at {volume.path()}, not at {path}. Set the pool's path to its directory"
@@ -70,7 +70,7 @@ def owned_paths(pool: Any) -> set[str]:
 
 
 def claim(pool: Any, name: str) -> None:
-    """Mark the volume name as ours before anything is made under it. Raises HypervisorError if it is foreign."""
+    """Mark the volume name as ours before anything is made under it. Raises HypervisorError if it is unmanaged."""
     if is_ours(pool, name):
         return
     if volume_named(pool, name) is not None:
@@ -82,15 +82,15 @@ def claim(pool: Any, name: str) -> None:
 
 
 def remove(pool: Any, name: str) -> None:
-    """Delete our volume with everything kept about it; what is gone is gone, what is foreign stays."""
+    """Delete our volume with everything kept about it; that it is deleted already is success, and what is unmanaged stays."""
     if not is_ours(pool, name):
         return
-    for each in (name + VERIFIED, name, name + OWNED):
-        delete(pool, each)
+    for volume_name in (name + VERIFIED, name, name + OWNED):
+        delete(pool, volume_name)
 
 
 @contextlib.contextmanager
-def anew(pool: Any, name: str) -> Iterator[None]:
+def created(pool: Any, name: str) -> Iterator[None]:
     """Room for a volume of ours that the block makes and `verify` ends; if the block fails, nothing is left of it."""
     try:
         claim(pool, name)
@@ -99,7 +99,7 @@ def anew(pool: Any, name: str) -> Iterator[None]:
         yield
     except BaseException:
         try:
-            # libvirt looks at the directory by itself after a transfer, and for that moment may not list what is there.
+            # libvirt reads the directory by itself after a transfer, and for that moment may not list what is there.
             refresh(pool)
             remove(pool, name)
         except Exception as error:
@@ -115,7 +115,7 @@ def delete(pool: Any, name: str) -> None:
     try:
         when_free(lambda: find(volume.delete, 0))
     except Exception:
-        # A file that went without libvirt's knowledge: see whether it is still listed after another look.
+        # A file that was deleted without libvirt's knowledge: it may still be listed, until the directory is read again.
         when_free(lambda: pool.refresh(0))
         if volume_named(pool, name) is not None:
             raise
@@ -132,10 +132,10 @@ def facts(connection: Any, pool: Any, name: str) -> dict[str, Any]:
     if marker is None:
         return {}
     try:
-        found = json.loads(fetch(connection, marker))
+        facts = json.loads(fetch(connection, marker))
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def send(connection: Any, volume: Any, chunks: Iterable[bytes], length: int) -> None:

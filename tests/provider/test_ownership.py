@@ -100,7 +100,7 @@ def test_killed_run_is_adopted_though_it_differs(sandbox: Sandbox, base: dict[st
     DomainProvider().create(domain_inputs(sandbox, memory_mib=96, disk_serial="s2"))
     with sandbox.libvirt() as conn:
         facts = domain_spec.read_domain(conn.lookupByName(f"{sandbox.name}-a").XMLDesc(0))
-    assert (facts.memory_mib, facts.serial) == (96, "s2")
+    assert (facts.memory_mib, facts.disk_id) == (96, "s2")
 
 
 def test_a_disk_without_state_is_adopted_only_as_what_it_is(sandbox: Sandbox, base: dict[str, Any]) -> None:

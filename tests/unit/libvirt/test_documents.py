@@ -31,7 +31,7 @@ SPEC = DomainSpec(
     uuid="b04238c3-4574-5479-b0b7-39b9d3281f8b",
     owner="k3s/dev",
     node="node-1",
-    serial="s1",
+    disk_id="s1",
     memory_mib=4096,
     cpus=2,
     mac="52:54:00:AB:00:01",
@@ -71,7 +71,7 @@ def shape(document: str) -> list[tuple[str, tuple[str, ...]]]:
 
 def test_domain_says_what_was_asked() -> None:
     facts = domain_spec.read_domain(domain_spec.domain(SPEC))
-    assert (facts.name, facts.uuid, facts.owner, facts.node, facts.serial) == (
+    assert (facts.name, facts.uuid, facts.owner, facts.node, facts.disk_id) == (
         "node-1",
         SPEC.uuid,
         "k3s/dev",
@@ -122,7 +122,7 @@ def test_foreign_domain_has_no_owner() -> None:
 
 @pytest.mark.parametrize("nasty", NASTY)
 def test_text_stays_data_in_domain_xml(nasty: str) -> None:
-    for field in ("name", "owner", "node", "serial", "network", "disk_path", "seed_path", "console_log", "disk_cache"):
+    for field in ("name", "owner", "node", "disk_id", "network", "disk_path", "seed_path", "console_log", "disk_cache"):
         document = domain_spec.domain(changed(field, nasty))
         assert shape(document) == shape(domain_spec.domain(SPEC)), field
     facts = domain_spec.read_domain(domain_spec.domain(dataclasses.replace(SPEC, owner=nasty, disk_path=nasty)))

@@ -88,22 +88,22 @@ def test_whatever_hands_add_stays_whatever_changes(names: set[str], changes: lis
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "what"),
+    ("field", "value", "name"),
     [("memory_mib", 2048, "memory"), ("cpus", 4, "CPUs"), ("mac", "52:54:00:ab:00:02", "network interface"),
      ("disk_cache", "unsafe", "root disk"), ("virt_type", "kvm", "virtualization type"), ("cpu_mode", "host-model", "CPU mode"),
      ("extra_disks", ("/pool/x.iso",), "extra disk 1"), ("seed_path", "/pool/y.iso", "seed disk"),
      ("console_log", "/x.log", "console log"), ("machine", "pc-q35-6.0", "machine type"), ("network", "lan", "network interface")],
 )  # fmt: skip
-def test_each_change_is_one_difference_and_a_reason_to_restart(field: str, value: Any, what: str) -> None:
+def test_each_change_is_one_difference_and_a_reason_to_restart(field: str, value: Any, name: str) -> None:
     spec = changed(**{field: value})
-    assert [each.what for each in domain_edit.differences(PLAIN, spec)] == [what]
-    assert [each.what for each in domain_edit.restarts(PLAIN, PLAIN, spec)] == [what]
+    assert [difference.name for difference in domain_edit.differences(PLAIN, spec)] == [name]
+    assert [difference.name for difference in domain_edit.restarts(PLAIN, PLAIN, spec)] == [name]
     assert domain_edit.restarts(domain_edit.edit(PLAIN, spec), PLAIN, spec) == []
-    assert domain_edit.wanted(spec)[what] == domain_edit.differences(PLAIN, spec)[0].wanted
+    assert domain_edit.wanted(spec)[name] == domain_edit.differences(PLAIN, spec)[0].wanted
 
 
 def test_another_owner_is_no_reason_to_restart() -> None:
-    spec = changed(owner="renamed/dev", node="n", serial="s2")
+    spec = changed(owner="renamed/dev", node="n", disk_id="s2")
     assert domain_edit.mark_differs(PLAIN, spec)
     assert domain_edit.differences(PLAIN, spec) == domain_edit.restarts(PLAIN, PLAIN, spec) == []
 
@@ -175,11 +175,11 @@ def test_a_running_guest_has_the_cpu_that_its_mark_says() -> None:
     stored = domain_spec.domain(spec)
     live = stored.replace('<cpu mode="host-model" />', '<cpu mode="custom" match="exact"><model>Skylake</model></cpu>')
     assert domain_edit.restarts(live, stored, spec) == []
-    assert [each.seen for each in domain_edit.restarts(live, stored, SPEC)] == ["host-model"]
+    assert [difference.actual for difference in domain_edit.restarts(live, stored, SPEC)] == ["host-model"]
     of_before = live.replace(' cpu="host-model"', "")
     assert of_before != live
     assert domain_edit.restarts(of_before, stored, spec) == []
-    assert [each.seen for each in domain_edit.restarts(of_before, stored, SPEC)] == ["host-model"]
+    assert [difference.actual for difference in domain_edit.restarts(of_before, stored, SPEC)] == ["host-model"]
 
 
 def test_a_running_guest_that_was_given_less_memory_is_seen_and_not_restarted() -> None:

@@ -74,7 +74,7 @@ def test_a_machine_that_a_domain_is_or_that_answers_is_there(asked: dict[str, An
     asked["there"] = {IPv4Address("10.9.1.7"): "02:00:00:00:00:77"}
     seen = leases.standings(HOST, NETWORK, found, project="p")
     assert [each.alive for each in seen] == [True, True, True, False]
-    assert "'theirs'" in seen[0].seen and "'theirs'" in seen[1].seen and "02:00:00:00:00:77 answers" in seen[2].seen
+    assert "'theirs'" in seen[0].evidence and "'theirs'" in seen[1].evidence and "02:00:00:00:00:77 answers" in seen[2].evidence
     assert asked["asked"] == [IPv4Address("10.9.1.7"), IPv4Address("10.9.1.8")], "who has a domain is not asked for"
 
 
@@ -83,7 +83,7 @@ def test_where_nobody_can_be_asked_only_machines_of_the_project_are_gone(asked: 
     found = [lease(NOBODYS, 7, "p-dev-server-1"), lease(NOBODYS, 8, "phone"), lease(NOBODYS, 9), lease(RUNS, 5, "p-dev-server-2")]
     seen = leases.standings(HOST, NETWORK, found, project="p")
     assert [each.alive for each in seen] == [False, True, True, True]
-    assert "cannot be asked from here" in seen[1].seen and asked["asked"] == []
+    assert "cannot be asked from here" in seen[1].evidence and asked["asked"] == []
 
 
 def test_no_lease_asks_for_nothing(asked: dict[str, Any]) -> None:
