@@ -12,7 +12,7 @@ pytestmark = pytest.mark.unit
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs/test-network.md").read_text()
 TIERS = [path.read_text() for folder in ("tests/e2e", "tests/provider") for path in sorted((ROOT / folder).glob("*.py"))]
-TIERS += [(ROOT / "tests/far.py").read_text()]
+TIERS += [(ROOT / "tests" / name).read_text() for name in ("bridge_lan.py", "ssh_hypervisor.py")]
 STACKS = "".join(path.read_text() for path in sorted(ROOT.glob("Pulumi.testnet*.yaml")))
 
 
