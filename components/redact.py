@@ -8,17 +8,20 @@ from __future__ import annotations
 import re
 import urllib.parse
 
-_CREDENTIALS = re.compile(r"://[^/@\s]*@")
+_CREDENTIALS = re.compile(r"://(?:[^/\s]*|[^/@:\s]*:(?!\d+/)[^@\s'\"]*)@")
+"""User and password of a URL. A slash in a password is a mistake, which an error text must not show either; a port and a slash
+are no password."""
 _JOIN_TOKEN = re.compile(r"K10[0-9A-Fa-f]{8,}::\S+")
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 
 
 def shown(source: str) -> str:
     """A URL or path as it may appear in a message: without user, password and query, which can hold a token."""
+    source = without_credentials(source).replace("://[hidden]@", "://")
     parts = urllib.parse.urlsplit(source)
-    if "://" not in source or not (parts.query or "@" in parts.netloc):
+    if "://" not in source or not parts.query:
         return source
-    return urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    return urllib.parse.urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
 
 
 def without_credentials(text: str) -> str:

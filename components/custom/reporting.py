@@ -27,23 +27,23 @@ def say(text: str) -> None:
 
 
 class _Speech:
-    """allowed: in the provider process alone; elsewhere (cli, tests) stdout is for results. here: of this thread.
-    remarks: made already."""
-
     allowed = False
+    """Whether this process may write progress: the provider process alone. Elsewhere (cli, tests) stdout is for results."""
     here = threading.local()
+    """What this thread waits for, the innermost last."""
     remarks: ClassVar[set[str]] = set()
+    """Remarks that this process has made."""
 
 
 def remark(text: str) -> None:
-    """One line, once in this process and only where `telling` may speak: for what a preview and the update after it both see."""
+    """One line, once in this process and only where `progress` may speak: a preview and the update after it report the same."""
     if _Speech.allowed and text not in _Speech.remarks:
         _Speech.remarks.add(text)
         say(text)
 
 
 def speak_up() -> None:
-    """Let `telling` speak in this process."""
+    """Let `progress` speak in this process."""
     _Speech.allowed = True
 
 

@@ -38,11 +38,14 @@ class Failure:
 
 @dataclass
 class Serving:
-    """What a server needs to serve. steps: the last of its steps, declared after the machine."""
+    """What a server needs to serve."""
 
     node: str
+    """Name of the node."""
     failure: Failure
+    """Whether a step of this run has failed."""
     steps: list[AnyResource] = field(default_factory=list)
+    """The last of its steps, declared after the machine."""
 
     async def done(self, limit: float) -> None:
         """Until all steps of the run are done. Raises RuntimeError when one of them fails, or after `limit` seconds."""
