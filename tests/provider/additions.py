@@ -1,4 +1,4 @@
-"""What hands add to a domain: devices, tuning and metadata, each as an edit of its stored definition."""
+"""What people add to a domain: devices, tuning and metadata, each as an edit of its stored definition."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def plant(document: str, names: list[str], folder: Path) -> str:
 
 def _raw(element: ET.Element) -> str:
     """The element as text: with the names as written, whatever declares their prefixes."""
-    inner = "".join(_raw(each) for each in element)
+    inner = "".join(_raw(child) for child in element)
     attributes = "".join(f" {name}={value!r}" for name, value in sorted(element.attrib.items()))
     return f"<{element.tag}{attributes}>{(element.text or '').strip()}{inner}"
 
@@ -88,14 +88,14 @@ def _raw(element: ET.Element) -> str:
 def parts(document: str) -> Counter[str]:
     """Each device, each piece of metadata and each other element of the definition, but for those that the program sets."""
     root = parse(document)
-    found: Counter[str] = Counter()
-    for each in root:
-        if each.tag in {"memory", "currentMemory", "vcpu"}:
+    parts: Counter[str] = Counter()
+    for element in root:
+        if element.tag in {"memory", "currentMemory", "vcpu"}:
             continue
-        if each.tag == "metadata":
-            found.update(_raw(child) for child in each if child.tag != MARK)
-        elif each.tag in {"devices", "os", "features", "cpu"}:
-            found.update(_raw(child) for child in each if child.tag != "type")
+        if element.tag == "metadata":
+            parts.update(_raw(child) for child in element if child.tag != MARK)
+        elif element.tag in {"devices", "os", "features", "cpu"}:
+            parts.update(_raw(child) for child in element if child.tag != "type")
         else:
-            found[_raw(each)] += 1
-    return found
+            parts[_raw(element)] += 1
+    return parts

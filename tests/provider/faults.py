@@ -71,14 +71,14 @@ class Proxy:
             return value
 
         def call(*arguments: Any) -> Any:
-            plain = tuple(each._target if isinstance(each, Proxy) else each for each in arguments)
+            plain = tuple(argument._target if isinstance(argument, Proxy) else argument for argument in arguments)
             return self._wrap(self._faults.call(name, value, plain))
 
         return call
 
     def _wrap(self, result: Any) -> Any:
         if isinstance(result, list):
-            return [self._wrap(each) for each in result]
+            return [self._wrap(item) for item in result]
         if type(result).__module__ == "libvirt":
             return Proxy(result, self._faults)
         return result

@@ -66,24 +66,24 @@ class Sandbox:
 
         with self.libvirt() as conn:
             pools = {
-                each.name(): (storage_xml.read_pool(each.XMLDesc(0)).path, each.isActive(), each.autostart())
-                for each in conn.listAllStoragePools(0)
-                if each.name().startswith(PREFIX)
+                pool.name(): (storage_xml.read_pool(pool.XMLDesc(0)).path, pool.isActive(), pool.autostart())
+                for pool in conn.listAllStoragePools(0)
+                if pool.name().startswith(PREFIX)
             }
             domains = {}
-            for each in conn.listAllDomains(0):
-                if not each.name().startswith(PREFIX):
+            for domain in conn.listAllDomains(0):
+                if not domain.name().startswith(PREFIX):
                     continue  # others work on the same hypervisor
-                facts = domain_spec.read_domain(each.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
-                running = domain_spec.read_domain(each.XMLDesc(0))
-                domains[each.name()] = (facts, running, each.isActive(), each.autostart())
+                facts = domain_spec.read_domain(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+                running = domain_spec.read_domain(domain.XMLDesc(0))
+                domains[domain.name()] = (facts, running, domain.isActive(), domain.autostart())
             networks = {
-                each.name(): (
-                    facts_of(each.XMLDesc(0)),
-                    facts_of(each.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE)),
+                network.name(): (
+                    facts_of(network.XMLDesc(0)),
+                    facts_of(network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE)),
                 )
-                for each in conn.listAllNetworks(0)
-                if each.name() == NETWORK
+                for network in conn.listAllNetworks(0)
+                if network.name() == NETWORK
             }
         files = {}
         for path in IMAGES.glob(f"{PREFIX}-*/*"):
@@ -138,7 +138,7 @@ def reset_network(conn: Any, *, remove: bool = False) -> None:
         if network.name() == NETWORK:
             wanted = facts_of(NETWORK_XML)
             now = [facts_of(network.XMLDesc(flag)) for flag in (0, 1)]
-            if not remove and network.isActive() and all(each == wanted for each in now):
+            if not remove and network.isActive() and all(facts == wanted for facts in now):
                 return
             if network.isActive():
                 network.destroy()

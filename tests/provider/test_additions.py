@@ -55,7 +55,7 @@ def test_nothing_planted_by_hand_is_lost(number: int, sandbox: Sandbox, base: di
     chance = random.Random(f"additions {number}")
     deal = sorted(additions.ALL, key=lambda _: random.Random(0).random())
     random.Random(0).shuffle(deal)
-    # Each is planted in two rounds at least, with others beside it each time.
+    # Each is planted in two rounds at least, with others next to it each time.
     names = sorted({*deal[number::2], *chance.sample(additions.ALL, 4)}) if number < 2 else chance.sample(additions.ALL, 16)
     OverlayDiskProvider().create(overlay_inputs(sandbox, base))
     SeedImageProvider().create(seed_inputs(sandbox))
@@ -74,7 +74,7 @@ def test_nothing_planted_by_hand_is_lost(number: int, sandbox: Sandbox, base: di
         conn.defineXML(additions.plant(stored(), names, folder))
     planted = additions.parts(stored()) - plain
     assert len(planted) >= len(names)
-    artifacts = [disk_of_ours(sandbox, f"artifacts-{each}.img") for each in "ab"]
+    artifacts = [disk_of_ours(sandbox, f"artifacts-{letter}.img") for letter in "ab"]
     changes: list[dict[str, Any]] = [
         {"memory_mib": 96},
         {"cpus": 2},
@@ -91,9 +91,9 @@ def test_nothing_planted_by_hand_is_lost(number: int, sandbox: Sandbox, base: di
         now |= change
         # As after a refresh, or as a run without any state does.
         if step % 2:
-            seen = provider.read("id", dict(outs))
-            assert seen.id == "id"
-            outs = dict(provider.update("id", dict(seen.outs or {}), dict(now)).outs or {})
+            result = provider.read("id", dict(outs))
+            assert result.id == "id"
+            outs = dict(provider.update("id", dict(result.outs or {}), dict(now)).outs or {})
         else:
             adopted = {**now, "owner": outs["owner"]}
             outs = dict(provider.create(adopted).outs or {})
@@ -101,16 +101,16 @@ def test_nothing_planted_by_hand_is_lost(number: int, sandbox: Sandbox, base: di
         lost = planted - additions.parts(stored())
         assert not lost, (change, lost)
         ADDITIONS.append(len(planted))
-        seen = provider.read("id", dict(outs))
+        result = provider.read("id", dict(outs))
         news = provider.check(dict(outs), dict(now)).inputs
-        assert not provider.diff("id", dict(seen.outs or {}), news).changes, (change, (seen.outs or {})["definition"])
+        assert not provider.diff("id", dict(result.outs or {}), news).changes, (change, (result.outs or {})["definition"])
         facts = domain_spec.read_domain(stored())
         assert (facts.memory_mib, facts.cpus) == (now["memory_mib"], now["cpus"])
         assert {path for path in facts.disks if path.startswith(sandbox.path + "/")} == {
             now["disk_path"], now["seed_path"], *now["extra_disks"],
         }  # fmt: skip
-    said = " ".join((seen.outs or {})["unmanaged"])
-    assert "s3cret" not in str(seen.outs)
+    said = " ".join((result.outs or {})["unmanaged"])
+    assert "s3cret" not in str(result.outs)
     for name, word in (
         ("second NIC", "52:54:00:cd:00:01"), ("data disk", "data.img"), ("USB device of the host", "0x1209:0x0001"),
         ("watchdog", "i6300esb"), ("metadata", "app:owner"), ("arguments of QEMU", "qemu:commandline"),

@@ -42,7 +42,7 @@ class Machine:
         with self.sandbox.libvirt() as conn:
             conn.defineXML(edit(conn.lookupByUUIDString(self.inputs["uuid"]).XMLDesc(2)))
 
-    def seen(self) -> tuple[int, str, str]:
+    def observe(self) -> tuple[int, str, str]:
         """Run number, stored and running definition."""
         with self.sandbox.libvirt() as conn:
             domain = conn.lookupByUUIDString(self.inputs["uuid"])
@@ -75,19 +75,19 @@ class Machine:
         assert not self.provider.diff("id", dict(self.state), news).changes
 
     def refused(self, action: Any, *words: str) -> str:
-        before = self.seen()
+        before = self.observe()
         with pytest.raises(HypervisorError) as error:
             action()
-        assert self.seen() == before
+        assert self.observe() == before
         for word in words:
             assert word in str(error.value)
         return str(error.value)
 
     def lead_out(self, text: str, after: str) -> None:
         """Give the commands that follow `after` in an error."""
-        found = re.search(re.escape(after) + r"(.*?)\. (?:Then `pulumi up`|\(2\))", text)
-        assert found, text
-        for command in found[1].split("; "):
+        commands = re.search(re.escape(after) + r"(.*?)\. (?:Then `pulumi up`|\(2\))", text)
+        assert commands, text
+        for command in commands[1].split("; "):
             done = subprocess.run(
                 command.replace("virsh ", f"virsh -c {self.sandbox.uri} ", 1),
                 shell=True,
@@ -117,14 +117,14 @@ def test_a_snapshot_is_neither_left_nor_redefined(machine: Machine, running: boo
     assert top in machine.state["obstacles"][0]
     if running:
         machine.quiet()
-    number = machine.seen()[0]
+    number = machine.observe()[0]
     machine.change(autostart=False)  # starts it where it was off
-    assert not running or machine.seen()[0] == number
-    assert all(f"'{top}'" in document for document in machine.seen()[1:])
-    number = machine.seen()[0]
+    assert not running or machine.observe()[0] == number
+    assert all(f"'{top}'" in document for document in machine.observe()[1:])
+    number = machine.observe()[0]
     machine.change(owner="lab-test/renamed")
-    assert machine.seen()[0] == number
-    assert all('owner="lab-test/renamed"' in document for document in machine.seen()[1:])
+    assert machine.observe()[0] == number
+    assert all('owner="lab-test/renamed"' in document for document in machine.observe()[1:])
     if not running:
         machine.virsh("destroy", machine.name)
         machine.state |= {"running": False}
@@ -136,7 +136,7 @@ def test_a_snapshot_is_neither_left_nor_redefined(machine: Machine, running: boo
     assert Path(base["path"]).read_bytes() == image, "merged into the image of all nodes"
     machine.change(memory_mib=96)
     machine.grow()
-    assert f"'{machine.disk['path']}'" in machine.seen()[2]
+    assert f"'{machine.disk['path']}'" in machine.observe()[2]
     machine.refresh()
     assert (machine.state["unmanaged"], machine.state["obstacles"], machine.state["memory_mib"]) == ([], [], 96)
 
@@ -250,7 +250,7 @@ def test_what_is_only_on_the_running_guest_survives_a_restart(machine: Machine, 
     try:
         machine.virsh("attach-interface", machine.name, "network", NETWORK, "--mac", mac, "--model", "virtio", "--live")
         machine.virsh("attach-disk", machine.name, str(stick), "sda", "--targetbus", "usb", "--live")
-        number = machine.seen()[0]
+        number = machine.observe()[0]
         machine.refresh()
         assert machine.state["unmanaged"] == [
             f"disk sda ({stick}), attached to the running guest only",
@@ -258,12 +258,12 @@ def test_what_is_only_on_the_running_guest_survives_a_restart(machine: Machine, 
         ]
         machine.quiet()
         machine.change(autostart=False)
-        assert machine.seen()[0] == number
-        assert mac not in machine.seen()[1]
+        assert machine.observe()[0] == number
+        assert mac not in machine.observe()[1]
         machine.change(memory_mib=96)
-        assert machine.seen()[0] != number
+        assert machine.observe()[0] != number
         for word in (mac, str(stick)):
-            assert all(word in document for document in machine.seen()[1:])
+            assert all(word in document for document in machine.observe()[1:])
         assert mac in capfd.readouterr().out
         machine.refresh()
         machine.quiet()
@@ -273,11 +273,11 @@ def test_what_is_only_on_the_running_guest_survives_a_restart(machine: Machine, 
 
 def test_memory_that_the_balloon_keeps_comes_back_without_a_restart(machine: Machine) -> None:
     machine.virsh("setmem", machine.name, "32M", "--config")
-    number = machine.seen()[0]
+    number = machine.observe()[0]
     machine.refresh()
     assert machine.state["definition"] == {"memory balloon": "leaves 32 of 64 MiB"}
     machine.change()
-    assert machine.seen()[0] == number
+    assert machine.observe()[0] == number
     machine.refresh()
     machine.quiet()
 
@@ -325,25 +325,25 @@ def test_room_for_more_cpus_stays(machine: Machine) -> None:
     machine.refresh()
     machine.quiet()
     machine.change(cpus=2)
-    assert re.search(r"<vcpu [^>]*current='2'>4</vcpu>", machine.seen()[1])
+    assert re.search(r"<vcpu [^>]*current='2'>4</vcpu>", machine.observe()[1])
     machine.change(cpus=6)
-    assert re.search(r"<vcpu placement='static'>6</vcpu>", machine.seen()[1])
+    assert re.search(r"<vcpu placement='static'>6</vcpu>", machine.observe()[1])
 
 
 @pytest.mark.parametrize("change", [{"memory_mib": 1 << 24}, {"machine": "pc-q35-99.9"}], ids=["to start", "to define"])
 def test_a_change_that_the_host_refuses_leaves_the_machine_running_as_it_was(machine: Machine, change: dict[str, Any]) -> None:
-    stored = machine.seen()[1]
+    stored = machine.observe()[1]
     with pytest.raises(HypervisorError):
         machine.change(**change)
-    assert machine.seen()[1] == stored
-    assert machine.seen()[0] > 0
+    assert machine.observe()[1] == stored
+    assert machine.observe()[0] > 0
     machine.refresh()
     machine.quiet()
 
 
 def test_a_machine_undefined_while_it_runs_is_stored_again(machine: Machine) -> None:
     machine.virsh("undefine", machine.name)
-    number = machine.seen()[0]
+    number = machine.observe()[0]
     machine.provider.create(dict(machine.inputs))
     with machine.sandbox.libvirt() as conn:
         domain = conn.lookupByUUIDString(machine.inputs["uuid"])
@@ -351,18 +351,18 @@ def test_a_machine_undefined_while_it_runs_is_stored_again(machine: Machine) -> 
 
 
 def test_a_machine_of_the_version_before_is_adopted_as_it_runs(machine: Machine) -> None:
-    """Its mark has a digest of what was asked for, and not the CPU."""
+    """Its mark has a digest of its inputs, and not the CPU."""
     machine.virsh("destroy", machine.name)
     machine.define(lambda document: re.sub(r' cpu="[^"]*"', ' definition="' + "0" * 64 + '"', document))
     machine.virsh("start", machine.name)
-    before = machine.seen()
+    before = machine.observe()
     machine.provider.create(dict(machine.inputs))
     machine.refresh()
     machine.quiet()
-    assert machine.seen() == before
+    assert machine.observe() == before
     machine.change(owner="lab-test/renamed")
-    assert machine.seen()[0] == before[0]
+    assert machine.observe()[0] == before[0]
     machine.change(memory_mib=96)
-    number = machine.seen()[0]
+    number = machine.observe()[0]
     machine.provider.update("id", dict(machine.state), dict(machine.inputs))
-    assert machine.seen()[0] == number
+    assert machine.observe()[0] == number

@@ -27,14 +27,14 @@ def repaired(provider: DeclarativeProvider, inputs: dict[str, Any], outs: dict[s
     """Read, diff, update as the engine does after a refresh; returns what the diff saw. Asserts that it is right
     then.
     """
-    seen = provider.read("id", dict(outs))
-    assert seen.id == "id"
-    checked = provider.check(dict(seen.inputs or {}), dict(inputs)).inputs
-    change = provider.diff("id", dict(seen.outs or {}), checked)
+    result = provider.read("id", dict(outs))
+    assert result.id == "id"
+    checked = provider.check(dict(result.inputs or {}), dict(inputs)).inputs
+    change = provider.diff("id", dict(result.outs or {}), checked)
     assert change.changes
     assert not change.replaces
-    drifted = [name for name in checked if (seen.outs or {}).get(name) != checked[name]]
-    new = dict(provider.update("id", dict(seen.outs or {}), checked).outs or {})
+    drifted = [name for name in checked if (result.outs or {}).get(name) != checked[name]]
+    new = dict(provider.update("id", dict(result.outs or {}), checked).outs or {})
     again = provider.read("id", dict(new))
     assert not provider.diff("id", dict(again.outs or {}), provider.check(dict(again.inputs or {}), dict(inputs)).inputs).changes
     return drifted
@@ -43,17 +43,17 @@ def repaired(provider: DeclarativeProvider, inputs: dict[str, Any], outs: dict[s
 def test_pool_stopped_and_removed(sandbox: Sandbox, pool: dict[str, Any], base: dict[str, Any]) -> None:
     provider = StoragePoolProvider()
     with sandbox.libvirt() as conn:
-        found = conn.storagePoolLookupByName(sandbox.name)
-        found.setAutostart(0)
-        found.destroy()
-    assert BaseImageProvider().read("id", base).id == "id"  # unseen is not gone
+        live_pool = conn.storagePoolLookupByName(sandbox.name)
+        live_pool.setAutostart(0)
+        live_pool.destroy()
+    assert BaseImageProvider().read("id", base).id == "id"  # what cannot be observed is not reported as deleted
     assert set(repaired(provider, sandbox.pool(), pool)) == {"active", "autostart"}
     with sandbox.libvirt() as conn:
-        found = conn.storagePoolLookupByName(sandbox.name)
-        found.destroy()
-        found.undefine()
+        live_pool = conn.storagePoolLookupByName(sandbox.name)
+        live_pool.destroy()
+        live_pool.undefine()
     assert provider.read("id", pool).id == ""
-    # Nor is it with the pool's definition alone: were it taken for gone, a new disk would be made over the node's data.
+    # Nor is it with the pool's definition alone: were it reported as deleted, a new disk would be made over the node's data.
     assert BaseImageProvider().read("id", base).id == "id"
     provider.create(sandbox.pool())
     assert BaseImageProvider().read("id", base).id == "id"
@@ -83,9 +83,9 @@ def test_disk_grown_by_hand_is_seen(sandbox: Sandbox, base: dict[str, Any]) -> N
     outs = dict(OverlayDiskProvider().create(dict(inputs)).outs or {})
     with sandbox.libvirt() as conn:
         conn.storageVolLookupByPath(inputs["path"]).resize(32 << 20, 0)
-    seen = OverlayDiskProvider().read("id", outs)
-    assert (seen.inputs or {})["capacity"] == 32 << 20
-    assert OverlayDiskProvider().check(dict(seen.inputs or {}), dict(inputs)).failures
+    result = OverlayDiskProvider().read("id", outs)
+    assert (result.inputs or {})["capacity"] == 32 << 20
+    assert OverlayDiskProvider().check(dict(result.inputs or {}), dict(inputs)).failures
 
 
 def test_domain_changed_by_hand(sandbox: Sandbox, base: dict[str, Any]) -> None:
@@ -125,7 +125,7 @@ def test_domain_changed_by_hand(sandbox: Sandbox, base: dict[str, Any]) -> None:
         domain = conn.lookupByUUIDString(inputs["uuid"])
         domain.destroy()
         domain.undefine()
-    # In place: were it made anew, Kubernetes objects in it would be deleted by an API that is gone.
+    # In place: were it replaced, Kubernetes objects in it would be deleted by an API that is not there.
     assert set(repaired(provider, inputs, outs)) == {"running", "definition"}
     assert sandbox.snapshot() == wanted
 

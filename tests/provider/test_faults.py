@@ -167,7 +167,7 @@ def test_delete(kind: str, mode: str, sandbox: Sandbox, base_inputs: dict[str, A
 
 
 @pytest.mark.parametrize(
-    ("kind", "mode"), [each for each in KIND_AND_MODE if each[0] in {"overlay", "claim", "reservation", "domain"}]
+    ("kind", "mode"), [pair for pair in KIND_AND_MODE if pair[0] in {"overlay", "claim", "reservation", "domain"}]
 )
 def test_update(kind: str, mode: str, sandbox: Sandbox, base_inputs: dict[str, Any], quick_network: None) -> None:
     case = make(kind, sandbox, base_inputs)

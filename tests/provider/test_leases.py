@@ -1,4 +1,4 @@
-"""Leases of a real network: ended with the machine, taken over from one that is gone, respected while somebody is there."""
+"""Leases of a real network: ended with the machine, taken over from one that was deleted, respected while one is there."""
 
 from __future__ import annotations
 
@@ -95,9 +95,9 @@ def until_it_forwards() -> None:
     """The bridge does so after some seconds, by its spanning tree protocol."""
     end = time.monotonic() + 40
     while "state forwarding" not in (
-        seen := subprocess.run(["ip", "-details", "link", "show", "lab-port"], capture_output=True, text=True, check=True).stdout
+        state := subprocess.run(["ip", "-details", "link", "show", "lab-port"], capture_output=True, text=True, check=True).stdout
     ):
-        assert time.monotonic() < end, seen
+        assert time.monotonic() < end, state
         time.sleep(0.1)
 
 
@@ -108,14 +108,14 @@ def facts(live: Any) -> Any:
 def held(sandbox: Sandbox) -> dict[str, str]:
     """Address by MAC address of the network's leases."""
     with sandbox.libvirt() as conn:
-        return {each.mac: each.address for each in leases.leases(conn.networkLookupByName(NETWORK))}
+        return {lease.mac: lease.address for lease in leases.leases(conn.networkLookupByName(NETWORK))}
 
 
 def test_the_bridge_is_here_and_another_one_s_is_not(sandbox: Sandbox) -> None:
     with sandbox.libvirt() as conn:
-        found = facts(conn.networkLookupByName(NETWORK))
-    assert re.fullmatch(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", found.mac) and found.bridge == BRIDGE
-    assert leases.on_bridge(found)
+        live = facts(conn.networkLookupByName(NETWORK))
+    assert re.fullmatch(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", live.mac) and live.bridge == BRIDGE
+    assert leases.on_bridge(live)
 
 
 @pytest.mark.parametrize("client", ["", "ff:00:00:00:01"])
@@ -165,7 +165,7 @@ def test_the_lease_of_a_machine_that_is_gone_is_taken_over_and_said(
 
 
 def test_all_that_are_there_are_named_and_nothing_is_changed(sandbox: Sandbox, pool: dict[str, Any], machine: Machine) -> None:
-    """A phone, a machine of somebody else that is switched off, one that is gone beside them, and a reservation."""
+    """A phone, a machine of somebody else that is switched off, one that was deleted, and a reservation."""
     assert machine.lease("52:54:00:77:77:02", "phone", "192.168.150.200")
     machine.answers_at("192.168.150.200")
     assert machine.lease("52:54:00:77:77:03", "off", "192.168.150.22")
@@ -226,7 +226,7 @@ def test_a_fault_at_any_call_of_a_removal_is_put_right_by_the_next(
 def test_a_fault_at_any_call_of_a_claim_is_put_right_by_the_next(
     sandbox: Sandbox, pool: dict[str, Any], machine: Machine, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a machine that is gone in its ranges: its lease ends, or stands as it did."""
+    """With a machine that was deleted in its ranges: its lease ends, or stands as it did."""
     claim = claim_inputs(sandbox, ranges=["192.168.150.21"])
     at, hit = 0, True
     while hit:

@@ -35,8 +35,8 @@ BRIDGE = "lab-test-br0"
 def server(uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshHypervisor]:
     if ssh_hypervisor.SSHD is None:
         pytest.skip(f"SKIPPED: {ssh_hypervisor.NO_SSHD}")
-    with ssh_hypervisor.this_host(tmp_path_factory.mktemp("ssh")) as found:
-        yield found
+    with ssh_hypervisor.this_host(tmp_path_factory.mktemp("ssh")) as server:
+        yield server
 
 
 @pytest.fixture
@@ -74,8 +74,8 @@ def test_everything_is_made_read_changed_and_removed_over_ssh(away: Sandbox, ima
     for provider, inputs in every(away, image):
         result = provider.create(dict(inputs))
         outs = dict(result.outs or {})
-        seen = provider.read(result.id, dict(outs))
-        assert (seen.id, seen.outs) == (result.id, outs), type(provider).__name__
+        observed = provider.read(result.id, dict(outs))
+        assert (observed.id, observed.outs) == (result.id, outs), type(provider).__name__
         made.append((provider, result.id, outs))
     # The image's bytes went through the tunnel and are the same on the other side.
     assert Path(away.file("base.qcow2")).read_bytes() == image.read_bytes()

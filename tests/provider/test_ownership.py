@@ -104,7 +104,7 @@ def test_killed_run_is_adopted_though_it_differs(sandbox: Sandbox, base: dict[st
 
 
 def test_a_disk_without_state_is_adopted_only_as_what_it_is(sandbox: Sandbox, base: dict[str, Any]) -> None:
-    """Of the same generation (a killed run) it is kept; of another (the state was lost), or unknown, it is made anew."""
+    """Of the same generation (a killed run) it is kept; of another (the state was lost), or unknown, it is replaced."""
     inputs = overlay_inputs(sandbox, base)
     disk = Path(str(inputs["path"]))
 
@@ -212,7 +212,7 @@ def test_disk_smaller_than_its_image(sandbox: Sandbox, base: dict[str, Any]) -> 
     assert sandbox.snapshot() == before
 
 
-def test_disk_of_a_running_domain_is_not_made_anew(sandbox: Sandbox, base: dict[str, Any]) -> None:
+def test_disk_of_a_running_domain_is_not_replaced(sandbox: Sandbox, base: dict[str, Any]) -> None:
     OverlayDiskProvider().create(overlay_inputs(sandbox, base))
     SeedImageProvider().create(seed_inputs(sandbox))
     DomainProvider().create(domain_inputs(sandbox))
@@ -250,7 +250,7 @@ def test_lease_of_another(sandbox: Sandbox, pool: dict[str, Any], monkeypatch: p
 
 
 def test_lease_of_a_machine_that_left(sandbox: Sandbox, pool: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """It lasts for an hour after the machine has gone, and is no stranger's in the next run or in the one after."""
+    """It lasts for an hour after the machine was deleted, and is no unmanaged one's in the next run or in the one after."""
     lease = Lease(mac="52:54:00:ab:00:02", address="192.168.150.203", name="agent-1", until=1900000000)
     monkeypatch.setattr(dhcp_claim, "leases", lambda _: [lease])
     monkeypatch.setattr(free_addresses, "neighbours", lambda asked: dict.fromkeys(asked, lease.mac))

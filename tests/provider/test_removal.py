@@ -1,4 +1,4 @@
-"""A domain goes with everything that libvirt keeps of it, or would refuse to let it go for."""
+"""A domain is deleted with everything that libvirt keeps of it, or would refuse its deletion for."""
 
 from __future__ import annotations
 

@@ -42,16 +42,18 @@ def test_everything_comes_twice_and_goes_twice(sandbox: Sandbox, base_inputs: di
         assert sandbox.snapshot() == after, f"{type(provider).__name__}: made twice is not made once"
         made.append((provider, first))
     for provider, result in made:
-        seen = provider.read(result.id, dict(result.outs or {}))
-        assert seen.id == result.id
-        assert seen.outs == result.outs, type(provider).__name__
-        assert not provider.diff(result.id, dict(seen.outs or {}), provider.check({}, dict(seen.inputs or {})).inputs).changes
+        observed = provider.read(result.id, dict(result.outs or {}))
+        assert observed.id == result.id
+        assert observed.outs == result.outs, type(provider).__name__
+        assert not provider.diff(
+            result.id, dict(observed.outs or {}), provider.check({}, dict(observed.inputs or {})).inputs
+        ).changes
     for provider, result in reversed(made):
         provider.delete(result.id, dict(result.outs or {}))
-        gone = sandbox.snapshot()
-        seen = provider.read(result.id, dict(result.outs or {}))
-        assert seen.id == "" or isinstance(provider, (DhcpClaimProvider, DomainProvider)), "these two show as changed"
-        assert seen.id == "" or provider.diff(result.id, dict(seen.outs or {}), dict(result.outs or {})).changes
+        deleted = sandbox.snapshot()
+        observed = provider.read(result.id, dict(result.outs or {}))
+        assert observed.id == "" or isinstance(provider, (DhcpClaimProvider, DomainProvider)), "these two show as changed"
+        assert observed.id == "" or provider.diff(result.id, dict(observed.outs or {}), dict(result.outs or {})).changes
         provider.delete(result.id, dict(result.outs or {}))
-        assert sandbox.snapshot() == gone
+        assert sandbox.snapshot() == deleted
     assert sandbox.snapshot() == before
