@@ -57,8 +57,8 @@ class Serving:
         if not steps.done() or steps.exception() is not None:
             steps.cancel()
             raise RuntimeError(
-                f"{self.node} was restarted or made anew and does not serve again, so the machines after it are left as they "
-                f"are. See the error beside this one and ./lab logs {self.node}; then run `up` again"
+                f"{self.node} was restarted or replaced and does not serve again, so the machines after it are left as they "
+                f"are. See the error next to this one and ./lab logs {self.node}; then run `up` again"
             )
 
 

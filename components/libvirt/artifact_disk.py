@@ -131,7 +131,7 @@ def _content(path: Path, length: int, sha256: str) -> Iterator[bytes]:
     except OSError as error:
         raise HypervisorError(f"artifact {path} cannot be read: {error.strerror}. Bring it back: ./lab fetch") from None
     if digest.hexdigest() != sha256:
-        raise HypervisorError(f"artifact {path} is not what its manifest says (SHA-256 {sha256}). Get it anew: ./lab fetch")
+        raise HypervisorError(f"artifact {path} is not what its manifest says (SHA-256 {sha256}). Fetch it again: ./lab fetch")
 
 
 class ArtifactDisk(Resource, module="libvirt", name="ArtifactDisk"):

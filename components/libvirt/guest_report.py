@@ -50,7 +50,7 @@ SIGNS = (
     ),
     Sign(
         r"grub rescue>|error: (?:no such (?:partition|device)|unknown filesystem|disk .* not found|file .* not found)|^grub>",
-        "The boot loader (GRUB) does not find its files or the kernel: the image is damaged or not whole. Download it anew "
+        "The boot loader (GRUB) does not find its files or the kernel: the image is damaged or not whole. Download it again "
         "and compare its checksum (image.source, image.checksum)",
     ),
     Sign(

@@ -96,7 +96,7 @@ class OverlayDiskProvider(VolumeProvider):
                         f"disk {inputs['path']} is in use by the running domain {domain.name()!r} and is not the disk wanted "
                         f"(it is {facts.capacity} bytes over {facts.backing_path or 'nothing'}"
                         f"{', of another generation of the node, as when its state was lost' if wanted else ''}). Stop the domain, "
-                        f"and `pulumi up` makes the node anew: virsh destroy {domain.name()}"
+                        f"and `pulumi up` recreates the node: virsh destroy {domain.name()}"
                     )
             _refuse_harm(connection, inputs, "recreated")
             _backing_fits(connection, inputs)
