@@ -51,22 +51,22 @@ def entry(state: str, mac: str = MAC, confirmed: int = 0, address: IPv4Address =
 def test_an_entry_counts_once_it_is_confirmed(
     entries: list[dict[str, Any]], before: bool, elapsed: float, heard: bool, silent: bool
 ) -> None:
-    found = assess(entries, {ONE}, {ONE} if before else set(), elapsed)
-    assert found == ({ONE: MAC} if heard else {}, {ONE} if silent else set())
+    result = assess(entries, {ONE}, {ONE} if before else set(), elapsed)
+    assert result == ({ONE: MAC} if heard else {}, {ONE} if silent else set())
 
 
 @pytest.fixture
 def segment(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What is on the LAN: own addresses, and who answers; and what was asked."""
-    found: dict[str, Any] = {"own": [IPv4Address("10.9.0.1")], "there": {}, "asked": []}
+    segment: dict[str, Any] = {"own": [IPv4Address("10.9.0.1")], "there": {}, "asked": []}
 
     def answer(addresses: list[IPv4Address]) -> dict[IPv4Address, str]:
-        found["asked"] += addresses
-        return {address: mac for address, mac in found["there"].items() if address in addresses}
+        segment["asked"] += addresses
+        return {address: mac for address, mac in segment["there"].items() if address in addresses}
 
-    monkeypatch.setattr(free_addresses, "interfaces", lambda: found["own"])
+    monkeypatch.setattr(free_addresses, "interfaces", lambda: segment["own"])
     monkeypatch.setattr(free_addresses, "neighbours", answer)
-    return found
+    return segment
 
 
 def test_all_strangers_are_named_at_once(segment: dict[str, Any]) -> None:
@@ -116,7 +116,7 @@ def test_no_more_is_asked_for_than_the_kernel_can_keep(segment: dict[str, Any]) 
 
 def test_check_diff_and_read_are_pure() -> None:
     provider = FreeAddressesProvider()
-    assert [each.property for each in provider.check({}, {**INPUTS, "ranges": ["10.9.0.9-10.9.0.5"]}).failures] == ["ranges"]
+    assert [failure.property for failure in provider.check({}, {**INPUTS, "ranges": ["10.9.0.9-10.9.0.5"]}).failures] == ["ranges"]
     assert not provider.check({}, {**INPUTS, "ranges": UNKNOWN}).failures
     change = provider.diff("id", dict(INPUTS), {**INPUTS, "cidr": "10.9.0.0/16"})
     assert (change.changes, change.replaces) == (True, [])
@@ -166,7 +166,7 @@ def wire() -> Iterator[None]:
     clear()
 
 
-def asked(*addresses: IPv4Address) -> tuple[list[str], dict[str, str]]:
+def queried(*addresses: IPv4Address) -> tuple[list[str], dict[str, str]]:
     done = subprocess.run(
         ["ip", "netns", "exec", NAMES[0], sys.executable, "-c", SCRIPT, *map(str, addresses)],
         cwd=Path(__file__).parents[3],
@@ -180,11 +180,11 @@ def asked(*addresses: IPv4Address) -> tuple[list[str], dict[str, str]]:
 
 
 def test_the_one_that_is_there_is_heard_and_nobody_else(wire: None) -> None:
-    assert asked(IPv4Address("10.9.0.6"), ONE, TWO) == (["10.9.0.1"], {str(ONE): MAC})
+    assert queried(IPv4Address("10.9.0.6"), ONE, TWO) == (["10.9.0.1"], {str(ONE): MAC})
 
 
 def test_one_that_has_gone_is_not_heard(wire: None) -> None:
     """The kernel still knows it; it is asked again."""
     ip = ["ip", "-n", NAMES[0], "neighbour", "replace", str(TWO), "lladdr", MAC, "dev", "nic0", "nud", "stale"]
     subprocess.run(ip, check=True)
-    assert asked(TWO)[1] == {}
+    assert queried(TWO)[1] == {}

@@ -35,7 +35,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wait]:
     def wait(text: str) -> None:
         with something:
             begun = len(said)
-            assert something.wait_for(lambda: any(each.startswith(text) for each in said[begun:]), timeout=30), said
+            assert something.wait_for(lambda: any(line.startswith(text) for line in said[begun:]), timeout=30), said
 
     monkeypatch.setattr(reporting, "SAY_EVERY", 0.01)
     monkeypatch.setattr(reporting, "say", say)

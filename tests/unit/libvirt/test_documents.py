@@ -63,7 +63,7 @@ def changed(field: str, value: Any) -> DomainSpec:
 
 def shape(document: str) -> list[tuple[str, tuple[str, ...]]]:
     """The tags and attribute names of a document: its structure without its data."""
-    return [(each.tag, tuple(sorted(each.attrib))) for each in ET.fromstring(document).iter()]
+    return [(element.tag, tuple(sorted(element.attrib))) for element in ET.fromstring(document).iter()]
 
 
 # --- domain
@@ -92,11 +92,13 @@ def test_nic_is_enp1s0_however_many_disks_there_are() -> None:
         address = root.find("devices/interface/address")
         assert address is not None
         assert (address.get("bus"), address.get("slot")) == ("0x01", "0x00")
-        targets = [each.get("dev") for each in root.findall("devices/disk/target")]
+        targets = [element.get("dev") for element in root.findall("devices/disk/target")]
         assert targets == ["vda", "vdb", "vdc", "vdd"][: 2 + len(extra)]
-        assert [each.find("readonly") is not None for each in root.findall("devices/disk")] == [False] + [True] * (1 + len(extra))
-        assert all(each.get("type") == "file" for each in root.findall("devices/disk"))
-        assert {each.get("bus") for each in root.findall("devices/disk/target")} == {"virtio"}
+        assert [element.find("readonly") is not None for element in root.findall("devices/disk")] == [False] + [True] * (
+            1 + len(extra)
+        )
+        assert all(element.get("type") == "file" for element in root.findall("devices/disk"))
+        assert {element.get("bus") for element in root.findall("devices/disk/target")} == {"virtio"}
 
 
 def test_domain_on_a_bridge_and_on_both_or_neither() -> None:
@@ -304,10 +306,10 @@ def test_overlay_grows_and_does_not_shrink() -> None:
     change = provider.diff("id", old, grown.inputs)
     assert (change.changes, change.replaces) == (True, [])
     shrunk = provider.check(old, {**OVERLAY, "capacity": 5.0})
-    assert [(each.property, "cannot shrink" in each.reason) for each in shrunk.failures] == [("capacity", True)]
-    anew = provider.check(old, {**OVERLAY, "capacity": 5.0, "generation": "2"})
-    assert not anew.failures
-    change = provider.diff("id", old, anew.inputs)
+    assert [(failure.property, "cannot shrink" in failure.reason) for failure in shrunk.failures] == [("capacity", True)]
+    other_generation = provider.check(old, {**OVERLAY, "capacity": 5.0, "generation": "2"})
+    assert not other_generation.failures
+    change = provider.diff("id", old, other_generation.inputs)
     assert (change.replaces, change.delete_before_replace) == (["generation"], True)
 
 
@@ -321,5 +323,5 @@ def test_unknown_input_of_an_overlay_replaces() -> None:
 
 @pytest.mark.parametrize("checksum", ["", "sha256:", "md5:" + "0" * 32, "sha256:" + "0" * 63, "sha256:" + "G" * 64])
 def test_wrong_checksums_are_refused(checksum: str) -> None:
-    found = BaseImageProvider().check({}, {"checksum": checksum, "format": "qcow2"}).failures
-    assert [each.property for each in found] == ["checksum"]
+    failures = BaseImageProvider().check({}, {"checksum": checksum, "format": "qcow2"}).failures
+    assert [failure.property for failure in failures] == ["checksum"]

@@ -49,7 +49,7 @@ def add(document: str, text: str, place: str = "devices") -> str:
 CHANGES: dict[str, st.SearchStrategy[Any]] = {
     "memory_mib": st.integers(64, 1 << 20),
     "cpus": st.integers(1, 64),
-    "extra_disks": st.lists(st.sampled_from([f"/pool/artifacts-{each}.img" for each in "abc"]), unique=True).map(tuple),
+    "extra_disks": st.lists(st.sampled_from([f"/pool/artifacts-{letter}.img" for letter in "abc"]), unique=True).map(tuple),
     "disk_cache": st.sampled_from(["none", "unsafe", "writeback"]),
     "cpu_mode": st.sampled_from(["host-model", "host-passthrough", "maximum"]),
     "virt_type": st.sampled_from(["kvm", "qemu"]),
@@ -69,7 +69,7 @@ def test_whatever_hands_add_stays_whatever_changes(names: set[str], changes: lis
     # Of the NIC and the disk the program sets a part, hands another.
     shared = {"MTU of the node's NIC": "<mtu size=", "name of the node's disk": "<serial>root-of-ann"}
     for name, text in shared.items():
-        planted -= type(planted)({each: 1 for each in planted if text.split("=")[0] in each and name in names})
+        planted -= type(planted)({part: 1 for part in planted if text.split("=")[0] in part and name in names})
     former: set[str] = set()
     for change in changes:
         spec = changed(**change)
@@ -115,7 +115,7 @@ def test_what_hands_changed_is_named_and_set_back() -> None:
         .replace('<currentMemory unit="MiB">4096', '<currentMemory unit="MiB">1024')
         .replace('cache="none"', 'cache="unsafe"')
     )
-    assert [str(each) for each in domain_edit.differences(document, SPEC)] == [
+    assert [str(difference) for difference in domain_edit.differences(document, SPEC)] == [
         "memory balloon: leaves 1024 of 4096 MiB, not empty",
         "root disk: qcow2, cache unsafe, not qcow2, cache none",
         "seed disk: /pool/other.iso, raw, read-only, not /pool/node-1-seed.iso, raw, read-only",
@@ -130,7 +130,7 @@ def test_what_hands_took_away_comes_back() -> None:
     document = re.sub(r"<(interface|serial|console|disk)\b.*?</\1>", "", PLAIN)
     edited = domain_edit.edit(document, changed(extra_disks=("/pool/a.img",)))
     assert domain_edit.differences(edited, changed(extra_disks=("/pool/a.img",))) == []
-    assert [each.get("dev") for each in domain_xml.parse(edited).findall("devices/disk/target")] == ["vda", "vdb", "vdc"]
+    assert [element.get("dev") for element in domain_xml.parse(edited).findall("devices/disk/target")] == ["vda", "vdb", "vdc"]
 
 
 def test_a_disk_of_hands_in_place_of_the_seed_is_not_taken_for_it() -> None:
@@ -185,7 +185,9 @@ def test_a_running_guest_has_the_cpu_that_its_mark_says() -> None:
 def test_a_running_guest_that_was_given_less_memory_is_seen_and_not_restarted() -> None:
     live = PLAIN.replace('<currentMemory unit="MiB">4096', '<currentMemory unit="KiB">2097152')
     assert domain_edit.restarts(live, PLAIN, SPEC) == []
-    assert [str(each) for each in domain_edit.running(live, PLAIN, SPEC)] == ["memory balloon: leaves 2048 of 4096 MiB, not empty"]
+    assert [str(difference) for difference in domain_edit.running(live, PLAIN, SPEC)] == [
+        "memory balloon: leaves 2048 of 4096 MiB, not empty"
+    ]
     assert domain_edit.balloon(live) == 2048
     rounded = PLAIN.replace('<currentMemory unit="MiB">4096', '<currentMemory unit="KiB">4194300')
     assert domain_edit.running(rounded, PLAIN, SPEC) == []
@@ -204,17 +206,17 @@ def test_devices_of_the_running_guest_alone_are_told_from_the_others() -> None:
         '<input type="tablet" bus="usb"><alias name="input4"/></input>',
     )
     stored = add(PLAIN, '<input type="tablet" bus="usb"/>')
-    found = domain_additions.only_running(live, stored, SPEC)
-    assert [each.words for each in found] == [
+    devices = domain_additions.only_running(live, stored, SPEC)
+    assert [device.words for device in devices] == [
         "network interface 52:54:00:00:00:02 on network lan", "host device usb 0x1:0x2", "disk sda (/a.img)", "input tablet usb",
     ]  # fmt: skip
-    assert [each.document for each in found] == [
+    assert [device.document for device in devices] == [
         '<interface type="network"><mac address="52:54:00:00:00:02" /><source network="lan" /><model type="virtio" /></interface>',
         '<hostdev mode="subsystem" type="usb"><source><vendor id="0x1" /><product id="0x2" /></source></hostdev>',
         '<disk type="file"><source file="/a.img" /><target dev="sda" bus="usb" /><alias name="ua-mine" /></disk>',
         '<input type="tablet" bus="usb" />',
     ]
-    edited = domain_edit.edit(stored, SPEC, keep=[each.document for each in found])
+    edited = domain_edit.edit(stored, SPEC, keep=[device.document for device in devices])
     assert domain_additions.only_running(live, edited, SPEC) == []
 
 
@@ -252,8 +254,8 @@ def test_a_preview_says_what_hands_changed_and_what_it_will_be(
     said = capsys.readouterr().out
     assert said.count("root disk was changed by hand: qcow2, cache unsafe, instead of qcow2, cache none") == 1
     # After the update, and after a refresh that finds nothing.
-    found: list[dict[str, str]] = [news["definition"], {}]
-    for definition in found:
+    definitions: list[dict[str, str]] = [news["definition"], {}]
+    for definition in definitions:
         after = {**inputs, "definition": definition}
         news = DomainProvider().check(after, dict(inputs)).inputs
         assert not DomainProvider().diff("id", {**after, "definition": {}}, news).changes

@@ -46,15 +46,15 @@ CONSOLES = {
 @pytest.mark.parametrize("said", CONSOLES)
 @pytest.mark.parametrize("virt_type", ["kvm", "qemu"])
 def test_the_console_s_own_words_are_explained(said: str, virt_type: str) -> None:
-    found = meaning(clean(CONSOLES[said]), virt_type=virt_type, port=2222)
-    assert said in found and "virtType" not in found
+    text = meaning(clean(CONSOLES[said]), virt_type=virt_type, port=2222)
+    assert said in text and "virtType" not in text
     if said == "has booted":
-        assert "port 2222 (ssh.port)" in found
+        assert "port 2222 (ssh.port)" in text
 
 
 def test_every_sign_is_seen_on_some_console() -> None:
     for sign in SIGNS:
-        assert any(re.search(sign.pattern, clean(each), re.I | re.M) for each in CONSOLES.values()), sign.pattern
+        assert any(re.search(sign.pattern, clean(console), re.I | re.M) for console in CONSOLES.values()), sign.pattern
 
 
 def test_the_last_sign_counts() -> None:
@@ -65,7 +65,7 @@ def test_the_last_sign_counts() -> None:
 def test_emulation_is_advised_only_under_kvm_before_the_kernel() -> None:
     stuck = "SeaBIOS (version 1.16.2)\nBooting from Hard Disk...\n"
     assert "machine.virtType: qemu" in meaning(stuck, virt_type="kvm", port=22)
-    assert "virsh reset" in (found := meaning(stuck, virt_type="qemu", port=22)) and "virtType" not in found
+    assert "virsh reset" in (text := meaning(stuck, virt_type="qemu", port=22)) and "virtType" not in text
     for virt_type in ("kvm", "qemu"):
         assert meaning(clean(KERNEL), virt_type=virt_type, port=22) == "", "it boots still"
 
@@ -73,10 +73,10 @@ def test_emulation_is_advised_only_under_kvm_before_the_kernel() -> None:
 def test_a_guest_without_a_word() -> None:
     """Its BIOS is not heard; whether it waits tells whether it has found something to boot."""
     for virt_type in ("kvm", "qemu"):
-        assert "image.source" in (found := silent(virt_type=virt_type, load=IDLE / 2)) and "virtType" not in found
+        assert "image.source" in (text := silent(virt_type=virt_type, load=IDLE / 2)) and "virtType" not in text
         assert "image.source" in silent(virt_type=virt_type, load=None)
     assert "virtType: qemu" in silent(virt_type="kvm", load=1.0)
-    assert "timeouts.boot" in (found := silent(virt_type="qemu", load=1.0)) and "virtType" not in found
+    assert "timeouts.boot" in (text := silent(virt_type="qemu", load=1.0)) and "virtType" not in text
 
 
 def test_the_load_is_of_one_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ def test_a_taken_address_is_not_lost_among_the_last_lines() -> None:
     boot = [f"line {number}" for number in range(60)]
     said = "[   12.3] cloud-init[410]: lan: 10.0.0.20 is in use: 02:00:00:00:00:01 answered for it"
     port = "[   12.4] cloud-init[410]: ssh.port: SELinux does not let sshd listen on port 8080"
-    found = console_lines("\r\n".join([*boot[:20], said, port, "", *boot[20:], "\x1b[0m", ""]))
-    assert found == [said, port, *boot[45:]]
+    lines = console_lines("\r\n".join([*boot[:20], said, port, "", *boot[20:], "\x1b[0m", ""]))
+    assert lines == [said, port, *boot[45:]]
     assert console_lines("\n".join([*boot, said])) == [*boot[46:], said]
     assert console_lines("") == []

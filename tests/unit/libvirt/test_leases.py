@@ -49,44 +49,48 @@ HOST = SimpleNamespace(listAllDomains=lambda _flags: [Domain()])
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def segment(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """here: whether the network's bridge is on this machine; there: who answers; asked: for whom."""
-    found: dict[str, Any] = {"here": True, "there": {}, "asked": []}
+    segment: dict[str, Any] = {"here": True, "there": {}, "asked": []}
 
     def neighbours(addresses: list[IPv4Address]) -> dict[IPv4Address, str]:
-        found["asked"] += addresses
-        return {address: mac for address, mac in found["there"].items() if address in addresses}
+        segment["asked"] += addresses
+        return {address: mac for address, mac in segment["there"].items() if address in addresses}
 
     pytest.importorskip("libvirt")
     monkeypatch.setattr(free_addresses, "neighbours", neighbours)
     monkeypatch.setattr(
-        free_addresses, "has", lambda bridge, mac, ip: found["here"] and (bridge, mac) == (NETWORK.bridge, NETWORK.mac)
+        free_addresses, "has", lambda bridge, mac, ip: segment["here"] and (bridge, mac) == (NETWORK.bridge, NETWORK.mac)
     )
-    return found
+    return segment
 
 
 def lease(mac: str, number: int, name: str = "") -> Lease:
     return Lease(mac=mac, address=f"10.9.1.{number}", name=name)
 
 
-def test_a_machine_that_a_domain_is_or_that_answers_is_there(asked: dict[str, Any]) -> None:
-    found = [lease(RUNS, 5), lease(STORED, 6), lease(NOBODYS, 7), lease("52:54:00:00:00:04", 8)]
-    asked["there"] = {IPv4Address("10.9.1.7"): "02:00:00:00:00:77"}
-    seen = leases.standings(HOST, NETWORK, found, project="p")
-    assert [each.alive for each in seen] == [True, True, True, False]
-    assert "'theirs'" in seen[0].evidence and "'theirs'" in seen[1].evidence and "02:00:00:00:00:77 answers" in seen[2].evidence
-    assert asked["asked"] == [IPv4Address("10.9.1.7"), IPv4Address("10.9.1.8")], "who has a domain is not asked for"
+def test_a_machine_that_a_domain_is_or_that_answers_is_there(segment: dict[str, Any]) -> None:
+    held = [lease(RUNS, 5), lease(STORED, 6), lease(NOBODYS, 7), lease("52:54:00:00:00:04", 8)]
+    segment["there"] = {IPv4Address("10.9.1.7"): "02:00:00:00:00:77"}
+    standings = leases.standings(HOST, NETWORK, held, project="p")
+    assert [standing.alive for standing in standings] == [True, True, True, False]
+    assert (
+        "'theirs'" in standings[0].evidence
+        and "'theirs'" in standings[1].evidence
+        and "02:00:00:00:00:77 answers" in standings[2].evidence
+    )
+    assert segment["asked"] == [IPv4Address("10.9.1.7"), IPv4Address("10.9.1.8")], "who has a domain is not asked for"
 
 
-def test_where_nobody_can_be_asked_only_machines_of_the_project_are_gone(asked: dict[str, Any]) -> None:
-    asked["here"] = False
-    found = [lease(NOBODYS, 7, "p-dev-server-1"), lease(NOBODYS, 8, "phone"), lease(NOBODYS, 9), lease(RUNS, 5, "p-dev-server-2")]
-    seen = leases.standings(HOST, NETWORK, found, project="p")
-    assert [each.alive for each in seen] == [False, True, True, True]
-    assert "cannot be asked from here" in seen[1].evidence and asked["asked"] == []
+def test_where_nobody_can_be_asked_only_machines_of_the_project_are_gone(segment: dict[str, Any]) -> None:
+    segment["here"] = False
+    held = [lease(NOBODYS, 7, "p-dev-server-1"), lease(NOBODYS, 8, "phone"), lease(NOBODYS, 9), lease(RUNS, 5, "p-dev-server-2")]
+    standings = leases.standings(HOST, NETWORK, held, project="p")
+    assert [standing.alive for standing in standings] == [False, True, True, True]
+    assert "cannot be asked from here" in standings[1].evidence and segment["asked"] == []
 
 
-def test_no_lease_asks_for_nothing(asked: dict[str, Any]) -> None:
+def test_no_lease_asks_for_nothing(segment: dict[str, Any]) -> None:
     assert leases.standings(None, NETWORK, [], project="p") == []
 
 
@@ -133,43 +137,46 @@ class Server:
         self.held, self.deaf, self.heard = list(held), deaf, 0
 
     def DHCPLeases(self) -> list[dict[str, Any]]:  # noqa: N802 - libvirt's own name
-        return [{"mac": each.mac, "ipaddr": each.address, "hostname": each.name, "expirytime": 9} for each in self.held]
+        return [
+            {"mac": lease_held.mac, "ipaddr": lease_held.address, "hostname": lease_held.name, "expirytime": 9}
+            for lease_held in self.held
+        ]
 
     def release(self, lease: Lease, **_where: str) -> None:
         self.heard += 1
         if self.heard > self.deaf:
-            self.held = [each for each in self.held if each.mac != lease.mac]
+            self.held = [lease_held for lease_held in self.held if lease_held.mac != lease.mac]
 
 
 def test_a_release_that_was_lost_is_sent_again(
-    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    segment: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     one = lease(NOBODYS, 7, "gone")
     server = Server(one, lease(RUNS, 5), deaf=2)
     monkeypatch.setattr(lease_release, "release", server.release)
     assert lease_release.end(server, NETWORK, [one]) == []
-    assert [each.mac for each in server.held] == [RUNS]
+    assert [lease_held.mac for lease_held in server.held] == [RUNS]
     assert "the lease of 10.9.1.7 of gone (52:54:00:00:00:03) is ended" in capfd.readouterr().out
 
 
-def test_what_cannot_be_ended_is_returned(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_ended_is_returned(segment: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     one = lease(NOBODYS, 7)
     server = Server(one, deaf=1000)
     monkeypatch.setattr(lease_release, "release", server.release)
     monkeypatch.setattr(lease_release, "END_SECONDS", 0.2)
     assert lease_release.end(server, NETWORK, [one]) == [one] and server.heard > 0
-    asked["here"], server.heard = False, 0
+    segment["here"], server.heard = False, 0
     assert lease_release.end(server, NETWORK, [one]) == [one] and server.heard == 0, "nothing is sent from another machine"
 
 
 def test_ours_are_given_back_unless_they_run(
-    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    segment: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     server = Server(lease(NOBODYS, 7, "ours"), lease(RUNS, 5, "runs"), lease("52:54:00:00:00:09", 9, "phone"))
     monkeypatch.setattr(lease_release, "release", server.release)
     lease_release.give_back(HOST, server, NETWORK, [NOBODYS.upper(), RUNS])
-    assert [each.name for each in server.held] == ["runs", "phone"]
-    asked["here"] = False
+    assert [lease_held.name for lease_held in server.held] == ["runs", "phone"]
+    segment["here"] = False
     server = Server(lease(NOBODYS, 7, "ours"))
     lease_release.give_back(HOST, server, NETWORK, [NOBODYS])
     said = capfd.readouterr().out
