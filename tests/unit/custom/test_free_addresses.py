@@ -127,7 +127,7 @@ def test_check_diff_and_read_are_pure() -> None:
 
 # --- a real segment
 
-NAMES = ("lantest-here", "lantest-there")
+NAMES = tuple(f"lantest-{os.getpid()}-{name}" for name in ("here", "there"))
 SCRIPT = """
 import json, sys
 from ipaddress import IPv4Address

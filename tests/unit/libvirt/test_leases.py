@@ -185,7 +185,8 @@ def test_ours_are_given_back_unless_they_run(
 
 # --- a real server
 
-HERE, THERE = "dhcptest-here", "dhcptest-there"
+HERE, THERE = (f"dhcptest-{os.getpid()}-{name}" for name in ("here", "there"))
+"""Names of network namespaces. They belong to this process, because other runs of the tests on the machine make theirs."""
 RELEASE = """
 import sys
 from components.libvirt.lease_release import release
