@@ -8,7 +8,7 @@ import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +18,7 @@ from cli.checks import machine
 from cli.findings import Finding, Findings, error, guarded, ok, unknown, warning
 from components.config.plan import GIB, NodePlan, Plan, PoolPlan, mac_address
 from components.config.settings import Settings
-from components.libvirt import domain_spec, network_xml, ranges, storage_xml, xml
+from components.libvirt import domain_spec, network_xml, storage_xml, xml
 from components.libvirt.connection import HypervisorError, connect, find
 from components.libvirt.leases import Lease, leases, on_bridge, standings
 from components.libvirt.network import layers
@@ -410,13 +410,11 @@ def _our_macs(plan: Plan) -> set[str]:
 
 def _theirs(held: Iterable[Lease], plan: Plan) -> list[Lease]:
     """Leases of others in the stack's addresses."""
-    claims = [ranges.Range.parse(str(claim)) for claim in plan.claims]
     ours = _our_macs(plan)
-    return [lease for lease in held if lease.mac not in ours and any(lease.address in claim for claim in claims)]
+    return [lease for lease in held if lease.mac not in ours and any(IPv4Address(lease.address) in claim for claim in plan.claims)]
 
 
 def judge_addresses(facts: Facts, plan: Plan, config: Settings) -> Finding:
-    claims = [ranges.Range.parse(str(claim)) for claim in plan.claims]
     strangers = [
         f"{lease.address} leased to {lease.name or 'a machine'} ({lease.mac})"
         for lease in _theirs(facts.leases, plan)
@@ -427,7 +425,7 @@ def judge_addresses(facts: Facts, plan: Plan, config: Settings) -> Finding:
         {
             f"{host.ip} reserved for {host.name or 'a machine'} ({host.mac or 'no MAC'})"
             for host in facts.reservations
-            if host.ip and host.mac not in ours and any(host.ip in claim for claim in claims)
+            if host.ip and host.mac not in ours and any(IPv4Address(host.ip) in claim for claim in plan.claims)
         }
     )
     if strangers:

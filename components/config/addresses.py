@@ -1,26 +1,33 @@
-"""IPv4 ranges: the arithmetic under the address plan. Pure."""
+"""IPv4 ranges: the arithmetic of the address plan and of a network's DHCP ranges. Pure; imports nothing of ours.
+
+The process of each dynamic provider loads it too, and no pydantic with it, whose import would add 65 ms to its 160 (measured).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+    from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core import CoreSchema
 
 
 @dataclass(frozen=True, order=True)
 class AddressRange:
     """An inclusive range of IPv4 addresses, written `first-last`; a single address is a range of one.
 
-    As a settings field it is validated from such a string; ValueError says what is wrong with it.
+    As a settings field it is validated from such a string; ValueError says what is wrong with it. A subclass may add attributes:
+    the functions below keep them in each piece.
     """
 
     first: IPv4Address
+    """The lowest address."""
     last: IPv4Address
+    """The highest address, which is in the range."""
 
     def __post_init__(self) -> None:
         if self.first > self.last:
@@ -63,6 +70,8 @@ class AddressRange:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        from pydantic_core import core_schema  # noqa: PLC0415
+
         def validate(value: Any) -> AddressRange:
             if isinstance(value, cls):
                 return value
@@ -80,12 +89,55 @@ class AddressRange:
         return {"type": "string", "format": "ipv4range", "pattern": rf"^\s*{octets}\s*(-\s*{octets}\s*)?$"}
 
 
-def merge(ranges: Iterable[AddressRange]) -> tuple[AddressRange, ...]:
-    """The same addresses in as few ranges as possible, in order: overlapping and adjacent ones become one."""
-    merged: list[AddressRange] = []
-    for item in sorted(ranges):
-        if merged and int(item.first) <= int(merged[-1].last) + 1:
-            merged[-1] = AddressRange(merged[-1].first, max(merged[-1].last, item.last))
-        else:
+Range = TypeVar("Range", bound=AddressRange)
+
+
+def parse_all(texts: Iterable[str]) -> list[AddressRange]:
+    """`AddressRange.parse` for each text, in order."""
+    return [AddressRange.parse(text) for text in texts]
+
+
+def subtract(ranges: Iterable[Range], claims: Iterable[AddressRange]) -> list[Range]:
+    """What is left of `ranges` without `claims`, in the order of `ranges`."""
+    left = list(ranges)
+    for claim in claims:
+        pieces: list[Range] = []
+        for item in left:
+            if not item.overlaps(claim):
+                pieces.append(item)
+                continue
+            if item.first < claim.first:
+                pieces.append(replace(item, last=claim.first - 1))
+            if claim.last < item.last:
+                pieces.append(replace(item, first=claim.last + 1))
+        left = pieces
+    return left
+
+
+def intersect(ranges: Iterable[Range], claims: Iterable[AddressRange]) -> list[Range]:
+    """The pieces of `ranges` that lie in `claims`, merged."""
+    bounds = list(claims)
+    return merge(
+        replace(item, first=max(item.first, claim.first), last=min(item.last, claim.last))
+        for item in ranges
+        for claim in bounds
+        if item.overlaps(claim)
+    )
+
+
+def merge(ranges: Iterable[Range]) -> list[Range]:
+    """The same addresses in as few ranges as possible, in order: overlapping and adjacent ones become one.
+
+    Ranges with different further attributes stay apart. Where they overlap, the one that begins earlier keeps the address: libvirt
+    refuses overlapping DHCP ranges.
+    """
+    merged: list[Range] = []
+    for item in sorted(ranges, key=lambda item: (item.first, item.last)):
+        previous = merged[-1] if merged else None
+        if previous is None or int(item.first) > int(previous.last) + 1:
             merged.append(item)
-    return tuple(merged)
+        elif replace(item, first=previous.first, last=previous.last) == previous:
+            merged[-1] = replace(previous, last=max(previous.last, item.last))
+        elif item.last > previous.last:
+            merged.append(replace(item, first=previous.last + 1))
+    return merged

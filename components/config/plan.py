@@ -309,7 +309,7 @@ def make(project: str, stack: str, settings: Settings) -> Plan:
         pools=tuple(pool for name, pool in pools.items() if name in used),
         pods=_pods(nodes, settings.workload),
         image=image_plan(settings),
-        claims=merge(claim.range for claim in claims(nodes, settings)),
+        claims=tuple(merge(claim.range for claim in claims(nodes, settings))),
         api_names=_api_names(nodes, settings),
         cni=CniPaths(
             bin=settings.k3s.cni_bin_directory or cni_bin_directory(settings.k3s.version),

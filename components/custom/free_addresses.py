@@ -19,9 +19,9 @@ from typing import Any
 from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, ReadResult, Resource, UpdateResult
 
+from components.config.addresses import merge, parse_all, subtract
 from components.custom.provider import LibvirtProvider, Props, unreadable
 from components.custom.reporting import progress, say
-from components.libvirt import ranges
 from components.libvirt.connection import HypervisorError
 
 MOST = 1024
@@ -70,8 +70,7 @@ class FreeAddressesProvider(LibvirtProvider):
 
 def ask(inputs: Props, *, known: Iterable[str]) -> str:
     """What was seen, as a sentence. HypervisorError if a stranger answers at an address that is not in `known`."""
-    wanted = ranges.subtract(ranges.merge(ranges.parse_all(inputs["ranges"])), ranges.parse_all(known))
-    addresses = [IPv4Address(number) for each in wanted for number in range(each.start, each.end + 1)]
+    addresses = [address for each in subtract(merge(parse_all(inputs["ranges"])), parse_all(known)) for address in each]
     cidr = IPv4Network(inputs["cidr"])
     here = interfaces()
     if not any(address in cidr for address in here):

@@ -14,8 +14,8 @@ from pulumi import ResourceOptions
 from pulumi.dynamic import CheckFailure, CheckResult, ConfigureRequest, DiffResult, ResourceProvider, UpdateResult
 from pulumi.output import Unknown
 
+from components.config.addresses import AddressRange
 from components.custom.reporting import plain_errors, speak_up
-from components.libvirt.ranges import Range
 
 Props = dict[str, Any]
 
@@ -104,7 +104,7 @@ def unreadable(news: Props) -> list[tuple[str, str]]:
     found = news.get("ranges")
     for each in [] if is_unknown(found) else found or []:
         try:
-            Range.parse(str(each))
+            AddressRange.parse(str(each))
         except ValueError as error:
             wrong.append(("ranges", str(error)))
     return wrong

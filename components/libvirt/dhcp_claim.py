@@ -5,19 +5,21 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import Any
 
 from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, ReadResult, Resource, UpdateResult
 
+from components.config.addresses import AddressRange, intersect, parse_all, subtract
 from components.custom.provider import LibvirtProvider, Props, old_first, unreadable
 from components.custom.reporting import say
-from components.libvirt import network_xml, ranges, volume_store
+from components.libvirt import dhcp_range, network_xml, volume_store
 from components.libvirt.claim_record import Record, read_record, slots, write_record
 from components.libvirt.connection import HypervisorError, connect, find
+from components.libvirt.dhcp_range import DhcpRange
 from components.libvirt.leases import end, leases, standings
 from components.libvirt.network import Layer, drop_host, end_leases, layers, network_named, project_of, set_ranges
-from components.libvirt.ranges import Range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +71,7 @@ class DhcpClaimProvider(LibvirtProvider):
             if network is None:
                 return ReadResult("", {})
             handed_out = [each for layer in layers(network) for each in layer.facts.ranges]
-        state["ranges"] = [text for text in state["ranges"] if not ranges.intersect(handed_out, [Range.parse(text)])]
+        state["ranges"] = [text for text in state["ranges"] if not intersect(handed_out, [AddressRange.parse(text)])]
         return ReadResult(id_, state, {name: value for name, value in state.items() if name != "taken"})
 
     def update(self, _id: str, _olds: Props, _news: Props) -> UpdateResult:
@@ -84,10 +86,10 @@ class DhcpClaimProvider(LibvirtProvider):
             _give_back(connection, state, reservations=True)
 
 
-def _entry(record: Record, layer: str) -> tuple[list[Range], list[Range]]:
+def _entry(record: Record, layer: str) -> tuple[list[DhcpRange], list[DhcpRange]]:
     """(original, removed) that a record holds for a layer; a layer it does not know was never changed."""
     entry = (record.get("layers") or {}).get(layer) or {}
-    return ranges.parse_all(entry.get("original") or []), ranges.parse_all(entry.get("removed") or [])
+    return dhcp_range.parse_all(entry.get("original") or []), dhcp_range.parse_all(entry.get("removed") or [])
 
 
 def _take(connection: Any, inputs: Props, known: Record) -> Record:
@@ -98,7 +100,7 @@ def _take(connection: Any, inputs: Props, known: Record) -> Record:
     gone leaves its lease behind until it ends, so the record also keeps the MACs of former machines.
     """
     network = network_named(connection, inputs["network"])
-    claims = ranges.parse_all(inputs["ranges"])
+    claims = parse_all(inputs["ranges"])
     pool = volume_store.pool_named(connection, inputs["pool"], fresh=True)
     before = read_record(connection, pool, inputs["record"]) or known
     macs = {str(mac).lower() for mac in (*inputs["macs"], *(before.get("macs") or ()))}
@@ -106,12 +108,12 @@ def _take(connection: Any, inputs: Props, known: Record) -> Record:
     _clear(connection, network, found, macs, inputs)
 
     during, after = RecordBuilder(inputs["network"], macs), RecordBuilder(inputs["network"], macs)
-    wanted: dict[str, list[Range]] = {}
+    wanted: dict[str, list[DhcpRange]] = {}
     for layer in found:
         whole = _whole(before, layer)
-        wanted[layer.name] = ranges.subtract(whole, claims)
+        wanted[layer.name] = subtract(whole, claims)
         during.note(layer, whole, removed=whole)
-        after.note(layer, whole, removed=ranges.intersect(whole, claims))
+        after.note(layer, whole, removed=intersect(whole, claims))
     if any(list(layer.facts.ranges) != wanted[layer.name] for layer in found):
         write_record(connection, pool, inputs["record"], during.record)
         for layer in found:
@@ -130,14 +132,14 @@ class RecordBuilder:
     def __init__(self, network: str, macs: Iterable[str]) -> None:
         self.record: Record = {"network": network, "macs": sorted(macs), "layers": {}}
 
-    def note(self, layer: Layer, original: Sequence[Range], *, removed: Sequence[Range]) -> None:
-        self.record["layers"][layer.name] = {"original": ranges.texts(original), "removed": ranges.texts(removed)}
+    def note(self, layer: Layer, original: Sequence[DhcpRange], *, removed: Sequence[DhcpRange]) -> None:
+        self.record["layers"][layer.name] = {"original": [*map(str, original)], "removed": [*map(str, removed)]}
 
 
-def _whole(record: Record, layer: Layer) -> list[Range]:
+def _whole(record: Record, layer: Layer) -> list[DhcpRange]:
     """The layer's ranges as they would be without us."""
     original, removed = _entry(record, layer.name)
-    return ranges.give_back(layer.facts.ranges, removed, original)
+    return dhcp_range.give_back(layer.facts.ranges, removed, original)
 
 
 def _give_back(connection: Any, state: Props, *, reservations: bool = False) -> None:
@@ -197,14 +199,14 @@ def _clear(connection: Any, network: Any, found: Sequence[Layer], macs: set[str]
     """End the leases in the claims whose machines are gone. Raises HypervisorError with all leases and reservations in them of
     others, before anything is changed.
     """
-    claims = ranges.parse_all(inputs["ranges"])
+    claims = parse_all(inputs["ranges"])
     # A node that was taken away, or a stack that was larger, leaves leases: each node has its own address, nobody is hurt.
     own = inputs["owner"].replace("/", "-") + "-"
     facts = found[-1].facts
     theirs = [
         lease
         for lease in leases(network)
-        if lease.mac not in macs and not lease.name.startswith(own) and any(lease.address in claim for claim in claims)
+        if lease.mac not in macs and not lease.name.startswith(own) and any(IPv4Address(lease.address) in claim for claim in claims)
     ]
     seen = standings(connection, facts, theirs, project=project_of(inputs))
     taken = [f"{each.lease}, leased until {each.lease.end} ({each.seen})" for each in seen if each.alive]
@@ -213,11 +215,11 @@ def _clear(connection: Any, network: Any, found: Sequence[Layer], macs: set[str]
         f'ip-dhcp-host "{network_xml.dhcp_host(host)}" --live --config)'
         for layer in found
         for host in layer.facts.hosts
-        if host.ip and host.mac not in macs and any(host.ip in claim for claim in claims)
+        if host.ip and host.mac not in macs and any(IPv4Address(host.ip) in claim for claim in claims)
     )
     if taken:
         raise HypervisorError(
-            f"libvirt network {inputs['network']!r} has given others addresses in the ranges {', '.join(ranges.texts(claims))} "
+            f"libvirt network {inputs['network']!r} has given others addresses in the ranges {', '.join(map(str, claims))} "
             f"that this stack wants for itself: {'; '.join(taken)}. Set other ranges (network.nodes, macvlan.range), give "
             "those machines other addresses, or shut them down and wait for the leases to end. A lease of a machine that is "
             f"gone for good is ended on the hypervisor by: dhcp_release {facts.bridge} ADDRESS MAC (Debian: dnsmasq-utils)"

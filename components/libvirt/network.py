@@ -13,9 +13,9 @@ from typing import Any
 from components.custom.provider import Props
 from components.libvirt import network_xml
 from components.libvirt.connection import HypervisorError, find
+from components.libvirt.dhcp_range import DhcpRange
 from components.libvirt.leases import give_back
 from components.libvirt.network_xml import NetworkFacts
-from components.libvirt.ranges import Range
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def project_of(inputs: Props) -> str:
     return str(inputs["owner"]).partition("/")[0]
 
 
-def set_ranges(network: Any, layer: Layer, wanted: Sequence[Range]) -> None:
+def set_ranges(network: Any, layer: Layer, wanted: Sequence[DhcpRange]) -> None:
     """Make one definition's ranges exactly `wanted`, in order: what differs from the first difference on is
     replaced.
     """

@@ -6,7 +6,7 @@ import ipaddress
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 
-from components.libvirt.ranges import Range
+from components.libvirt.dhcp_range import DhcpRange
 from components.libvirt.xml import child, parse, text_of
 
 
@@ -27,7 +27,7 @@ class NetworkFacts:
     """Forward mode (nat, route, bridge, …), "" for an isolated network."""
     ip: str
     netmask: str
-    ranges: tuple[Range, ...] = ()
+    ranges: tuple[DhcpRange, ...] = ()
     hosts: tuple[Host, ...] = ()
     mac: str = ""
     """MAC address of the bridge."""
@@ -48,8 +48,8 @@ def read_network(document: str) -> NetworkFacts:
         for each in ip.findall("dhcp/range"):
             lease = each.find("lease")
             time = None if lease is None else (lease.get("expiry", ""), lease.get("unit", "minutes"))
-            start, end = (int(ipaddress.IPv4Address(each.get(key, ""))) for key in ("start", "end"))
-            ranges.append(Range(start, end, time))
+            first, last = (ipaddress.IPv4Address(each.get(key, "")) for key in ("start", "end"))
+            ranges.append(DhcpRange(first, last, time))
         hosts = [Host(each.get("mac", "").lower(), each.get("ip", ""), each.get("name", "")) for each in ip.findall("dhcp/host")]
         return NetworkFacts(
             name,
@@ -71,9 +71,9 @@ def read_network(document: str) -> NetworkFacts:
     )
 
 
-def dhcp_range(each: Range) -> str:
+def dhcp_range(each: DhcpRange) -> str:
     """<range start end/> for a network update."""
-    root = ET.Element("range", start=each.first, end=each.last)
+    root = ET.Element("range", start=str(each.first), end=str(each.last))
     if each.lease is not None:
         child(root, "lease", expiry=each.lease[0], unit=each.lease[1])
     return text_of(root)

@@ -141,6 +141,7 @@ def _hosts(subnet: Any) -> tuple[int, int] | None:
     return int(network.network_address) + 1, int(network.broadcast_address) - 1
 
 
+# Pairs of integers and not components' AddressRange: `pulumi policy publish` packs this directory alone, with its own requirements.
 def _span(text: str) -> tuple[int, int] | None:
     first, _, last = text.partition("-")
     try:

@@ -1,10 +1,8 @@
-"""XML, YAML and range arithmetic: whatever goes in is data, and what is taken can be given back."""
+"""XML and YAML: whatever goes in is data."""
 
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
-import itertools
 import xml.etree.ElementTree as ET
 from typing import Any
 
@@ -15,13 +13,13 @@ from hypothesis import strategies as st
 from pulumi.output import UNKNOWN
 
 from components.custom.provider import differs, same_host
-from components.libvirt import domain_spec, network_xml, ranges, storage_xml
+from components.libvirt import domain_spec, network_xml, storage_xml
 from components.libvirt.base_image import BaseImageProvider
+from components.libvirt.dhcp_range import parse_all
 from components.libvirt.domain import DomainProvider
 from components.libvirt.domain_spec import DomainSpec
 from components.libvirt.network_xml import Host
 from components.libvirt.overlay_disk import OverlayDiskProvider
-from components.libvirt.ranges import Range
 from components.libvirt.seed_image import seed_iso
 from components.node import cloud_init
 from components.node.cloud_init import StaticAddress
@@ -181,9 +179,9 @@ def test_network_xml_is_read() -> None:
           <host mac='52:54:00:AA:00:01' name='n' ip='192.168.122.21'/></dhcp></ip></network>"""
     )
     assert (facts.bridge, facts.ip, facts.netmask, facts.forward) == ("virbr0", "192.168.122.1", "255.255.255.0", "nat")
-    assert ranges.texts(facts.ranges) == ["192.168.122.2-192.168.122.20", "192.168.122.30-192.168.122.40@2/hours"]
+    assert [*map(str, facts.ranges)] == ["192.168.122.2-192.168.122.20", "192.168.122.30-192.168.122.40@2/hours"]
     assert facts.hosts == (Host("52:54:00:aa:00:01", "192.168.122.21", "n"),)
-    assert ranges.parse_all(ranges.texts(facts.ranges)) == list(facts.ranges)
+    assert parse_all(map(str, facts.ranges)) == list(facts.ranges)
     bare = network_xml.read_network("<network><name>x</name></network>")
     assert (bare.ip, bare.ranges, bare.hosts) == ("", (), ())
 
@@ -247,70 +245,6 @@ def test_seed_is_the_same_for_the_same_documents() -> None:
     assert seed_iso("a", "b", "c") == seed_iso("a", "b", "c")
     assert seed_iso("a", "b", "c") != seed_iso("a", "b", "d")
     assert b"cidata" in seed_iso("a", "b", "c")
-
-
-# --- ranges
-
-BASE = int(ipaddress.IPv4Address("192.168.122.0"))
-
-
-@st.composite
-def disjoint(draw: st.DrawFn) -> list[Range]:
-    """Ranges as a network may have them: disjoint, in any order, adjacent or not, with lease times or not."""
-    cuts = sorted(draw(st.sets(st.integers(1, 254), min_size=2, max_size=12)))
-    leases = st.sampled_from([None, ("2", "hours")])
-    found = [Range(BASE + first, BASE + last - 1, draw(leases)) for first, last in itertools.pairwise(cuts) if draw(st.booleans())]
-    return draw(st.permutations(found))
-
-
-CLAIMS = st.lists(
-    st.tuples(st.integers(0, 255), st.integers(0, 255)).map(lambda two: Range(BASE + min(two), BASE + max(two))), max_size=4
-)
-
-
-def addresses(found: list[Range]) -> set[tuple[int, Any]]:
-    return {(address, each.lease) for each in found for address in range(each.start, each.end + 1)}
-
-
-def plain(found: list[Range]) -> set[int]:
-    return {address for address, _ in addresses(found)}
-
-
-@given(disjoint(), CLAIMS)
-def test_subtract_leaves_exactly_the_rest(before: list[Range], claims: list[Range]) -> None:
-    left = ranges.subtract(before, claims)
-    assert plain(left) == plain(before) - plain(claims)
-    assert plain(left) | plain(ranges.intersect(before, claims)) == plain(before)
-    assert len(addresses(left)) == sum(each.end - each.start + 1 for each in left)
-
-
-@given(disjoint(), CLAIMS)
-def test_what_was_taken_comes_back_exactly(before: list[Range], claims: list[Range]) -> None:
-    left, taken = ranges.subtract(before, claims), ranges.intersect(before, claims)
-    assert ranges.give_back(left, taken, before) == before
-    assert ranges.give_back(before, taken, before) == before  # somebody else gave it back already
-
-
-@given(disjoint(), CLAIMS, CLAIMS, st.booleans())
-def test_two_stacks_give_back_in_any_order(before: list[Range], one: list[Range], two: list[Range], first: bool) -> None:
-    left_one, taken_one = ranges.subtract(before, one), ranges.intersect(before, one)
-    left_two, taken_two = ranges.subtract(left_one, two), ranges.intersect(left_one, two)
-    if first:
-        middle = ranges.give_back(left_two, taken_one, before)
-        assert plain(middle) == plain(before) - plain(taken_two)
-        end = ranges.give_back(middle, taken_two, left_one)
-    else:
-        middle = ranges.give_back(left_two, taken_two, left_one)
-        assert middle == left_one
-        end = ranges.give_back(middle, taken_one, before)
-        assert end == before
-    assert addresses(end) == addresses(before)
-
-
-@pytest.mark.parametrize("wrong", ["", "x", "1.2.3", "1.2.3.4-", "10.0.0.9-10.0.0.2", "fd00::1", "1.2.3.4-5", "01.2.3.4"])
-def test_wrong_ranges_are_named(wrong: str) -> None:
-    with pytest.raises(ValueError, match=r"address|range"):
-        Range.parse(wrong)
 
 
 # --- connections
