@@ -13,9 +13,9 @@ from pydantic_core import ErrorDetails
 from components.config import artifacts
 from components.config.artifacts import ArtifactSet
 from components.config.conflicts import conflicts, warnings
-from components.config.leaving_out import Location, is_present, leave_out, separate
 from components.config.plan import Plan, make
 from components.config.problems import MISTAKE, Problem, SettingsError, message, presence, unknown_name
+from components.config.pruning import Location, is_present, prune, unshared
 from components.config.raw import RawConfiguration
 from components.config.settings import Model, Settings, to_camel
 
@@ -59,11 +59,11 @@ def load(
         problems += [problem for problem in unfit if not problem.follows_from(wrong, raw.unknown)]
     if problems:
         raise SettingsError(stack, sorted(set(problems)))
-    said = warnings(settings)
+    texts = warnings(settings)
     if artifact_set:
         settings = artifact_set.applied_to(settings)
         plan = make(project, stack, settings)
-    return Configuration(settings, plan, artifact_set, said)
+    return Configuration(settings, plan, artifact_set, texts)
 
 
 # --- single settings ---
@@ -93,7 +93,7 @@ def parse_as_far_as_possible(
     problems: list[Problem] = []
     wrong: set[str] = set()
     try:
-        rest: dict[str, Any] = separate(raw)
+        rest: dict[str, Any] = unshared(raw)
     except RecursionError:
         return _too_deep(problems)
     while True:
@@ -110,7 +110,7 @@ def parse_as_far_as_possible(
             wrong |= {_as_in_yaml(location) for location in near if not is_present(rest, location)}
             sources = [_sources(detail) for detail in details]
             wrong |= {_as_in_yaml(first) for first, *_others in sources}
-            wrong |= {_as_in_yaml(location) for location in leave_out(rest, sources)}
+            wrong |= {_as_in_yaml(location) for location in prune(rest, sources)}
 
 
 def _too_deep(problems: list[Problem]) -> tuple[Settings, list[Problem], frozenset[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from itertools import pairwise
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.config.addresses import AddressRange, merge
+from components.config.addresses import AddressRange, intersect, merge, subtract
 
 pytestmark = pytest.mark.unit
 steady = settings(deadline=None, database=None, derandomize=True)
@@ -37,6 +38,25 @@ def test_merge_keeps_the_addresses_in_as_few_ranges_as_possible(items: list[Addr
     assert numbers(*merged) == numbers(*items)
     assert all(int(one.last) + 1 < int(other.first) for one, other in pairwise(merged))
     assert merge(merged) == merged == merge(reversed(items))
+
+
+@steady
+@given(st.lists(ranges, max_size=8), st.lists(ranges, max_size=4))
+def test_subtract_and_intersect_divide_the_addresses(items: list[AddressRange], claims: list[AddressRange]) -> None:
+    assert numbers(*subtract(items, claims)) == numbers(*items) - numbers(*claims)
+    assert numbers(*intersect(items, claims)) == numbers(*items) & numbers(*claims)
+    assert subtract(items, []) == items, "their order and splits stay"
+
+
+def test_ranges_with_different_attributes_stay_apart() -> None:
+    @dataclass(frozen=True)
+    class Named(AddressRange):
+        name: str = ""
+
+    first, second = (IPv4Address(_BASE + number) for number in (10, 20))
+    merged = merge([Named(first, second, "a"), Named(first + 5, second + 5, "b"), Named(second + 6, second + 9, "b")])
+    assert merged == [Named(first, second, "a"), Named(second + 1, second + 9, "b")]
+    assert subtract(merged, [AddressRange.single(first)])[0] == Named(first + 1, second, "a")
 
 
 @steady

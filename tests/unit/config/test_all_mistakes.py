@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pydantic_core._pydantic_core import list_all_errors
 
 from components.config import reading
-from components.config.leaving_out import leave_out
 from components.config.problems import Problem, SettingsError
+from components.config.pruning import prune
 from components.config.raw import RawConfiguration
 from components.config.reading import parse_as_far_as_possible
 
@@ -230,7 +230,7 @@ def test_every_setting_says_what_to_write(path: str) -> None:
 )  # fmt: skip
 def test_what_is_wrong_is_taken_out(found: list[list[Any]], left: dict[str, Any], taken: set[Any]) -> None:
     raw: dict[str, Any] = {"a": {"b": 1, "c": [1, 2, 3]}, "d": 1}
-    assert leave_out(raw, found) == taken
+    assert prune(raw, found) == taken
     assert raw == left
 
 

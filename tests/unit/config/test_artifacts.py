@@ -8,13 +8,15 @@ import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from components.config import artifacts, downloads
+from components.config import artifacts, downloads, reading
 from components.config.artifacts import Artifact, ArtifactSet, Manifest
 from components.config.plan import make
+from components.config.problems import SettingsError
+from components.config.raw import RawConfiguration
 from components.config.reading import parse
 from components.config.settings import Settings
 from components.libvirt import artifact_disk as disk
@@ -185,6 +187,39 @@ def test_a_manifest_that_is_none(tmp_path: Path, text: str | None) -> None:
         (tmp_path / "manifest.json").write_text(text)
     (problem,) = told(parse("dev", {"artifacts": {"directory": str(tmp_path)}}))
     assert problem.startswith("artifacts.directory") and "./lab fetch" in problem
+
+
+def loaded(raw: dict[str, Any], files: Literal["ignored", "listed", "verified"]) -> list[str]:
+    """The settings of which mistakes are reported."""
+    try:
+        reading.load("k3s-macvlan", "dev", RawConfiguration(raw), artifact_files=files)
+    except SettingsError as error:
+        return [problem.setting for problem in error.problems]
+    return []
+
+
+def test_a_missing_manifest_is_reported_with_the_other_mistakes(tmp_path: Path) -> None:
+    raw = {"artifacts": {"directory": str(tmp_path)}, "proof": {"path": "x"}, "network": {"gateway": "192.168.122.185"}}
+    assert loaded(raw, "listed") == loaded(raw, "verified") == ["artifacts.directory", "network.nodes", "proof.path"]
+    assert loaded(raw, "ignored") == ["network.nodes", "proof.path"]
+
+
+def test_what_only_the_default_of_a_wrong_setting_needs_is_not_missing(filled: Filled) -> None:
+    _settings, directory = filled(workload={"image": "nginx:1.27"})
+    raw = {"artifacts": {"directory": str(directory)}, "workload": {"image": "no image"}}
+    assert loaded(raw, "listed") == ["workload.image"]
+
+
+def test_files_are_read_once_nothing_else_is_wrong(filled: Filled) -> None:
+    settings, directory = filled()
+    (directory / "k3s-install.sh").unlink()
+    raw: dict[str, Any] = {"artifacts": {"directory": str(directory)}}
+    assert loaded({**raw, "proof": {"path": "x"}}, "verified") == ["proof.path"]
+    assert loaded(raw, "verified") == ["artifacts.directory"]
+    configuration = reading.load("p", "dev", RawConfiguration(raw), artifact_files="listed")
+    assert configuration.artifacts == listed(settings)
+    assert configuration.settings == listed(settings).applied_to(settings)
+    assert configuration.plan == make("p", "dev", configuration.settings)
 
 
 # --- what comes of it

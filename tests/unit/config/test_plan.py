@@ -231,6 +231,19 @@ def test_one_pod_anywhere_or_one_on_each_node() -> None:
     assert [pod.node for pod in layout.pods] == list(layout.nodes)
 
 
+def test_the_api_is_reached_at_its_own_address_or_the_first_server_s() -> None:
+    assert make(3, 1).api_address == str(make(3, 1).servers[0].address)
+    assert make(3, k3s={"apiAddress": "api.example"}).api_address == "api.example"
+
+
+def test_a_node_pulls_what_its_pods_will_surely_need() -> None:
+    settings = Settings()
+    everything = (settings.multus.image, settings.workload.image)
+    assert [node.images for node in make(1).nodes] == [everything]
+    assert {node.images for node in make(1, 1).nodes} == {(settings.multus.image,)}, "the pod may run on either"
+    assert {node.images for node in make(1, 1, workload={"perNode": True}).nodes} == {everything}
+
+
 @steady
 @given(shapes)
 def test_addresses_of_the_nodes_own_access_are_claimed_and_given_once(shape: tuple[int, int]) -> None:

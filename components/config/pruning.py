@@ -9,19 +9,19 @@ Location = tuple[int | str, ...]
 """The way to a value, as pydantic reports it: names of settings as in YAML, names of mappings, places in lists."""
 
 
-def separate(raw: Any) -> Any:
+def unshared(raw: Any) -> Any:
     """A copy in which no two places share one mapping or list, as a YAML alias (`*name`) makes them do.
 
     Raises RecursionError for a value that holds itself.
     """
     if isinstance(raw, Mapping):
-        return {name: separate(value) for name, value in raw.items()}
+        return {name: unshared(value) for name, value in raw.items()}
     if isinstance(raw, list):
-        return [separate(value) for value in raw]
+        return [unshared(value) for value in raw]
     return raw
 
 
-def leave_out(raw: dict[str, Any], mistakes: Iterable[Sequence[Location]]) -> set[Location]:
+def prune(raw: dict[str, Any], mistakes: Iterable[Sequence[Location]]) -> set[Location]:
     """Delete what is wrong from `raw`, and return the locations of what was deleted.
 
     mistakes: for each mistake the settings that it follows from. The first that is present is deleted, else what holds the first of
