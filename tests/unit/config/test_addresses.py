@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 from components.config.addresses import AddressRange, intersect, merge, subtract
 
 pytestmark = pytest.mark.unit
+ROOT = Path(__file__).parents[3]
 steady = settings(deadline=None, database=None, derandomize=True)
 
 _BASE = int(IPv4Address("192.168.122.0"))
@@ -99,3 +103,8 @@ def test_within_a_network_means_both_ends() -> None:
     assert AddressRange.parse("192.168.122.0-192.168.122.255").within(network)
     assert not AddressRange.parse("192.168.121.255-192.168.122.1").within(network)
     assert not AddressRange.parse("192.168.122.255-192.168.123.0").within(network)
+
+
+def test_a_provider_s_process_gets_it_without_pydantic() -> None:
+    code = "import sys, components.config.addresses; sys.exit('pydantic' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
