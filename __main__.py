@@ -4,8 +4,9 @@ import pulumi
 
 from components import interrupt, outputs
 from components.cluster.cluster import Cluster, ClusterArgs
-from components.config import artifacts, conflicts, problems, reading
-from components.config.plan import images
+from components.config import reading
+from components.config.problems import SettingsError
+from components.config.raw import from_engine
 from components.custom.server_gate import Failure
 from components.machine.hypervisor import Hypervisor, HypervisorArgs
 from components.machine.login_key import client_key
@@ -20,43 +21,40 @@ from components.network.pod_network import MacvlanNetwork, MacvlanNetworkArgs
 interrupt.exit_without_traceback()
 project, stack = pulumi.get_project(), pulumi.get_stack()
 
-# Configuration and plan: every mistake is reported here, before anything is created.
+# Configuration and plan: every mistake is reported here, before anything is created. Of artifacts a preview reads the manifest.
 try:
-    misnamed = reading.misnamed(project, reading.config_keys())
-    config, layout = reading.load(project, stack, reading.from_stack(project), found=misnamed)
-    # Files in place of downloads, where there are any; a preview reads their manifest alone.
-    stock = artifacts.load(stack, config, files=not pulumi.runtime.is_dry_run())
-except problems.SettingsError as error:
+    config, plan, artifacts, warnings = reading.load(
+        project, stack, from_engine(project), artifact_files="listed" if pulumi.runtime.is_dry_run() else "verified"
+    )
+except SettingsError as error:
     raise pulumi.RunError(str(error)) from None
-for warning in conflicts.warnings(config):
+for warning in warnings:
     pulumi.log.warn(warning)
-image = stock.image(layout.image) if stock else layout.image
-config = stock.settings(config) if stock else config
 
 # Machines.
 failure = Failure()
-key = client_key(config.ssh, layout.owner)
-free = free_addresses(layout, config.network)
+key = client_key(config.ssh, plan.owner)
+free = free_addresses(plan, config.network)
 hypervisors = {
     pool.hypervisor: Hypervisor(
         pool.hypervisor,
         HypervisorArgs(
-            owner=layout.owner,
+            owner=plan.owner,
             pool=pool,
-            image=image,
+            image=plan.image,
             network=config.network,
-            claims=layout.claims,
-            macs=[node.mac for node in layout.nodes],
+            claims=plan.claims,
+            macs=[node.mac for node in plan.nodes],
             after=free,
-            stock=stock,
+            artifacts=artifacts,
         ),
     )
-    for pool in layout.pools
+    for pool in plan.pools
 }
 machines: list[VirtualMachine] = []
-for node in layout.nodes:
+for node in plan.nodes:
     args = VirtualMachineArgs(
-        owner=layout.owner,
+        owner=plan.owner,
         node=node,
         hypervisor=hypervisors[node.pool.hypervisor],
         key=key,
@@ -70,17 +68,17 @@ for node in layout.nodes:
 cluster = Cluster(
     "k3s",
     ClusterArgs(
-        owner=layout.owner,
+        owner=plan.owner,
         machines=machines,
-        api_names=layout.api_names,
-        images={node.name: images(layout, config, node) for node in layout.nodes},
-        namespaces=layout.namespaces,
+        api_address=plan.api_address,
+        api_names=plan.api_names,
+        namespaces=plan.namespaces,
         k3s=config.k3s,
         plugins=config.plugins,
-        cni=layout.cni,
+        cni=plan.cni,
         timeouts=config.timeouts,
         failure=failure,
-        stock=stock,
+        artifacts=artifacts,
     ),
 )
 multus = Multus(
@@ -89,7 +87,7 @@ multus = Multus(
         machines=machines,
         cluster=cluster,
         settings=config.multus,
-        paths=layout.cni,
+        paths=plan.cni,
         plugin_names=config.plugins.names,
         version=config.k3s.version,
         timeouts=config.timeouts,
@@ -105,21 +103,21 @@ network = MacvlanNetwork(
         multus=multus,
         macvlan=config.macvlan,
         network=config.network,
-        master=layout.master,
+        master=plan.master,
     ),
 )
 access = [
-    NodeAccess(f"{machine.node.name}-access", NodeAccessArgs(machine=machine, macvlan=config.macvlan, master=layout.master))
+    NodeAccess(f"{machine.node.name}-access", NodeAccessArgs(machine=machine, macvlan=config.macvlan, master=plan.master))
     for machine in machines
     if machine.node.access_address is not None
 ]
 pods = [
     MacvlanPod(
-        planned.name,
+        pod.name,
         MacvlanPodArgs(
             cluster=cluster,
-            pod=planned.name,
-            machine=next((machine for machine in machines if machine.node is planned.node), None),
+            pod=pod.name,
+            machine=next((machine for machine in machines if machine.node is pod.node), None),
             network=network,
             macvlan=config.macvlan,
             workload=config.workload,
@@ -128,7 +126,7 @@ pods = [
             limit=config.timeouts.pod,
         ),
     )
-    for planned in layout.pods
+    for pod in plan.pods
 ]
 
 for machine in machines:

@@ -14,7 +14,7 @@ import yaml
 
 from bench.process import Cost, measure
 from cli import stack_yaml
-from cli.stack import split_key
+from components.config.raw import split_key
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACE = ROOT / ".lab" / "bench"

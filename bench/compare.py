@@ -11,8 +11,7 @@ from bench import by_hand, lease, stages
 from bench.checkout import PROJECT, Checkout, changed
 from bench.events import Bar, bars, critical_path, dependencies, recording
 from bench.process import Cost
-from cli.stack import raw_settings, secret_paths
-from components.config import reading
+from components.config import raw, reading
 from components.config.plan import Plan
 from components.config.settings import Settings
 
@@ -26,7 +25,8 @@ Say = Callable[[str], None]
 
 def settings_of(document: dict[str, Any], stack: str) -> tuple[Settings, Plan]:
     """Settings and plan of a stack file's content; raises SettingsError."""
-    return reading.load(PROJECT, stack, raw_settings(document, PROJECT), unknown=secret_paths(document, PROJECT))
+    loaded = reading.load(PROJECT, stack, raw.from_document(document, PROJECT))
+    return loaded.settings, loaded.plan
 
 
 def hand_round(settings: Settings, plan: Plan, say: Say) -> dict[str, float]:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cli.errors import LabError
-from cli.stack import HIDDEN
+from components.config.raw import HIDDEN
 from components.config.settings import Registries
 
 STALL_LIMIT = 60.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,11 @@ from cli import engine, selection, stack_yaml
 from cli.errors import LabError
 from cli.folders import ROOT, stack_file
 from components.config import plan as plans
-from components.config import reading
+from components.config import raw, reading
 from components.config import settings as models
 from components.config.problems import Problem, SettingsError
 
 _SECRET = "4dabf18193072939515e22adb298388d"  # noqa: S105 - the key that marks a secret value in Pulumi's JSON
-HIDDEN = "[secret]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,121 +79,31 @@ def project(root: Path = ROOT) -> str:
     return str(stack_yaml.load((root / "Pulumi.yaml").read_text(encoding="utf-8"))["name"])
 
 
-def raw_settings(document: Mapping[str, Any], project_name: str) -> dict[str, Any]:
-    """The project's keys of a stack file; encrypted values, which only Pulumi can read, as a placeholder or left out."""
-    keys = _keys(document, project_name)
-    return {key: _without_secrets(value) for key, value in keys.items() if not _encrypted(value)}
-
-
-def secret_paths(document: Mapping[str, Any], project_name: str) -> frozenset[str]:
-    """The settings of a stack file whose values are encrypted."""
-    return frozenset(path for key, value in _keys(document, project_name).items() for path in _encrypted_paths(value, key))
-
-
-def _keys(document: Mapping[str, Any], project_name: str) -> dict[str, Any]:
-    names = ((split_key(name, project_name), value) for name, value in (document.get("config") or {}).items())
-    return {key: _value(value) for (namespace, key), value in names if namespace == project_name}
-
-
-def split_key(key: Any, project_name: str) -> tuple[str, str]:
-    """Namespace and name of a key below config:. Without a namespace it is the project's; namespace:config:name is an old form.
-    Two empty texts for what Pulumi refuses.
-    """
-    match str(key).split(":"):
-        case [name]:
-            return project_name, name
-        case [namespace, name] | [namespace, "config", name]:
-            return namespace, name
-    return "", ""
-
-
-def _value(value: Any) -> Any:
-    """A value as the program gets it, to which the engine hands it on as text."""
-    if value is None:
-        return ""
-    return reading.from_text(value) if isinstance(value, str) else value
-
-
-_TOP_LEVEL = ("config", "secretsprovider", "encryptedkey", "encryptionsalt", "environment")
-"""Keys of a stack file (pulumi: sdk/go/common/workspace/project.go, ProjectStack)."""
-
-
-def unread_keys(document: Mapping[str, Any], project_name: str) -> list[Problem]:
-    """Keys that Pulumi reads past without a word: at the top level of the file, and a setting's second spelling."""
-    problems = []
-    for key in document:
-        if key not in _TOP_LEVEL:
-            namespace, name = split_key(key, project_name)
-            meant = frozenset({name}) if namespace == project_name and name else frozenset({str(key)})
-            conflict = "stands outside of config:, where Pulumi reads no setting; put it below config:, or remove it"
-            problems.append(Problem(str(key), "", conflict, meant))
-    spellings: dict[tuple[str, str], list[str]] = {}
-    for key in document.get("config") or {}:
-        spellings.setdefault(split_key(key, project_name), []).append(str(key))
-    for setting, (first, *others) in spellings.items():
-        if setting != ("", ""):
-            conflict = f"is the same setting as {first}, and Pulumi takes one of them; keep one"
-            problems += [Problem(each, "", conflict, frozenset({setting[1]})) for each in others]
-    return problems
-
-
-def _wrong_keys(document: Mapping[str, Any], project_name: str) -> list[Problem]:
-    """What is wrong with the file's keys, those of the settings themselves left to the program's own loader."""
-    keys = {str(key): split_key(key, project_name) for key in document.get("config") or {}}
-    conflict = f"is no key that Pulumi reads; write it as {project_name}:NAME"
-    odd = [Problem(key, "", conflict) for key, name in keys.items() if name == ("", "")]
-    written = [":".join(name) for name in keys.values()]
-    return [*unread_keys(document, project_name), *odd, *reading.misnamed(project_name, written)]
-
-
-def _encrypted(value: Any) -> bool:
-    return isinstance(value, Mapping) and set(value) == {"secure"}
-
-
-def _encrypted_paths(value: Any, path: str) -> Iterator[str]:
-    if _encrypted(value):
-        yield path
-        return
-    inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
-    for step, item in inner:
-        yield from _encrypted_paths(item, f"{path}.{step}")
-
-
-def _without_secrets(value: Any) -> Any:
-    if _encrypted(value):
-        return HIDDEN
-    if isinstance(value, Mapping):
-        return {key: _without_secrets(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_secrets(item) for item in value]
-    return value
-
-
 def load_settings(stack: str, root: Path = ROOT) -> tuple[models.Settings, plans.Plan]:
-    """Settings and plan from the stack's file, by the program's own loader.
+    """Settings and plan from the stack's file, by the program's own loader; without artifacts in place of downloads.
 
     Raises SettingsError with every mistake that is seen without the stack's secrets, LabError if there is no file or no YAML in it.
     """
-    name, document = project(root), _document(stack, root)
-    raw, secrets = raw_settings(document, name), secret_paths(document, name)
-    found = _wrong_keys(document, name)
-    return reading.load(name, stack.rsplit("/", 1)[-1], raw, unknown=secrets, found=found)
+    name = project(root)
+    loaded = reading.load(name, stack.rsplit("/", 1)[-1], raw.from_document(_document(stack, root), name))
+    return loaded.settings, loaded.plan
 
 
 def unread(stack: str, root: Path = ROOT) -> list[Problem]:
-    """The mistakes of the stack's file that `up` itself does not tell, because Pulumi reads past them."""
-    return unread_keys(_document(stack, root), project(root))
+    """The mistakes of the stack's file of which `up` itself does not report, because Pulumi reads past them."""
+    return raw.unread_keys(_document(stack, root), project(root))
 
 
 def secrets_of(stack: str, root: Path = ROOT) -> frozenset[str]:
     """The settings of the stack's file that are secrets."""
-    return secret_paths(_document(stack, root), project(root))
+    return raw.from_document(_document(stack, root), project(root)).unknown
 
 
 def read_settings(stack: str, root: Path = ROOT) -> tuple[models.Settings, plans.Plan]:
     """The same for what only looks at a stack that is there: conflicts between settings do not stop it."""
-    name, document = project(root), _document(stack, root)
-    config = reading.parse(stack, raw_settings(document, name), unknown=secret_paths(document, name))
+    name = project(root)
+    configuration = raw.from_document(_document(stack, root), name)
+    config = reading.parse(stack, configuration.values, unknown=configuration.unknown)
     return config, plans.make(name, stack.rsplit("/", 1)[-1], config)
 
 
@@ -287,15 +196,14 @@ def from_state(stack: Stack, state: Mapping[str, Any], config: models.Settings, 
         ssh_user=config.ssh.user,
         ssh_port=config.ssh.port,
         private_key=value("client-key", "private_key"),
-        kubeconfig=_reached(value("k3s-kubeconfig", "stdout"), config, plan),
+        kubeconfig=_reached(value("k3s-kubeconfig", "stdout"), plan),
         notes=(*stack.notes, note),
     )
 
 
-def _reached(kubeconfig: str, config: models.Settings, plan: plans.Plan) -> str:
+def _reached(kubeconfig: str, plan: plans.Plan) -> str:
     """The kubeconfig as it is on the first server, with the API's address as it is seen from here."""
-    address = config.k3s.api_address or str(plan.nodes[0].address)
-    return re.sub(r"(?m)^(\s*server: https://)127\.0\.0\.1(:\d+)\s*$", rf"\g<1>{address}\g<2>", kubeconfig)
+    return re.sub(r"(?m)^(\s*server: https://)127\.0\.0\.1(:\d+)\s*$", rf"\g<1>{plan.api_address}\g<2>", kubeconfig)
 
 
 def _plain(value: Any) -> str:

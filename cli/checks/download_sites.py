@@ -11,7 +11,6 @@ from pathlib import Path
 
 from cli.findings import Finding, Findings, error, ok, warning
 from components.config import artifacts, downloads
-from components.config.problems import SettingsError
 from components.config.settings import Settings
 from components.redact import shown
 
@@ -109,15 +108,14 @@ def check(config: Settings, request: Callable[[str], int | str] = ask) -> Findin
 
 def _artifacts(config: Settings) -> Findings:
     """The directory in place of every site, each file read."""
-    try:
-        stock = artifacts.load("", config, files=True)
-    except SettingsError as mistakes:
-        for problem in mistakes.problems:
-            seen, _semicolon, fix = problem.conflict.partition("; ")
-            yield error("artifacts", f"{problem.value} {seen}", "it replaces every download", fix or "./lab fetch")
+    artifact_set, problems = artifacts.find(config, verify=True)
+    for problem in problems:
+        damage, _semicolon, fix = problem.conflict.partition("; ")
+        yield error("artifacts", f"{problem.value} {damage}", "it replaces every download", fix or "./lab fetch")
+    if artifact_set is None:
         return
-    files = () if stock is None else stock.needed
-    size = sum(each.size for each in files) >> 20
+    files = artifact_set.needed
+    size = sum(artifact.size for artifact in files) >> 20
     yield ok("artifacts", f"{config.artifacts.directory} has all {len(files)} files, {size} MiB, each with its SHA-256")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -33,10 +33,10 @@ class ClusterArgs:
     """project/stack, the mark on what this program manages."""
     machines: Sequence[VirtualMachine]
     """All nodes, the first server first."""
+    api_address: str
+    """Address or name where clients and agents reach the API."""
     api_names: Sequence[str]
     """Addresses and names in the servers' certificates (tls-san)."""
-    images: Mapping[str, Sequence[str]]
-    """By node: images that are pulled while K3s is installed."""
     namespaces: Sequence[str]
     """Namespaces that are created before what is in them."""
     k3s: K3s
@@ -49,7 +49,7 @@ class ClusterArgs:
     """The setting timeouts, in seconds."""
     failure: Failure
     """Of this run; set when a Kubernetes resource fails."""
-    stock: ArtifactSet | None = None
+    artifacts: ArtifactSet | None = None
     """Files on the machines' artifact disk; None: the nodes download."""
 
 
@@ -89,7 +89,7 @@ class Cluster(ComponentResource):
         self._left: list[pulumi.Resource] = []
         for machine in args.machines:
             node = machine.node
-            join = _join_url(release, servers, args.k3s) if node.first else Output.from_input(_server_url(servers[0], args.k3s))
+            join = _join_url(release, servers) if node.first else Output.from_input(f"https://{args.api_address}:{API_PORT}")
             self.nodes[node.name] = K3sNode(
                 f"{node.name}-k3s",
                 K3sNodeArgs(
@@ -97,13 +97,12 @@ class Cluster(ComponentResource):
                     k3s=args.k3s,
                     config_yaml=_config_yaml(token, agent_token, node, join, args),
                     registries_yaml=registries_yaml(args.k3s),
-                    server=args.k3s.api_address or str(first.node.address),
-                    images=args.images[node.name],
+                    server=args.api_address,
                     plugins=args.plugins,
                     cni=args.cni,
                     depends_on=[release, self._leave(args, machine, lifetime_owner), *self._turn(node, args.k3s.agents_at_once)],
                     timeouts=args.timeouts,
-                    stock=args.stock,
+                    artifacts=args.artifacts,
                 ),
                 own,
             )
@@ -123,8 +122,7 @@ class Cluster(ComponentResource):
             secret_output=True,
             opts=ResourceOptions.merge(first.child_options, ResourceOptions(parent=self, depends_on=founder.install_depends_on)),
         )
-        address = args.k3s.api_address or str(first.node.address)
-        self.kubeconfig = Output.secret(written.stdout.apply(lambda found: kubeconfig(found, address, args.owner)))
+        self.kubeconfig = Output.secret(written.stdout.apply(lambda found: kubeconfig(found, args.api_address, args.owner)))
         self.provider = kubernetes.Provider(
             f"{name}-kubernetes",
             kubeconfig=self.kubeconfig,
@@ -226,11 +224,7 @@ class Cluster(ComponentResource):
         return leave
 
 
-def _server_url(server: VirtualMachine, k3s: K3s) -> str:
-    return f"https://{k3s.api_address or server.node.address}:{API_PORT}"
-
-
-def _join_url(release: Release, servers: Sequence[VirtualMachine], k3s: K3s) -> Output[str]:
+def _join_url(release: Release, servers: Sequence[VirtualMachine]) -> Output[str]:
     """URL of the server that the first one joins: "", or, when it is recreated, one of the others, which have kept the cluster."""
     if len(servers) == 1:
         return Output.from_input("")

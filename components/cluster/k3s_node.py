@@ -33,8 +33,6 @@ class K3sNodeArgs:
     """Content of /etc/rancher/k3s/registries.yaml; None: no file."""
     server: str
     """Address of the server whose release an agent waits for at an upgrade."""
-    images: Sequence[str]
-    """Images to pull while K3s is installed."""
     plugins: Plugins
     """The setting plugins."""
     cni: CniPaths
@@ -43,7 +41,7 @@ class K3sNodeArgs:
     """What must be done before K3s is installed or upgraded on this node."""
     timeouts: Timeouts
     """The setting timeouts, in seconds."""
-    stock: ArtifactSet | None
+    artifacts: ArtifactSet | None
     """Files on the machine's artifact disk; None: the node downloads."""
 
 
@@ -62,10 +60,10 @@ class K3sNode(ComponentResource):
         machine, node = args.machine, args.machine.node
         inside = ResourceOptions.merge(machine.child_options, ResourceOptions(parent=self))
         self.install_depends_on = [machine.ssh_ready, *args.depends_on]
-        if args.stock is not None:
+        if args.artifacts is not None:
             artifacts = command.Script(
                 name="artifacts.sh",
-                environment={"DIGEST": args.stock.digest, "LIMIT_SECONDS": str(args.timeouts.k3s)},
+                environment={"DIGEST": args.artifacts.digest, "LIMIT_SECONDS": str(args.timeouts.k3s)},
                 limit=args.timeouts.k3s + 30,
             )
             self.install_depends_on.append(
@@ -86,7 +84,7 @@ class K3sNode(ComponentResource):
                     "K3S_VERSION": args.k3s.version,
                     "INSTALL_URL": args.k3s.install_script.url,
                     "INSTALL_SHA256": args.k3s.install_script.sha256,
-                    **({"K3S_BINARY": args.stock.on_node("k3s")} if args.stock else {}),
+                    **({"K3S_BINARY": args.artifacts.on_node("k3s")} if args.artifacts else {}),
                     **({"RELEASES": args.k3s.releases} if args.k3s.releases else {}),
                     "INSTALL_ENV": json.dumps(dict(args.k3s.install_script.environment), sort_keys=True),
                     "MODULES": " ".join(kernel_modules.modules(args.k3s)),
@@ -104,17 +102,17 @@ class K3sNode(ComponentResource):
         )
         # In parallel with all other steps, and nothing waits for it. From an artifact disk K3s imports images itself. A machine
         # pulls ahead only when it is created, so another image later is no change of this step.
-        if args.stock is None:
+        if args.artifacts is None:
             command.run(
                 f"{node.name}-images",
                 command.Script(
                     name="image-pull.sh",
                     environment={
-                        "IMAGES": " ".join(args.images),
+                        "IMAGES": " ".join(node.images),
                         "LIMIT_SECONDS": str(args.timeouts.k3s),
                         "PULL_SECONDS": "300",
                     },
-                    limit=args.timeouts.k3s + 300 * len(args.images),
+                    limit=args.timeouts.k3s + 300 * len(node.images),
                 ),
                 connection=machine.connection,
                 triggers=[machine.disk_id],

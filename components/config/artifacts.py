@@ -1,7 +1,7 @@
 """Artifacts: files in a directory in place of every download, and the manifest that says what they are.
 
-`wanted` says what a stack downloads, and `./lab fetch` (cli/verbs/fetch.py) fills a directory with it. A preview reads
-manifest.json alone; `up` reads each file once before anything is made, and the nodes get them on a read-only disk
+`./lab fetch` (cli/verbs/fetch.py) fills a directory with what a stack downloads (`downloads.for_settings`). A preview reads
+manifest.json alone; `up` reads each file once before anything is created, and the nodes get them on a read-only disk
 (libvirt/artifact_disk.py), so no byte is copied over SSH.
 """
 
@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote
@@ -20,8 +21,7 @@ from urllib.parse import quote
 from pydantic import Field, StringConstraints, ValidationError
 
 from components.config.downloads import ARCHITECTURE, Download, Kind, for_settings
-from components.config.plan import ImagePlan
-from components.config.problems import Problem, SettingsError
+from components.config.problems import Problem
 from components.config.settings import Model, Settings
 from components.redact import shown
 
@@ -34,16 +34,24 @@ _SETTING = "artifacts.directory"
 
 
 class Artifact(Model):
-    """One file of the directory. source, version, reference: what it was fetched for. checksum: what it was verified with."""
+    """One file of the directory."""
 
     file: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,95}$")]
+    """Its name in the directory."""
     kind: Kind
+    """What it is for."""
     source: str
+    """The URL, path or image reference it was fetched from."""
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    """Its SHA-256 in hexadecimal digits."""
     size: Annotated[int, Field(strict=True, ge=1)]
+    """In bytes."""
     version: str = ""
+    """Of K3s's files: the release, as v1.36.4+k3s1."""
     reference: str = ""
+    """Of an image: its full name, as docker.io/library/nginx:1.25."""
     checksum: str = ""
+    """What it was verified with when it was fetched, as sha256:<hex>."""
 
     def serves(self, download: Download) -> bool:
         """Whether the file is what the settings ask for now: by digest where they give one, else by where it came from."""
@@ -60,8 +68,11 @@ class Manifest(Model):
     """manifest.json."""
 
     format: Literal[1] = 1
+    """Version of this document's form."""
     architecture: str = ARCHITECTURE
+    """Of the machines that the files are for, as amd64."""
     artifacts: tuple[Artifact, ...] = ()
+    """The files."""
 
 
 # --- the directory ---
@@ -72,70 +83,77 @@ class ArtifactSet:
     """A directory whose manifest fits the stack's settings."""
 
     directory: Path
-    manifest: Manifest
+    """Where the files are on this machine."""
     needed: tuple[Artifact, ...]
+    """The files that this stack needs, one for each of its downloads."""
 
     def of(self, kind: Kind) -> Artifact:
-        return next(each for each in self.needed if each.kind == kind)
+        """The only file of this kind, or the first image."""
+        return next(artifact for artifact in self.needed if artifact.kind == kind)
 
     @property
     def index(self) -> str:
         """What is on the nodes' disk, as JSON that is equal where the files are."""
         files = [
-            {"images": each.kind in ("k3s-images", "image"), "name": each.file, "sha256": each.sha256, "size": each.size}
-            for each in self.needed
-            if each.kind != "base-image"
+            {
+                "images": artifact.kind in ("k3s-images", "image"),
+                "name": artifact.file,
+                "sha256": artifact.sha256,
+                "size": artifact.size,
+            }
+            for artifact in self.needed
+            if artifact.kind != "base-image"
         ]
         return json.dumps({"files": files}, sort_keys=True, separators=(",", ":"))
 
     @property
     def digest(self) -> str:
-        """Names the disk: other files are another disk."""
+        """Names the disk: with other files it is another disk."""
         return hashlib.sha256(self.index.encode()).hexdigest()[:20]
 
     def on_node(self, kind: Kind) -> str:
         """Path of a file on the nodes."""
         return f"{NODE_DIRECTORY}/{self.digest}/{self.of(kind).file}"
 
-    def image(self, image: ImagePlan) -> ImagePlan:
-        """The base image from here, the same volume where the settings give its digest; a checksum file is out of reach."""
-        found = self.of("base-image")
-        path = str(self.directory / found.file)
-        if re.match(r"sha(256|512):", image.checksum):
-            return replace(image, source=path)
-        return replace(image, source=path, checksum=f"sha256:{found.sha256}", name=f"base-{found.sha256[:20]}.{image.format}")
+    def applied_to(self, settings: Settings) -> Settings:
+        """The settings with the files in place of downloads.
 
-    def settings(self, settings: Settings) -> Settings:
-        """The settings with what is on the nodes in place of what they would download.
-
-        K3s's own images are in their archive under their own names, so no other registry stands in front of them.
+        The base image stays the same volume where the settings give its digest; a checksum file is out of reach. K3s's own images
+        are in their archive under their own names, so no other registry replaces theirs.
         """
-        script, plugins = self.of("install-script"), self.of("cni-plugins")
-        here = {"url": f"file://{quote(self.on_node('install-script'))}", "sha256": script.sha256}
+        base, script, plugins = self.of("base-image"), self.of("install-script"), self.of("cni-plugins")
+        image = {"source": str(self.directory / base.file)}
+        if not re.match(r"sha(256|512):", settings.image.checksum):
+            image["checksum"] = f"sha256:{base.sha256}"
+        local_script = {"url": f"file://{quote(self.on_node('install-script'))}", "sha256": script.sha256}
         k3s = settings.k3s.model_copy(
-            update={"install_script": settings.k3s.install_script.model_copy(update=here), "system_default_registry": ""}
+            update={"install_script": settings.k3s.install_script.model_copy(update=local_script), "system_default_registry": ""}
         )
         archive = {"url": f"file://{quote(self.on_node('cni-plugins'))}", "checksum": f"sha256:{plugins.sha256}"}
-        return settings.model_copy(update={"k3s": k3s, "plugins": settings.plugins.model_copy(update=archive)})
+        return settings.model_copy(
+            update={
+                "image": settings.image.model_copy(update=image),
+                "k3s": k3s,
+                "plugins": settings.plugins.model_copy(update=archive),
+            }
+        )
 
 
-def load(stack: str, settings: Settings, *, files: bool) -> ArtifactSet | None:
-    """The stack's artifacts; None where none are set. files: read every file too, not only the manifest.
+def find(settings: Settings, *, verify: bool) -> tuple[ArtifactSet | None, list[Problem]]:
+    """The stack's artifacts, or everything that is missing, damaged or not of these settings; neither where none are set.
 
-    Raises SettingsError with everything that is missing, damaged or not of these settings.
+    verify: read every file too, once, and not only the manifest.
     """
     if not settings.artifacts.directory:
-        return None
+        return None, []
     directory = folder(settings)
     manifest, problems = read(directory)
     needed: list[Artifact] = []
     if not problems:
         needed, problems = match(manifest, settings)
-    if files:
+    if verify:
         problems += damaged(directory, needed)
-    if problems:
-        raise SettingsError(stack, problems)
-    return ArtifactSet(directory=directory, manifest=manifest, needed=tuple(needed))
+    return (None if problems else ArtifactSet(directory=directory, needed=tuple(needed))), problems
 
 
 def folder(settings: Settings) -> Path:
@@ -162,35 +180,36 @@ def match(manifest: Manifest, settings: Settings) -> tuple[list[Artifact], list[
     if manifest.architecture != ARCHITECTURE:
         conflict = f"holds files for {manifest.architecture}, the machines are {ARCHITECTURE}; ./lab fetch fills it for them"
         problems.append(Problem(_SETTING, settings.artifacts.directory, conflict))
-    for each in for_settings(settings):
-        found = next((artifact for artifact in manifest.artifacts if artifact.serves(each)), None)
-        if found is not None:
-            needed.append(found)
+    for download in for_settings(settings):
+        artifact = next((artifact for artifact in manifest.artifacts if artifact.serves(download)), None)
+        if artifact is not None:
+            needed.append(artifact)
             continue
-        others = [artifact for artifact in manifest.artifacts if artifact.kind == each.kind]
+        others = [artifact for artifact in manifest.artifacts if artifact.kind == download.kind]
         has = ", ".join(other.reference or other.version or other.source for other in others) or "none"
-        conflict = f"has no {each} as {each.setting} asks for (it has {has}); ./lab fetch gets it, or correct the setting"
-        problems.append(Problem(_SETTING, settings.artifacts.directory, conflict))
+        conflict = f"has no {download} as {download.setting} asks for (it has {has}); ./lab fetch gets it, or correct the setting"
+        problems.append(Problem(_SETTING, settings.artifacts.directory, conflict, frozenset({_SETTING, download.setting})))
     return needed, problems
 
 
-def damaged(directory: Path, artifacts: list[Artifact]) -> list[Problem]:
+def damaged(directory: Path, artifacts: Sequence[Artifact]) -> list[Problem]:
     """Files that are not there or not what the manifest says; each is read once."""
-
-    def look(artifact: Artifact) -> Iterator[Problem]:
-        path = directory / artifact.file
-        cure = "./lab fetch gets it anew, or bring back the file"
-        try:
-            size = path.stat().st_size
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest() if size == artifact.size else ""
-        except OSError as error:
-            yield Problem(_SETTING, str(path), f"is in the manifest and cannot be read ({error.strerror}); {cure}")
-            return
-        if not digest:
-            yield Problem(_SETTING, str(path), f"has {size} bytes, the manifest says {artifact.size}; {cure}")
-        elif digest != artifact.sha256:
-            yield Problem(_SETTING, str(path), f"has the SHA-256 {digest}, the manifest says {artifact.sha256}; {cure}")
-
     with ThreadPoolExecutor(max_workers=4) as pool:
-        return [problem for found in pool.map(lambda each: list(look(each)), artifacts) for problem in found]
+        return [problem for problem in pool.map(partial(_damage, directory), artifacts) if problem]
+
+
+def _damage(directory: Path, artifact: Artifact) -> Problem | None:
+    """Why a file cannot be read or is not what the manifest says."""
+    path = directory / artifact.file
+    remedy = "./lab fetch gets it anew, or bring back the file"
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest() if size == artifact.size else ""
+    except OSError as error:
+        return Problem(_SETTING, str(path), f"is in the manifest and cannot be read ({error.strerror}); {remedy}")
+    if not digest:
+        return Problem(_SETTING, str(path), f"has {size} bytes, the manifest says {artifact.size}; {remedy}")
+    if digest != artifact.sha256:
+        return Problem(_SETTING, str(path), f"has the SHA-256 {digest}, the manifest says {artifact.sha256}; {remedy}")
+    return None

@@ -1,8 +1,8 @@
 """Conflicts between settings: what no single setting shows and the plan must not hold. Pure.
 
-`load` raises one SettingsError with all mistakes, each with the setting, its value, the conflict and the way out. Each conflict
-names the settings it follows from (`Problem.reads`), so that it is told together with mistakes of other settings, and not where
-the default of a wrong setting had to stand in for it.
+`reading.load` raises one SettingsError with all mistakes, each with the setting, its value, the conflict and the remedy. Each
+conflict names the settings it follows from (`Problem.reads`), so that it is reported together with mistakes of other settings, and
+not where the default of a wrong setting had to replace it.
 """
 
 from __future__ import annotations
@@ -15,22 +15,15 @@ from itertools import combinations
 
 from components.config import k3s_options
 from components.config.addresses import AddressRange
-from components.config.plan import Claim, NodePlan, Plan, api_address, claims
-from components.config.problems import Problem, SettingsError, there
+from components.config.plan import Claim, NodePlan, Plan, claims, virtual_api_address
+from components.config.problems import Problem, presence
 from components.config.settings import NodeGroup, Settings
 from components.node import cloud_init
 from components.node.ssh import public_key
 
 
-def check(plan: Plan, settings: Settings) -> None:
-    """Raise SettingsError unless the plan holds together."""
-    problems = sorted(set(conflicts(plan, settings)))
-    if problems:
-        raise SettingsError(plan.stack, problems)
-
-
 def conflicts(plan: Plan, settings: Settings) -> list[Problem]:
-    """Everything that contradicts itself; the same may be found more than once."""
+    """Everything that contradicts itself; the same may be in it more than once."""
     return [
         *_texts(settings),
         *_groups(plan.nodes, settings),
@@ -55,7 +48,7 @@ def _problem(setting: str, value: str, conflict: str, *others: str) -> Problem:
 
 
 def _texts(settings: Settings) -> Iterator[Problem]:
-    # With commands of the program's own, as machine.py has them.
+    # With commands of the program's own, as machine/first_boot.py adds them.
     at_boot = [["true"]] if settings.network.kind == "bridge" or settings.ssh.port != 22 else []
     for key, value in (settings.cloud_init or {}).items():
         try:
@@ -79,26 +72,26 @@ def _texts(settings: Settings) -> Iterator[Problem]:
 
 def warnings(settings: Settings) -> tuple[str, ...]:
     """What is allowed and seldom wanted."""
-    found = []
+    texts = []
     if settings.macvlan.default_route:
-        found.append(
+        texts.append(
             "macvlan.defaultRoute: pods on this network reach neither ClusterIP services nor cluster DNS, because their "
             "default route leaves by net1; machines of the same network need no route to reach them"
         )
     if settings.macvlan.cluster_routes:
-        found += [
+        texts += [
             f"macvlan.routes: {route} covers {setting} {covered}, so pods on this network do not reach it through the cluster"
             for route, setting, covered in _covering(settings)
         ]
     if not settings.k3s.install_script.sha256:
-        found.append("k3s.installScript.sha256 is empty, so the install script is run as it comes")
+        texts.append("k3s.installScript.sha256 is empty, so the install script is run as it comes")
     for name, hypervisor in sorted(settings.hypervisors.items()):
         if re.search(r"[?&]no_verify=[^0&]", hypervisor.uri):
-            found.append(
+            texts.append(
                 f"hypervisors.{name}.uri: no_verify takes whichever machine answers for the hypervisor, and gives it the nodes' "
                 "keys and the cluster's tokens; leave it out and make the host's key known to ssh"
             )
-    return tuple(found)
+    return tuple(texts)
 
 
 def _groups(planned: tuple[NodePlan, ...], settings: Settings) -> Iterator[Problem]:
@@ -114,7 +107,7 @@ def _groups(planned: tuple[NodePlan, ...], settings: Settings) -> Iterator[Probl
     for name, hypervisor in sorted(settings.hypervisors.items()):
         if by_uri[hypervisor.uri] > 1:
             conflict = "is the URI of another of hypervisors too, where the pool has the same name; name each host once"
-            same = [other for other, each in settings.hypervisors.items() if each.uri == hypervisor.uri]
+            same = [other for other, another in settings.hypervisors.items() if another.uri == hypervisor.uri]
             yield _problem(f"hypervisors.{name}.uri", hypervisor.uri, conflict, *(f"hypervisors.{other}.uri" for other in same))
     used = sorted({node.pool.hypervisor for node in planned})
     if settings.network.kind == "libvirt" and len(used) > 1:
@@ -124,22 +117,22 @@ def _groups(planned: tuple[NodePlan, ...], settings: Settings) -> Iterator[Probl
         )
         reads = ["servers.count", "agents.count", "servers.hypervisor", "agents.hypervisor"]
         reads += [f"{node.role}s.overrides.{node.name}.hypervisor" for node in planned]
-        reads += [there(f"hypervisors.{name}") for name in used]
+        reads += [presence(f"hypervisors.{name}") for name in used]
         yield _problem("network.kind", "'libvirt'", conflict, *reads)
     known = f"is none of hypervisors: {', '.join(sorted(settings.hypervisors))}; name one of them"
     groups: tuple[tuple[str, NodeGroup], ...] = (("server", settings.servers), ("agent", settings.agents))
     for role, group in groups:
         names = [f"{role}-{index + 1}" for index in range(group.count)]
         if group.count and group.hypervisor not in settings.hypervisors:
-            yield _problem(f"{role}s.hypervisor", repr(group.hypervisor), known, there(f"hypervisors.{group.hypervisor}"))
+            yield _problem(f"{role}s.hypervisor", repr(group.hypervisor), known, presence(f"hypervisors.{group.hypervisor}"))
         for name, override in sorted(group.overrides.items()):
             path = f"{role}s.overrides.{name}"
             if name not in names:
                 conflict = f"names no node; the nodes are {', '.join(names) or 'none'}; correct or remove it"
-                yield Problem(path, "", conflict, frozenset({there(path), f"{role}s.count"}))
+                yield Problem(path, "", conflict, frozenset({presence(path), f"{role}s.count"}))
             if override.hypervisor and override.hypervisor not in settings.hypervisors:
-                hypervisor_there = there(f"hypervisors.{override.hypervisor}")
-                yield _problem(f"{path}.hypervisor", repr(override.hypervisor), known, hypervisor_there)
+                named = presence(f"hypervisors.{override.hypervisor}")
+                yield _problem(f"{path}.hypervisor", repr(override.hypervisor), known, named)
 
 
 def _names(nodes: tuple[NodePlan, ...], settings: Settings) -> Iterator[Problem]:
@@ -153,8 +146,8 @@ def _names(nodes: tuple[NodePlan, ...], settings: Settings) -> Iterator[Problem]
         yield _problem("multus.namespaceIsolation", "True", conflict, "macvlan.namespace", "workload.namespace")
 
 
-def _foreign(settings: Settings) -> list[tuple[str, AddressRange, tuple[str, ...]]]:
-    """Addresses that are not ours to give, and the setting that says so; what an element of a list says needs none."""
+def _unavailable(settings: Settings) -> list[tuple[str, AddressRange, tuple[str, ...]]]:
+    """Addresses that others have: in words, the addresses, and the settings that say so (none for an element of a list)."""
     network = settings.network
     return [
         (f"network.gateway {network.gateway}", AddressRange.single(network.gateway), ("network.gateway",)),
@@ -164,7 +157,7 @@ def _foreign(settings: Settings) -> list[tuple[str, AddressRange, tuple[str, ...
     ]
 
 
-# What decides, besides its own value, whether a claim is one.
+# The settings that decide, in addition to its own value, whether a claim is one.
 _CLAIMED = {
     "nodeAccess.addresses": ("nodeAccess.enabled",),
     "macvlanCheck.address": ("macvlanCheck.enabled",),
@@ -176,14 +169,14 @@ def _addresses(nodes: tuple[NodePlan, ...], settings: Settings) -> Iterator[Prob
     cidr, gateway = settings.network.cidr, settings.network.gateway
     if gateway not in cidr:
         yield _problem("network.gateway", str(gateway), f"is outside network.cidr {cidr}; correct one of them", "network.cidr")
-    ours = claims(nodes, settings)
-    for claim in ours:
+    claimed = claims(nodes, settings)
+    for claim in claimed:
         if not claim.range.within(cidr):
             yield _clash(claim, f"is not inside network.cidr {cidr}; choose addresses of this network", "network.cidr")
-        for what, foreign, settings_of in _foreign(settings):
-            if claim.range.overlaps(foreign):
-                yield _clash(claim, f"holds {what}, which is not ours to give; move or shorten it", *settings_of)
-    for one, other in combinations(ours, 2):
+        for description, addresses, sources in _unavailable(settings):
+            if claim.range.overlaps(addresses):
+                yield _clash(claim, f"holds {description}, which is not ours to give; move or shorten it", *sources)
+    for one, other in combinations(claimed, 2):
         # The check is over before any pod exists, and a static pod address may lie in a range nobody counts from.
         free_in_macvlan = other.setting in ("macvlanCheck.address", "workload.address")
         if one.range.overlaps(other.range) and not (one.setting == "macvlan.range" and free_in_macvlan):
@@ -202,20 +195,20 @@ def _text(item: AddressRange) -> str:
 def _duplicates(nodes: tuple[NodePlan, ...], settings: Settings) -> Iterator[Problem]:
     overrides = {**settings.servers.overrides, **settings.agents.overrides}
 
-    def said(node: NodePlan, what: str) -> str:
+    def source(node: NodePlan, attribute: str) -> str:
         """The setting that gives a node its address or MAC; its own name where the plan computes the MAC."""
-        own = f"{node.role}s.overrides.{node.name}.{what}"
-        set_here = node.name in overrides and getattr(overrides[node.name], what) is not None
-        return own if set_here or what == "mac" else "network.nodes"
+        own = f"{node.role}s.overrides.{node.name}.{attribute}"
+        overridden = node.name in overrides and getattr(overrides[node.name], attribute) is not None
+        return own if overridden or attribute == "mac" else "network.nodes"
 
     for one, other in combinations(nodes, 2):
         path = f"{other.role}s.overrides.{other.name}"
         if one.address == other.address:
             conflict = f"is the address of {one.name} and of {other.name}; widen network.nodes or change the overrides"
-            yield _problem(f"{path}.address", str(one.address), conflict, said(one, "address"), said(other, "address"))
+            yield _problem(f"{path}.address", str(one.address), conflict, source(one, "address"), source(other, "address"))
         if one.mac == other.mac:
             conflict = f"is the MAC address of {one.name} too; give one of them another"
-            yield _problem(f"{path}.mac", other.mac, conflict, said(one, "mac"))
+            yield _problem(f"{path}.mac", other.mac, conflict, source(one, "mac"))
 
 
 def _slices(nodes: tuple[NodePlan, ...], settings: Settings) -> Iterator[Problem]:
@@ -343,7 +336,7 @@ def _options_twice(settings: Settings) -> Iterator[Problem]:
                 "is in k3s.config too, whose value servers would lose; write here what servers need, and leave "
                 f"{other} out of k3s.config"
             )
-            reads = frozenset({there(f"k3s.config.{other}"), there(f"k3s.serverConfig.{key}")})
+            reads = frozenset({presence(f"k3s.config.{other}"), presence(f"k3s.serverConfig.{key}")})
             yield Problem(f"k3s.serverConfig.{key}", "", conflict, reads)
 
 
@@ -353,14 +346,14 @@ _NODE_PREFIX = 24
 
 def _cluster_networks(settings: Settings) -> Iterator[Problem]:
     cidr, pods, services = settings.network.cidr, settings.k3s.pod_cidr, settings.k3s.service_cidr
-    api = api_address(settings)
+    virtual = virtual_api_address(settings)
     for setting, value in (("k3s.podCidr", pods), ("k3s.serviceCidr", services)):
         if value.overlaps(cidr):
             conflict = f"overlaps network.cidr {cidr}; choose other addresses inside the cluster"
             yield _problem(setting, str(value), conflict, "network.cidr")
-        if api is not None and api in value:
+        if virtual and virtual in value:
             conflict = f"lies in {setting} {value}, which nobody outside of the cluster reaches; choose an address of the network"
-            yield _problem("k3s.apiAddress", str(api), conflict, setting)
+            yield _problem("k3s.apiAddress", str(virtual), conflict, setting)
     if services.prefixlen < 12 or services.prefixlen > 28:
         conflict = "is too large for the API server or too small for cluster DNS, its tenth address; take one from /12 to /28"
         yield _problem("k3s.serviceCidr", str(services), conflict)
@@ -379,4 +372,4 @@ def _cluster_networks(settings: Settings) -> Iterator[Problem]:
 def _agents(settings: Settings) -> Iterator[Problem]:
     for key in k3s_options.servers_only(settings.k3s.config) if settings.agents.count else ():
         conflict = "is an option of servers alone, and an agent of K3s does not start with it; move it to k3s.serverConfig"
-        yield Problem(f"k3s.config.{key}", "", conflict, frozenset({there(f"k3s.config.{key}"), "agents.count"}))
+        yield Problem(f"k3s.config.{key}", "", conflict, frozenset({presence(f"k3s.config.{key}"), "agents.count"}))

@@ -16,15 +16,22 @@ Kind = Literal["base-image", "install-script", "k3s", "k3s-images", "cni-plugins
 
 @dataclass(frozen=True, kw_only=True)
 class Download:
-    """What a stack downloads. setting: what names it. checksum: as in the settings, or the URL of a file that names `source`."""
+    """A file or image that a stack downloads."""
 
     kind: Kind
+    """What it is for."""
     file: str
+    """Its name in a directory of artifacts."""
     source: str
+    """The URL, path or image reference it is downloaded from."""
     setting: str
+    """Path of the setting that names it."""
     version: str = ""
+    """Of K3s's files: the release, as v1.36.4+k3s1."""
     reference: str = ""
+    """Of an image: its full name, as docker.io/library/nginx:1.25."""
     checksum: str = ""
+    """As in the settings, sha256:<hex> for instance, or the URL of a checksum file that names `source`; "": none."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.reference or self.version or self.source}"

@@ -1,6 +1,6 @@
 """Every key of K3s's config.yaml: which may be set, which another setting gives, which this program's clusters cannot have. Pure.
 
-Taken from K3s's own flags (pkg/cli/cmds: server.go, agent.go, log.go, root.go, config.go of 2026-07, and what v1.27 had besides).
+Taken from K3s's own flags (pkg/cli/cmds: server.go, agent.go, log.go, root.go, config.go of 2026-07, and of v1.27).
 https://docs.k3s.io/cli/server, https://docs.k3s.io/cli/agent
 """
 
@@ -170,7 +170,8 @@ def _form(option: str, value: Any) -> str:
     """Why K3s cannot read the value, or ""."""
     if value is None:
         return "has no value; write one, or remove it"
-    if isinstance(value, Mapping) or (isinstance(value, list | tuple) and any(isinstance(each, Mapping | list) for each in value)):
+    elements = value if isinstance(value, list | tuple) else ()
+    if isinstance(value, Mapping) or any(isinstance(element, Mapping | list) for element in elements):
         return "is a mapping or holds one, and K3s reads texts, numbers, true, false and lists of them; write a list of name=value"
     if option == "write-kubeconfig-mode" and not (isinstance(value, str) and re.fullmatch("0?[0-7]{3}", value)):
         return 'is a number in YAML, which K3s would read as another mode; write three octal digits as a text, such as "0600"'
@@ -190,7 +191,7 @@ def _backend(key: str, value: Any) -> Iterator[tuple[str, str]]:
 
 def _arguments(key: str, option: str, value: Any) -> Iterator[tuple[str, str]]:
     taken = _ARGUMENTS.get(option, {})
-    for each in value if isinstance(value, list | tuple) else [value]:
-        argument = str(each).lstrip("-").partition("=")[0].strip()
+    for element in value if isinstance(value, list | tuple) else [value]:
+        argument = str(element).lstrip("-").partition("=")[0].strip()
         if argument in taken:
             yield key, f"gives {argument}, which comes from other settings ({taken[argument]}); remove it"

@@ -1,6 +1,6 @@
 """Who may set a label of a node: the kubelet itself, only somebody else through the API, or nobody but Kubernetes and K3s. Pure.
 
-A kubelet ends when it is told to set a label in the namespaces kubernetes.io and k8s.io that it may not set (cmd/kubelet/app/
+A kubelet ends when it is configured to set a label in the namespaces kubernetes.io and k8s.io that it may not set (cmd/kubelet/app/
 options/options.go, ValidateKubeletFlags; staging/src/k8s.io/kubelet/pkg/apis/well_known_labels.go), and NodeRestriction lets no
 kubelet set those of node-restriction.kubernetes.io.
 https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction
@@ -47,4 +47,4 @@ def of_kubelet(key: str) -> bool:
 
 
 def _within(namespace: str, of: Iterable[str]) -> bool:
-    return any(namespace == each or namespace.endswith(f".{each}") for each in of)
+    return any(namespace == domain or namespace.endswith(f".{domain}") for domain in of)

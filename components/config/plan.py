@@ -24,7 +24,7 @@ _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://k3s-macvlan.dev")
 # From these releases on, containerd searches data/cni and no longer data/current/bin (k3s pull requests 10868, 10869).
 _NEW_CNI_DIRECTORY = {28: 15, 29: 10, 30: 6, 31: 2}
 
-# What Kubernetes makes itself.
+# Those of every new cluster.
 _FIRST_NAMESPACES = frozenset({"default", "kube-node-lease", "kube-public", "kube-system"})
 
 GIB = 2**30
@@ -39,10 +39,15 @@ class PoolPlan:
     """The stack's storage pool on one hypervisor."""
 
     hypervisor: str
+    """Its name in the setting hypervisors."""
     uri: str
+    """libvirt's connection URI, as qemu:///system."""
     name: str
+    """Of the pool in libvirt: <project>-<stack>."""
     uuid: str
+    """Of the pool in libvirt."""
     path: str
+    """The pool's directory on the hypervisor."""
 
     def volume(self, name: str) -> str:
         """Path of a volume of this pool on the hypervisor."""
@@ -53,36 +58,57 @@ class PoolPlan:
 class NodePlan:
     """One node: identity, place, size."""
 
-    name: str  # in Kubernetes and in settings: server-1, agent-2
-    domain: str  # in libvirt, and the host name: <project>-<stack>-server-1
-    role: str  # server or agent
-    index: int  # from 0, within its role
+    name: str
+    """In Kubernetes and in settings: server-1, agent-2."""
+    domain: str
+    """The domain in libvirt, and the host name: <project>-<stack>-server-1."""
+    role: str
+    """server or agent."""
+    index: int
+    """From 0, within its role."""
     uuid: str
+    """Of the domain in libvirt."""
     mac: str
+    """Of the network interface, as 52:54:00:ab:00:01."""
     address: IPv4Address
+    """On the network."""
     pool: PoolPlan
+    """Where its disks are, and so its hypervisor."""
     cpus: int
-    memory: int  # MiB
-    disk: int  # bytes
-    labels: tuple[str, ...]  # key=value, those that the kubelet sets itself
-    api_labels: tuple[tuple[str, str], ...]  # (key, value), those that only somebody else may set, through the API
-    taints: tuple[str, ...]  # key=value:Effect
-    slice: AddressRange  # macvlan addresses this node may give out
-    access_address: IPv4Address | None  # of the node's own macvlan interface, where nodes reach their own pods
-    check_address: IPv4Address | None  # of the temporary interface of the macvlan check; no two nodes use the same
+    """Virtual CPUs."""
+    memory: int
+    """In MiB."""
+    disk: int
+    """Size of the root disk in bytes."""
+    labels: tuple[str, ...]
+    """key=value: those that the kubelet sets itself."""
+    api_labels: tuple[tuple[str, str], ...]
+    """(key, value): those that the kubelet may not set, so that they are set through the API."""
+    taints: tuple[str, ...]
+    """key=value:Effect."""
+    images: tuple[str, ...]
+    """Images to pull while K3s is installed: those that pods on it will surely need, not that of a pod that may run elsewhere."""
+    slice: AddressRange
+    """Addresses that this node may give to its pods."""
+    access_address: IPv4Address | None
+    """Of the node's own macvlan interface, through which it reaches the pods on it; None: it has none."""
+    check_address: IPv4Address | None
+    """Of the temporary interface of the macvlan check, on no two nodes the same; None: no check."""
 
     @property
     def first(self) -> bool:
-        """The server that starts the cluster."""
+        """Whether it is the server that starts the cluster."""
         return self.role == "server" and self.index == 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class PodPlan:
-    """One pod on the network: its name, and the node it is bound to, if any."""
+    """One pod on the network."""
 
     name: str
+    """In Kubernetes."""
     node: NodePlan | None
+    """The node it is bound to; None: it may run on any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,21 +116,28 @@ class CniPaths:
     """Where CNI lives on the nodes."""
 
     bin: str
+    """Directory of the plugins."""
     conf: str
+    """Directory of the configuration."""
 
     @property
     def multus_kubeconfig(self) -> str:
+        """The file with which Multus reaches the API."""
         return f"{self.conf}/multus.d/multus.kubeconfig"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePlan:
-    """The base image as a volume, named by what identifies its content."""
+    """The base image as a volume."""
 
     name: str
+    """Of the volume, made from what identifies its content: base-<digest>.qcow2."""
     source: str
+    """URL, or path on this machine."""
     checksum: str
+    """sha256:<hex>, sha512:<hex>, or the URL of a checksum file that names the image."""
     format: str
+    """qcow2 or raw."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,24 +145,40 @@ class Plan:
     """Everything computed from a stack's settings."""
 
     project: str
+    """The project's name."""
     stack: str
-    owner: str  # the mark on what is ours: project/stack
+    """The stack's name."""
+    owner: str
+    """project/stack, the mark on what this program manages."""
     nodes: tuple[NodePlan, ...]
+    """Servers first, each role by index."""
     pools: tuple[PoolPlan, ...]
+    """One for each hypervisor with a node."""
     pods: tuple[PodPlan, ...]
+    """The pods on the network."""
     image: ImagePlan
-    claims: tuple[AddressRange, ...]  # taken out of the network's DHCP range
-    api_names: tuple[str, ...]  # addresses of the servers, those that further ones would get, and k3s.apiAddress
+    """The base image of all nodes."""
+    claims: tuple[AddressRange, ...]
+    """Addresses of the network that are the stack's, to be taken out of its DHCP ranges."""
+    api_address: str
+    """Where clients and agents reach the API: k3s.apiAddress, or the first server's address."""
+    api_names: tuple[str, ...]
+    """What the API's certificates hold: addresses of the servers, those that further ones would get, and k3s.apiAddress."""
     cni: CniPaths
-    master: str  # parent interface of the pods' interfaces
-    namespaces: tuple[str, ...]  # of Kubernetes, that the settings name and a new cluster does not have
+    """CNI directories on the nodes."""
+    master: str
+    """Parent interface of the pods' interfaces on the nodes."""
+    namespaces: tuple[str, ...]
+    """Of Kubernetes: those that the settings name and a new cluster does not have."""
 
     @property
     def servers(self) -> tuple[NodePlan, ...]:
+        """The nodes with the control plane, the first one first."""
         return tuple(node for node in self.nodes if node.role == "server")
 
     @property
     def agents(self) -> tuple[NodePlan, ...]:
+        """The other nodes."""
         return tuple(node for node in self.nodes if node.role == "agent")
 
 
@@ -169,7 +218,7 @@ def _node_names(role: str, count: int) -> list[str]:
 
 def _counted(addresses: AddressRange, role: str, index: int) -> IPv4Address:
     """Servers up from the start of the range, agents down from its end: a new node moves no other."""
-    # Past the end of all addresses it stays there: conflicts.py tells of a range that is too small.
+    # At the end of all addresses the count ends: conflicts.py reports a range that is too small.
     counted = int(addresses.first) + index if role == "server" else int(addresses.last) - index
     return IPv4Address(max(0, min(counted, 2**32 - 1)))
 
@@ -189,9 +238,10 @@ def _slice(settings: Settings, role: str, index: int) -> AddressRange:
 
 
 def _check_address(settings: Settings, own: AddressRange, first: bool) -> IPv4Address | None:
-    """Free when it is checked: the set address on a node alone, and where there are slices the end of the node's own.
+    """An address that is free during the check: the one of the settings on a single node, and where there are slices the end of the
+    node's own.
 
-    Nodes that share one range (static addresses) are not told apart by it, so only the first is checked.
+    Nodes that share one range (static addresses) have no address each, so only the first is checked.
     """
     check = settings.macvlan_check
     if not check.enabled:
@@ -203,6 +253,7 @@ def _check_address(settings: Settings, own: AddressRange, first: bool) -> IPv4Ad
 
 def _nodes(project: str, stack: str, settings: Settings, pools: dict[str, PoolPlan]) -> Iterator[NodePlan]:
     groups: tuple[tuple[str, NodeGroup], ...] = (("server", settings.servers), ("agent", settings.agents))
+    images = _images(settings)
     for role, group in groups:
         for index, name in enumerate(_node_names(role, group.count)):
             override = group.overrides.get(name, NodeOverride())
@@ -224,48 +275,56 @@ def _nodes(project: str, stack: str, settings: Settings, pools: dict[str, PoolPl
                 labels=tuple(f"{key}={value}" for key, value in sorted(labels.items()) if node_labels.of_kubelet(key)),
                 api_labels=tuple((key, value) for key, value in sorted(labels.items()) if not node_labels.of_kubelet(key)),
                 taints=group.taints if override.taints is None else override.taints,
+                images=images,
                 slice=own,
                 access_address=_access_address(settings, role, index),
                 check_address=_check_address(settings, own, first=role == "server" and index == 0),
             )
 
 
+def _images(settings: Settings) -> tuple[str, ...]:
+    everywhere = settings.workload.per_node or settings.servers.count + settings.agents.count == 1
+    return (settings.multus.image, *([settings.workload.image] if everywhere else []))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """Addresses of the network that are ours, and the setting that says so."""
+    """Addresses of the network that are the stack's."""
 
     setting: str
+    """Path of the setting that says so."""
     range: AddressRange
+    """The addresses."""
 
 
 def claims(nodes: tuple[NodePlan, ...], settings: Settings) -> tuple[Claim, ...]:
-    """All addresses that are ours: the two ranges first, then single addresses, which may lie in a range."""
+    """All addresses that are the stack's: the two ranges first, then single addresses, which may lie in a range."""
     names = {node.name for node in nodes}
-    found = [
+    claimed = [
         Claim(setting="network.nodes", range=settings.network.nodes),
         Claim(setting="macvlan.range", range=settings.macvlan.range),
     ]
     groups: tuple[tuple[str, NodeGroup], ...] = (("server", settings.servers), ("agent", settings.agents))
-    found += [
+    claimed += [
         Claim(setting=f"{role}s.overrides.{name}.address", range=AddressRange.single(override.address))
         for role, group in groups
         for name, override in group.overrides.items()
         if override.address and name in names and override.address not in settings.network.nodes
     ]
     if settings.node_access.enabled and settings.node_access.addresses:
-        found.append(Claim(setting="nodeAccess.addresses", range=settings.node_access.addresses))
+        claimed.append(Claim(setting="nodeAccess.addresses", range=settings.node_access.addresses))
     if settings.workload.address:
-        found.append(Claim(setting="workload.address", range=AddressRange.single(settings.workload.address)))
+        claimed.append(Claim(setting="workload.address", range=AddressRange.single(settings.workload.address)))
     if settings.macvlan_check.enabled and settings.macvlan_check.address:
-        found.append(Claim(setting="macvlanCheck.address", range=AddressRange.single(settings.macvlan_check.address)))
-    api = api_address(settings)
+        claimed.append(Claim(setting="macvlanCheck.address", range=AddressRange.single(settings.macvlan_check.address)))
+    virtual = virtual_api_address(settings)
     # What network.exclude names has another machine, a load balancer say.
-    if api is not None and api in settings.network.cidr and not any(api in each for each in settings.network.exclude):
-        found.append(Claim(setting="k3s.apiAddress", range=AddressRange.single(api)))
-    return tuple(found)
+    if virtual and virtual in settings.network.cidr and not any(virtual in excluded for excluded in settings.network.exclude):
+        claimed.append(Claim(setting="k3s.apiAddress", range=AddressRange.single(virtual)))
+    return tuple(claimed)
 
 
-def api_address(settings: Settings) -> IPv4Address | None:
+def virtual_api_address(settings: Settings) -> IPv4Address | None:
     """k3s.apiAddress where it is an address and not a host name."""
     try:
         return IPv4Address(settings.k3s.api_address)
@@ -288,7 +347,7 @@ def _pods(nodes: tuple[NodePlan, ...], workload: Workload) -> tuple[PodPlan, ...
 
 
 def make(project: str, stack: str, settings: Settings) -> Plan:
-    """The plan. Whether it holds is for conflicts.py to say: here an impossible setting only must not raise."""
+    """The plan of any settings, also of impossible ones, for which conflicts.py reports what contradicts itself."""
     pools = {
         name: PoolPlan(
             hypervisor=name,
@@ -310,6 +369,7 @@ def make(project: str, stack: str, settings: Settings) -> Plan:
         pods=_pods(nodes, settings.workload),
         image=image_plan(settings),
         claims=tuple(merge(claim.range for claim in claims(nodes, settings))),
+        api_address=settings.k3s.api_address or str(nodes[0].address),
         api_names=_api_names(nodes, settings),
         cni=CniPaths(
             bin=settings.k3s.cni_bin_directory or cni_bin_directory(settings.k3s.version),
@@ -320,12 +380,6 @@ def make(project: str, stack: str, settings: Settings) -> Plan:
             sorted({settings.multus.namespace, settings.macvlan.namespace, settings.workload.namespace} - _FIRST_NAMESPACES)
         ),
     )
-
-
-def images(plan: Plan, settings: Settings, node: NodePlan) -> tuple[str, ...]:
-    """Images that pods on this node will surely need: not that of a pod that may run elsewhere."""
-    here = any(pod.node is node or len(plan.nodes) == 1 for pod in plan.pods)
-    return (settings.multus.image, *([settings.workload.image] if here else []))
 
 
 def with_prefix(network: IPv4Network, address: IPv4Address) -> str:

@@ -1,7 +1,7 @@
 """Mistakes in a stack's configuration: how validators report them, and what each says. Pure; imports nothing of ours.
 
-A mistake names the settings it follows from. So where one setting is wrong and its default has to stand in for it, what only
-that default contradicts is told apart from what the stack really says, and all true mistakes come together.
+A mistake names the settings it follows from. So where one setting is wrong and its default has to replace it, what only that
+default contradicts can be left out, and all true mistakes come together.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ MISTAKE = "mistake"
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One mistake: the setting's path, its value as text, what it collides with and the way out.
-
-    reads: paths of the settings it follows from, at least one; without any it is `setting` alone. A list's path means that
-    something is not in the list: what an element of it contradicts stays true whatever the other elements are.
-    """
+    """One mistake."""
 
     setting: str
+    """The setting's path, as network.gateway."""
     value: str
+    """Its value as text; "" where there is none to show."""
     conflict: str
+    """What it collides with and the remedy, to be read after the setting's name."""
     reads: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+    """Paths of the settings it follows from; without any it is `setting` alone. A list's path means that something is not in the
+    list: what an element of it contradicts stays true whatever the other elements are."""
 
     def __str__(self) -> str:
         shown = f" = {self.value}" if self.value else ""
@@ -41,7 +42,7 @@ class Problem:
         known."""
         reads = self.reads or {self.setting}
         return any(_touch(one, other) for one in reads for other in wrong) or any(
-            _touch(one, other) for one in reads for other in unknown if one != there(other)
+            _touch(one, other) for one in reads for other in unknown if one != presence(other)
         )
 
 
@@ -50,13 +51,16 @@ def _touch(one: str, other: str) -> bool:
     return not shorter or longer == shorter or longer.startswith(f"{shorter}.")
 
 
-def there(path: str) -> str:
+def presence(path: str) -> str:
     """For `Problem.reads`: only that there is something at `path`, whatever it is."""
     return f"{path}.(there)"
 
 
 class SettingsError(Exception):
     """Every mistake of a stack's configuration in one message."""
+
+    problems: list[Problem]
+    """The mistakes, each once."""
 
     def __init__(self, stack: str, problems: list[Problem]) -> None:
         self.problems = problems
@@ -70,29 +74,29 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True)
 class Mistake:
-    """A mistake that a validator of a model finds.
-
-    at: the way to the setting from the model, as it is written in YAML. value: the setting's value. text: the conflict and the
-    way out. others: paths of further settings that it follows from, from the model that holds this one. named: it follows from
-    the setting's name, whatever its value.
-    """
+    """A mistake that a validator of a model finds."""
 
     at: tuple[str, ...]
+    """Names that lead to the setting from the model, as they are written in YAML."""
     value: Any
+    """The setting's value."""
     text: str
+    """The conflict and the remedy, to be read after the setting's name."""
     others: tuple[str, ...] = ()
+    """Paths of further settings that it follows from, from the model that holds this one."""
     named: bool = False
+    """Whether it follows from the setting's name, whatever its value."""
 
 
 def refuse(mistakes: Iterable[Mistake]) -> None:
     """Raise all of them, if there are any, each at its own setting."""
     details = [
         InitErrorDetails(
-            type=PydanticCustomError(MISTAKE, "{text}", {"text": each.text, "others": each.others, "named": each.named}),
-            loc=each.at,
-            input=each.value,
+            type=PydanticCustomError(MISTAKE, "{text}", {"text": mistake.text, "others": mistake.others, "named": mistake.named}),
+            loc=mistake.at,
+            input=mistake.value,
         )
-        for each in mistakes
+        for mistake in mistakes
     ]
     if details:
         raise ValidationError.from_exception_data("settings", details)
@@ -110,19 +114,19 @@ def matching(pattern: str, form: str, *, to_lower: bool | None = None) -> String
 
 
 _TEXTS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "string_pattern_mismatch": lambda found: _FORMS[found["pattern"]],
+    "string_pattern_mismatch": lambda context: _FORMS[context["pattern"]],
     "string_type": lambda _: "not text; write a text, in quotes where YAML would read something else",
     "string_unicode": lambda _: "not text that can be encoded in UTF-8; write it without lone surrogates",
-    "string_too_short": lambda found: f"too short; write at least {_count(found['min_length'], 'character')}",
-    "string_too_long": lambda found: f"too long; write at most {_count(found['max_length'], 'character')}",
-    "too_short": lambda found: f"holds {found['actual_length']}; name at least {found['min_length']}",
+    "string_too_short": lambda context: f"too short; write at least {_count(context['min_length'], 'character')}",
+    "string_too_long": lambda context: f"too long; write at most {_count(context['max_length'], 'character')}",
+    "too_short": lambda context: f"holds {context['actual_length']}; name at least {context['min_length']}",
     "int_type": lambda _: "not a whole number; write digits alone, without quotes",
     "int_parsing_size": lambda _: "not a number of a usable size; write a smaller one",
-    "greater_than_equal": lambda found: f"too small; write {found['ge']} or more",
-    "less_than_equal": lambda found: f"too large; write {found['le']} or less",
+    "greater_than_equal": lambda context: f"too small; write {context['ge']} or more",
+    "less_than_equal": lambda context: f"too large; write {context['le']} or less",
     "bool_type": lambda _: "neither true nor false; write one of them, without quotes",
     "bool_parsing": lambda _: "neither true nor false; write one of them, without quotes",
-    "literal_error": lambda found: f"not a value that is known here; write {found['expected']}",
+    "literal_error": lambda context: f"not a value that is known here; write {context['expected']}",
     "ip_v4_address": lambda _: "not an IPv4 address; write one as 192.168.122.1",
     "ip_v4_network": lambda _: "not an IPv4 network; write one as 192.168.122.0/24",
     "tuple_type": lambda _: "not a list; write [a, b], or one element a line after '- '",
@@ -137,15 +141,15 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def text(error: ErrorDetails) -> str:
-    """What a mistake that pydantic found says: what is wrong, and what to write."""
-    kind, found = error["type"], error.get("ctx") or {}
+def message(error: ErrorDetails) -> str:
+    """What is said of a mistake that pydantic found: what is wrong, and what to write."""
+    kind, context = error["type"], error.get("ctx") or {}
     if kind == "ip_v4_network" and (network := _with_host_bits(error.get("input"))):
         return f"holds an address with host bits and not the network's first one; write {network}"
     if kind in _TEXTS:
-        return _TEXTS[kind](found)
-    said = error["msg"].removeprefix("Value error, ")
-    return said if kind in ("value_error", MISTAKE) else f"{said}; docs/settings.md says what to write"
+        return _TEXTS[kind](context)
+    text = error["msg"].removeprefix("Value error, ")
+    return text if kind in ("value_error", MISTAKE) else f"{text}; docs/settings.md says what to write"
 
 
 def _with_host_bits(value: Any) -> str:
@@ -156,10 +160,10 @@ def _with_host_bits(value: Any) -> str:
 
 
 def unknown_name(name: str, known: Sequence[str]) -> tuple[str, str]:
-    """What an unknown name says, and the nearest known one, if one is near."""
-    near = next(iter(difflib.get_close_matches(name.lower(), [each.lower() for each in known], 1)), "")
-    meant = next((each for each in known if near and each.lower() == near), "")
-    said = "no such setting; correct its name or remove it"
-    if meant:
-        said += f"; {meant} is near"
-    return said + (f" (known here: {', '.join(known)})" if known else ""), meant
+    """What is said of an unknown name, and the nearest known one, if one is near."""
+    near = next(iter(difflib.get_close_matches(name.lower(), [candidate.lower() for candidate in known], 1)), "")
+    nearest = next((candidate for candidate in known if near and candidate.lower() == near), "")
+    text = "no such setting; correct its name or remove it"
+    if nearest:
+        text += f"; {nearest} is near"
+    return text + (f" (known here: {', '.join(known)})" if known else ""), nearest

@@ -2,7 +2,7 @@
 
 `Settings` is the whole of it; each top-level field is one key of the stack's configuration (`k3s-macvlan:k3s`, ...), and
 Pulumi.yaml repeats their descriptions. `parse` turns raw configuration into Settings or raises one SettingsError that
-lists every mistake: the setting, its value, the conflict and the way out. What concerns several settings at once and needs
+lists every mistake: the setting, its value, the conflict and the remedy. What concerns several settings at once and needs
 addresses or names computed from them is in conflicts.py, which adds its own problems in the same form.
 """
 
@@ -130,19 +130,19 @@ class Network(Model):
     def _kind(self) -> Network:
         if self.kind == "libvirt":
             if self.dns:
-                told = "dns goes with kind: bridge; the nodes of a libvirt network ask its own DNS server; remove it"
-                refuse([Mistake(("dns",), self.dns, told, ("kind",))])
+                conflict = "dns goes with kind: bridge; the nodes of a libvirt network ask its own DNS server; remove it"
+                refuse([Mistake(("dns",), self.dns, conflict, ("kind",))])
             return self
         needed = (
             "is needed with kind: bridge: the default is that of libvirt's network default, and nothing on a bridge tells it to "
             "the nodes (dns: [] for a network without name servers); set it"
         )
         missing = [name for name in ("name", "cidr", "gateway", "dns", "nodes") if name not in self.model_fields_set]
-        found = [Mistake((name,), None, needed, ("kind",)) for name in missing]
+        mistakes = [Mistake((name,), None, needed, ("kind",)) for name in missing]
         if "name" not in missing and not re.fullmatch(INTERFACE_PATTERN, self.name):
-            told = "with kind: bridge it is the name of an interface of the hypervisor; write at most 15 characters"
-            found.append(Mistake(("name",), self.name, told, ("kind",)))
-        refuse(found)
+            conflict = "with kind: bridge it is the name of an interface of the hypervisor; write at most 15 characters"
+            mistakes.append(Mistake(("name",), self.name, conflict, ("kind",)))
+        refuse(mistakes)
         return self
 
 
@@ -206,11 +206,11 @@ class Servers(NodeGroup):
     @model_validator(mode="after")
     def _odd(self) -> Servers:
         if self.count % 2 == 0:
-            told = (
+            conflict = (
                 f"etcd needs a majority, so {self.count} servers survive no more failures than {self.count - 1}; use "
                 f"{self.count - 1} or {self.count + 1}"
             )
-            refuse([Mistake(("count",), self.count, told)])
+            refuse([Mistake(("count",), self.count, conflict)])
         return self
 
 
@@ -241,8 +241,8 @@ class Machine(Model):
     @model_validator(mode="after")
     def _model(self) -> Machine:
         if (self.cpu_mode == "custom") != bool(self.cpu_model):
-            told = "cpuModel goes with cpuMode custom, and custom needs a cpuModel; set both or neither"
-            refuse([Mistake(("cpuModel",), self.cpu_model, told, ("cpuMode",))])
+            conflict = "cpuModel goes with cpuMode custom, and custom needs a cpuModel; set both or neither"
+            refuse([Mistake(("cpuModel",), self.cpu_model, conflict, ("cpuMode",))])
         return self
 
 
@@ -261,7 +261,7 @@ class BaseImage(Model):
 
 
 class Artifacts(Model):
-    """Files in place of every download, for nodes without a way out."""
+    """Files in place of every download, for nodes without access to the internet."""
 
     directory: Folder = ""
     """Directory on the machine that runs Pulumi, absolute or from the project's folder, filled by `./lab fetch`; empty: `up`
@@ -349,7 +349,7 @@ class InstallScript(Model):
 
     @model_validator(mode="after")
     def _ours(self) -> InstallScript:
-        found = [
+        mistakes = [
             Mistake(
                 ("environment", name),
                 "",
@@ -358,7 +358,7 @@ class InstallScript(Model):
             )
             for name in sorted(_INSTALL_OWN & self.environment.keys())
         ]
-        found += [
+        mistakes += [
             Mistake(
                 ("environment", name),
                 "",
@@ -369,7 +369,7 @@ class InstallScript(Model):
             )
             for name in sorted(_RELEASES & self.environment.keys())
         ]
-        found += [
+        mistakes += [
             Mistake(
                 ("environment", name),
                 "",
@@ -379,7 +379,7 @@ class InstallScript(Model):
             for name, value in sorted(self.environment.items())
             if re.search(r"://[^/]*@", value) or re.search(r"TOKEN|SECRET|PASSWORD", name)
         ]
-        refuse(found)
+        refuse(mistakes)
         return self
 
 
@@ -427,8 +427,8 @@ class Registries(Model):
 
 
 def _options(config: dict[str, Any], *, servers_only: bool) -> dict[str, Any]:
-    found = k3s_options.refusals(config, servers_only=servers_only)
-    refuse(Mistake((key,), "", told, named=not k3s_options.by_value(key)) for key, told in found)
+    refusals = k3s_options.refusals(config, servers_only=servers_only)
+    refuse(Mistake((key,), "", conflict, named=not k3s_options.by_value(key)) for key, conflict in refusals)
     return config
 
 
@@ -477,19 +477,19 @@ class K3s(Model):
         if self.releases is None:
             return self
         mirrors = sorted({"INSTALL_K3S_MIRROR", "INSTALL_K3S_MIRROR_URL"} & self.install_script.environment.keys())
-        found = []
+        mistakes = []
         if mirrors:
             both = f"installScript.environment sets {', '.join(mirrors)}"
-            told = f"{both} too, with which the script asks its mirror instead; remove one of them"
-            others = tuple(f"installScript.environment.{each}" for each in mirrors)
-            found.append(Mistake(("releases",), self.releases, told, others))
+            conflict = f"{both} too, with which the script asks its mirror instead; remove one of them"
+            others = tuple(f"installScript.environment.{name}" for name in mirrors)
+            mistakes.append(Mistake(("releases",), self.releases, conflict, others))
         if "@" in urlsplit(self.releases).netloc:
-            told = "would show credentials in the node's process list; use a mirror without any"
-            found.append(Mistake(("releases",), self.releases, told))
+            conflict = "would show credentials in the node's process list; use a mirror without any"
+            mistakes.append(Mistake(("releases",), self.releases, conflict))
         if self.releases.endswith(("/", "/download")):
-            told = f"/download/VERSION is appended to it; write {self.releases.rstrip('/').removesuffix('/download')}"
-            found.append(Mistake(("releases",), self.releases, told))
-        refuse(found)
+            conflict = f"/download/VERSION is appended to it; write {self.releases.rstrip('/').removesuffix('/download')}"
+            mistakes.append(Mistake(("releases",), self.releases, conflict))
+        refuse(mistakes)
         return self
 
 
@@ -531,21 +531,23 @@ class Multus(Model):
     @model_validator(mode="after")
     def _thin(self) -> Multus:
         if self.image.partition("@")[0].endswith(("-thick", ":thick")):
-            told = (
+            conflict = (
                 "is the thick Multus, which needs equal paths inside and outside of its container, and K3s's are others; take the "
                 "same tag without -thick"
             )
-            refuse([Mistake(("image",), self.image, told)])
+            refuse([Mistake(("image",), self.image, conflict)])
         return self
 
     @model_validator(mode="after")
     def _memory(self) -> Multus:
         if quantity_bytes(self.memory_limit) < 256 * 2**20:
-            told = "Multus is killed for memory below 256Mi when many pods start at once (multus-cni issue 1346); set 256Mi or more"
-            refuse([Mistake(("memoryLimit",), self.memory_limit, told)])
+            conflict = (
+                "Multus is killed for memory below 256Mi when many pods start at once (multus-cni issue 1346); set 256Mi or more"
+            )
+            refuse([Mistake(("memoryLimit",), self.memory_limit, conflict)])
         if quantity_bytes(self.memory_request) > quantity_bytes(self.memory_limit):
-            told = f"is above memoryLimit = {self.memory_limit}; lower it"
-            refuse([Mistake(("memoryRequest",), self.memory_request, told, ("memoryLimit",))])
+            conflict = f"is above memoryLimit = {self.memory_limit}; lower it"
+            refuse([Mistake(("memoryRequest",), self.memory_request, conflict, ("memoryLimit",))])
         return self
 
 
@@ -592,8 +594,8 @@ class Macvlan(Model):
     def _mode(self) -> Macvlan:
         modes = MACVLAN_MODES if self.type == "macvlan" else IPVLAN_MODES
         if self.mode not in modes:
-            told = f"is not a mode of {self.type}; its modes are {', '.join(modes)}; write one of them"
-            refuse([Mistake(("mode",), self.mode, told, ("type",))])
+            conflict = f"is not a mode of {self.type}; its modes are {', '.join(modes)}; write one of them"
+            refuse([Mistake(("mode",), self.mode, conflict, ("type",))])
         return self
 
 
@@ -625,8 +627,8 @@ class NodeAccess(Model):
     @model_validator(mode="after")
     def _addresses(self) -> NodeAccess:
         if self.enabled and self.addresses is None:
-            told = "is needed: a range of the network with one address per node, used by nobody else; set it"
-            refuse([Mistake(("addresses",), None, told, ("enabled",))])
+            conflict = "is needed: a range of the network with one address per node, used by nobody else; set it"
+            refuse([Mistake(("addresses",), None, conflict, ("enabled",))])
         return self
 
 
@@ -671,7 +673,7 @@ class Timeouts(Model):
     node_ready: Seconds = 600
     """From then until the node is Ready."""
     drain: Seconds = 120
-    """For the pods of a node that is removed to end, before it goes all the same."""
+    """For the pods of a node that is removed to end, before it is removed all the same."""
     plugins: Seconds = 600
     """Download and installation of the CNI plugins."""
     multus: Seconds = 900
@@ -720,4 +722,4 @@ class Settings(Model):
     proof: Proof = Proof()
     """The HTTP request at the end: `enabled`, `path`, `title`."""
     timeouts: Timeouts = Timeouts()
-    """Limits of each wait in seconds. A step on a node is told its limit, so with another one it runs again, to no effect."""
+    """Limits of each wait in seconds. With another one a step on a node runs again, to no effect, since it is an input."""

@@ -1,4 +1,4 @@
-"""Kinds of values in a stack's configuration: how each is written, and what a wrong one is told. Pure."""
+"""Kinds of values in a stack's configuration: how each is written, and what is said of a wrong one. Pure."""
 
 from __future__ import annotations
 

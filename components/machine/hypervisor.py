@@ -35,7 +35,7 @@ class HypervisorArgs:
     """MAC addresses of the stack's machines, whose leases and reservations are its own."""
     after: Sequence[Resource] = ()
     """What must hold before anything is created there."""
-    stock: ArtifactSet | None = None
+    artifacts: ArtifactSet | None = None
     """Files in place of the nodes' downloads; None: the nodes download."""
 
 
@@ -74,8 +74,8 @@ class Hypervisor(ComponentResource):
             own,
         )
         self.artifacts = None
-        if args.stock is not None:
-            volume = f"artifacts-{args.stock.digest}.img"
+        if args.artifacts is not None:
+            volume = f"artifacts-{args.artifacts.digest}.img"
             self.artifacts = ArtifactDisk(
                 f"{name}-artifacts",
                 ArtifactDiskArgs(
@@ -83,9 +83,9 @@ class Hypervisor(ComponentResource):
                     pool=self.pool.name,
                     name=volume,
                     path=pool.volume(volume),
-                    digest=args.stock.digest,
-                    index=args.stock.index,
-                    directory=str(args.stock.directory),
+                    digest=args.artifacts.digest,
+                    index=args.artifacts.index,
+                    directory=str(args.artifacts.directory),
                 ),
                 own,
             )

@@ -12,7 +12,7 @@ import yaml
 from cryptography.hazmat.primitives import serialization as form
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from components.config import plan
+from components.config import plan as plans
 from components.config.reading import parse
 from components.node import command
 
@@ -71,8 +71,8 @@ def test_a_second_preview_has_the_inputs_of_the_update(deploy: Run, name: str) -
 @EVERY
 def test_identity_is_known_in_every_preview(deploy: Run, name: str, mode: str) -> None:
     deployment = deploy(name, mode=mode)
-    layout = plan.make("k3s-macvlan", name, parse(name, config_of(name)))
-    for node in layout.nodes:
+    plan = plans.make("k3s-macvlan", name, parse(name, config_of(name)))
+    for node in plan.nodes:
         domain, host = deployment[f"{node.name}-domain"], deployment[f"{node.name}-reservation"]
         assert (domain.input("mac"), domain.input("uuid"), domain.input("name")) == (node.mac, node.uuid, node.domain)
         assert (host.input("mac"), host.input("ip")) == (node.mac, str(node.address))
@@ -81,7 +81,7 @@ def test_identity_is_known_in_every_preview(deploy: Run, name: str, mode: str) -
             if each.name.startswith(f"{node.name}-") and not each.name.endswith("-leave") and mode != "first":
                 assert each.input("connection")["host"] == str(node.address), each.name
     if mode != "first":
-        assert deployment["k3s-kubeconfig"].input("connection")["host"] == str(layout.nodes[0].address)
+        assert deployment["k3s-kubeconfig"].input("connection")["host"] == str(plan.nodes[0].address)
 
 
 @UPS
@@ -308,7 +308,7 @@ def test_multus_has_the_scenarios_patches_and_a_token_that_lasts(deploy: Run, na
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     assert volumes["cni"]["hostPath"]["path"] == "/var/lib/rancher/k3s/agent/etc/cni/net.d"
     version = parse(name, config_of(name)).k3s.version
-    assert volumes["cnibin"]["hostPath"]["path"] == plan.cni_bin_directory(version)
+    assert volumes["cnibin"]["hostPath"]["path"] == plans.cni_bin_directory(version)
     (container,) = pod["containers"]
     flag = "--multus-kubeconfig-file-host=/var/lib/rancher/k3s/agent/etc/cni/net.d/multus.d/multus.kubeconfig"
     assert flag in container["args"]

@@ -11,7 +11,7 @@ import pytest
 from bench import checkout, process, scale
 from bench.checkout import ROOT, BenchError, Checkout, clean_environment, stack_document
 from bench.compare import settings_of
-from cli.stack import raw_settings
+from components.config.raw import from_document
 from components.config.reading import parse
 
 pytestmark = pytest.mark.unit
@@ -135,4 +135,4 @@ def test_stacks_of_any_size_are_valid_and_reach_nothing_real(stack: str, nodes: 
     settings, plan = settings_of(document, f"bench-{nodes}")
     assert (len(plan.nodes), len(plan.pods)) == (nodes, nodes)
     assert {pool.uri for pool in plan.pools} == {"test:///default"}
-    assert settings == parse("x", raw_settings(document, "k3s-macvlan"))
+    assert settings == parse("x", from_document(document, "k3s-macvlan").values)

@@ -30,9 +30,9 @@ def test_the_readme_s_picture_is_current() -> None:
 
 
 def test_the_example_has_the_values_of_the_stack_dev() -> None:
-    config, layout = stack.load_settings("dev")
+    config, plan = stack.load_settings("dev")
     found = stack.parse_outputs("dev", OUTPUTS)
-    drawn = diagram.view(found, config, layout, pods=None, versions={"server-1": config.k3s.version}, bridge="virbr0", notes=())
+    drawn = diagram.view(found, config, plan, pods=None, versions={"server-1": config.k3s.version}, bridge="virbr0", notes=())
     example = copy.deepcopy(diagram.EXAMPLE)
     own = example["hypervisors"][0]["nodes"][0]["pods"][0]
     own["interfaces"] = [each for each in own["interfaces"] if each["name"] == "net1"]
@@ -40,32 +40,32 @@ def test_the_example_has_the_values_of_the_stack_dev() -> None:
 
 
 def test_pods_of_the_api_stand_on_their_nodes() -> None:
-    config, layout = stack.load_settings("dev")
+    config, plan = stack.load_settings("dev")
     pods = kube.pods({"items": [kube_pod("mine", "macvlan-conf", [ETH0, NET1]), kube_pod("bare", "macvlan-conf", [ETH0])]})
-    data = diagram.view(stack.parse_outputs("dev", OUTPUTS), config, layout, pods=pods, versions={}, bridge="")
+    data = diagram.view(stack.parse_outputs("dev", OUTPUTS), config, plan, pods=pods, versions={}, bridge="")
     assert [pod["name"] for pod in data["hypervisors"][0]["nodes"][0]["pods"]] == ["mine"]
     assert "net1 192.168.122.200" in words(diagram.draw(data)) and "eth0 10.42.0.3 in the cluster" in words(diagram.draw(data))
 
 
 def test_each_address_of_an_interface_is_drawn_and_ended_pods_are_not() -> None:
-    config, layout = stack.load_settings("dev")
+    config, plan = stack.load_settings("dev")
     ended = kube_pod("ended", "macvlan-conf", [ETH0, NET1])
     ended["status"]["phase"] = "Succeeded"
     two = {**NET1, "ips": ["192.168.122.201", "fd00:122::201"]}
     pods = kube.pods({"items": [kube_pod("mine", "macvlan-conf", [ETH0, two]), ended]})
-    svg = diagram.draw(diagram.view(stack.parse_outputs("dev", OUTPUTS), config, layout, pods=pods, versions={}, bridge=""))
+    svg = diagram.draw(diagram.view(stack.parse_outputs("dev", OUTPUTS), config, plan, pods=pods, versions={}, bridge=""))
     assert "net1 192.168.122.201\nnet1 fd00:122::201\n" in words(svg) and "ended" not in words(svg)
     assert "mine 192.168.122.201 fd00:122::201" in svg
 
 
 def test_a_pod_is_on_its_node_or_where_nobody_knows() -> None:
-    config, layout = stack.load_settings("dev")
+    config, plan = stack.load_settings("dev")
     two = {**OUTPUTS, "nodes": [*OUTPUTS["nodes"], {**OUTPUTS["nodes"][0], "name": "agent-1"}]}
-    data = diagram.view(stack.parse_outputs("dev", two), config, layout, pods=None, versions={}, bridge="")
+    data = diagram.view(stack.parse_outputs("dev", two), config, plan, pods=None, versions={}, bridge="")
     assert [pod["name"] for pod in data["unplaced"]] == ["nginx-macvlan"]
     assert "on a node that is not known now" in words(diagram.draw(data))
     bound = {**two, "pages": [{**PAGE, "node": "agent-1"}]}
-    data = diagram.view(stack.parse_outputs("dev", bound), config, layout, pods=None, versions={}, bridge="")
+    data = diagram.view(stack.parse_outputs("dev", bound), config, plan, pods=None, versions={}, bridge="")
     assert data["unplaced"] == [] and data["hypervisors"][0]["nodes"][1]["pods"]
 
 

@@ -23,6 +23,7 @@ from components.config import settings as models
 from components.config.addresses import AddressRange
 from components.config.plan import GIB
 from components.config.problems import Problem, SettingsError
+from components.config.raw import RawConfiguration
 from components.libvirt import connection
 from components.libvirt.leases import Lease, Standing
 from components.libvirt.network_xml import Host
@@ -450,7 +451,7 @@ def test_doctor_fetch_and_the_program_find_the_same(monkeypatch: pytest.MonkeyPa
     (tmp_path / "Pulumi.yaml").write_text("name: k3s-macvlan\n")
     (tmp_path / "Pulumi.x.yaml").write_text(json.dumps({"config": {f"k3s-macvlan:{key}": value for key, value in raw.items()}}))
     with pytest.raises(SettingsError) as program:
-        reading.load("k3s-macvlan", "x", raw)
+        reading.load("k3s-macvlan", "x", RawConfiguration(raw))
     assert len(program.value.problems) == 4
     monkeypatch.setattr(doctor, "load_settings", partial(stack.load_settings, root=tmp_path))
     monkeypatch.setattr(fetch, "load_settings", partial(stack.load_settings, root=tmp_path))

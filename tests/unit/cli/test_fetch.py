@@ -101,7 +101,7 @@ def test_a_directory_that_is_filled_is_what_up_needs(config: Settings, tmp_path:
     manifest = fetch.fetch(config, directory)
     assert not artifacts.damaged(directory, list(manifest.artifacts))
     there = config.model_copy(update={"artifacts": config.artifacts.model_copy(update={"directory": str(directory)})})
-    assert artifacts.load("dev", there, files=True) is not None
+    assert artifacts.find(there, verify=True)[1] == []
     assert (directory / f"k3s-{VERSION}").read_bytes() == FILES[f"download/{VERSION}/k3s"]
     assert sorted(file.name for file in directory.iterdir()) == sorted(
         [*(each.file for each in manifest.artifacts), "manifest.json"]

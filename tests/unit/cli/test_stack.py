@@ -15,6 +15,7 @@ from components.config import plan as plans
 from components.config import reading
 from components.config import settings as models
 from components.config.problems import SettingsError
+from components.config.raw import HIDDEN, from_document
 
 pytestmark = pytest.mark.unit
 
@@ -69,19 +70,19 @@ def secret(value: str) -> dict[str, str]:
 
 def test_a_failed_first_up_is_known_by_its_state() -> None:
     config = reading.parse("dev", {"ssh": {"user": "admin", "port": 2222}})
-    layout = plans.make("k3s-macvlan", "dev", config)
+    plan = plans.make("k3s-macvlan", "dev", config)
     kubeconfig = "clusters:\n- cluster:\n    server: https://127.0.0.1:6443\n"
     resources = [
         {"urn": "urn:pulumi:dev::k3s-macvlan::x::client-key", "outputs": {"private_key": secret("PRIVATE")}},
         {"urn": "urn:pulumi:dev::k3s-macvlan::x::server-1-host-key", "outputs": {"public_key": "ssh-ed25519 AAAA c"}},
         {"urn": "urn:pulumi:dev::k3s-macvlan::x::k3s-kubeconfig", "outputs": {"stdout": secret(kubeconfig)}},
     ]
-    found = stack.from_state(stack.parse_outputs("dev", {}), {"deployment": {"resources": resources}}, config, layout)
+    found = stack.from_state(stack.parse_outputs("dev", {}), {"deployment": {"resources": resources}}, config, plan)
     assert (found.ssh_user, found.ssh_port, found.private_key) == ("admin", 2222, "PRIVATE")
     assert found.nodes[0].host_key == "ssh-ed25519 AAAA c" and found.nodes[0].address == "192.168.122.180"
     assert "server: https://192.168.122.180:6443" in found.kubeconfig
     assert "did not finish" in found.notes[0]
-    nothing = stack.from_state(stack.parse_outputs("dev", {}), {"deployment": {}}, config, layout)
+    nothing = stack.from_state(stack.parse_outputs("dev", {}), {"deployment": {}}, config, plan)
     assert nothing.nodes == () and "never brought up" in nothing.notes[0]
 
 
@@ -105,8 +106,8 @@ def test_encrypted_settings_are_left_out() -> None:
             "pulumi:x": [1],
         }
     }
-    raw = stack.raw_settings(document, "p")
-    assert raw["ssh"] == {"user": "admin", "privateKey": stack.HIDDEN}
+    raw = from_document(document, "p").values
+    assert raw["ssh"] == {"user": "admin", "privateKey": HIDDEN}
     assert "cloudInit" not in raw and "x" not in raw and "v1:" not in json.dumps(raw)
     reading.parse("dev", raw)
 
@@ -131,7 +132,7 @@ def test_the_tools_find_what_the_program_finds(tmp_path: Path) -> None:
         "k3s.config.token", "network.interface", "network.nodes", "ssh.authorizedKeys.1", "workload.port",
     ]  # fmt: skip
     assert "v1:" not in str(caught.value)
-    assert stack.secret_paths(document, "p") == {
+    assert from_document(document, "p").unknown == {
         "network.name", "macvlan", "workload.image", "ssh.privateKey", "ssh.authorizedKeys.0", "k3s.config.token", "k3s.registries",
     }  # fmt: skip
 
@@ -141,14 +142,14 @@ def test_what_looks_at_a_stack_reads_one_with_conflicts(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.x.yaml").write_text(json.dumps({"config": {"p:network": {"gateway": "192.168.122.185"}}}))
     with pytest.raises(SettingsError):
         stack.load_settings("x", tmp_path)
-    config, layout = stack.read_settings("x", tmp_path)
-    assert str(config.network.gateway) == "192.168.122.185" and layout.nodes[0].domain == "p-x-server-1"
+    config, plan = stack.read_settings("x", tmp_path)
+    assert str(config.network.gateway) == "192.168.122.185" and plan.nodes[0].domain == "p-x-server-1"
 
 
 def test_every_stack_file_is_read() -> None:
     for path in sorted(ROOT.glob("Pulumi.*.yaml")):
-        config, layout = stack.load_settings(path.name.split(".")[1])
-        assert layout.nodes and config.macvlan.name
+        config, plan = stack.load_settings(path.name.split(".")[1])
+        assert plan.nodes and config.macvlan.name
 
 
 def test_missing_and_broken_stack_files_are_named(tmp_path: Path) -> None:
@@ -183,28 +184,28 @@ def test_a_stack_file_is_read_by_pulumis_rules(tmp_path: Path) -> None:
         tmp_path,
         f"config:\n  k3s-macvlan:servers: {{count: 1.0, labels: {{a: yes}}, overrides: {{server-1: {{mac: {mac}}}}}}}\n",
     )
-    config, layout = stack.load_settings("x", tmp_path)
-    assert layout.nodes[0].mac == mac and config.servers.labels == {"a": "yes"}
+    config, plan = stack.load_settings("x", tmp_path)
+    assert plan.nodes[0].mac == mac and config.servers.labels == {"a": "yes"}
 
 
 @pytest.mark.parametrize("key", ["agents", "k3s-macvlan:agents", "k3s-macvlan:config:agents"])
 @pytest.mark.parametrize("value", ["{count: 1}", """'{"count": 1}'"""])
 def test_each_form_of_a_key_and_of_its_value_is_read(tmp_path: Path, key: str, value: str) -> None:
     write(tmp_path, f"config:\n  {key}: {value}\n  macvlan: {{addressesPerNode: 2}}\n  other:servers: {{count: 7}}\n")
-    config, _layout = stack.load_settings("x", tmp_path)
+    config, _plan = stack.load_settings("x", tmp_path)
     assert (config.agents.count, config.servers.count) == (1, 1)
 
 
 def test_a_key_without_value_is_what_the_program_gets(tmp_path: Path) -> None:
     write(tmp_path, "config:\n  agents:\n")
-    assert stack.raw_settings({"config": {"agents": None}}, "k3s-macvlan") == {"agents": ""}
+    assert from_document({"config": {"agents": None}}, "k3s-macvlan").values == {"agents": ""}
     with pytest.raises(SettingsError, match=r"agents = '': not a mapping"):
         stack.load_settings("x", tmp_path)
 
 
 def test_a_secret_is_found_under_each_form_of_a_key() -> None:
     document = {"config": {"ssh": {"privateKey": {"secure": "v1:a"}}, "p:config:cloudInit": {"secure": "v1:b"}}}
-    assert stack.secret_paths(document, "p") == {"ssh.privateKey", "cloudInit"}
+    assert from_document(document, "p").unknown == {"ssh.privateKey", "cloudInit"}
 
 
 def test_a_key_that_is_there_twice_is_named_with_its_lines(tmp_path: Path) -> None:

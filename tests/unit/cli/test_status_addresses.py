@@ -22,12 +22,12 @@ pytestmark = pytest.mark.unit
 LAN = "default/macvlan-conf"
 
 
-def layout(**raw: Any) -> tuple[Settings, Plan]:
+def planned(**raw: Any) -> tuple[Settings, Plan]:
     config = parse("dev", raw)
     return config, plans.make("k3s-macvlan", "dev", config)
 
 
-THREE = layout(servers={"count": 1}, agents={"count": 2}, macvlan={"addressesPerNode": 3})
+THREE = planned(servers={"count": 1}, agents={"count": 2}, macvlan={"addressesPerNode": 3})
 
 
 def placed(name: str, *ips: str, node: str = "server-1", net: str = LAN, mac: str = "", **status: Any) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def test_a_node_s_own_addresses_count(item: dict[str, Any], told: str) -> None:
 def test_addresses_of_nodes_that_only_the_cluster_knows_and_of_the_nodes_own_interface() -> None:
     by_hand = kube.KubeNode(name="by-hand", ready=True, version="", addresses=("192.168.122.201",))
     assert "node by-hand" in twice(placed("a", "192.168.122.201"), known=(by_hand,))[0]
-    access = layout(nodeAccess={"enabled": True, "addresses": "192.168.122.211-192.168.122.219"})
+    access = planned(nodeAccess={"enabled": True, "addresses": "192.168.122.211-192.168.122.219"})
     assert "node server-1 (nodeAccess)" in twice(placed("a", "192.168.122.211"), of=access)[0]
 
 
@@ -124,7 +124,7 @@ def test_the_same_address_on_another_segment_is_no_mistake() -> None:
 
 
 def test_pods_of_ipvlan_share_their_node_s_mac_address() -> None:
-    shared = layout(macvlan={"type": "ipvlan", "mode": "l2"}, plugins={"names": ["ipvlan"]})
+    shared = planned(macvlan={"type": "ipvlan", "mode": "l2"}, plugins={"names": ["ipvlan"]})
     items = placed("a", "192.168.122.200", mac=NODE["mac"]), placed("b", "192.168.122.201", mac=NODE["mac"])
     assert twice(*items, of=shared) == []
     assert len(twice(*items)) == 1
@@ -167,18 +167,18 @@ def test_a_warning_comes_before_the_last_and_another_when_none_is_left() -> None
 
 
 def test_a_slice_of_one_is_not_warned_of_while_it_is_free() -> None:
-    one = layout(agents={"count": 1}, macvlan={"addressesPerNode": 1})
+    one = planned(agents={"count": 1}, macvlan={"addressesPerNode": 1})
     assert counted(of=one)[1] == ()
     assert "all 1 addresses" in counted(placed("a", "192.168.122.200"), of=one)[1][0]
 
 
 def test_one_node_has_the_whole_range_and_an_address_is_counted_once() -> None:
-    told, warned = counted(placed("a", "192.168.122.200", "fd00::1"), placed("b", "192.168.122.200"), of=layout())
+    told, warned = counted(placed("a", "192.168.122.200", "fd00::1"), placed("b", "192.168.122.200"), of=planned())
     assert told == {"server-1": ("192.168.122.200-192.168.122.210", 1, 10)} and warned == ()
 
 
 def test_static_addresses_are_those_of_all_nodes() -> None:
-    static = layout(
+    static = planned(
         agents={"count": 1},
         macvlan={"ipam": "static", "range": "192.168.122.200-192.168.122.202"},
         plugins={"names": ["macvlan", "static"]},

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.cluster.k3s_files import config, files, kubeconfig, registries_yaml
-from components.config import k3s_options, plan
+from components.config import k3s_options
+from components.config import plan as plans
 from components.config.reading import parse
 
 pytestmark = pytest.mark.unit
@@ -20,11 +21,11 @@ steady = settings(deadline=None, database=None, derandomize=True)
 
 def configs(agent_token: str | None = None, **raw: Any) -> dict[str, dict[str, Any]]:
     found = parse("dev", {"servers": {"count": 3}, "agents": {"count": 1}, "macvlan": {"addressesPerNode": 2}, **raw})
-    layout = plan.make("k3s-macvlan", "dev", found)
-    join = f"https://{layout.servers[0].address}:6443"
+    plan = plans.make("k3s-macvlan", "dev", found)
+    join = f"https://{plan.servers[0].address}:6443"
     return {
-        node.name: config(node, "" if node.first else join, layout.api_names, found.k3s, "t0ken", agent_token=agent_token)
-        for node in layout.nodes
+        node.name: config(node, "" if node.first else join, plan.api_names, found.k3s, "t0ken", agent_token=agent_token)
+        for node in plan.nodes
     }
 
 
@@ -131,7 +132,7 @@ SCALARS = st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 def test_any_value_reaches_the_node_as_data(value: Any, token: str) -> None:
     registries = {"configs": {"h": {"auth": {"password": token}}}}
     found = parse("dev", {"k3s": {"config": {"kubelet-arg": value}, "registries": registries}})
-    node = plan.make("k3s-macvlan", "dev", found).nodes[0]
+    node = plans.make("k3s-macvlan", "dev", found).nodes[0]
     written = yaml.safe_dump(config(node, "", [], found.k3s, token))
     arrived = json.loads(files("server", written, registries_yaml(found.k3s)))
     read = yaml.safe_load(arrived["/etc/rancher/k3s/config.yaml"]["content"])

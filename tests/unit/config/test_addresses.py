@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.config.addresses import AddressRange, merge
+from components.config.addresses import AddressRange, intersect, merge, subtract
 
 pytestmark = pytest.mark.unit
+ROOT = Path(__file__).parents[3]
 steady = settings(deadline=None, database=None, derandomize=True)
 
 _BASE = int(IPv4Address("192.168.122.0"))
@@ -37,6 +42,25 @@ def test_merge_keeps_the_addresses_in_as_few_ranges_as_possible(items: list[Addr
     assert numbers(*merged) == numbers(*items)
     assert all(int(one.last) + 1 < int(other.first) for one, other in pairwise(merged))
     assert merge(merged) == merged == merge(reversed(items))
+
+
+@steady
+@given(st.lists(ranges, max_size=8), st.lists(ranges, max_size=4))
+def test_subtract_and_intersect_divide_the_addresses(items: list[AddressRange], claims: list[AddressRange]) -> None:
+    assert numbers(*subtract(items, claims)) == numbers(*items) - numbers(*claims)
+    assert numbers(*intersect(items, claims)) == numbers(*items) & numbers(*claims)
+    assert subtract(items, []) == items, "their order and splits stay"
+
+
+def test_ranges_with_different_attributes_stay_apart() -> None:
+    @dataclass(frozen=True)
+    class Named(AddressRange):
+        name: str = ""
+
+    first, second = (IPv4Address(_BASE + number) for number in (10, 20))
+    merged = merge([Named(first, second, "a"), Named(first + 5, second + 5, "b"), Named(second + 6, second + 9, "b")])
+    assert merged == [Named(first, second, "a"), Named(second + 1, second + 9, "b")]
+    assert subtract(merged, [AddressRange.single(first)])[0] == Named(first + 1, second, "a")
 
 
 @steady
@@ -79,3 +103,8 @@ def test_within_a_network_means_both_ends() -> None:
     assert AddressRange.parse("192.168.122.0-192.168.122.255").within(network)
     assert not AddressRange.parse("192.168.121.255-192.168.122.1").within(network)
     assert not AddressRange.parse("192.168.122.255-192.168.123.0").within(network)
+
+
+def test_a_provider_s_process_gets_it_without_pydantic() -> None:
+    code = "import sys, components.config.addresses; sys.exit('pydantic' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

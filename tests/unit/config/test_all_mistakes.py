@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from pydantic_core._pydantic_core import list_all_errors
 
 from components.config import reading
-from components.config.leaving_out import leave_out
 from components.config.problems import Problem, SettingsError
+from components.config.pruning import prune
+from components.config.raw import RawConfiguration
 from components.config.reading import parse_as_far_as_possible
 
 from .test_conflicts import CASES
@@ -26,7 +27,7 @@ steady = settings(deadline=None, database=None, derandomize=True, max_examples=3
 
 def problems(raw: dict[str, Any]) -> list[Problem]:
     try:
-        reading.load("k3s-macvlan", "dev", raw)
+        reading.load("k3s-macvlan", "dev", RawConfiguration(raw))
     except SettingsError as error:
         return error.problems
     return []
@@ -180,13 +181,13 @@ def test_one_mistake_is_one(raw: dict[str, Any], told: list[str]) -> None:
 def test_what_is_not_known_is_no_mistake() -> None:
     raw = {"network": "[secret]", "macvlan": {"range": "10.0.0.1-10.0.0.9"}, "ssh": {"privateKey": "[secret]", "port": 0}}
     with pytest.raises(SettingsError) as caught:
-        reading.load("k3s-macvlan", "dev", raw, unknown={"network", "ssh.privateKey"})
+        reading.load("k3s-macvlan", "dev", RawConfiguration(raw, unknown=frozenset({"network", "ssh.privateKey"})))
     assert [each.setting for each in caught.value.problems] == ["ssh.port"]
 
 
 # --- what each says
 
-STOCK = [
+PYDANTIC_TEXTS = [
     re.compile("(?:Value error, )?" + re.sub(r"\\{[^}]*\\}", ".*", re.escape(each["message_template_python"])) + "$")
     for each in list_all_errors()
     if not re.fullmatch(r"(\w+ error, )?\{\w+\}", each["message_template_python"])
@@ -197,16 +198,16 @@ REMEDY = re.compile(
 
 
 def test_the_stock_texts_are_known() -> None:
-    assert any(each.match("Input should be greater than or equal to 1") for each in STOCK)
-    assert any(each.match("String should match pattern '^a$'") for each in STOCK)
-    assert not any(each.match("not a name; write one") for each in STOCK)
+    assert any(each.match("Input should be greater than or equal to 1") for each in PYDANTIC_TEXTS)
+    assert any(each.match("String should match pattern '^a$'") for each in PYDANTIC_TEXTS)
+    assert not any(each.match("not a name; write one") for each in PYDANTIC_TEXTS)
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_every_setting_says_what_to_write(path: str) -> None:
     for value in [*VALUES_OF_NO_GOOD, {"a": {"b": 1}, 5: 6}, [[1]], {"x": None}, "\ud800", b"x", 3.5, "x" * 2000]:
         for problem in problems(put({}, path, value)):
-            assert not any(each.match(problem.conflict) for each in STOCK), problem
+            assert not any(each.match(problem.conflict) for each in PYDANTIC_TEXTS), problem
             assert REMEDY.search(problem.conflict), problem
 
 
@@ -229,7 +230,7 @@ def test_every_setting_says_what_to_write(path: str) -> None:
 )  # fmt: skip
 def test_what_is_wrong_is_taken_out(found: list[list[Any]], left: dict[str, Any], taken: set[Any]) -> None:
     raw: dict[str, Any] = {"a": {"b": 1, "c": [1, 2, 3]}, "d": 1}
-    assert leave_out(raw, found) == taken
+    assert prune(raw, found) == taken
     assert raw == left
 
 

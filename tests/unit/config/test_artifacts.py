@@ -8,14 +8,15 @@ import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from components.config import artifacts, downloads
-from components.config.artifacts import Artifact, Manifest
+from components.config import artifacts, downloads, reading
+from components.config.artifacts import Artifact, ArtifactSet, Manifest
 from components.config.plan import make
 from components.config.problems import SettingsError
+from components.config.raw import RawConfiguration
 from components.config.reading import parse
 from components.config.settings import Settings
 from components.libvirt import artifact_disk as disk
@@ -61,9 +62,15 @@ def filled(tmp_path: Path) -> Filled:
 
 
 def told(settings: Settings, *, files: bool = True) -> list[str]:
-    with pytest.raises(SettingsError) as error:
-        artifacts.load("dev", settings, files=files)
-    return [str(problem) for problem in error.value.problems]
+    _, problems = artifacts.find(settings, verify=files)
+    return [str(problem) for problem in problems]
+
+
+def listed(settings: Settings) -> ArtifactSet:
+    """The artifacts as the manifest lists them."""
+    found, problems = artifacts.find(settings, verify=False)
+    assert found is not None and not problems
+    return found
 
 
 # --- what is wanted
@@ -111,14 +118,15 @@ def test_an_image_wanted_twice_is_one_file() -> None:
 # --- the directory
 
 
-def test_without_a_directory_there_is_no_stock() -> None:
-    assert artifacts.load("dev", parse("dev", {}), files=True) is None
+def test_without_a_directory_there_are_no_artifacts() -> None:
+    assert artifacts.find(parse("dev", {}), verify=True) == (None, [])
 
 
 def test_a_complete_directory(filled: Filled) -> None:
     settings, _directory = filled()
-    stock = artifacts.load("dev", settings, files=True)
-    assert stock is not None and {each.kind for each in stock.needed} == {each.kind for each in downloads.for_settings(settings)}
+    artifact_set, problems = artifacts.find(settings, verify=True)
+    assert not problems and artifact_set is not None
+    assert {artifact.kind for artifact in artifact_set.needed} == {download.kind for download in downloads.for_settings(settings)}
 
 
 def test_everything_wrong_is_told_at_once(filled: Filled) -> None:
@@ -138,7 +146,7 @@ def test_a_preview_reads_the_manifest_alone(filled: Filled) -> None:
     for file in directory.iterdir():
         if file.name != "manifest.json":
             file.unlink()
-    assert artifacts.load("dev", settings, files=False) is not None
+    assert listed(settings)
     assert len(told(settings)) == len(downloads.for_settings(settings))
 
 
@@ -165,7 +173,7 @@ def test_other_settings_than_it_was_filled_for(filled: Filled) -> None:
 def test_the_same_digest_from_elsewhere_fits(filled: Filled) -> None:
     settings, directory = filled()
     elsewhere = parse("dev", {"artifacts": {"directory": str(directory)}, "image": {"source": "https://mirror.example/i.qcow2"}})
-    assert artifacts.load("dev", elsewhere, files=True) is not None
+    assert not told(elsewhere)
     assert settings.image.source != elsewhere.image.source
 
 
@@ -181,48 +189,79 @@ def test_a_manifest_that_is_none(tmp_path: Path, text: str | None) -> None:
     assert problem.startswith("artifacts.directory") and "./lab fetch" in problem
 
 
+def loaded(raw: dict[str, Any], files: Literal["ignored", "listed", "verified"]) -> list[str]:
+    """The settings of which mistakes are reported."""
+    try:
+        reading.load("k3s-macvlan", "dev", RawConfiguration(raw), artifact_files=files)
+    except SettingsError as error:
+        return [problem.setting for problem in error.problems]
+    return []
+
+
+def test_a_missing_manifest_is_reported_with_the_other_mistakes(tmp_path: Path) -> None:
+    raw = {"artifacts": {"directory": str(tmp_path)}, "proof": {"path": "x"}, "network": {"gateway": "192.168.122.185"}}
+    assert loaded(raw, "listed") == loaded(raw, "verified") == ["artifacts.directory", "network.nodes", "proof.path"]
+    assert loaded(raw, "ignored") == ["network.nodes", "proof.path"]
+
+
+def test_what_only_the_default_of_a_wrong_setting_needs_is_not_missing(filled: Filled) -> None:
+    _settings, directory = filled(workload={"image": "nginx:1.27"})
+    raw = {"artifacts": {"directory": str(directory)}, "workload": {"image": "no image"}}
+    assert loaded(raw, "listed") == ["workload.image"]
+
+
+def test_files_are_read_once_nothing_else_is_wrong(filled: Filled) -> None:
+    settings, directory = filled()
+    (directory / "k3s-install.sh").unlink()
+    raw: dict[str, Any] = {"artifacts": {"directory": str(directory)}}
+    assert loaded({**raw, "proof": {"path": "x"}}, "verified") == ["proof.path"]
+    assert loaded(raw, "verified") == ["artifacts.directory"]
+    configuration = reading.load("p", "dev", RawConfiguration(raw), artifact_files="listed")
+    assert configuration.artifacts == listed(settings)
+    assert configuration.settings == listed(settings).applied_to(settings)
+    assert configuration.plan == make("p", "dev", configuration.settings)
+
+
 # --- what comes of it
 
 
 def test_the_base_image_stays_the_same_volume_where_its_digest_is_set(filled: Filled) -> None:
     settings, directory = filled()
-    stock = artifacts.load("dev", settings, files=False)
+    artifact_set = listed(settings)
     before = make("p", "dev", settings).image
-    assert stock is not None
-    after = stock.image(before)
+    after = make("p", "dev", artifact_set.applied_to(settings)).image
     assert (after.name, after.checksum) == (before.name, before.checksum)
-    assert after.source == str(directory / stock.of("base-image").file)
+    assert after.source == str(directory / artifact_set.of("base-image").file)
 
 
 def test_the_base_image_is_named_by_its_content_where_only_a_checksum_file_is_set(filled: Filled) -> None:
     settings, _directory = filled(image={"source": "http://m/i.qcow2", "checksum": "http://m/SUMS"})
-    stock = artifacts.load("dev", settings, files=False)
-    assert stock is not None
-    found, image = stock.of("base-image"), stock.image(make("p", "dev", settings).image)
+    artifact_set = listed(settings)
+    found, image = artifact_set.of("base-image"), make("p", "dev", artifact_set.applied_to(settings)).image
     assert image.checksum == f"sha256:{found.sha256}" and found.sha256[:20] in image.name
 
 
 def test_settings_name_what_is_on_the_nodes(filled: Filled) -> None:
     settings, _directory = filled(k3s={"systemDefaultRegistry": "registry.example"})
-    stock = artifacts.load("dev", settings, files=False)
-    assert stock is not None
-    here = stock.settings(settings)
-    assert here.k3s.install_script.url == f"file:///var/lib/k3s-macvlan/artifacts/{stock.digest}/k3s-install.sh"
-    assert here.k3s.install_script.sha256 == stock.of("install-script").sha256
-    assert here.plugins.url.startswith("file:///") and here.plugins.checksum == f"sha256:{stock.of('cni-plugins').sha256}"
+    artifact_set = listed(settings)
+    here = artifact_set.applied_to(settings)
+    assert here.k3s.install_script.url == f"file:///var/lib/k3s-macvlan/artifacts/{artifact_set.digest}/k3s-install.sh"
+    assert here.k3s.install_script.sha256 == artifact_set.of("install-script").sha256
+    assert here.plugins.url.startswith("file:///") and here.plugins.checksum == f"sha256:{artifact_set.of('cni-plugins').sha256}"
     assert here.k3s.system_default_registry == ""
-    assert (here.k3s.version, here.multus, here.image) == (settings.k3s.version, settings.multus, settings.image)
+    assert (here.k3s.version, here.multus, here.workload) == (settings.k3s.version, settings.multus, settings.workload)
+    assert settings.k3s.system_default_registry == "registry.example", "the settings themselves stay"
 
 
 def test_other_files_are_another_disk_and_the_base_image_is_not_on_it(filled: Filled) -> None:
     one, other = (filled(**change)[0] for change in ({}, {"workload": {"image": "nginx:1.27"}}))
     settings, _directory = filled()
-    stock = artifacts.load("dev", settings, files=False)
-    assert stock is not None and one == settings
+    artifact_set = listed(settings)
+    assert one == settings
     filled(workload={"image": "nginx:1.27"})
-    changed = artifacts.load("dev", other, files=False)
-    assert changed is not None and changed.digest != stock.digest
-    assert not [each for each in json.loads(stock.index)["files"] if each["name"].endswith(".qcow2")]
+    changed = listed(other)
+    assert changed.digest != artifact_set.digest
+    assert not [each for each in json.loads(artifact_set.index)["files"] if each["name"].endswith(".qcow2")]
 
 
 # --- the disk
@@ -230,26 +269,24 @@ def test_other_files_are_another_disk_and_the_base_image_is_not_on_it(filled: Fi
 
 def test_the_disk_is_an_archive_of_the_length_that_was_told(filled: Filled) -> None:
     settings, directory = filled()
-    stock = artifacts.load("dev", settings, files=False)
-    assert stock is not None
-    whole = b"".join(disk.archive(stock.digest, stock.index, directory))
-    assert len(whole) == disk.size(stock.index)
-    assert whole == b"".join(disk.archive(stock.digest, stock.index, directory))
+    artifact_set = listed(settings)
+    whole = b"".join(disk.archive(artifact_set.digest, artifact_set.index, directory))
+    assert len(whole) == disk.size(artifact_set.index)
+    assert whole == b"".join(disk.archive(artifact_set.digest, artifact_set.index, directory))
     with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
         members = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
-    assert next(iter(members)) == f"k3s-macvlan-artifacts-{stock.digest}.json"
-    for each in json.loads(stock.index)["files"]:
+    assert next(iter(members)) == f"k3s-macvlan-artifacts-{artifact_set.digest}.json"
+    for each in json.loads(artifact_set.index)["files"]:
         assert members[each["name"]] == (directory / each["name"]).read_bytes()
 
 
 @pytest.mark.parametrize("change", [lambda path: path.unlink(), lambda path: path.write_bytes(b"x" * path.stat().st_size)])
 def test_a_file_that_changed_meanwhile_is_an_error(filled: Filled, change: Callable[[Path], object]) -> None:
     settings, directory = filled()
-    stock = artifacts.load("dev", settings, files=False)
-    assert stock is not None
+    artifact_set = listed(settings)
     change(directory / "k3s-install.sh")
     with pytest.raises(HypervisorError, match=r"k3s-install\.sh .*\./lab fetch"):
-        list(disk.archive(stock.digest, stock.index, directory))
+        list(disk.archive(artifact_set.digest, artifact_set.index, directory))
 
 
 def test_a_new_disk_comes_before_the_old_one_goes() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from components.config import k3s_options, reading
 from components.config.problems import SettingsError
+from components.config.raw import RawConfiguration
 
 pytestmark = pytest.mark.unit
 
@@ -51,7 +52,7 @@ def told(key: str, value: Any = "x", *, servers_only: bool = True) -> list[str]:
 
 def mistakes(**raw: Any) -> list[str]:
     try:
-        reading.load("k3s-macvlan", "dev", raw)
+        reading.load("k3s-macvlan", "dev", RawConfiguration(raw))
     except SettingsError as error:
         return [str(problem) for problem in error.problems]
     return []

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.config import plan
+from components.config import plan as plans
 from components.config.addresses import AddressRange
 from components.config.reading import parse
 from components.config.settings import Settings
@@ -21,7 +21,7 @@ steady = settings(deadline=None, database=None, derandomize=True)
 SIZE = 2
 
 
-def make(servers: int = 1, agents: int = 0, stack: str = "dev", **more: Any) -> plan.Plan:
+def make(servers: int = 1, agents: int = 0, stack: str = "dev", **more: Any) -> plans.Plan:
     raw = {
         "servers": {"count": servers},
         "agents": {"count": agents},
@@ -30,7 +30,7 @@ def make(servers: int = 1, agents: int = 0, stack: str = "dev", **more: Any) -> 
         "macvlanCheck": {"address": "192.168.122.251"},
         **more,
     }
-    return plan.make("k3s-macvlan", stack, parse(stack, raw))
+    return plans.make("k3s-macvlan", stack, parse(stack, raw))
 
 
 shapes = st.tuples(st.sampled_from([1, 3, 5, 7]), st.integers(0, 13))
@@ -89,42 +89,42 @@ def test_no_two_nodes_share_anything(shape: tuple[int, int]) -> None:
 @steady
 @given(shapes)
 def test_claims_are_merged_disjoint_and_cover_all_that_is_ours(shape: tuple[int, int]) -> None:
-    layout = make(*shape)
-    assert all(int(one.last) + 1 < int(other.first) for one, other in pairwise(layout.claims))
-    ours = {address for node in layout.nodes for address in (node.address, *node.slice, node.check_address) if address}
-    assert all(any(address in claim for claim in layout.claims) for address in ours)
+    plan = make(*shape)
+    assert all(int(one.last) + 1 < int(other.first) for one, other in pairwise(plan.claims))
+    ours = {address for node in plan.nodes for address in (node.address, *node.slice, node.check_address) if address}
+    assert all(any(address in claim for claim in plan.claims) for address in ours)
 
 
 def test_claims_hold_fixed_and_overridden_addresses() -> None:
-    layout = make(
+    plan = make(
         servers=1,
         macvlanCheck={"address": "192.168.122.20"},
         workload={"address": "192.168.122.30"},
     )
     settings = parse("dev", {"servers": {"overrides": {"server-1": {"address": "192.168.122.40"}}}})
-    assert [str(claim) for claim in layout.claims] == [
+    assert [str(claim) for claim in plan.claims] == [
         "192.168.122.20-192.168.122.20",
         "192.168.122.30-192.168.122.30",
         "192.168.122.150-192.168.122.250",
     ]
-    found = plan.make("k3s-macvlan", "dev", settings).claims
+    found = plans.make("k3s-macvlan", "dev", settings).claims
     assert [str(claim) for claim in found] == ["192.168.122.40-192.168.122.40", "192.168.122.180-192.168.122.210"]
 
 
 def test_claims_of_the_default_are_one_range() -> None:
-    layout = plan.make("k3s-macvlan", "dev", Settings())
-    assert [str(claim) for claim in layout.claims] == ["192.168.122.180-192.168.122.210"]
+    plan = plans.make("k3s-macvlan", "dev", Settings())
+    assert [str(claim) for claim in plan.claims] == ["192.168.122.180-192.168.122.210"]
 
 
 def test_without_the_check_nothing_is_claimed_for_it() -> None:
-    layout = make(macvlanCheck={"enabled": False, "address": "192.168.122.20"})
-    assert not any("192.168.122.20-" in str(claim) for claim in layout.claims)
-    assert {node.check_address for node in layout.nodes} == {None}
+    plan = make(macvlanCheck={"enabled": False, "address": "192.168.122.20"})
+    assert not any("192.168.122.20-" in str(claim) for claim in plan.claims)
+    assert {node.check_address for node in plan.nodes} == {None}
 
 
 def test_identities_are_pinned() -> None:
     """A change of these makes every machine of every stack anew: it would be a breaking release."""
-    node = plan.make("k3s-macvlan", "dev", Settings()).nodes[0]
+    node = plans.make("k3s-macvlan", "dev", Settings()).nodes[0]
     assert (node.name, node.domain) == ("server-1", "k3s-macvlan-dev-server-1")
     assert node.mac == "52:54:00:04:b7:3e"
     assert uuid.UUID(node.uuid).version == 5
@@ -145,12 +145,12 @@ def test_stacks_share_no_identity(one: str, other: str) -> None:
 
 
 def test_servers_count_up_and_agents_down() -> None:
-    layout = make(3, 2)
-    assert [(node.name, str(node.address)[-3:]) for node in layout.nodes] == [
+    plan = make(3, 2)
+    assert [(node.name, str(node.address)[-3:]) for node in plan.nodes] == [
         ("server-1", "150"), ("server-2", "151"), ("server-3", "152"), ("agent-1", "189"), ("agent-2", "188"),
     ]  # fmt: skip
-    assert [node.first for node in layout.nodes] == [True, False, False, False, False]
-    assert (len(layout.servers), len(layout.agents)) == (3, 2)
+    assert [node.first for node in plan.nodes] == [True, False, False, False, False]
+    assert (len(plan.servers), len(plan.agents)) == (3, 2)
 
 
 def test_an_override_is_one_nodes_and_the_rest_is_the_groups() -> None:
@@ -170,16 +170,16 @@ def test_an_override_is_one_nodes_and_the_rest_is_the_groups() -> None:
             }
         },
     )  # fmt: skip
-    one, two, _ = plan.make("k3s-macvlan", "dev", settings).nodes
+    one, two, _ = plans.make("k3s-macvlan", "dev", settings).nodes
     assert (one.cpus, one.memory, one.disk, one.labels, one.taints) == (2, 4096, 20 * 2**30, ("a=1", "b=2"), ("x=y:NoSchedule",))
     assert (two.cpus, two.memory, two.disk, two.labels, two.taints) == (4, 8192, 40 * 2**30, ("a=1", "b=3"), ())
     assert (str(two.address), two.mac) == ("192.168.122.9", "02:00:00:00:00:02")
 
 
 def test_only_hypervisors_in_use_get_a_pool() -> None:
-    layout = make(hypervisors={"local": {}, "far": {"uri": "qemu+ssh://far/system"}, "idle": {"uri": "qemu+ssh://idle/system"}},
+    plan = make(hypervisors={"local": {}, "far": {"uri": "qemu+ssh://far/system"}, "idle": {"uri": "qemu+ssh://idle/system"}},
                   agents=1)  # fmt: skip
-    assert [pool.hypervisor for pool in layout.pools] == ["local"]
+    assert [pool.hypervisor for pool in plan.pools] == ["local"]
 
 
 OLD, NEW = "/var/lib/rancher/k3s/data/current/bin", "/var/lib/rancher/k3s/data/cni"
@@ -198,7 +198,7 @@ OLD, NEW = "/var/lib/rancher/k3s/data/current/bin", "/var/lib/rancher/k3s/data/c
     ],
 )  # fmt: skip
 def test_the_cni_directory_follows_the_release(version: str, path: str) -> None:
-    assert plan.cni_bin_directory(version) == path
+    assert plans.cni_bin_directory(version) == path
     assert make(k3s={"version": version}).cni.bin == path
 
 
@@ -226,16 +226,29 @@ def test_the_master_is_the_nodes_interface_unless_set() -> None:
 
 def test_one_pod_anywhere_or_one_on_each_node() -> None:
     assert [(pod.name, pod.node) for pod in make(3, 1).pods] == [("nginx-macvlan", None)]
-    layout = make(3, 1, workload={"perNode": True})
-    assert [pod.name for pod in layout.pods] == [f"nginx-macvlan-{node.name}" for node in layout.nodes]
-    assert [pod.node for pod in layout.pods] == list(layout.nodes)
+    plan = make(3, 1, workload={"perNode": True})
+    assert [pod.name for pod in plan.pods] == [f"nginx-macvlan-{node.name}" for node in plan.nodes]
+    assert [pod.node for pod in plan.pods] == list(plan.nodes)
+
+
+def test_the_api_is_reached_at_its_own_address_or_the_first_server_s() -> None:
+    assert make(3, 1).api_address == str(make(3, 1).servers[0].address)
+    assert make(3, k3s={"apiAddress": "api.example"}).api_address == "api.example"
+
+
+def test_a_node_pulls_what_its_pods_will_surely_need() -> None:
+    settings = Settings()
+    everything = (settings.multus.image, settings.workload.image)
+    assert [node.images for node in make(1).nodes] == [everything]
+    assert {node.images for node in make(1, 1).nodes} == {(settings.multus.image,)}, "the pod may run on either"
+    assert {node.images for node in make(1, 1, workload={"perNode": True}).nodes} == {everything}
 
 
 @steady
 @given(shapes)
 def test_addresses_of_the_nodes_own_access_are_claimed_and_given_once(shape: tuple[int, int]) -> None:
-    layout = make(*shape, nodeAccess={"enabled": True, "addresses": "192.168.122.20-192.168.122.60"})
-    found = [node.access_address for node in layout.nodes]
+    plan = make(*shape, nodeAccess={"enabled": True, "addresses": "192.168.122.20-192.168.122.60"})
+    found = [node.access_address for node in plan.nodes]
     assert len(set(found)) == len(found)
-    assert all(address is not None and any(address in claim for claim in layout.claims) for address in found)
+    assert all(address is not None and any(address in claim for claim in plan.claims) for address in found)
     assert {node.access_address for node in make(*shape).nodes} == {None}

@@ -19,7 +19,8 @@ from pydantic import BaseModel
 
 from components.config import conflicts, plan, reading
 from components.config.problems import SettingsError
-from components.config.reading import NAMESPACES, config_keys, from_stack, misnamed, parse
+from components.config.raw import NAMESPACES, RawConfiguration, from_engine, misnamed
+from components.config.reading import parse
 from components.config.settings import Settings, to_camel
 
 pytestmark = pytest.mark.unit
@@ -48,19 +49,17 @@ def mistakes(raw: dict[Any, Any]) -> str:
 
 def read(raw: dict[Any, Any]) -> tuple[Settings, plan.Plan]:
     """What __main__.py does with settings before it makes anything."""
-    found = parse("dev", raw)
-    layout = plan.make("k3s-macvlan", "dev", found)
-    conflicts.check(layout, found)
-    return found, layout
+    loaded = reading.load("k3s-macvlan", "dev", RawConfiguration(raw))
+    return loaded.settings, loaded.plan
 
 
 # --- what is taken
 
 
 def test_nothing_set_is_the_defaults() -> None:
-    found, layout = read({})
-    assert found == Settings()
-    assert [node.name for node in layout.nodes] == ["server-1"]
+    settings, plan = read({})
+    assert settings == Settings()
+    assert [node.name for node in plan.nodes] == ["server-1"]
 
 
 def test_pulumi_yaml_has_the_same_defaults() -> None:
@@ -70,8 +69,7 @@ def test_pulumi_yaml_has_the_same_defaults() -> None:
 
 @pytest.mark.parametrize("name", STACKS)
 def test_a_stack_file_holds(name: str) -> None:
-    found = parse(name, stack_file(name))
-    conflicts.check(plan.make("k3s-macvlan", name, found), found)
+    reading.load("k3s-macvlan", name, RawConfiguration(stack_file(name)))
 
 
 @pytest.mark.parametrize("name", STACKS)
@@ -137,9 +135,13 @@ def test_the_engines_texts_are_read_as_json_where_they_are() -> None:
 
 
 def _from_engine(config: dict[str, str]) -> dict[str, Any]:
-    def body() -> dict[str, Any]:
+    return dict(_raw(config).values)
+
+
+def _raw(config: dict[str, str]) -> RawConfiguration:
+    def body() -> RawConfiguration:
         pulumi_config.set_all_config(config, [])
-        return from_stack("k3s-macvlan")
+        return from_engine("k3s-macvlan")
 
     return contextvars.copy_context().run(body)
 
@@ -167,22 +169,20 @@ def test_a_namespace_in_use_is_never_a_misspelling(name: str) -> None:
 
 
 def test_what_a_misnamed_key_would_set_is_not_held_against_the_default() -> None:
-    found = misnamed("k3s-macvlan", ["k3s-maclan:macvlan"])
+    misnamed_keys = tuple(misnamed("k3s-macvlan", ["k3s-maclan:macvlan"]))
     raw = {"network": {"nodes": "192.168.122.190-192.168.122.203"}, "proof": {"path": "x"}}
     with pytest.raises(SettingsError) as caught:
-        reading.load("k3s-macvlan", "dev", raw, found=found)
+        reading.load("k3s-macvlan", "dev", RawConfiguration(raw, problems=misnamed_keys))
     assert [each.setting for each in caught.value.problems] == ["k3s-maclan:macvlan", "proof.path"]
     with pytest.raises(SettingsError) as caught:
-        reading.load("k3s-macvlan", "dev", {**raw, "macvlan": {"defaultRoute": True}}, found=found)
+        default_route = {**raw, "macvlan": {"defaultRoute": True}}
+        reading.load("k3s-macvlan", "dev", RawConfiguration(default_route, problems=misnamed_keys))
     assert "macvlan.range" in str(caught.value), "one that is set itself is held to it"
 
 
-def test_the_engines_keys_are_all_there() -> None:
-    def body() -> list[str]:
-        pulumi_config.set_all_config({"k3s-maclan:a": "1", "pulumi:b": "2"}, [])
-        return config_keys()
-
-    assert contextvars.copy_context().run(body) == ["k3s-maclan:a", "pulumi:b"]
+def test_every_key_of_the_engine_is_examined() -> None:
+    raw = _raw({"k3s-maclan:a": "1", "pulumi:b": "2"})
+    assert [problem.setting for problem in raw.problems] == ["k3s-maclan:a"]
 
 
 # --- all mistakes together
@@ -223,7 +223,7 @@ def test_a_mistake_between_fields_is_told_beside_one_in_a_field() -> None:
 
 def test_a_conflict_is_told_beside_a_mistake() -> None:
     with pytest.raises(SettingsError) as caught:
-        reading.load("k3s-macvlan", "dev", {"network": {"gateway": "192.168.122.185"}, "proof": {"path": "x"}})
+        read({"network": {"gateway": "192.168.122.185"}, "proof": {"path": "x"}})
     text = str(caught.value)
     assert "proof.path" in text
     assert "network.nodes" in text
@@ -313,8 +313,8 @@ def test_a_field_that_may_be_empty_is_named_once_and_by_its_own_name() -> None:
 
 @pytest.mark.parametrize("value", ["AA:BB:CC:00:00:02", "aa:bb:cc:00:00:02"])
 def test_a_mac_address_may_be_written_either_way(value: str) -> None:
-    _, layout = read({"servers": {"overrides": {"server-1": {"mac": value}}}})
-    assert layout.nodes[0].mac == "aa:bb:cc:00:00:02"
+    _, plan = read({"servers": {"overrides": {"server-1": {"mac": value}}}})
+    assert plan.nodes[0].mac == "aa:bb:cc:00:00:02"
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,9 @@ import yaml
 from lab_harness import STACK_FILE, Lab
 
 from cli.networks import NETWORKS, requests
-from cli.stack import project, raw_settings
-from components.config import conflicts
-from components.config import plan as plans
-from components.config.reading import parse
+from cli.stack import project
+from components.config import reading
+from components.config.raw import from_document
 from components.config.settings import Settings, to_camel
 
 pytestmark = pytest.mark.unit
@@ -103,8 +102,7 @@ def stack_files() -> list[tuple[str, dict[str, Any]]]:
 @pytest.mark.parametrize(("name", "document"), stack_files(), ids=[name for name, _ in stack_files()])
 def test_a_stack_file_is_valid(name: str, document: dict[str, Any]) -> None:
     own = project()
-    config = parse(name, raw_settings(document, own))
-    conflicts.check(plans.make(own, name, config), config)
+    reading.load(own, name, from_document(document, own))
 
 
 def asked(value: Any) -> Iterator[str]:

@@ -6,50 +6,51 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Location = tuple[int | str, ...]
-"""The way to a value, as pydantic tells it: names of settings as in YAML, names of mappings, places in lists."""
+"""The way to a value, as pydantic reports it: names of settings as in YAML, names of mappings, places in lists."""
 
 
-def separate(raw: Any) -> Any:
+def unshared(raw: Any) -> Any:
     """A copy in which no two places share one mapping or list, as a YAML alias (`*name`) makes them do.
 
     Raises RecursionError for a value that holds itself.
     """
     if isinstance(raw, Mapping):
-        return {name: separate(value) for name, value in raw.items()}
+        return {name: unshared(value) for name, value in raw.items()}
     if isinstance(raw, list):
-        return [separate(value) for value in raw]
+        return [unshared(value) for value in raw]
     return raw
 
 
-def leave_out(raw: dict[str, Any], found: Iterable[Sequence[Location]]) -> set[Location]:
-    """Take what is wrong out of `raw`, and return what was taken.
+def prune(raw: dict[str, Any], mistakes: Iterable[Sequence[Location]]) -> set[Location]:
+    """Delete what is wrong from `raw`, and return the locations of what was deleted.
 
-    found: for each mistake the settings that it follows from. The first that is there is taken, else what holds the first of all;
-    and with its last element a list, because an empty one would be another mistake.
+    mistakes: for each mistake the settings that it follows from. The first that is present is deleted, else what holds the first of
+    all; and with its last element a list, because an empty one would be another mistake.
     """
-    taken: set[Location] = set()
-    for sources in found:
-        there = [_there(raw, source) for source in sources]
-        taken.add(next((each for each, source in zip(there, sources, strict=True) if each == source), there[0]))
-    outermost = {each for each in taken if not any(each[:size] in taken for size in range(len(each)))}
-    # A list from its end, so that its other elements stay where they are.
-    for each in sorted(outermost, key=_order, reverse=True):
-        _delete(raw, each)
-    emptied = {each[:-1] for each in outermost if each and isinstance(each[-1], int) and _value(raw, each[:-1]) == []}
-    for each in emptied:
-        _delete(raw, each)
+    deleted: set[Location] = set()
+    for sources in mistakes:
+        present = [_present_part(raw, source) for source in sources]
+        deleted.add(next((source for source in sources if source in present), present[0]))
+    outermost = {location for location in deleted if not any(location[:size] in deleted for size in range(len(location)))}
+    # A list from its end, so that its other elements keep their indices.
+    for location in sorted(outermost, key=_index, reverse=True):
+        _delete(raw, location)
+    elements = [location for location in outermost if location and isinstance(location[-1], int)]
+    emptied = {element[:-1] for element in elements if _value(raw, element[:-1]) == []}
+    for location in emptied:
+        _delete(raw, location)
     return outermost | emptied
 
 
-def _order(location: Location) -> int:
+def _index(location: Location) -> int:
     return location[-1] if location and isinstance(location[-1], int) else 0
 
 
-def is_there(raw: dict[str, Any], location: Location) -> bool:
-    return _there(raw, location) == location
+def is_present(raw: dict[str, Any], location: Location) -> bool:
+    return _present_part(raw, location) == location
 
 
-def _there(raw: Any, location: Location) -> Location:
+def _present_part(raw: Any, location: Location) -> Location:
     """The longest beginning of `location` that leads to a value."""
     holder = raw
     for size, step in enumerate(location):
