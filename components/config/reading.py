@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
@@ -10,6 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from components import redact
 from components.config import artifacts
 from components.config.artifacts import ArtifactSet
 from components.config.conflicts import conflicts, warnings
@@ -131,7 +131,7 @@ def _problem(detail: ErrorDetails) -> Problem:
     return Problem(
         paths[0] or "(all)",
         _value_text(paths[0], detail.get("input"), detail["type"]),
-        re.sub(r"://[^/@\s]*@", "://[hidden]@", conflict),
+        redact.without_credentials(conflict),
         frozenset({presence(paths[0])} if follows_from_name else paths),
     )
 
@@ -143,7 +143,7 @@ def _value_text(path: str, value: Any, kind: str) -> str:
         return ""
     if isinstance(value, (BaseModel, Mapping, list, tuple)) or (value is None and kind == MISTAKE):
         return ""
-    text = re.sub(r"://[^/@]*@", "://[hidden]@", repr(value))
+    text = redact.without_credentials(repr(value))
     return text if len(text) <= 100 else text[:97] + "..."
 
 

@@ -574,3 +574,10 @@ def test_the_forms_that_kubernetes_takes() -> None:
     labels = {"disk": "", "example.com/disk": "a", "a-b.example/Disk_1.x": "b-1"}
     found = parse("dev", {"servers": {"labels": labels, "taints": ["example.com/a=b:NoExecute", "a:NoSchedule", "a=:NoSchedule"]}})
     assert found.servers.labels == labels
+
+
+def test_no_error_shows_a_password_of_a_url_even_with_a_slash() -> None:
+    with pytest.raises(SettingsError) as refused:
+        parse("dev", {"plugins": {"url": "https://user:hunter/2@mirror.example/a b"}})
+    assert "plugins.url" in str(refused.value)
+    assert "hunter" not in str(refused.value)
