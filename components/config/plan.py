@@ -90,6 +90,8 @@ class NodePlan:
     """Images to pull while K3s is installed: those that pods on it will surely need, not that of a pod that may run elsewhere."""
     slice: AddressRange
     """Addresses that this node may give to its pods."""
+    exclusive: tuple[AddressRange, ...]
+    """Addresses that only pods on this node and its own macvlan interface can have; empty where nodes share one range."""
     access_address: IPv4Address | None
     """Of the node's own macvlan interface, through which it reaches the pods on it; None: it has none."""
     check_address: IPv4Address | None
@@ -237,6 +239,14 @@ def _slice(settings: Settings, role: str, index: int) -> AddressRange:
     return AddressRange(first, _counted(AddressRange.single(first), "server", size - 1))
 
 
+def _exclusive(settings: Settings, own: AddressRange, access: IPv4Address | None) -> tuple[AddressRange, ...]:
+    """Addresses of pods on this node alone: its slice, or all where there is one node; none where nodes share the range."""
+    if settings.macvlan.addresses_per_node is None and settings.servers.count + settings.agents.count > 1:
+        return ()
+    single = [address for address in (access, settings.workload.address) if address is not None]
+    return (own, *(AddressRange.single(address) for address in single if address not in own))
+
+
 def _check_address(settings: Settings, own: AddressRange, first: bool) -> IPv4Address | None:
     """An address that is free during the check: the one of the settings on a single node, and where there are slices the end of the
     node's own.
@@ -259,6 +269,7 @@ def _nodes(project: str, stack: str, settings: Settings, pools: dict[str, PoolPl
             override = group.overrides.get(name, NodeOverride())
             pool = pools.get(override.hypervisor or group.hypervisor)
             own = _slice(settings, role, index)
+            access = _access_address(settings, role, index)
             labels = {**group.labels, **(override.labels or {})}
             yield NodePlan(
                 name=name,
@@ -277,7 +288,8 @@ def _nodes(project: str, stack: str, settings: Settings, pools: dict[str, PoolPl
                 taints=group.taints if override.taints is None else override.taints,
                 images=images,
                 slice=own,
-                access_address=_access_address(settings, role, index),
+                exclusive=_exclusive(settings, own, access),
+                access_address=access,
                 check_address=_check_address(settings, own, first=role == "server" and index == 0),
             )
 

@@ -6,7 +6,7 @@ import pulumi
 from pulumi import ErrorHook
 
 from components.config.plan import NodePlan
-from components.config.settings import Settings
+from components.config.settings import Network, Timeouts
 from components.libvirt.guest_report import diagnose
 from components.node import command
 
@@ -16,7 +16,7 @@ def console_log(node: NodePlan) -> str:
     return f"{node.name}-console.log"
 
 
-def boot_report(name: str, node: NodePlan, settings: Settings) -> ErrorHook:
+def boot_report(name: str, node: NodePlan, network: Network, ssh_port: int, timeouts: Timeouts) -> ErrorHook:
     """An error hook that logs what the hypervisor shows of a machine that does not answer."""
 
     def report(args: pulumi.ErrorHookArgs) -> bool:
@@ -27,13 +27,13 @@ def boot_report(name: str, node: NodePlan, settings: Settings) -> ErrorHook:
             node.uuid,
             console_pool=node.pool.name,
             console_name=console_log(node),
-            network=settings.network.libvirt_name,
+            network=network.libvirt_name,
             mac=node.mac,
-            port=settings.ssh.port,
+            port=ssh_port,
         )
         pulumi.log.error(
-            f"{node.name} did not become ready at {node.address} within timeouts.boot = {settings.timeouts.boot} s and "
-            f"timeouts.cloudInit = {settings.timeouts.cloud_init} s. Seen from the hypervisor:\n{report_text}"
+            f"{node.name} did not become ready at {node.address} within timeouts.boot = {timeouts.boot} s and "
+            f"timeouts.cloudInit = {timeouts.cloud_init} s. Seen from the hypervisor:\n{report_text}"
         )
         return False
 

@@ -6,20 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.config.plan import NodePlan, with_prefix
-from components.config.settings import Network, Settings
+from components.config.settings import Network, Ssh
 from components.machine.network_checks import LAN_CHECK, lan_check
 from components.node import cloud_init, command
 
 
-def user_data(node: NodePlan, settings: Settings, keys: dict[str, Any]) -> str:
+def user_data(node: NodePlan, ssh: Ssh, network: Network, extra: Mapping[str, Any], keys: Mapping[str, str]) -> str:
+    """cloud-init's user data. extra: the setting cloudInit. keys: `client` (public), `private` and `public` of the host."""
     return cloud_init.user_data(
         hostname=node.domain,
-        user=settings.ssh.user,
-        authorized_keys=[keys["client"], *settings.ssh.authorized_keys],
+        user=ssh.user,
+        authorized_keys=[keys["client"], *ssh.authorized_keys],
         host_private_key=keys["private"],
         host_public_key=keys["public"],
-        at_boot=_at_boot(node, settings),
-        extra=settings.cloud_init,
+        at_boot=_at_boot(node, ssh.port, network),
+        extra=extra,
     )
 
 
@@ -27,17 +28,17 @@ SSH_PORT = 22
 """Where an SSH server listens by itself."""
 
 
-def _at_boot(node: NodePlan, settings: Settings) -> list[list[str]]:
+def _at_boot(node: NodePlan, ssh_port: int, network: Network) -> list[list[str]]:
     """Scripts that run at each boot before sshd starts. They print to the node's console, which is read when SSH does not answer;
     the boot continues when they fail.
 
     On a bridge the node probes whether another machine has its address: when that machine is off, nothing has to be done here.
     """
     scripts = []
-    if settings.ssh.port != SSH_PORT:
-        scripts.append(_booting("sshd-port.sh", {"PORT": str(settings.ssh.port)}))
-    if settings.network.kind == "bridge":
-        scripts.append(_booting(LAN_CHECK, lan_check(node, settings, pods=False)))
+    if ssh_port != SSH_PORT:
+        scripts.append(_booting("sshd-port.sh", {"PORT": str(ssh_port)}))
+    if network.kind == "bridge":
+        scripts.append(_booting(LAN_CHECK, lan_check(node, pods=False)))
     return scripts
 
 

@@ -6,30 +6,25 @@ from ipaddress import IPv4Address
 
 from pulumi import Resource
 
-from components.config.addresses import AddressRange
 from components.config.plan import NodePlan, Plan, with_prefix
-from components.config.settings import Network, Settings
+from components.config.settings import Macvlan, Network
 from components.custom.free_addresses import FreeAddresses, FreeAddressesArgs
 
 LAN_CHECK = "lan-check.sh"
 
 
-def lan_check(node: NodePlan, settings: Settings, *, pods: bool) -> dict[str, str]:
+def lan_check(node: NodePlan, *, pods: bool) -> dict[str, str]:
     """Parameters of lan-check.sh.
 
     pods: also the addresses that nobody but this node's pods can have. Those hear nothing that the node's NIC sends, so what
     answers is another machine, even when the node probes again later.
     """
-    ranges: list[AddressRange] = []
-    if pods and (settings.macvlan.addresses_per_node is not None or settings.servers.count + settings.agents.count == 1):
-        single = [address for address in (node.access_address, settings.workload.address) if address is not None]
-        ranges = [node.slice, *(AddressRange.single(address) for address in single if address not in node.slice)]
-    return {"MAC": node.mac, "ADDRESS": str(node.address), "RANGES": ",".join(str(item) for item in ranges)}
+    ranges = ",".join(str(addresses) for addresses in node.exclusive) if pods else ""
+    return {"MAC": node.mac, "ADDRESS": str(node.address), "RANGES": ranges}
 
 
-def macvlan_check(node: NodePlan, address: IPv4Address, settings: Settings) -> dict[str, str]:
-    """Parameters of macvlan-check.sh."""
-    macvlan, network = settings.macvlan, settings.network
+def macvlan_check(node: NodePlan, address: IPv4Address, macvlan: Macvlan, network: Network, *, ping: bool) -> dict[str, str]:
+    """Parameters of macvlan-check.sh. address: of the temporary interface. ping: whether the gateway must answer it."""
     return {
         "MAC": node.mac,
         **({"PARENT": macvlan.master} if macvlan.master not in ("", network.interface) else {}),
@@ -37,7 +32,7 @@ def macvlan_check(node: NodePlan, address: IPv4Address, settings: Settings) -> d
         "TEST_ADDRESS": with_prefix(network.cidr, address),
         "GATEWAY": str(network.gateway),
         "MODE": "bridge",
-        "PING": "true" if settings.macvlan_check.ping else "false",
+        "PING": "true" if ping else "false",
         "LIMIT_SECONDS": "30",
     }
 

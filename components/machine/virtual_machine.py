@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 from pulumi import ComponentResource, Input, Output, ResourceHookBinding, ResourceOptions
 from pulumi_command.remote import ConnectionArgs
 
 from components.config.plan import NodePlan
-from components.config.settings import Settings
+from components.config.settings import Machine as MachineSettings
+from components.config.settings import Macvlan, Network, Ssh, Timeouts
 from components.custom.credentials import SshKeyPair
 from components.custom.server_gate import Failure, Serving, Settled, SettledArgs
 from components.libvirt.domain import Domain, DomainArgs
@@ -49,8 +51,20 @@ class VirtualMachineArgs:
     """Where it runs; a node's pool is on it."""
     key: ClientKey
     """Who may log in."""
-    settings: Settings
-    """The stack's: ssh, network, machine, cloudInit, macvlan checks and timeouts."""
+    ssh: Ssh
+    """The setting ssh."""
+    network: Network
+    """The setting network."""
+    machine: MachineSettings
+    """The setting machine."""
+    cloud_init: Mapping[str, Any]
+    """The setting cloudInit."""
+    macvlan: Macvlan
+    """The setting macvlan, for the check of its parent interface."""
+    ping: bool
+    """The setting macvlanCheck.ping."""
+    timeouts: Timeouts
+    """The setting timeouts, in seconds."""
     failure: Failure
     """Of this run; shared by all machines."""
     previous_server: VirtualMachine | None = None
@@ -90,7 +104,7 @@ class VirtualMachine(ComponentResource):
 
     def __init__(self, name: str, args: VirtualMachineArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("k3s-macvlan:machine:VirtualMachine", name, {}, opts)
-        self._name, self._args, self._limits = name, args, args.settings.timeouts
+        self._name, self._args, self._limits = name, args, args.timeouts
         self.node = args.node
         self._own = ResourceOptions(parent=self)
         gate = args.previous_server.server_gate if args.previous_server else None
@@ -103,15 +117,15 @@ class VirtualMachine(ComponentResource):
         self.domain = self._domain(disk, seed, reservation)
 
         self.disk_id = disk.serial
-        machine = args.settings.machine
+        machine = args.machine
         self.hardware = (
             f"{self.node.cpus} CPUs ({machine.virt_type} {machine.cpu_mode} {machine.cpu_model}), {self.node.memory} MiB, "
             f"{machine.disk_cache}"
         )
         self.connection = connection(
             host=str(self.node.address),
-            user=args.settings.ssh.user,
-            port=args.settings.ssh.port,
+            user=args.ssh.user,
+            port=args.ssh.port,
             private_key=args.key.private,
             host_key=self.host_key.public_key,
         )
@@ -124,12 +138,12 @@ class VirtualMachine(ComponentResource):
         self.register_outputs({"address": str(self.node.address), "mac": self.node.mac, "serial": self.disk_id})
 
     def _first_boot(self) -> FirstBoot:
-        node, settings = self.node, self._args.settings
-        keys = Output.all(client=self._args.key.public, private=self.host_key.private_key, public=self.host_key.public_key)
-        user_data = keys.apply(lambda known: first_boot.user_data(node, settings, known))
-        network_config = first_boot.network_config(node, settings.network)
+        node, args = self.node, self._args
+        keys = Output.all(client=args.key.public, private=self.host_key.private_key, public=self.host_key.public_key)
+        user_data = keys.apply(lambda known: first_boot.user_data(node, args.ssh, args.network, args.cloud_init, known))
+        network_config = first_boot.network_config(node, args.network)
         # The address is part of it, because etcd does not survive its change (k3s issue 9879).
-        parts = Output.all(user_data, network_config, self._args.hypervisor.image.name, str(node.address))
+        parts = Output.all(user_data, network_config, args.hypervisor.image.name, str(node.address))
         return FirstBoot(user_data, network_config, Output.unsecret(parts.apply(_digest)))
 
     def _reservation(self) -> Reservation | None:
@@ -141,7 +155,7 @@ class VirtualMachine(ComponentResource):
             f"{self._name}-reservation",
             ReservationArgs(
                 uri=node.pool.uri,
-                network=self._args.settings.network.name,
+                network=self._args.network.name,
                 mac=node.mac,
                 ip=str(node.address),
                 name=node.domain,
@@ -187,8 +201,7 @@ class VirtualMachine(ComponentResource):
         )
 
     def _domain(self, disk: OverlayDisk, seed: SeedImage, reservation: Reservation | None) -> Domain:
-        node, hypervisor, machine = self.node, self._args.hypervisor, self._args.settings.machine
-        network = self._args.settings.network
+        node, hypervisor, machine, network = self.node, self._args.hypervisor, self._args.machine, self._args.network
         return Domain(
             f"{self._name}-domain",
             DomainArgs(
@@ -223,9 +236,9 @@ class VirtualMachine(ComponentResource):
 
     def _booted(self) -> tuple[pulumi.Resource, pulumi.Resource]:
         """The steps after which cloud-init is done, and after which commands may run."""
-        name, node, settings = self._name, self.node, self._args.settings
-        report = ResourceHookBinding(on_error=[boot_report(name, node, settings)])
-        port_open = port_open_hook(f"{name}-listens", str(node.address), settings.ssh.port, self._limits.boot)
+        name, node, port = self._name, self.node, self._args.ssh.port
+        report = ResourceHookBinding(on_error=[boot_report(name, node, self._args.network, port, self._limits)])
+        port_open = port_open_hook(f"{name}-listens", str(node.address), port, self._limits.boot)
         ssh_login = command.ssh_login(
             f"{name}-answers",
             connection=self.connection,
@@ -250,7 +263,7 @@ class VirtualMachine(ComponentResource):
         )
         # cloud-init makes the user and the host key before sshd starts. What it does afterwards concerns only what somebody
         # has put into the setting cloudInit: packages, files, commands.
-        return cloud_init_done, cloud_init_done if settings.cloud_init else ssh_login
+        return cloud_init_done, cloud_init_done if self._args.cloud_init else ssh_login
 
     def _server_gate(self, serving: Serving | None) -> Settled | None:
         if serving is None:
@@ -276,14 +289,14 @@ class VirtualMachine(ComponentResource):
 
     def _checked_network(self) -> pulumi.Resource:
         """The last of the checks of the node's addresses, or `ssh_ready` where there is none."""
-        node, settings = self.node, self._args.settings
+        node, args = self.node, self._args
         last = self.ssh_ready
-        if settings.network.kind == "bridge":
-            environment = lan_check(node, settings, pods=True)
+        if args.network.kind == "bridge":
+            environment = lan_check(node, pods=True)
             script = command.Script(name=LAN_CHECK, environment=environment, limit=60)
             last = self._run("lan-check", script, opts=ResourceOptions(depends_on=[last]))
         if node.check_address is not None:
-            environment = macvlan_check(node, node.check_address, settings)
+            environment = macvlan_check(node, node.check_address, args.macvlan, args.network, ping=args.ping)
             script = command.Script(name="macvlan-check.sh", environment=environment, limit=90)
             # Later the address may be one of the pods' (seen: of an agent that was about to leave).
             last = self._run("macvlan-check", script, run_once_per_machine=True, opts=ResourceOptions(depends_on=[last]))
