@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from components.config.yaml_text import FLOAT, INTEGER
+from components.node.yaml_text import FLOAT, INTEGER
 
 _TAG = "tag:yaml.org,2002:"
 _TIME = re.compile(

@@ -1,7 +1,7 @@
 """Components of the k3s-macvlan program, by room. Each imports only from the rooms above it.
 
-config   what a stack says, and what follows from it; pure
 node     how a node is reached, and the scripts that run on it
+config   what a stack's configuration says, and what follows from it; pure
 custom   custom resources without libvirt
 libvirt  custom resources over libvirt's API, one file for each of its objects
 machine  a hypervisor and a node's machine

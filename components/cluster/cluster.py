@@ -14,7 +14,6 @@ from pulumi_kubernetes.meta import v1 as meta
 from components.cluster.k3s_files import config, kubeconfig, registries_yaml
 from components.cluster.k3s_node import K3sNode, K3sNodeArgs
 from components.cluster.kubernetes_api import ApiRetry
-from components.config import yaml_text
 from components.config.artifacts import ArtifactSet
 from components.config.plan import API_PORT, CniPaths, NodePlan
 from components.config.settings import K3s, Plugins, Timeouts
@@ -22,7 +21,7 @@ from components.custom.cluster_identity import Release, ReleaseArgs
 from components.custom.credentials import Token
 from components.custom.server_gate import Failure
 from components.machine.virtual_machine import VirtualMachine
-from components.node import command
+from components.node import command, yaml_text
 
 
 @dataclass(frozen=True, kw_only=True)

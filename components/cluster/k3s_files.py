@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from components.config import yaml_text
 from components.config.plan import API_PORT, NodePlan
 from components.config.settings import K3s
+from components.node import yaml_text
 
 
 def config(

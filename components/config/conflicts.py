@@ -19,7 +19,7 @@ from components.config.plan import Claim, NodePlan, Plan, claims, virtual_api_ad
 from components.config.problems import Problem, presence
 from components.config.settings import NodeGroup, Settings
 from components.node import cloud_init
-from components.node.ssh import public_key
+from components.node.keys import public_key
 
 
 def conflicts(plan: Plan, settings: Settings) -> list[Problem]:

@@ -8,7 +8,7 @@ from pulumi import Output
 
 from components.config.settings import Ssh
 from components.custom.credentials import SshKeyPair
-from components.node.ssh import public_key, whole
+from components.node.keys import public_key, whole
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from components.config import yaml_text
+from components.node import yaml_text
 
 
 def user_data(

@@ -12,14 +12,8 @@ pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).parents[2]
 
-ROOMS = ("config", "node", "custom", "libvirt", "machine", "cluster", "network")
+ROOMS = ("node", "config", "custom", "libvirt", "machine", "cluster", "network")
 """Of `components`, in the order in which they may import."""
-
-EXCEPTIONS = {
-    ("components.config.conflicts", "components.node.cloud_init"),
-    ("components.config.conflicts", "components.node.ssh"),
-}
-"""Imports against that order: a stack's user data and private key are checked by the functions that use them later."""
 
 EVERYWHERE = ("interrupt", "redact")
 """Files of `components` that import nothing of it, so that every room may import them."""
@@ -67,16 +61,8 @@ def test_a_file_imports_only_from_its_room_and_those_before_it(module: str) -> N
         return
     before = ROOMS[: ROOMS.index(room) + 1] if room in ROOMS else ()
     allowed = {*before, *EVERYWHERE} if room in ROOMS else set()
-    wrong = [
-        name
-        for name in IMPORTS[module]
-        if FILES[name].name != "__init__.py" and room_of(name) not in allowed and (module, name) not in EXCEPTIONS
-    ]
+    wrong = [name for name in IMPORTS[module] if FILES[name].name != "__init__.py" and room_of(name) not in allowed]
     assert not wrong, f"{module} may import from {sorted(allowed)}"
-
-
-def test_each_exception_is_needed() -> None:
-    assert {(module, name) for module, name in EXCEPTIONS if name in IMPORTS[module]} == EXCEPTIONS
 
 
 def test_no_files_import_each_other_in_a_circle() -> None:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from components.custom.credentials import SshKeyPairProvider, TokenProvider
-from components.node.ssh import public_key, whole
+from components.node.keys import public_key, whole
 
 pytestmark = pytest.mark.unit
 

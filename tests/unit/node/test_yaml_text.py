@@ -11,8 +11,8 @@ from cli import stack_yaml
 from components.cluster.k3s_files import config, registries_yaml
 from components.config.plan import make
 from components.config.reading import parse
-from components.config.yaml_text import dump
 from components.node.cloud_init import user_data
+from components.node.yaml_text import dump
 
 pytestmark = pytest.mark.unit
 
