@@ -1,0 +1,58 @@
+"""The nodes that the tests of scripts run on."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .fake_node import MAC, K3s, Lan, Node, ip
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    return Node(tmp_path)
+
+
+@pytest.fixture
+def k3s(node: Node, tmp_path: Path) -> Iterator[K3s]:
+    found = K3s(node, tmp_path)
+    with found.listening:
+        yield found
+
+
+@pytest.fixture
+def lan(tmp_path: Path) -> Iterator[Lan]:
+    if os.geteuid() != 0:
+        pytest.skip("needs root for network namespaces")
+    if not shutil.which("ip") or not shutil.which("nsenter"):
+        pytest.skip("needs iproute2 and nsenter")
+
+    def clear() -> None:
+        for name in ("macvlan-check", "mvtest-node", "mvtest-lan"):
+            if name in ip("netns list").stdout:
+                ip(f"netns delete {name}")
+
+    clear()
+    for words in (
+        "netns add mvtest-node",
+        "netns add mvtest-lan",
+        f"-n mvtest-node link add nic0 address {MAC} type veth peer name port0 netns mvtest-lan",
+        "-n mvtest-node address add 192.168.222.21/24 dev nic0",
+        "-n mvtest-node link set nic0 up",
+        "-n mvtest-lan address add 192.168.222.1/24 dev port0",
+        "-n mvtest-lan link set port0 up",
+    ):
+        done = ip(words)
+        if done.returncode:
+            clear()
+            pytest.skip(f"no network namespaces here: ip {words}: {done.stderr}")
+    if ip("-n mvtest-node link add link nic0 name mvtry type macvlan mode bridge").returncode:
+        clear()
+        pytest.skip("this kernel has no macvlan")
+    ip("-n mvtest-node link delete mvtry")
+    machine = Lan(tmp_path)
+    machine.command("modprobe", "#!/bin/sh\n")
+    yield machine
+    clear()

@@ -1,0 +1,70 @@
+"""k3s-node-ready.sh."""
+
+import json
+import time
+
+import pytest
+
+from .fake_node import AGENT, CURL, TOKEN, Node
+
+pytestmark = pytest.mark.unit
+
+
+def kubelet(node: Node, ready: str, boot: str = "this") -> None:
+    node.command("curl", CURL)
+    node.file(f"{AGENT}/kubelet.kubeconfig", "- cluster:\n    server: https://127.0.0.1:6444\n")
+    for name in ("server-ca.crt", "client-kubelet.crt", "client-kubelet.key"):
+        node.file(f"{AGENT}/{name}", "x")
+    node.file("proc/sys/kernel/random/boot_id", "this\n")
+    condition = {"type": "Ready", "status": ready, "reason": "KubeletNotReady", "message": "cni plugin not initialized"}
+    status = {"conditions": [condition], "nodeInfo": {"bootID": boot}}
+    with (node.stub / "events.json").open("a") as file:
+        file.write(json.dumps({"type": "MODIFIED", "object": {"kind": "Node", "status": status}}) + "\n")
+
+
+def test_node_becomes_ready(node: Node) -> None:
+    kubelet(node, "True")
+    done = node.run("k3s-node-ready", NODE_NAME="k3s-1", LIMIT_SECONDS="5")
+    assert (done.returncode, done.stdout) == (0, "node=k3s-1 ready=true\n"), done.stderr
+
+
+def test_node_becomes_ready_while_it_is_watched(node: Node) -> None:
+    kubelet(node, "False")
+    kubelet(node, "True", "older")
+    kubelet(node, "True")
+    (node.stub / "open").write_text("60")
+    began = time.monotonic()
+    done = node.run("k3s-node-ready", NODE_NAME="k3s-1", LIMIT_SECONDS="30")
+    assert done.returncode == 0 and time.monotonic() - began < 30, done.stderr
+    asked = (node.stub / "curl.log").read_text().splitlines()
+    assert len(asked) == 1 and "fieldSelector=metadata.name%3Dk3s-1&watch=true" in asked[0]
+
+
+@pytest.mark.parametrize("silent", ["", "60"])
+@pytest.mark.parametrize(
+    "said", ['{"kind":"Status","message":"nodes is forbidden"}', '{"type":"DELETED","object":{"kind":"Node"}}', "<html>"]
+)
+def test_node_that_the_api_does_not_tell_of(node: Node, said: str, silent: str) -> None:
+    kubelet(node, "True")
+    (node.stub / "events.json").write_text(said)
+    (node.stub / "open").write_text(silent or "0")
+    done = node.run("k3s-node-ready", NODE_NAME="k3s-1", LIMIT_SECONDS="1")
+    assert done.returncode == 1 and "not Ready after 1 s: " in done.stderr
+    if not silent:
+        assert ("no event of a node" if said == "<html>" else "no such node for this kubelet") in done.stderr
+
+
+@pytest.mark.parametrize(("ready", "boot", "said"), [("False", "this", "cni plugin"), ("True", "older", "former boot")])
+def test_node_not_ready(node: Node, ready: str, boot: str, said: str) -> None:
+    kubelet(node, ready, boot)
+    (node.stub / "journal").write_text(f"starting with --token {TOKEN}\n")
+    done = node.run("k3s-node-ready", NODE_NAME="k3s-1", LIMIT_SECONDS="1")
+    assert done.returncode == 1 and said in done.stderr and f"Ready {ready} KubeletNotReady" in done.stderr
+    assert "--token [redacted]" in done.stderr and TOKEN not in done.stderr
+
+
+def test_node_without_credentials_or_with_a_bad_name(node: Node) -> None:
+    done = node.run("k3s-node-ready", NODE_NAME="k3s-1", LIMIT_SECONDS="0")
+    assert done.returncode == 1 and "no credentials yet" in done.stderr
+    for name in ("../../secrets", "a b", "x;y", "A"):
+        assert "host name" in node.run("k3s-node-ready", NODE_NAME=name, LIMIT_SECONDS="0").stderr
