@@ -1,14 +1,24 @@
 """Scripts on nodes: how a file of components/node/scripts becomes one remote command.
 
 Parameters that are no secrets go by environment variables on the command line; the script itself, secrets and documents go
-by stdin, so that the error of a failed command quotes one readable line. The text sent is the script without comments and
-blank lines, so that an edit of those changes nothing in any stack.
+by stdin, so that the error of a failed command quotes one readable line. The text sent is the script without comments, blank
+lines and docstrings, so that an edit of those changes nothing in any stack.
+
+A script names its parts and its programs in Python by lines that also work where the files are:
+
+    source "${0%/*}/parts/pause.sh"
+    ping=$(< "${0%/*}/ping.py")
+
+The first is replaced by the part. The second becomes the program as a quoted text, which the script starts by `python3 -c "$ping"`.
 """
 
 from __future__ import annotations
 
+import ast
+import io
 import re
 import shlex
+import tokenize
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -19,8 +29,8 @@ from pulumi import CustomTimeouts, Input, ResourceOptions
 from pulumi_command.remote import Command, ConnectionArgs, Logging
 
 SCRIPTS = Path(__file__).parent / "scripts"
-PARTS = SCRIPTS / "parts"
-_PART = re.compile(r'source "\$\{0%/\*\}/parts/([a-z-]+\.sh)"')
+_PART = re.compile(r'source "\$\{0%/\*\}/parts/([a-z0-9-]+\.sh)"')
+_PROGRAM = re.compile(r'([a-z0-9_]+)=\$\(< "\$\{0%/\*\}/([a-z0-9_]+\.py)"\)')
 # Added to a script's own limit: the time to dial, and for `timeout` to end it.
 DIAL_SECONDS = 60
 
@@ -35,16 +45,39 @@ LET_IN = f'sudo -n true || {{ echo "${{USER:-this user}} {_WITHOUT}" >&2; exit 1
 
 @cache
 def text(name: str) -> str:
-    """The script `name` without full-line comments and blank lines, and with its parts in place of the lines that name them."""
+    """The script `name` without full-line comments and blank lines, and with its parts and its programs in Python in place of the
+    lines that name them."""
     return "\n".join(_lines(SCRIPTS / name))
 
 
 def _lines(path: Path) -> Iterator[str]:
     for line in path.read_text(encoding="utf-8").splitlines():
         if part := _PART.fullmatch(line):
-            yield from _lines(PARTS / part[1])
+            yield from _lines(SCRIPTS / "parts" / part[1])
+        elif program := _PROGRAM.fullmatch(line):
+            yield f"{program[1]}={shlex.quote(python(program[2]))}"
         elif line.strip() and not line.lstrip().startswith("#"):
             yield line
+
+
+def python(name: str) -> str:
+    """The program `name` without comments, blank lines and docstrings."""
+    source = (SCRIPTS / name).read_text(encoding="utf-8")
+    lines = dict(enumerate(source.splitlines(), 1))
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        row, column = token.start
+        if token.type in {tokenize.COMMENT, tokenize.NL} and row in lines:
+            lines[row] = lines[row][:column].rstrip()
+            if not lines[row]:
+                del lines[row]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
+            first = node.body[0]
+            for row in range(first.lineno, (first.end_lineno or first.lineno) + 1):
+                del lines[row]
+            if len(node.body) == 1 and not isinstance(node, ast.Module):
+                lines[first.lineno] = " " * first.col_offset + "pass"
+    return "\n".join(line for _, line in sorted(lines.items()))
 
 
 def command_line(name: str, environment: Mapping[str, str], limit: int, *, before: int = 0, after: int = 0) -> str:

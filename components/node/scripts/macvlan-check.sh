@@ -27,6 +27,10 @@ fail() { note "$@"; exit 1; }
 # shellcheck source=/dev/null
 source "${0%/*}/parts/kernel.sh"
 
+link_address=$(< "${0%/*}/link_address.py")
+nic=$(< "${0%/*}/nic.py")
+address_probe=$(< "${0%/*}/address_probe.py")
+ping=$(< "${0%/*}/ping.py")
 [[ $LIMIT_SECONDS =~ ^[0-9]{1,6}$ ]] || fail "LIMIT_SECONDS must be whole seconds"
 [[ $MAC =~ ^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$ ]] || fail "MAC is not a MAC address"
 [[ $PARENT =~ ^([A-Za-z0-9][A-Za-z0-9._-]{0,14})?$ ]] || fail "PARENT is no interface name"
@@ -37,18 +41,7 @@ case $MODE in
   *) fail "MODE must be bridge, private or vepa" ;;
 esac
 case $PING in true | false) ;; *) fail "PING must be true or false" ;; esac
-python3 -c '
-import ipaddress, sys
-address, gateway, ping = sys.argv[1:4]
-try:
-    interface = ipaddress.IPv4Interface(address)
-    if "/" not in address:
-        sys.exit("macvlan: TEST_ADDRESS needs a prefix, as in 192.168.122.205/24")
-    if ping == "true" and ipaddress.IPv4Address(gateway) not in interface.network:
-        sys.exit(f"macvlan: the gateway {gateway} is not in the network of the test address {address}")
-except ValueError as error:
-    sys.exit(f"macvlan: {error}")
-' "$TEST_ADDRESS" "$GATEWAY" "$PING"
+python3 -c "$link_address" "$TEST_ADDRESS" "$GATEWAY" "$PING"
 
 mkdir -p "$ROOT/run/lock"
 exec 9> "$ROOT/run/lock/macvlan-check.lock"
@@ -85,18 +78,7 @@ if command -v modprobe > /dev/null && ! message=$(modprobe macvlan 2>&1) && [[ !
   fail "use an image whose kernel has it. What brings it: $(brings)"
 fi
 
-# A bridge or VLAN on the NIC bears the same MAC: physical devices come first, layered ones last.
-read -r interface own mtu < <(ip -details -json link show | python3 -c '
-import json, os, sys
-mac, root, parent = sys.argv[1].lower(), sys.argv[2], sys.argv[3]
-layered = {"bridge", "bond", "team", "vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "vxlan"}
-links = json.load(sys.stdin)
-named = [l for l in links if parent in (l["ifname"], *l.get("altnames", ()))]
-found = named if parent else [l for l in links if l.get("address", "").lower() == mac]
-found.sort(key=lambda l: (not os.path.exists(root + "/sys/class/net/" + l["ifname"] + "/device"),
-                          l.get("linkinfo", {}).get("info_kind", "") in layered, l["ifindex"]))
-print(*(found[0][key] for key in ("ifname", "address", "mtu")) if found else "")
-' "$MAC" "$ROOT" "$PARENT") || true
+read -r interface own mtu < <(ip -details -json link show | python3 -c "$nic" "$MAC" "$ROOT" "$PARENT") || true
 if [[ -z $interface ]]; then
   ip -brief link show >&2 || true
   [[ -z $PARENT ]] || fail "there is no interface $PARENT for the pods on this node: set macvlan.master to one of those listed above"
@@ -111,30 +93,7 @@ if [[ $(ip -oneline -4 address show to "$address/32") ]]; then
   fail "the test address $address is an address of this node itself; choose a free one"
 fi
 
-# RFC 5227: probes with the sender address 0.0.0.0, which disturb nobody's ARP table.
-other=$(python3 -c '
-import socket, struct, sys, time
-interface, mac, address = sys.argv[1:4]
-own, target = bytes.fromhex(mac.replace(":", "")), socket.inet_aton(address)
-s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
-s.bind((interface, 0x0806))
-probe = b"\xff" * 6 + own + b"\x08\x06" + struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + own + bytes(4) + bytes(6) + target
-for _ in range(3):
-    s.send(probe)
-    end = time.monotonic() + 0.6
-    while (left := end - time.monotonic()) > 0:
-        s.settimeout(left)
-        try:
-            arp = s.recv(2048)[14:42]
-        except TimeoutError:
-            break
-        if len(arp) < 28:
-            continue
-        sender, claims, asks = arp[8:14], arp[14:18], arp[24:28]
-        if sender != own and (claims == target or (claims == bytes(4) and asks == target)):
-            print(sender.hex(":"))
-            sys.exit()
-' "$interface" "$own" "$address" 9>&-)
+other=$(python3 -c "$address_probe" "$interface" "$own" "$address" 9>&-)
 [[ -z $other ]] || fail "the test address $address is in use: $other answered for it. Choose another test address, or find that machine"
 
 ip netns add "$namespace"
@@ -147,40 +106,7 @@ ip -netns "$namespace" address add "$TEST_ADDRESS" dev "$link"
 ip -netns "$namespace" link set "$link" up
 
 if [[ $PING == true ]]; then
-  ip netns exec "$namespace" python3 -c '
-import os, socket, struct, sys, time
-gateway, limit = sys.argv[1], float(sys.argv[2])
-def packet(sequence):
-    def pack(checksum):
-        return struct.pack("!BBHHH", 8, 0, checksum, ident, sequence) + b"macvlan-check..."
-    total = sum(struct.unpack("!12H", pack(0)))
-    total = (total >> 16) + (total & 0xFFFF)
-    return pack(~(total + (total >> 16)) & 0xFFFF)
-ident = os.getpid() & 0xFFFF
-s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-start, sequence, error, shown = time.monotonic(), 0, "no answer", 0.0
-while (now := time.monotonic() - start) < max(limit, 1):
-    if now - shown >= 10:
-        shown = now
-        print(f"macvlan: pinging {gateway}, {now:.0f} s", file=sys.stderr, flush=True)
-    sequence = sequence + 1 & 0xFFFF
-    end = time.monotonic() + 1
-    try:
-        s.sendto(packet(sequence), (gateway, 0))
-        while (left := end - time.monotonic()) > 0:
-            s.settimeout(left)
-            data, (sender, _) = s.recvfrom(2048)
-            icmp = data[(data[0] & 15) * 4:]
-            if sender == gateway and len(icmp) >= 8 and icmp[0] == 0 and struct.unpack("!H", icmp[4:6])[0] == ident:
-                sys.exit(0)
-    except TimeoutError:
-        error = "no answer"
-    except OSError as problem:
-        error = problem.strerror
-        time.sleep(0.5)
-print(f"macvlan: {gateway} does not answer a ping through the macvlan link within {limit:.0f} s: {error}", file=sys.stderr)
-sys.exit(1)
-' "$GATEWAY" "$LIMIT_SECONDS" 9>&- &
+  ip netns exec "$namespace" python3 -c "$ping" "$GATEWAY" "$LIMIT_SECONDS" 9>&- &
   # In the background, so that a signal is not kept waiting.
   pinger=$!
   wait "$pinger" || {

@@ -24,38 +24,10 @@ for plugin in "${plugins[@]}"; do
   [[ $plugin =~ ^[a-z0-9][a-z0-9_-]*$ ]] || fail "'$plugin' is not the name of a plugin"
 done
 
+multus_configuration=$(< "${0%/*}/multus_configuration.py")
 # Prints the name of the configuration that the kubelet takes (first by name), or fails with what is wrong.
 configuration() {
-  python3 -c '
-import json, os, re, sys
-root, conf = sys.argv[1:3]
-kubeconfig = conf + "/multus.d/multus.kubeconfig"
-def problem(text):
-    print(text)
-    sys.exit(1)
-name = next((n for n in ("00-multus.conf", "00-multus.conflist") if os.path.exists(root + conf + "/" + n)), None)
-if name is None:
-    problem("neither 00-multus.conf nor 00-multus.conflist exists")
-try:
-    with open(root + conf + "/" + name, encoding="utf-8") as f:
-        content = json.load(f)
-    plugin = content["plugins"][0] if name.endswith("list") else content
-    kind, used = plugin.get("type"), plugin.get("kubeconfig")
-except (OSError, ValueError, AttributeError, KeyError, IndexError, TypeError):
-    problem(f"{name} is not a valid CNI configuration")
-if kind != "multus":
-    problem(f"{name} is of type {kind!r}, not multus")
-if used and os.path.normpath(used) != os.path.normpath(kubeconfig):
-    problem(f"{name} names the kubeconfig {used}, which must be {kubeconfig} (argument --multus-kubeconfig-file-host)")
-try:
-    with open(root + kubeconfig, encoding="utf-8") as f:
-        text = f.read()
-except OSError:
-    problem("multus.d/multus.kubeconfig does not exist")
-if not re.search(r"""(?m)^\s*token:\s*["\x27]?[^"\x27\s]""", text):
-    problem("multus.d/multus.kubeconfig has no token: is the Secret of its service account filled?")
-print(name)
-' "$ROOT" "$CONF_DIR"
+  python3 -c "$multus_configuration" "$ROOT" "$CONF_DIR"
 }
 
 declare -A answered=()

@@ -23,6 +23,7 @@ source "${0%/*}/parts/stage.sh"
 # shellcheck source=/dev/null
 source "${0%/*}/parts/pause.sh"
 
+plugin_archive=$(< "${0%/*}/plugin_archive.py")
 [[ $LIMIT_SECONDS =~ ^[0-9]{1,6}$ ]] || fail "LIMIT_SECONDS must be whole seconds"
 left() { echo "$((LIMIT_SECONDS > SECONDS ? LIMIT_SECONDS - SECONDS : 1))"; }
 # fetch URL FILE (- for stdout); curl's last words to stderr.
@@ -81,29 +82,7 @@ if ((${#missing[@]})); then
   got=$(sha256sum < "$work/archive" | cut -d ' ' -f 1)
   [[ $got == "$sum" ]] ||
     fail "$shown has the SHA-256 $got, not $sum: correct plugins.checksum if the release is the one you mean, else plugins.url"
-  python3 -c '
-import os, shutil, sys, tarfile
-archive, target, wanted = sys.argv[1], sys.argv[2], sys.argv[3:]
-found, left = set(), set(wanted)
-try:
-    with tarfile.open(archive) as tar:
-        for member in tar:
-            name = os.path.normpath(member.name)
-            if member.isfile() and "/" not in name:
-                found.add(name)
-                if name in left:
-                    with tar.extractfile(member) as source, open(os.path.join(target, name), "wb") as copy:
-                        shutil.copyfileobj(source, copy, 1 << 20)
-                    left.remove(name)
-            if not left:  # unpacking the rest would be the greater part of the work
-                break
-except (tarfile.TarError, OSError, EOFError) as error:
-    sys.exit(f"plugins: the archive cannot be read: {error}")
-lacking = sorted(left)
-if lacking:
-    names = " ".join(sorted(found)) or "nothing"
-    sys.exit(f"plugins: the archive has no {lacking[0] if len(lacking) == 1 else lacking}; it has: {names}. Correct the list of plugins or plugins.url")
-' "$work/archive" "$work" "${missing[@]}"
+  python3 -c "$plugin_archive" "$work/archive" "$work" "${missing[@]}"
   for plugin in "${missing[@]}"; do
     chmod 0700 "$work/$plugin"
     sha256sum < "$work/$plugin" > "$work/$plugin.sha256"

@@ -50,7 +50,8 @@ def raised() -> Iterator[tuple[str, list[str]]]:
             if not isinstance(node, ast.Call):
                 continue
             name = ast.unparse(node.func)
-            if name.rpartition(".")[2] in RAISED or name.endswith("log.error"):
+            on_node = path.parent.name == "scripts" and name in {"fail", "fail_environment", "sys.exit"}
+            if name.rpartition(".")[2] in RAISED or name.endswith("log.error") or on_node:
                 pieces = [piece for argument in node.args for piece in texts(argument)]
                 yield f"{path.relative_to(ROOT)}:{node.lineno}", pieces
 
@@ -68,7 +69,7 @@ def sentences() -> Iterator[tuple[str, list[str]]]:
 
 def failures() -> Iterator[tuple[str, list[str]]]:
     """The same of the scripts on nodes: what `fail` and what tells of an error says."""
-    for path in sorted((ROOT / "components/node/scripts").glob("*.sh")):
+    for path in sorted((ROOT / "components/node/scripts").rglob("*.sh")):
         for number, line in enumerate(path.read_text().splitlines(), 1):
             for text in re.findall(r'\bfail "([^"]+)"', line):
                 yield f"{path.relative_to(ROOT)}:{number}", re.split(r"\$\{[^}]*\}|\$\([^)]*\)|\$\w+|\$\d", text)

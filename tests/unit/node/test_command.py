@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,6 +98,7 @@ def test_comments_and_blank_lines_are_not_part_of_what_is_sent(folder: Path) -> 
 def test_a_comment_more_in_a_script_changes_nothing(folder: Path, name: str) -> None:
     source = Path(command.__file__).parent / "scripts" / name
     lines = source.read_text().splitlines()
+    shutil.copytree(source.parent, folder, dirs_exist_ok=True)
     (folder / "one.sh").write_text("\n".join(lines) + "\n")
     (folder / "two.sh").write_text("\n".join([lines[0], "# another word", "", *lines[1:], "# the end"]) + "\n\n")
     assert command.text("one.sh") == command.text("two.sh")

