@@ -201,10 +201,9 @@ class Cluster(ComponentResource):
             environment={
                 "NODE_NAME": node.name,
                 "ROLE": node.role,
-                "NODE_ADDRESS": str(node.address),
                 "DRAIN_SECONDS": str(args.timeouts.drain),
             },
-            limit=args.timeouts.drain + 300,
+            limit=args.timeouts.drain + 400,
         )
         # The first server's step cannot wait for the second server's machine, which waits for the first's.
         needed = [machine.domain] if node.first else [machine.domain, self.nodes[first.node.name].k3s_installed, *self._left]

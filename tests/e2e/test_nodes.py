@@ -57,7 +57,7 @@ def node_names(checkout: Checkout) -> list[str]:
 
 
 def etcd_members(checkout: Checkout) -> list[str]:
-    """Names of the servers that etcd counts, asked as node-leave.sh asks."""
+    """Names of the servers that etcd counts, read from etcd itself."""
     reply = checkout.node(
         "cd /var/lib/rancher/k3s/server/tls/etcd && printf '\\0\\0\\0\\0\\2\\10\\1' | curl --silent --show-error --http2 "
         "--cacert server-ca.crt --cert client.crt --key client.key --header 'content-type: application/grpc' "
@@ -230,7 +230,7 @@ def test_a_pod_of_after_the_upgrade_has_its_second_interface(checkout: Checkout,
     kubectl(checkout, f"delete pod later-{name} --wait=false")
 
 
-@pytest.mark.once
+@pytest.mark.k3s_own
 def test_three_servers_and_nothing_changes_on_the_first(checkout: Checkout) -> None:
     old, running = state(checkout, "server-1"), pods(checkout)
     checkout.set("agents", count=0)
@@ -247,7 +247,7 @@ def test_three_servers_and_nothing_changes_on_the_first(checkout: Checkout) -> N
     assert checkout.preview() == ({}, [])
 
 
-@pytest.mark.once
+@pytest.mark.k3s_own
 def test_the_loss_of_a_server_stops_nothing(checkout: Checkout) -> None:
     outputs, running = checkout.outputs(), pods(checkout)
     lost = outputs["nodes"][1]
@@ -261,7 +261,7 @@ def test_the_loss_of_a_server_stops_nothing(checkout: Checkout) -> None:
     assert running.items() <= pods(checkout).items(), "a page moved to another address"
 
 
-@pytest.mark.once
+@pytest.mark.k3s_own
 def test_a_lost_server_is_replaced_at_its_name_and_address(checkout: Checkout) -> None:
     old = checkout.outputs()["nodes"]
     others = {name: state(checkout, name) for name in ("server-1", "server-3")}
@@ -273,7 +273,7 @@ def test_a_lost_server_is_replaced_at_its_name_and_address(checkout: Checkout) -
     assert checkout.preview() == ({}, [])
 
 
-@pytest.mark.once
+@pytest.mark.k3s_own
 def test_back_to_one_server(checkout: Checkout) -> None:
     """Not while one is down, for then the next to leave would take the majority with it. Without its members etcd needs none."""
     old, lost = state(checkout, "server-1"), checkout.outputs()["nodes"][1]["domain"]

@@ -1,160 +1,166 @@
-"""node-leave.sh."""
+"""node-leave.sh and node_leave.py."""
 
 import json
 import shutil
 import subprocess
+from typing import Any
 
 import pytest
+
+from components.node.scripts import node_leave
 
 from .fake_node import Node
 
 pytestmark = pytest.mark.unit
 
-
-# Speaks gRPC for etcd's two calls: members are lines "ID NAME ADDRESS"; K3s's own removal is played by the file `k3s`.
-ETCD = r"""#!/usr/bin/env python3
-import os, re, sys
-stub, method = os.environ["STUB"], sys.argv[-1].rsplit("/", 1)[1]
-if method == "readyz":
-    print("401" if os.path.exists(stub + "/serves") and sys.argv[-1] == open(stub + "/serves").read() else "000", end="")
-    sys.exit()
-body = sys.stdin.buffer.read()
-assert body[0] == 0 and int.from_bytes(body[1:5], "big") == len(body) - 5, body
-with open(stub + "/etcd.log", "a") as log:
-    log.write(method + " " + body[5:].hex() + "\n")
-if os.path.exists(stub + "/etcd.says"):
-    sys.stderr.write("HTTP/2 200\r\ngrpc-status: 14\r\ngrpc-message: " + open(stub + "/etcd.says").read() + "\r\n")
-    sys.exit()
-def varint(number):
-    out = b""
-    while number > 127:
-        out, number = out + bytes([number & 127 | 128]), number >> 7
-    return out + bytes([number])
-def text(field, value):
-    return varint(field << 3 | 2) + varint(len(value)) + value
-lines = open(stub + "/members").read().splitlines()
-if method == "MemberRemove":
-    lines = [line for line in lines if varint(int(line.split()[0])) != body[6:]]
-    open(stub + "/members", "w").write("".join(line + "\n" for line in lines))
-reply = text(1, b"\x08\x07")
-for number, name, address in map(str.split, lines):
-    reply += text(2, b"\x08" + varint(int(number)) + text(2, name.encode()) + text(3, f"https://{address}:2380".encode()))
-sys.stdout.buffer.write(b"\0" + len(reply).to_bytes(4, "big") + reply)
-sys.stderr.write("HTTP/2 200\r\ncontent-type: application/grpc\r\n\r\ngrpc-status: 0\r\n")
-if os.path.exists(stub + "/k3s"):
-    open(stub + "/members", "w").write(open(stub + "/k3s").read())
+# `wait` succeeds where K3s has removed the member: it has, unless the file `stays` is there.
+KUBECTL = r"""#!/bin/bash
+shift
+echo "$*" >> "$STUB/kubectl.log"
+case $1 in
+  get) cat "$STUB/nodes.json" ;;
+  drain) exit "${DRAIN:-0}" ;;
+  wait) [[ ! -e $STUB/stays ]] || { echo "error: timed out waiting for the condition on nodes/$3" >&2; exit 1; } ;;
+esac
 """
-MEMBERS = "300 server-1-a 192.168.122.180\n18446744073709551615 server-2-b 192.168.122.181\n7 server-3-c 192.168.122.182\n"
+# The API of the server that the file `serves` names answers.
+CURL = r"""#!/bin/bash
+[[ ${*: -1} == "$(cat "$STUB/serves" 2> /dev/null)" ]] && echo -n 401 || echo -n 000
+"""
+REMOVED = r"{.metadata.annotations.etcd\.k3s\.cattle\.io/removed-node-name}"
 
 
-def members(node: Node, **ready: bool) -> None:
-    """A cluster of these nodes (agents are named agent-*), behind a kubectl that writes down what it is told, and its etcd."""
-    node.command("curl", ETCD)
-    (node.stub / "members").write_text(MEMBERS)
-    node.file("var/lib/rancher/k3s/server/db/etcd/name", "server-1-a")
-    items = [
-        {
-            "metadata": {
-                "name": name.replace("_", "-"),
-                "labels": {} if name.startswith("agent") else {"node-role.kubernetes.io/etcd": "true"},
-            },
-            "status": {
-                "conditions": [{"type": "Ready", "status": str(up)}],
-                "addresses": [{"type": "InternalIP", "address": f"192.168.122.{179 + int(name[-1])}"}],
-            },
-        }
-        for name, up in ready.items()
-    ]
+def an_object(name: str, *, up: bool) -> dict[str, Any]:
+    labels = {} if name.startswith("agent") else {"node-role.kubernetes.io/etcd": "true"}
+    annotations = {} if name.startswith("agent") else {"etcd.k3s.cattle.io/node-name": f"{name}-0a1b"}
+    return {
+        "metadata": {"name": name, "labels": labels, "annotations": annotations},
+        "status": {
+            "conditions": [{"type": "Ready", "status": str(up)}],
+            "addresses": [{"type": "InternalIP", "address": f"192.168.122.{179 + int(name[-1])}"}],
+        },
+    }
+
+
+def cluster(node: Node, **ready: bool) -> None:
+    """A cluster of these nodes (agents are named agent-*), behind a kubectl that writes down what it is started with."""
+    node.command("curl", CURL)
+    node.command("k3s", KUBECTL)
+    node.file("var/lib/rancher/k3s/server/db/etcd/name", "server-1-0a1b")
+    items = [an_object(name.replace("_", "-"), up=up) for name, up in ready.items()]
     (node.stub / "nodes.json").write_text(json.dumps({"items": items}))
-    node.command(
-        "k3s",
-        '#!/bin/bash\nshift\necho "$*" >> "$STUB/kubectl.log"\n'
-        '[[ "$1 $2" != "get nodes" ]] || cat "$STUB/nodes.json"\n[[ $1 != drain ]] || exit "${DRAIN:-0}"\n',
-    )
 
 
 def leave(node: Node, name: str, **env: str) -> subprocess.CompletedProcess[str]:
-    role, number = name.split("-")
-    address = f"192.168.122.{179 + int(number)}"
-    return node.run("node-leave", NODE_NAME=name, ROLE=role, NODE_ADDRESS=address, DRAIN_SECONDS="1", **env)
+    role, _ = name.split("-")
+    return node.run("node-leave", NODE_NAME=name, ROLE=role, DRAIN_SECONDS="1", MEMBER_SECONDS="5", **env)
 
 
-def left(node: Node) -> list[str]:
-    """Names of etcd's members that are left."""
-    return [line.split()[1] for line in (node.stub / "members").read_text().splitlines()]
+def commands(node: Node) -> list[str]:
+    """What kubectl was started with, after the list of nodes, without options."""
+    first, *lines = (node.stub / "kubectl.log").read_text().splitlines()
+    assert first == "get nodes -o json"
+    return [line.split(" --")[0] for line in lines]
 
 
-def told(node: Node) -> list[str]:
-    return [line.split(" --")[0] for line in (node.stub / "kubectl.log").read_text().splitlines()]
+def secret(name: str) -> str:
+    return f"-n kube-system delete secret {name}.node-password.k3s"
 
 
 @pytest.mark.parametrize("drain", ["0", "1"])
 def test_an_agent_leaves_drained_or_not(node: Node, drain: str) -> None:
-    members(node, server_1=True, agent_1=True)
+    cluster(node, server_1=True, agent_1=True)
     done = leave(node, "agent-1", DRAIN=drain)
     assert (done.returncode, done.stdout) == (0, "left=agent-1\n"), done.stderr
-    assert told(node)[1:] == ["drain agent-1", "delete node agent-1", "-n kube-system delete secret agent-1.node-password.k3s"]
-    assert not (node.stub / "etcd.log").exists()
+    assert commands(node) == ["drain agent-1", "delete node agent-1", secret("agent-1")]
 
 
 def test_a_dead_node_is_not_waited_for(node: Node) -> None:
-    members(node, server_1=True, agent_1=False)
+    cluster(node, server_1=True, agent_1=False)
     assert leave(node, "agent-1").returncode == 0
-    assert told(node)[1:] == ["delete node agent-1", "-n kube-system delete secret agent-1.node-password.k3s"]
+    assert commands(node) == ["delete node agent-1", secret("agent-1")]
 
 
 def test_a_node_that_is_gone_leaves_no_secret(node: Node) -> None:
-    members(node, server_1=True)
+    cluster(node, server_1=True)
     assert leave(node, "agent-1").returncode == 0
-    assert told(node)[1:] == ["-n kube-system delete secret agent-1.node-password.k3s"]
+    assert commands(node) == [secret("agent-1")]
 
 
 def test_a_server_may_not_take_the_majority_with_it(node: Node) -> None:
-    members(node, server_1=True, server_2=False, server_3=True)
+    cluster(node, server_1=True, server_2=False, server_3=True)
     done = leave(node, "server-3")
     assert done.returncode == 1
-    assert "of the other 2 servers 1 are up, and etcd needs 2" in done.stderr
-    assert told(node) == ["get nodes -o json"]
-    assert left(node) == ["server-1-a", "server-2-b", "server-3-c"]
+    assert "node server-3: it may not leave: of the other 2 servers 1 are up, and etcd needs 2; bring them back" in done.stderr
+    assert commands(node) == []
 
 
 def test_a_server_that_serves_counts_before_it_is_ready(node: Node) -> None:
-    """As one does that was made anew a moment ago."""
-    members(node, server_1=True, server_2=False, server_3=True)
+    """As one does that was recreated a moment ago."""
+    cluster(node, server_1=True, server_2=False, server_3=True)
     (node.stub / "serves").write_text("https://192.168.122.181:6443/readyz")
-    assert leave(node, "server-3", MEMBER_SECONDS="0").returncode == 0
+    assert leave(node, "server-3").returncode == 0
 
 
 def test_nobody_leaves_what_is_no_cluster(node: Node) -> None:
-    members(node)
+    cluster(node)
     shutil.rmtree(node.root / "var/lib/rancher/k3s/server/db")
     assert leave(node, "server-3").stdout == "left=server-3\n"
     assert not (node.stub / "kubectl.log").exists()
 
 
-def test_a_server_is_gone_when_etcd_does_not_count_it(node: Node) -> None:
-    members(node, server_1=True, server_2=True, server_3=True)
-    (node.stub / "k3s").write_text("300 server-1-a 192.168.122.180\n7 server-3-c 192.168.122.182\n")
-    assert leave(node, "server-2").returncode == 0
-    assert "MemberRemove" not in (node.stub / "etcd.log").read_text(), "K3s did it itself"
-
-
-def test_a_member_that_k3s_leaves_behind_is_removed(node: Node) -> None:
-    members(node, server_1=True, server_2=False, server_3=True)
-    done = leave(node, "server-2", MEMBER_SECONDS="0")
+def test_k3s_removes_a_server_s_member_before_its_object_is_deleted(node: Node) -> None:
+    cluster(node, server_1=True, server_2=False, server_3=True)
+    done = leave(node, "server-2")
     assert done.returncode == 0, done.stderr
-    assert left(node) == ["server-1-a", "server-3-c"]
-    # Its object is gone already, as after a run that was cut off.
-    members(node, server_1=True, server_3=True)
-    assert leave(node, "server-2", MEMBER_SECONDS="0").returncode == 0
-    assert left(node) == ["server-1-a", "server-3-c"]
-    assert told(node)[-1:] == ["-n kube-system delete secret server-2.node-password.k3s"]
+    assert commands(node) == [
+        "annotate node server-2 etcd.k3s.cattle.io/remove=true",
+        "wait node server-2",
+        "delete node server-2",
+        secret("server-2"),
+    ]
+    assert f"--timeout=5s --for=jsonpath={REMOVED}=server-2-0a1b\n" in (node.stub / "kubectl.log").read_text()
 
 
-def test_an_etcd_that_keeps_its_member_is_an_error(node: Node) -> None:
-    members(node, server_1=True, server_2=False, server_3=True)
-    (node.stub / "etcd.says").write_text("etcdserver: unhealthy cluster")
-    done = leave(node, "server-2", MEMBER_SECONDS="0")
+def test_a_member_that_is_not_removed_is_an_error_and_the_object_stays(node: Node) -> None:
+    cluster(node, server_1=True, server_2=False, server_3=True)
+    (node.stub / "stays").touch()
+    done = leave(node, "server-2")
     assert done.returncode == 1
-    assert "its etcd member at 192.168.122.181 could not be removed: etcdserver: unhealthy cluster" in done.stderr
-    assert not any("node-password" in line for line in told(node))
+    assert "its etcd member server-2-0a1b could not be removed within 5 s: bring the other servers back first" in done.stderr
+    assert commands(node)[-1] == "wait node server-2"
+
+
+# --- node_leave.py
+
+
+@pytest.mark.parametrize(
+    ("annotations", "member"),
+    [
+        ({"etcd.k3s.cattle.io/node-name": "s-1"}, "s-1"),
+        ({"etcd.k3s.cattle.io/node-name": "s-2", "etcd.k3s.cattle.io/removed-node-name": "s-1"}, "s-2"),
+        ({"etcd.k3s.cattle.io/node-name": "s-1", "etcd.k3s.cattle.io/removed-node-name": "s-1"}, ""),
+        ({"etcd.k3s.cattle.io/removed-node-name": "s-1"}, ""),
+    ],
+)
+def test_a_member_counts_until_k3s_has_removed_it(annotations: dict[str, str], member: str) -> None:
+    """A server of which the member was removed may annotate its object again, and one that has joined again has another member."""
+    assert node_leave.member(an_object("server-1", up=True) | {"metadata": {"name": "s", "annotations": annotations}}) == member
+
+
+def test_a_server_of_which_no_member_is_known_does_not_leave() -> None:
+    """K3s before v1.22.2 annotates none: with the machine deleted, its member would count on."""
+    node = an_object("server-2", up=True)
+    node["metadata"].pop("annotations")
+    with pytest.raises(SystemExit, match=r"^node server-2: its etcd member could not be removed: K3s has not annotated"):
+        node_leave.leaving([an_object("server-1", up=True), node], "server-2", "server")
+
+
+def test_a_server_that_never_ran_etcd_has_no_member() -> None:
+    node = {"metadata": {"name": "server-2"}, "status": {}}
+    assert node_leave.leaving([an_object("server-1", up=True), node], "server-2", "server") == "silent"
+
+
+def test_an_agent_s_state() -> None:
+    nodes = [an_object("server-1", up=True), an_object("agent-1", up=True), an_object("agent-2", up=False)]
+    assert [node_leave.leaving(nodes, f"agent-{number}", "agent") for number in (1, 2, 3)] == ["present", "silent", "absent"]
