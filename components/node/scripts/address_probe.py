@@ -19,7 +19,7 @@ SECONDS = 0.6
 
 
 def probe(mac: bytes, address: bytes) -> bytes:
-    """The Ethernet frame that asks everybody for the address."""
+    """The Ethernet frame that probes for the address."""
     arp = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + mac + bytes(4) + bytes(6) + address
     return b"\xff" * 6 + mac + ARP.to_bytes(2, "big") + arp
 

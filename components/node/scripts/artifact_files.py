@@ -138,7 +138,7 @@ class Artifacts:
 
 
 def timestamp(entry: Entry) -> int:
-    """A file's time follows from its content, because K3s tells by size and time what it has imported."""
+    """A file's time follows from its content, because by size and time K3s knows what it has imported."""
     return 946684800 + int(entry["sha256"][:6], 16)
 
 

@@ -7,7 +7,7 @@
 #   LIMIT_SECONDS  whole seconds at most
 # Changes: /var/lib/k3s-macvlan/artifacts/DIGEST, and no other there; k3s-macvlan-* in /var/lib/rancher/k3s/agent/images.
 # Exit: 0 all files are there, each with its SHA-256; 1 with the reason. What is there already is not copied again.
-# A file's time follows from its content: K3s tells by size and time what it has imported (docs.k3s.io, Import Images).
+# A file's time follows from its content: by size and time K3s knows what it has imported (docs.k3s.io, Import Images).
 set -euo pipefail
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin
 export ROOT=${ROOT:-}

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Pulls images on this node as soon as containerd runs, beside the rest of the installation, so that pods find them here.
+# Pulls images on this node as soon as containerd runs, in parallel with the rest of the installation, so that pods find them here.
 #
 # Environment:
 #   IMAGES         names in full, with blanks between, the most urgent first
 #   LIMIT_SECONDS  whole seconds until containerd runs
 #   PULL_SECONDS   whole seconds for each image
 # Changes: adds the images to containerd's store, by K3s's registries.yaml.
-# Exit: 0, pulled or not: the kubelet pulls what is missing, and tells what is wrong with it; 1 for a wrong parameter.
+# Exit: 0, pulled or not: the kubelet pulls what is missing, and reports what is wrong with it; 1 for a wrong parameter.
 set -euo pipefail
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin
 ROOT=${ROOT:-}

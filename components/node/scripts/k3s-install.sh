@@ -12,14 +12,14 @@
 #   INSTALL_ENV     JSON map of further environment for the install script, e.g. {"INSTALL_K3S_MIRROR": "cn"}, or empty
 #   MODULES         kernel modules that K3s needs, separated by spaces: A|B for either, ? before one that is only useful
 #   CGROUP_V1       true if this release starts where cgroups are those of version 1
-#   SERVER          address of a server, which an agent asks how far an upgrade is; needed on agents
+#   SERVER          address of a server, which an agent queries for how far an upgrade is; needed on agents
 #   LIMIT_SECONDS   whole seconds for download and installation
 #   SERVICE_LIMIT   whole seconds from the start of the service until it works
 # Stdin: JSON map of files, {"/etc/rancher/k3s/config.yaml": {"content": "...", "mode": "0600"}, ...}
 # An agent that has another release waits until all servers have K3S_VERSION (docs.k3s.io/upgrades: servers first).
 # Changes: the files (those of a former run that are no longer named are removed), what the install script installs,
 # unit k3s or k3s-agent enabled and, when needed, restarted; records in /var/lib/k3s-macvlan, log in /var/log/k3s-install.log.
-# Exit: 0 it works; 1 with the reason and the way out. A node that a server refuses (token, name) is seen in the
+# Exit: 0 it works; 1 with the reason and the remedy. A node that a server refuses (token, name) is seen in the
 # journal: its unit starts without complaint.
 # shellcheck disable=SC2034 # the parts read what is set here
 set -euo pipefail

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Waits until this node's object in the cluster is Ready, asked with the kubelet's own credentials.
+# Waits until this node's object in the cluster is Ready, queried with the kubelet's own credentials.
 #
 # Environment:
 #   NODE_NAME      name of the node object

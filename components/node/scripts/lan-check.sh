@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Asks the network by ARP whether another machine has this node's address or one its pods will get.
+# Finds out by ARP whether another machine has this node's address or one its pods will get.
 #
 # Environment:
 #   MAC            the NIC's MAC address; the interface is found by it
 #   ADDRESS        the node's own IPv4 address
 #   RANGES         further addresses, as first-last, separated by commas; may be empty
 # Changes: nothing. The probes bear the sender address 0.0.0.0 (RFC 5227) and disturb nobody's ARP table.
-# Its text is also in the user data of nodes on a bridge: another text makes each of them anew.
-# Exit: 0 nobody answered; 1 with every address that is in use and by whom. At most 1024 addresses are asked for.
+# Its text is also in the user data of nodes on a bridge: another text recreates each of them.
+# Exit: 0 nobody answered; 1 with every address that is in use and by whom. At most 1024 addresses are probed.
 set -euo pipefail
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin
 ROOT=${ROOT:-}
@@ -27,12 +27,12 @@ interface=${interface%% *}
 
 answers=$(python3 -c "$lan_probe" "$interface" "$MAC" "$ADDRESS" "$RANGES")
 
-asked=${answers##*asked }
-others=$(sed '/^asked /d' <<< "$answers")
+probed=${answers##*probed }
+others=$(sed '/^probed /d' <<< "$answers")
 if [[ -n $others ]]; then
   while read -r address sender; do
     note "$address is in use: $sender answered for it"
   done <<< "$others"
   fail "other machines have addresses of this node or of its pods. Find them, or move network.nodes or macvlan.range away from them"
 fi
-echo "interface=$interface asked=$asked lan=free"
+echo "interface=$interface probed=$probed lan=free"

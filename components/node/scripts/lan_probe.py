@@ -1,4 +1,4 @@
-"""Reports by ARP which of some addresses other machines have: a line "ADDRESS MAC" for each, then "asked NUMBER".
+"""Reports by ARP which of some addresses other machines have: a line "ADDRESS MAC" for each, then "probed NUMBER".
 
 Arguments: interface, its MAC address, an IPv4 address, further addresses as first-last, separated by commas; may be empty.
 The probes have the sender address 0.0.0.0 (RFC 5227) and disturb nobody's ARP table.
@@ -30,7 +30,7 @@ def addresses(own: str, ranges: str) -> list[bytes]:
 
 
 def probe(mac: bytes, address: bytes) -> bytes:
-    """The Ethernet frame that asks everybody for the address."""
+    """The Ethernet frame that probes for the address."""
     arp = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + mac + bytes(4) + bytes(6) + address
     return b"\xff" * 6 + mac + ARP.to_bytes(2, "big") + arp
 
@@ -69,4 +69,4 @@ if __name__ == "__main__":
         sys.exit(f"lan: ADDRESS and RANGES must be IPv4 addresses: {error}")
     for address, sender in sorted(find(sys.argv[1], bytes.fromhex(sys.argv[2].replace(":", "")), targets).items()):
         print(socket.inet_ntoa(address), sender.hex(":"))
-    print("asked", len(targets))
+    print("probed", len(targets))

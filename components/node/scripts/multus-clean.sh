@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Removes what Multus left on this node. While its configuration stays and its pod is gone, no pod starts on the node.
+# Removes what Multus left on this node. While its configuration stays and its pod is deleted, no pod starts on the node.
 #
 # Environment:
 #   CONF_DIR  e.g. /var/lib/rancher/k3s/agent/etc/cni/net.d
@@ -17,7 +17,7 @@ done
 
 conf=$ROOT$CONF_DIR bin=$ROOT$BIN_DIR
 rm -f "$ROOT/var/lib/k3s-macvlan/cni/multus"
-# The configuration goes first: from then on the node's own network serves new pods.
+# The configuration is deleted first: from then on the node's own network serves new pods.
 found=()
 for path in "$conf"/00-multus.conf{,list}{,.new} "$conf/multus.d" "$bin"/{multus,passthru}{,.temp}; do
   if [[ -e $path || -L $path ]]; then

@@ -31,7 +31,7 @@ configuration() {
 }
 
 declare -A answered=()
-# A binary that has answered is asked again only when its file changes: starting one costs time in an emulated guest.
+# A binary that has answered is started again only when its file changes: starting one costs time in an emulated guest.
 answers() {
   local file=$ROOT$BIN_DIR/$1 mark said
   mark=$(stat --dereference --format '%i %s %Y' "$file" 2> /dev/null) || return 1

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Takes a node out of the cluster before its machine is deleted: drained, etcd member removed, object and node-password secret deleted.
+# Takes a node out of the cluster before its machine is deleted: drains it, has its etcd member removed, and deletes its object and
+# node-password secret.
 # Runs on another server.
 #
 # Environment:
@@ -35,7 +36,7 @@ if [[ ! -d $ROOT/var/lib/rancher/k3s/server/db/etcd ]]; then
   echo "left=$NODE_NAME"
   exit 0
 fi
-stage "asking the API"
+stage "querying the API"
 nodes=$(kubectl get nodes -o json) || fail "the API of this server does not answer, so the node cannot leave: see that K3s runs here"
 leaving=$(python3 -c "$node_leave" "$NODE_NAME" "$ROLE" <<< "$nodes")
 read -r state member <<< "$leaving"
@@ -54,7 +55,8 @@ if [[ -n $member ]]; then
   # Once it is removed, the annotation with its name is there, in every release.
   timeout "$((MEMBER_SECONDS + 15))" k3s kubectl wait node "$NODE_NAME" --timeout="${MEMBER_SECONDS}s" \
     --for=jsonpath='{.metadata.annotations.etcd\.k3s\.cattle\.io/removed-node-name}'="$member" > /dev/null ||
-    fail "its etcd member $member could not be removed within $MEMBER_SECONDS s: bring the other servers back first, and see journalctl -u k3s"
+    fail "its etcd member $member could not be removed within $MEMBER_SECONDS s: bring the other servers back first, and see" \
+      "journalctl -u k3s"
 fi
 if [[ $state != absent ]]; then
   stage "deleting its object"

@@ -33,7 +33,7 @@ if ! command -v cloud-init > /dev/null; then
 fi
 
 # Its end is seen by the files that it writes for those who wait (cloud-init's documentation, status.json and result.json).
-# Its own command takes seconds of a slow node's power beside K3s, so that is asked only when the files say anything else than
+# Its own command takes seconds of a slow node's power next to K3s, so it is started only when the files say anything else than
 # that all went well, or nothing though its last unit has ended.
 run=$ROOT/run/cloud-init
 ended() {

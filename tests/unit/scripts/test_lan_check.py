@@ -12,13 +12,13 @@ pytestmark = pytest.mark.unit
 
 def test_lan_check_is_part_of_the_first_boot() -> None:
     """Its text is in the user data of nodes on a bridge. Who changes it makes all of them anew, and says so by this digest."""
-    assert hashlib.sha256(stripped(SCRIPTS / "lan-check.sh").encode()).hexdigest()[:16] == "562621cbc5d82069"
+    assert hashlib.sha256(stripped(SCRIPTS / "lan-check.sh").encode()).hexdigest()[:16] == "fe82d5ff113e756f"
 
 
 def test_lan_is_free(lan: Lan) -> None:
     done = lan.ask(RANGES="192.168.222.200-192.168.222.203,192.168.222.250")
-    assert (done.returncode, done.stdout) == (0, "interface=nic0 asked=6 lan=free\n"), done.stderr
-    assert lan.ask().stdout == "interface=nic0 asked=1 lan=free\n"
+    assert (done.returncode, done.stdout) == (0, "interface=nic0 probed=6 lan=free\n"), done.stderr
+    assert lan.ask().stdout == "interface=nic0 probed=1 lan=free\n"
 
 
 def test_lan_names_every_stranger(lan: Lan) -> None:
@@ -37,7 +37,7 @@ def test_lan_names_every_stranger(lan: Lan) -> None:
 def test_lan_asks_for_no_more_than_a_thousand(lan: Lan) -> None:
     ip("-n mvtest-lan address add 192.168.227.0/16 dev port0")
     done = lan.ask(RANGES="192.168.223.0-192.168.255.255")
-    assert (done.returncode, done.stdout) == (0, "interface=nic0 asked=1024 lan=free\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "interface=nic0 probed=1024 lan=free\n"), done.stderr
 
 
 @pytest.mark.parametrize(

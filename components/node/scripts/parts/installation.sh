@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Part of scripts that wait for what K3s makes beside k3s-install.sh: `installation_over` succeeds when an installation that
+# Part of scripts that wait for what K3s makes while k3s-install.sh runs: `installation_over` succeeds when an installation that
 # was under way, or began, while the script has been running is at its end. It looks every three seconds at most, since it
 # starts programs for that. The script has ROOT.
 installing='' begun=$(date +%s) look=0

@@ -22,7 +22,9 @@ start_service() {
   current=$(fingerprint)
   while IFS='=' read -r name value; do
     has[$name]=$value
-  done < <(timeout 30 systemctl show --property=ActiveState,InvocationID,NeedDaemonReload,UnitFileState "$unit" 2> /dev/null || true)
+  done < <(
+    timeout 30 systemctl show --property=ActiveState,InvocationID,NeedDaemonReload,UnitFileState "$unit" 2> /dev/null || true
+  )
   previous_invocation=${has[InvocationID]:-} active=${has[ActiveState]:-}
   since=$(($(date +%s) - 60)) restarted=false
   if [[ $(cat "$state/started" 2> /dev/null || true) != "$current" || ($active != active && $active != activating) ]]; then
@@ -34,7 +36,8 @@ start_service() {
     # Recorded now and not when it works: a run that is killed while it waits need not restart K3s a second time.
     echo "$current" > "$state/started"
   fi
-  [[ ${has[UnitFileState]:-} == enabled ]] || timeout 60 systemctl enable --quiet --no-reload "$unit" || fail "systemd would not enable $unit"
+  [[ ${has[UnitFileState]:-} == enabled ]] || timeout 60 systemctl enable --quiet --no-reload "$unit" ||
+    fail "systemd would not enable $unit"
   stale=$restarted
 }
 # systemd's invocation tells the processes apart; it is not queried any more once it has changed.

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Part of scripts: what the node's kernel has, from depmod's files: modprobe would be a program for each module. The script has
 # ROOT.
-#   find_modules       looks where they are: sets release, module_lists (empty: nothing tells) and other_kernels
+#   find_modules       looks where they are: sets release, module_lists (empty: nothing lists them) and other_kernels
 #   lacking MODULE...  sets lacks to those that are neither built in, nor files, nor loaded; A|B stands for either
 #   brings             prints what brings missing modules on this distribution
 find_modules() {
