@@ -10,14 +10,18 @@ LEVELS = ("error", "warning", "unknown", "ok")
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """level: error (`up` fails or the pods are not reached), warning, unknown (could not be looked at), or ok.
-    observed: what was seen. why: why it matters. fix: the command or setting that mends it."""
+    """A result of one check."""
 
     level: str
+    """error (`up` fails or the pods are not reached), warning, unknown (it could not be checked), or ok."""
     check: str
+    """What was checked, in a word or two."""
     observed: str
+    """What was observed."""
     why: str = ""
+    """Why it matters; empty for what is ok."""
     fix: str = ""
+    """The command or setting that corrects it; empty for what is ok."""
 
     def plain(self) -> dict[str, str]:
         return asdict(self)
@@ -42,9 +46,9 @@ def unknown(check: str, observed: str, why: str = "", fix: str = "") -> Finding:
     return Finding(level="unknown", check=check, observed=observed, why=why, fix=fix)
 
 
-def guarded(check: str, found: Iterable[Finding]) -> Findings:
-    """The findings; a check that itself breaks becomes one, and the others still run."""
+def guarded(check: str, findings: Iterable[Finding]) -> Findings:
+    """The findings; a check that itself fails becomes one, and the others still run."""
     try:
-        yield from found
-    except Exception as broken:
-        yield unknown(check, f"could not be looked at: {' '.join(str(broken).split()) or type(broken).__name__}")
+        yield from findings
+    except Exception as failure:
+        yield unknown(check, f"could not be checked: {' '.join(str(failure).split()) or type(failure).__name__}")

@@ -1,1 +1,1 @@
-"""Doctor's checks, by where they look. Each yields findings; what looks and what judges are apart, so that judging is pure."""
+"""Doctor's checks, by what they observe. Each yields findings; observing and assessing are apart, so that assessing is pure."""

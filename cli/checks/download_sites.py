@@ -1,4 +1,4 @@
-"""The download sites of a stack, each asked once with a short limit. From here: the nodes' own way may differ."""
+"""The download sites of a stack, each probed once with a short limit, from this machine: the nodes' route may differ."""
 
 from __future__ import annotations
 
@@ -14,42 +14,45 @@ from components.config import artifacts, downloads
 from components.config.settings import Settings
 from components.redact import shown
 
-LIMIT = 5.0
+PROBE_SECONDS = 5.0
+"""Limit of one request."""
 _DOCKER = "registry-1.docker.io"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """url: what is asked. setting: what names it. here: this machine downloads it; else each node does. whole: the answer
-    must be the file itself, not only a server that speaks."""
+    """A URL that a stack downloads from."""
 
     url: str
     setting: str
+    """The setting that names it."""
     here: bool = False
+    """This machine downloads it; else each node does."""
     whole: bool = True
+    """The URL is the file itself, and must be served; else any answer of the server will do."""
 
 
 def sites(config: Settings) -> list[Site]:
     """Everything that `up` downloads from, once each."""
-    found: list[Site] = []
+    downloaded: list[Site] = []
     if config.image.source.startswith("http"):
-        found.append(Site(url=config.image.source, setting="image.source", here=True))
+        downloaded.append(Site(url=config.image.source, setting="image.source", here=True))
     if config.image.checksum.startswith("http"):
-        found.append(Site(url=config.image.checksum, setting="image.checksum", here=True))
+        downloaded.append(Site(url=config.image.checksum, setting="image.checksum", here=True))
     script = config.k3s.install_script
-    found.append(Site(url=script.url, setting="k3s.installScript.url"))
-    found += [
+    downloaded.append(Site(url=script.url, setting="k3s.installScript.url"))
+    downloaded += [
         Site(url=value, setting=f"k3s.installScript.environment.{name}", whole=False)
         for name, value in sorted(script.environment.items())
         if value.startswith(("http://", "https://")) and "proxy" not in name.lower()
     ]
     release = f"{downloads.release_url(config)}/sha256sum-{downloads.ARCHITECTURE}.txt"
-    found.append(Site(url=release, setting="k3s.releases" if config.k3s.releases else "k3s.version"))
-    found.append(Site(url=config.plugins.url, setting="plugins.url"))
+    downloaded.append(Site(url=release, setting="k3s.releases" if config.k3s.releases else "k3s.version"))
+    downloaded.append(Site(url=config.plugins.url, setting="plugins.url"))
     if config.plugins.checksum.startswith("http"):
-        found.append(Site(url=config.plugins.checksum, setting="plugins.checksum"))
-    found += _registries(config)
-    return list({site.url: site for site in reversed(found)}.values())[::-1]
+        downloaded.append(Site(url=config.plugins.checksum, setting="plugins.checksum"))
+    downloaded += _registries(config)
+    return list({site.url: site for site in reversed(downloaded)}.values())[::-1]
 
 
 def _registries(config: Settings) -> Iterable[Site]:
@@ -75,35 +78,35 @@ def _registry(image: str) -> str:
     return first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
 
 
-def ask(url: str) -> int | str:
-    """The status of a HEAD request, or why there is none. A server that knows no HEAD is asked for the first byte."""
+def probe(url: str) -> int | str:
+    """The status of a HEAD request, or why there is none. Of a server that knows no HEAD the first byte is requested."""
     for method, headers in (("HEAD", {}), ("GET", {"Range": "bytes=0-0"})):
         request = urllib.request.Request(url, method=method, headers={"User-Agent": "lab-doctor", **headers})  # noqa: S310
         try:
-            with urllib.request.urlopen(request, timeout=LIMIT) as answer:  # noqa: S310 - http(s) by the settings' type
-                return int(answer.status)
-        except urllib.error.HTTPError as refused:
-            if method == "HEAD" and refused.code in (403, 404, 405, 501):
+            with urllib.request.urlopen(request, timeout=PROBE_SECONDS) as response:  # noqa: S310 - http(s) by the settings' type
+                return int(response.status)
+        except urllib.error.HTTPError as refusal:
+            if method == "HEAD" and refusal.code in (403, 404, 405, 501):
                 continue
-            return refused.code
-        except OSError as failed:
-            return str(getattr(failed, "reason", None) or failed)
-        except ValueError as failed:
-            return str(failed)
+            return refusal.code
+        except OSError as failure:
+            return str(getattr(failure, "reason", None) or failure)
+        except ValueError as failure:
+            return str(failure)
     return "no answer"
 
 
-def check(config: Settings, request: Callable[[str], int | str] = ask) -> Findings:
+def check(config: Settings, request: Callable[[str], int | str] = probe) -> Findings:
     if config.artifacts.directory:
         yield from _artifacts(config)
         return
     source = config.image.source
     if not source.startswith("http"):
         yield _file(source.removeprefix("file://"))
-    todo = sites(config)
+    to_probe = sites(config)
     with ThreadPoolExecutor(max_workers=8) as pool:
-        for site, answer in zip(todo, pool.map(lambda site: request(site.url), todo), strict=True):
-            yield judge(site, answer)
+        for site, answer in zip(to_probe, pool.map(lambda site: request(site.url), to_probe), strict=True):
+            yield assess(site, answer)
 
 
 def _artifacts(config: Settings) -> Findings:
@@ -125,14 +128,14 @@ def _file(path: str) -> Finding:
     return error("downloads", f"image.source {path} is no file here", "every disk is made over it", "correct image.source")
 
 
-def judge(site: Site, answer: int | str) -> Finding:
+def assess(site: Site, answer: int | str) -> Finding:
     """A file must be served; of a mirror or a registry any answer shows that it is there."""
     url = shown(site.url)
-    good = isinstance(answer, int) and (answer < 400 or (not site.whole and answer < 500))
-    if good:
+    served = isinstance(answer, int) and (answer < 400 or (not site.whole and answer < 500))
+    if served:
         return ok("downloads", f"{url} answers {answer}")
-    seen = f"{url} ({site.setting}) {'answers' if isinstance(answer, int) else 'does not answer:'} {answer}"
+    observed = f"{url} ({site.setting}) {'answers' if isinstance(answer, int) else 'does not answer:'} {answer}"
     fix = f"another address in {site.setting.split(' ', 1)[0]}: a mirror or, for the image, a file"
     if site.here:
-        return error("downloads", seen, "this machine downloads it for `up`, unless it is in the pool already", fix)
-    return warning("downloads", seen, "the nodes download from it; their way out may differ from this machine's", fix)
+        return error("downloads", observed, "this machine downloads it for `up`, unless it is in the pool already", fix)
+    return warning("downloads", observed, "the nodes download from it; their route may differ from this machine's", fix)

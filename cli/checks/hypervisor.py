@@ -1,4 +1,4 @@
-"""A libvirt host: version, KVM, the network and its addresses, memory, storage, and what would drop foreign MAC addresses."""
+"""A libvirt host: version, KVM, the network and its addresses, memory, storage, what drops frames of the pods' MAC addresses."""
 
 from __future__ import annotations
 
@@ -23,38 +23,51 @@ from components.libvirt.connection import HypervisorError, connect, find
 from components.libvirt.leases import Lease, leases, on_bridge, standings
 from components.libvirt.network import layers
 
-OLDEST = 7_000_000
-# What a fresh node takes at once: K3s with its images over the base image. The rest of its disk is taken as it is used.
-_FRESH = 4 * GIB
+OLDEST_VERSION = 7_000_000
+"""Of libvirt, as getLibVersion counts: 7.0.0."""
+_NEW_NODE_BYTES = 4 * GIB
+"""What a new node takes at once: K3s with its images over the base image. The rest of its disk is taken as it is used."""
 _SLOW_PROBE = 10.0
+"""Seconds after which a query of libvirt's capabilities is reported as slow."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What was seen on one host. Memory in MiB, storage in bytes; None: not told."""
+    """What was observed on one host. None: libvirt does not report it."""
 
     version: int
+    """Of libvirt, as getLibVersion counts (7.0.0: 7000000)."""
     kvm: bool
+    """libvirt offers KVM."""
     probe_seconds: float
+    """Seconds that the query of libvirt's capabilities took."""
     security: tuple[str, ...] = ()
+    """Security drivers that confine QEMU: apparmor, selinux."""
     cpus: int = 0
+    """CPUs of the host."""
     memory_total: int | None = None
+    """Memory of the host, MiB."""
     memory_available: int | None = None
+    """Memory that is free or cache, MiB."""
     network: str | None = None
+    """XML of the stack's libvirt network; None: there is none of this name, or machines are connected to a bridge."""
     network_active: bool = False
     network_autostart: bool = False
     leases: Sequence[Lease] = ()
-    gone: Sequence[Lease] = ()
-    """Of these, of machines that are gone and in nobody's way: `up` ends them, or needs no answer from DHCP there."""
+    """DHCP leases of that network."""
+    stale_leases: Sequence[Lease] = ()
+    """Those of `leases` whose machines are deleted and that are in nobody's way: `up` ends them, or needs no answer from DHCP
+    there."""
     reservations: Sequence[network_xml.Host] = ()
+    """DHCP reservations of that network."""
     running: Mapping[str, int] = field(default_factory=dict)
-    """Memory by name of the stack's domains that run."""
-    interfaces: Mapping[str, str] = field(default_factory=dict)
-    """XML by name of the stack's domains."""
-    space: int | None = None
-    """Free in the file system of the pool."""
-    allocated: int = 0
-    """Taken by the stack's volumes already."""
+    """Memory in MiB, by name, of the stack's domains that run."""
+    domains: Mapping[str, str] = field(default_factory=dict)
+    """XML of the stack's domains by name."""
+    free_bytes: int | None = None
+    """Free bytes in the file system of the pool."""
+    allocated_bytes: int = 0
+    """Bytes that the stack's volumes take already."""
 
 
 def is_local(uri: str) -> bool:
@@ -66,32 +79,32 @@ def check(pool: PoolPlan, plan: Plan, config: Settings) -> Findings:
     """All findings about one host; one error if it is not reached."""
     try:
         with connect(pool.uri) as connection:
-            facts = look(connection, pool, plan, config)
-    except HypervisorError as failed:
+            facts = observe(connection, pool, plan, config)
+    except HypervisorError as refusal:
         yield error(
             f"hypervisor {pool.hypervisor}",
-            str(failed),
+            str(refusal),
             "machines, storage and addresses are made through it",
             "apt install libvirt-daemon-system, sudo systemctl start libvirtd, sudo adduser $USER libvirt; or hypervisors.*.uri",
         )
         return
-    yield from judge(facts, pool, plan, config)
+    yield from assess(facts, pool, plan, config)
 
 
-def look(connection: Any, pool: PoolPlan, plan: Plan, config: Settings) -> Facts:
+def observe(connection: Any, pool: PoolPlan, plan: Plan, config: Settings) -> Facts:
     began = time.monotonic()
     capabilities = connection.getCapabilities()
     probe = time.monotonic() - began
     network = None if stack.on_bridge(config) else find(connection.networkLookupByName, config.network.name)
     active = network is not None and bool(network.isActive())
-    held = leases(network) if network is not None and active else []
-    xmls = {
+    network_leases = leases(network) if network is not None and active else []
+    domains = {
         domain.name(): (domain.XMLDesc(0), bool(domain.isActive()))
         for node in plan.nodes
         if node.pool.hypervisor == pool.hypervisor and (domain := find(connection.lookupByUUIDString, node.uuid)) is not None
     }
     total, available = _memory(connection)
-    space, allocated = _space(connection, pool)
+    free_bytes, allocated_bytes = _space(connection, pool)
     return Facts(
         version=connection.getLibVersion(),
         kvm=domain_spec.supports_kvm(capabilities),
@@ -103,72 +116,72 @@ def look(connection: Any, pool: PoolPlan, plan: Plan, config: Settings) -> Facts
         network=None if network is None else network.XMLDesc(0),
         network_active=active,
         network_autostart=network is not None and bool(network.autostart()),
-        leases=held,
-        gone=_gone(connection, network, held, plan) if held else [],
+        leases=network_leases,
+        stale_leases=_stale_leases(connection, network, network_leases, plan) if network_leases else [],
         reservations=[] if network is None else _reservations(network),
-        running={name: domain_spec.read_domain(xml).memory_mib for name, (xml, runs) in xmls.items() if runs},
-        interfaces={name: xml for name, (xml, _runs) in xmls.items()},
-        space=space,
-        allocated=allocated,
+        running={name: domain_spec.read_domain(xml).memory_mib for name, (xml, running) in domains.items() if running},
+        domains={name: xml for name, (xml, _running) in domains.items()},
+        free_bytes=free_bytes,
+        allocated_bytes=allocated_bytes,
     )
 
 
 def security_models(capabilities: str) -> tuple[str, ...]:
-    """apparmor, selinux: what confines QEMU there, without plain file ownership."""
+    """The security drivers that confine QEMU there (apparmor, selinux), without plain file ownership."""
     root = xml.parse(capabilities)
     models = [element.text or "" for element in root.findall("host/secmodel/model")]
     return tuple(model for model in models if model in ("apparmor", "selinux"))
 
 
 def _reservations(network: Any) -> list[network_xml.Host]:
-    with contextlib.suppress(Exception):  # a driver that does not tell both of a network's definitions
+    with contextlib.suppress(Exception):  # a driver that reports one of a network's definitions only
         return [host for layer in layers(network) for host in layer.facts.hosts]
     return list(network_xml.read_network(network.XMLDesc(0)).hosts)
 
 
 def _memory(connection: Any) -> tuple[int | None, int | None]:
     try:
-        found = connection.getMemoryStats(-1)
-        return found["total"] // 1024, (found["free"] + found.get("cached", 0) + found.get("buffers", 0)) // 1024
+        stats = connection.getMemoryStats(-1)
+        return stats["total"] // 1024, (stats["free"] + stats.get("cached", 0) + stats.get("buffers", 0)) // 1024
     except Exception:
         return int(connection.getInfo()[1]), None
 
 
 def _space(connection: Any, pool: PoolPlan) -> tuple[int | None, int]:
-    """Free bytes where the pool is or will be, from libvirt if a pool there tells, and what the stack's own volumes take."""
-    own = find(connection.storagePoolLookupByUUIDString, pool.uuid)
-    if own is not None and own.isActive():
-        taken = sum(volume.info()[2] for volume in own.listAllVolumes(0))
-        return int(own.info()[3]), taken
+    """Free bytes where the pool is or will be, from libvirt if a pool there reports them, and bytes of the stack's own volumes."""
+    own_pool = find(connection.storagePoolLookupByUUIDString, pool.uuid)
+    if own_pool is not None and own_pool.isActive():
+        allocated = sum(volume.info()[2] for volume in own_pool.listAllVolumes(0))
+        return int(own_pool.info()[3]), allocated
     directory = str(Path(pool.path).parent)
-    for other in connection.listAllStoragePools(0):
-        if other.isActive() and storage_xml.read_pool(other.XMLDesc(0)).path.rstrip("/") == directory:
-            return int(other.info()[3]), 0
+    for other_pool in connection.listAllStoragePools(0):
+        if other_pool.isActive() and storage_xml.read_pool(other_pool.XMLDesc(0)).path.rstrip("/") == directory:
+            return int(other_pool.info()[3]), 0
     if is_local(pool.uri):
-        for each in Path(pool.path).parents:
+        for directory_above in Path(pool.path).parents:
             with contextlib.suppress(OSError):
-                return shutil.disk_usage(each).free, 0
+                return shutil.disk_usage(directory_above).free, 0
     return None, 0
 
 
-def judge(facts: Facts, pool: PoolPlan, plan: Plan, config: Settings) -> Findings:
+def assess(facts: Facts, pool: PoolPlan, plan: Plan, config: Settings) -> Findings:
     nodes = [node for node in plan.nodes if node.pool.hypervisor == pool.hypervisor]
     local = is_local(pool.uri)
     name = f"hypervisor {pool.hypervisor}"
-    yield from judge_host(name, pool.uri, facts)
-    yield judge_kvm(facts, config, machine.kvm_device() if local else "not looked at")
-    yield from judge_memory(facts, nodes)
-    yield judge_space(facts, pool, nodes)
+    yield from assess_host(name, pool.uri, facts)
+    yield assess_kvm(facts, config, machine.kvm_device() if local else "not checked")
+    yield from assess_memory(facts, nodes)
+    yield assess_space(facts, pool, nodes)
     bridge = ""
     if stack.on_bridge(config):
         bridge = config.network.name
-        yield machine.bridge_device(bridge) if local else unknown("network", f"bridge {bridge} is not seen from here")
+        yield machine.bridge_device(bridge) if local else unknown("network", f"bridge {bridge} cannot be checked from here")
     else:
         if facts.network is not None:
             bridge = network_xml.read_network(facts.network).bridge
-        yield from judge_network(facts, config, dnsmasq=_dnsmasq() if local else None)
-        yield judge_addresses(facts, plan, config)
-    yield from judge_interfaces(facts)
+        yield from assess_network(facts, config, dnsmasq=_dnsmasq() if local else None)
+        yield assess_addresses(facts, plan, config)
+    yield from assess_interfaces(facts)
     if local:
         yield from guarded("routes", machine.routes(config.network.cidr, bridge, local=True))
         claims = list(plan.claims)
@@ -180,8 +193,8 @@ def judge(facts: Facts, pool: PoolPlan, plan: Plan, config: Settings) -> Finding
     else:
         yield unknown(
             "bridge filter",
-            f"{pool.hypervisor} is another machine: its firewall, routes and the permissions of {pool.path} are not seen from here",
-            "what libvirt does not tell can stop machines or their frames",
+            f"{pool.hypervisor} is another machine: its firewall, routes and the mode of {pool.path} cannot be checked from here",
+            "what libvirt does not report can stop machines or their frames",
             "run doctor there as well",
         )
         yield from guarded("routes", machine.routes(config.network.cidr, "", local=False))
@@ -191,9 +204,9 @@ def _dnsmasq() -> bool:
     return bool(shutil.which("dnsmasq") or shutil.which("dnsmasq", path="/usr/sbin:/sbin"))
 
 
-def judge_host(name: str, uri: str, facts: Facts) -> Findings:
+def assess_host(name: str, uri: str, facts: Facts) -> Findings:
     version = f"{facts.version // 1_000_000}.{facts.version // 1000 % 1000}.{facts.version % 1000}"
-    if facts.version < OLDEST:
+    if facts.version < OLDEST_VERSION:
         yield error(
             name,
             f"libvirt {version} on {uri}",
@@ -205,15 +218,15 @@ def judge_host(name: str, uri: str, facts: Facts) -> Findings:
     if facts.probe_seconds > _SLOW_PROBE:
         yield warning(
             name,
-            f"libvirt took {facts.probe_seconds:.0f} s to tell its capabilities",
-            "it probes QEMU anew each time where /dev/kvm is there and cannot be used by QEMU's user: every start of a machine "
+            f"libvirt took {facts.probe_seconds:.0f} s to report its capabilities",
+            "it probes QEMU again each time where /dev/kvm is there and cannot be used by QEMU's user: every start of a machine "
             "takes as long",
             "chmod 0660 /dev/kvm and group kvm, or hide the device from libvirtd; machine.virtType: qemu alone does not fix it",
         )
 
 
-def judge_kvm(facts: Facts, config: Settings, device: str) -> Finding:
-    """device: /dev/kvm on this machine, or `not looked at`."""
+def assess_kvm(facts: Facts, config: Settings, device: str) -> Finding:
+    """device: /dev/kvm on this machine, or `not checked`."""
     chosen = config.machine.virt_type
     if chosen == "qemu":
         return ok("kvm", "plain emulation is chosen (machine.virtType: qemu)")
@@ -230,27 +243,27 @@ def judge_kvm(facts: Facts, config: Settings, device: str) -> Finding:
     return warning("kvm", f"no KVM: {reason}", "machines are emulated, about ten times slower; limits may be too short", fix)
 
 
-def judge_memory(facts: Facts, nodes: Sequence[NodePlan]) -> Findings:
-    wanted = sum(node.memory for node in nodes if node.domain not in facts.running)
-    every = sum(node.memory for node in nodes)
+def assess_memory(facts: Facts, nodes: Sequence[NodePlan]) -> Findings:
+    to_start = sum(node.memory for node in nodes if node.domain not in facts.running)
+    all_nodes = sum(node.memory for node in nodes)
     setting = "servers.memory, agents.memory, fewer nodes, or another hypervisor for some"
-    if facts.memory_total is not None and every > facts.memory_total:
+    if facts.memory_total is not None and all_nodes > facts.memory_total:
         yield error(
             "memory",
-            f"the machines have {every} MiB, the host {facts.memory_total} MiB",
+            f"the machines have {all_nodes} MiB, the host {facts.memory_total} MiB",
             "the host kills processes when its memory ends",
             f"less in {setting}",
         )
-    elif facts.memory_available is not None and wanted > facts.memory_available:
+    elif facts.memory_available is not None and to_start > facts.memory_available:
         yield warning(
             "memory",
-            f"machines yet to start want {wanted} MiB, {facts.memory_available} MiB are free or cache",
+            f"machines yet to start want {to_start} MiB, {facts.memory_available} MiB are free or cache",
             "the host swaps, or kills processes",
             f"less in {setting}; or end other programs",
         )
     else:
         free = "" if facts.memory_available is None else f", {facts.memory_available} MiB free or cache"
-        yield ok("memory", f"machines yet to start want {wanted} MiB{free}")
+        yield ok("memory", f"machines yet to start want {to_start} MiB{free}")
     largest = max((node.cpus for node in nodes), default=0)
     if facts.cpus and largest > facts.cpus:
         yield warning(
@@ -261,34 +274,34 @@ def judge_memory(facts: Facts, nodes: Sequence[NodePlan]) -> Findings:
         )
 
 
-def judge_space(facts: Facts, pool: PoolPlan, nodes: Sequence[NodePlan]) -> Finding:
-    fresh = [node for node in nodes if node.domain not in facts.interfaces]
-    most = max(0, sum(node.disk for node in nodes) - facts.allocated)
-    least = len(fresh) * _FRESH + (GIB if fresh else 0)
-    if facts.space is None:
+def assess_space(facts: Facts, pool: PoolPlan, nodes: Sequence[NodePlan]) -> Finding:
+    new_nodes = [node for node in nodes if node.domain not in facts.domains]
+    full_growth = max(0, sum(node.disk for node in nodes) - facts.allocated_bytes)
+    needed_at_once = len(new_nodes) * _NEW_NODE_BYTES + (GIB if new_nodes else 0)
+    if facts.free_bytes is None:
         return unknown(
-            "storage", f"free space at {pool.path} is not told", "a full file system stops machines", f"df -h {pool.path}"
+            "storage", f"libvirt reports no free space at {pool.path}", "a full file system stops machines", f"df -h {pool.path}"
         )
-    free = f"{facts.space / GIB:.1f} GiB are free at {pool.path}"
+    free = f"{facts.free_bytes / GIB:.1f} GiB are free at {pool.path}"
     fix = "free some, or another hypervisors.*.poolDirectory"
-    if facts.space < least:
+    if facts.free_bytes < needed_at_once:
         return error(
             "storage",
-            f"{free}, about {least / GIB:.0f} GiB are needed at once",
+            f"{free}, about {needed_at_once / GIB:.0f} GiB are needed at once",
             "the base image is stored once, and each new node takes about 4 GiB for K3s and its images",
             fix,
         )
-    if facts.space < most:
+    if facts.free_bytes < full_growth:
         return warning(
             "storage",
-            f"{free}; full disks would take {most / GIB:.0f} GiB more",
+            f"{free}; full disks would take {full_growth / GIB:.0f} GiB more",
             "disks grow as they are used, and a machine whose disk cannot grow is paused",
             f"{fix}; or less in servers.disk, agents.disk",
         )
     return ok("storage", free)
 
 
-def judge_network(facts: Facts, config: Settings, *, dnsmasq: bool | None) -> Findings:
+def assess_network(facts: Facts, config: Settings, *, dnsmasq: bool | None) -> Findings:
     name, cidr = config.network.name, config.network.cidr
     if facts.network is None:
         yield error(
@@ -316,9 +329,9 @@ def judge_network(facts: Facts, config: Settings, *, dnsmasq: bool | None) -> Fi
             f"virsh net-autostart {name}",
         )
     yield from _subnet(root, name, cidr, str(config.network.gateway))
-    wrong = list(_foreign_macs(root, name))
-    yield from wrong
-    if facts.network_active and not wrong:
+    findings = list(_mac_filters(root, name))
+    yield from findings
+    if facts.network_active and not findings:
         yield ok(
             "network",
             f"{name} is active on {_attribute(root, 'bridge', 'name') or 'no bridge'}, and drops no foreign MAC addresses",
@@ -335,13 +348,13 @@ def _subnet(root: ET.Element, name: str, cidr: IPv4Network, gateway: str) -> Fin
             "a network with <ip> and <dhcp>: network.name",
         )
         return
-    found = IPv4Network(f"{network.ip}/{network.netmask}", strict=False)
-    if found != cidr:
+    subnet = IPv4Network(f"{network.ip}/{network.netmask}", strict=False)
+    if subnet != cidr:
         yield error(
             "network",
-            f"the libvirt network {name} is {found}, network.cidr says {cidr}",
+            f"the libvirt network {name} is {subnet}, network.cidr says {cidr}",
             "addresses of another subnet are reached by nobody",
-            f"network.cidr: {found}, and network.gateway, network.nodes, macvlan.range inside it",
+            f"network.cidr: {subnet}, and network.gateway, network.nodes, macvlan.range inside it",
         )
     elif network.ip != gateway:
         yield warning(
@@ -364,8 +377,8 @@ def _attribute(root: ET.Element, path: str, name: str) -> str:
     return "" if element is None else element.get(name, "")
 
 
-def _foreign_macs(root: ET.Element, name: str) -> Findings:
-    """What keeps frames of the pods' own MAC addresses from passing."""
+def _mac_filters(root: ET.Element, name: str) -> Findings:
+    """Settings of the network that drop frames of the pods' own MAC addresses."""
     why = "each macvlan pod has a MAC address of its own, and frames to it never arrive"
     if _attribute(root, "bridge", "macTableManager") == "libvirt":
         yield error(
@@ -382,7 +395,7 @@ def _foreign_macs(root: ET.Element, name: str) -> Findings:
             f"{why} (macvtap drops what is not for the machine's own)",
             "a network on a bridge: network.name; or macvlan.type: ipvlan, which shares the node's MAC address",
         )
-    if any(each.get("isolated") == "yes" for each in root.iter("port")):
+    if any(port.get("isolated") == "yes" for port in root.iter("port")):
         yield error(
             "foreign MACs",
             f"ports of {name} are isolated from each other",
@@ -391,68 +404,74 @@ def _foreign_macs(root: ET.Element, name: str) -> Findings:
         )
 
 
-def _gone(connection: Any, network: Any, held: Sequence[Lease], plan: Plan) -> list[Lease]:
-    """The leases in the stack's addresses whose machines are gone, without those that keep a node from its address: from here they
-    could not be ended."""
+def _stale_leases(connection: Any, network: Any, network_leases: Sequence[Lease], plan: Plan) -> list[Lease]:
+    """The leases in the stack's addresses whose machines are deleted, without those that keep a node from its address and cannot be
+    ended from here."""
     facts = network_xml.read_network(network.XMLDesc(0))
-    theirs = _theirs(held, plan)
-    ends = on_bridge(facts) if theirs else False
+    unmanaged = _unmanaged_leases(network_leases, plan)
+    can_release = on_bridge(facts) if unmanaged else False
     nodes = {str(node.address) for node in plan.nodes}
-    seen = standings(connection, facts, theirs, project=plan.project)
-    return [each.lease for each in seen if not each.alive and (ends or each.lease.address not in nodes)]
+    all_standings = standings(connection, facts, unmanaged, project=plan.project)
+    return [
+        standing.lease for standing in all_standings if not standing.alive and (can_release or standing.lease.address not in nodes)
+    ]
 
 
-def _our_macs(plan: Plan) -> set[str]:
-    """Of the stack's nodes and of those that it may have had: one that left keeps its lease where that cannot be ended."""
+def _stack_macs(plan: Plan) -> set[str]:
+    """MAC addresses of the stack's nodes and of those that it may have had: a lease of one that left may be beyond `up`'s reach."""
     names = [f"{role}-{number}" for role in ("server", "agent") for number in range(1, 101)]
     return {node.mac for node in plan.nodes} | {mac_address(plan.project, plan.stack, name) for name in names}
 
 
-def _theirs(held: Iterable[Lease], plan: Plan) -> list[Lease]:
-    """Leases of others in the stack's addresses."""
-    ours = _our_macs(plan)
-    return [lease for lease in held if lease.mac not in ours and any(IPv4Address(lease.address) in claim for claim in plan.claims)]
-
-
-def judge_addresses(facts: Facts, plan: Plan, config: Settings) -> Finding:
-    strangers = [
-        f"{lease.address} leased to {lease.name or 'a machine'} ({lease.mac})"
-        for lease in _theirs(facts.leases, plan)
-        if lease not in facts.gone
+def _unmanaged_leases(network_leases: Iterable[Lease], plan: Plan) -> list[Lease]:
+    """Leases in the stack's addresses that other machines have."""
+    stack_macs = _stack_macs(plan)
+    return [
+        lease
+        for lease in network_leases
+        if lease.mac not in stack_macs and any(IPv4Address(lease.address) in claim for claim in plan.claims)
     ]
-    ours = _our_macs(plan)
-    strangers += sorted(
+
+
+def assess_addresses(facts: Facts, plan: Plan, config: Settings) -> Finding:
+    unmanaged = [
+        f"{lease.address} leased to {lease.name or 'a machine'} ({lease.mac})"
+        for lease in _unmanaged_leases(facts.leases, plan)
+        if lease not in facts.stale_leases
+    ]
+    stack_macs = _stack_macs(plan)
+    unmanaged += sorted(
         {
             f"{host.ip} reserved for {host.name or 'a machine'} ({host.mac or 'no MAC'})"
             for host in facts.reservations
-            if host.ip and host.mac not in ours and any(IPv4Address(host.ip) in claim for claim in plan.claims)
+            if host.ip and host.mac not in stack_macs and any(IPv4Address(host.ip) in claim for claim in plan.claims)
         }
     )
-    if strangers:
+    if unmanaged:
         return error(
             "addresses",
-            f"in the stack's ranges: {'; '.join(strangers)}",
+            f"in the stack's ranges: {'; '.join(unmanaged)}",
             "the stack takes these addresses for itself, and `up` refuses while others have them",
             f"shut that machine down and wait for its lease to end, virsh net-update {config.network.name} delete ip-dhcp-host for "
             "a reservation, or other ranges in network.nodes and macvlan.range",
         )
-    gone = f"; of machines that are gone: {', '.join(str(lease) for lease in facts.gone)}" if facts.gone else ""
-    return ok("addresses", f"no lease or reservation of others in {', '.join(str(claim) for claim in plan.claims)}{gone}")
+    stale = f"; of deleted machines: {', '.join(str(lease) for lease in facts.stale_leases)}" if facts.stale_leases else ""
+    return ok("addresses", f"no lease or reservation of others in {', '.join(str(claim) for claim in plan.claims)}{stale}")
 
 
-def judge_interfaces(facts: Facts) -> Iterable[Finding]:
-    """The machines that are there: nothing on their NICs may drop what is not for their own MAC address."""
-    for name, text in sorted(facts.interfaces.items()):
-        for each in xml.parse(text).findall("devices/interface"):
-            rule = each.find("filterref")
-            if rule is not None:
+def assess_interfaces(facts: Facts) -> Iterable[Finding]:
+    """The machines that exist: nothing on their NICs may drop frames for other MAC addresses than their own."""
+    for name, domain_xml in sorted(facts.domains.items()):
+        for interface in xml.parse(domain_xml).findall("devices/interface"):
+            network_filter = interface.find("filterref")
+            if network_filter is not None:
                 yield error(
                     "foreign MACs",
-                    f"{name} has the network filter {rule.get('filter')}",
+                    f"{name} has the network filter {network_filter.get('filter')}",
                     "no-mac-spoofing and clean-traffic drop the frames of pods",
                     f"virsh edit {name}: take <filterref> out; then ./lab refresh",
                 )
-            if each.get("type") == "direct":
+            if interface.get("type") == "direct":
                 yield error(
                     "foreign MACs",
                     f"{name} is connected by macvtap",

@@ -25,19 +25,19 @@ CONFINED = ("/bin", "/etc", "/lib", "/lost+found", "/proc", "/sbin", "/selinux",
 
 def routes(cidr: IPv4Network, bridge: str, *, local: bool) -> Findings:
     """Whether this machine reaches the network by one way only, and as a neighbour."""
-    found = run_json("ip", "-j", "-4", "route", "show", "table", "all")
-    if not isinstance(found, list):
+    table = run_json("ip", "-j", "-4", "route", "show", "table", "all")
+    if not isinstance(table, list):
         yield unknown(
             "routes", "`ip route` could not be read", "two ways to one subnet take packets elsewhere", "apt install iproute2"
         )
         return
-    yield judge_routes(found, cidr, bridge, local=local)
+    yield assess_routes(table, cidr, bridge, local=local)
 
 
-def judge_routes(found: Iterable[Mapping[str, Any]], cidr: IPv4Network, bridge: str, *, local: bool) -> Finding:
+def assess_routes(table: Iterable[Mapping[str, Any]], cidr: IPv4Network, bridge: str, *, local: bool) -> Finding:
     """bridge: the network's, empty if it is not known. local: the hypervisor is this machine."""
-    direct, foreign = [], []
-    for route in found:
+    direct, other_routes = [], []
+    for route in table:
         if route.get("type", "unicast") != "unicast" or route.get("dst") in (None, "default"):
             continue
         target = IPv4Network(route["dst"], strict=False)
@@ -47,12 +47,12 @@ def judge_routes(found: Iterable[Mapping[str, Any]], cidr: IPv4Network, bridge: 
         if target == cidr and "gateway" not in route and (not local or not bridge or device == bridge):
             direct.append(device)
         elif target.prefixlen >= cidr.prefixlen or target == cidr:
-            foreign.append(f"{route['dst']} by {device}" + (f" via {route['gateway']}" if "gateway" in route else ""))
-    if foreign or len(set(direct)) > 1:
-        ways = ", ".join([*foreign, *(f"{cidr} by {device}" for device in sorted(set(direct)))])
+            other_routes.append(f"{route['dst']} by {device}" + (f" via {route['gateway']}" if "gateway" in route else ""))
+    if other_routes or len(set(direct)) > 1:
+        ways = ", ".join([*other_routes, *(f"{cidr} by {device}" for device in sorted(set(direct)))])
         return error(
             "routes",
-            f"this machine has more than one way into {cidr}, or one beside the network's bridge: {ways}",
+            f"this machine has more than one way into {cidr}, or one next to the network's bridge: {ways}",
             "packets for nodes and pods leave by the wrong interface (a VM inside a VM often has the same 192.168.122.0/24)",
             "give one of the two networks another subnet (virsh net-edit, then network.cidr and the ranges), or remove the route",
         )
@@ -70,27 +70,27 @@ def judge_routes(found: Iterable[Mapping[str, Any]], cidr: IPv4Network, bridge: 
 
 
 def neighbours(bridge: str, ranges: Sequence[AddressRange], macs: Iterable[str], *, running: bool) -> Findings:
-    """Machines that this one has met at addresses the stack takes for itself; pods of a stack that runs are its own."""
-    found = run_json("ip", "-j", "-4", "neigh", "show", *(("dev", bridge) if bridge else ()))
-    if running or not isinstance(found, list):
+    """Machines that this one has lately met at addresses the stack takes for itself; of a stack that runs, pods have them."""
+    entries = run_json("ip", "-j", "-4", "neigh", "show", *(("dev", bridge) if bridge else ()))
+    if running or not isinstance(entries, list):
         return
-    yield judge_neighbours(found, ranges, macs)
+    yield assess_neighbours(entries, ranges, macs)
 
 
-def judge_neighbours(found: Iterable[Mapping[str, Any]], ranges: Sequence[AddressRange], macs: Iterable[str]) -> Finding:
-    ours = {mac.lower() for mac in macs}
-    strangers = [
+def assess_neighbours(entries: Iterable[Mapping[str, Any]], ranges: Sequence[AddressRange], macs: Iterable[str]) -> Finding:
+    stack_macs = {mac.lower() for mac in macs}
+    unmanaged = [
         f"{entry['dst']} ({entry['lladdr']})"
-        for entry in found
+        for entry in entries
         if entry.get("lladdr")
-        and str(entry["lladdr"]).lower() not in ours
+        and str(entry["lladdr"]).lower() not in stack_macs
         and not set(entry.get("state", ())) & {"FAILED", "NOARP", "PERMANENT"}
-        and any(IPv4Address(entry["dst"]) in each for each in ranges)
+        and any(IPv4Address(entry["dst"]) in range_ for range_ in ranges)
     ]
-    if strangers:
+    if unmanaged:
         return warning(
             "addresses",
-            f"this machine has lately met machines at addresses of the stack: {', '.join(strangers)}",
+            f"this machine has lately met machines at addresses of the stack: {', '.join(unmanaged)}",
             "an address in use elsewhere answers from two machines in turn",
             "find them; or move network.nodes or macvlan.range, or name them in network.exclude",
         )
@@ -127,10 +127,10 @@ def bridge_device(name: str, system: Path = Path("/sys/class/net")) -> Finding:
 def bridged_frames(proc: Path = Path("/proc/sys/net/bridge")) -> Findings:
     """Whether frames between machines of one bridge pass the IP firewall, as they do where Docker has loaded br_netfilter."""
     try:
-        on = (proc / "bridge-nf-call-iptables").read_text(encoding="ascii").strip() == "1"
+        filtered = (proc / "bridge-nf-call-iptables").read_text(encoding="ascii").strip() == "1"
     except OSError:
-        on = False
-    yield judge_bridged_frames(on, forward_policy() if on else "")
+        filtered = False
+    yield assess_bridged_frames(filtered, forward_policy() if filtered else "")
 
 
 def forward_policy() -> str:
@@ -138,17 +138,17 @@ def forward_policy() -> str:
     program = shutil.which("iptables") or shutil.which("iptables", path="/usr/sbin:/sbin")
     if program is None:
         return ""
-    done = subprocess.run([program, "-S", "FORWARD"], capture_output=True, text=True, check=False, timeout=20)  # noqa: S603
-    return done.stdout.partition("-P FORWARD ")[2].partition("\n")[0]
+    completed = subprocess.run([program, "-S", "FORWARD"], capture_output=True, text=True, check=False, timeout=20)  # noqa: S603
+    return completed.stdout.partition("-P FORWARD ")[2].partition("\n")[0]
 
 
-def judge_bridged_frames(on: bool, policy: str) -> Finding:
-    if not on or policy == "ACCEPT":
+def assess_bridged_frames(filtered: bool, policy: str) -> Finding:
+    if not filtered or policy == "ACCEPT":
         return ok("bridge filter", "no firewall drops frames between machines of one bridge")
-    seen = f"net.bridge.bridge-nf-call-iptables is 1, and the FORWARD chain's policy is {policy or 'not readable without root'}"
+    observed = f"net.bridge.bridge-nf-call-iptables is 1, and the FORWARD chain's policy is {policy or 'not readable without root'}"
     why = "frames between machines of a bridge pass that chain: with DROP (Docker's) others than the hypervisor miss the pods"
     fix = "sysctl -w net.bridge.bridge-nf-call-iptables=0, or iptables -I FORWARD -m physdev --physdev-is-bridged -j ACCEPT"
-    return warning("bridge filter", seen, why, fix) if policy else unknown("bridge filter", seen, why, fix)
+    return warning("bridge filter", observed, why, fix) if policy else unknown("bridge filter", observed, why, fix)
 
 
 # --- the pool's directory ---
@@ -156,26 +156,27 @@ def judge_bridged_frames(on: bool, policy: str) -> Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Directory:
-    """A directory above the pool. mode: its permission bits."""
+    """The pool's directory, or one above it."""
 
     path: str
     mode: int
+    """Its permission bits."""
 
 
 def pool_path(path: str, *, root_qemu: bool, models: Sequence[str]) -> Findings:
     """Whether QEMU's user may reach the pool. models: libvirt's security drivers."""
-    above = []
-    for each in [Path(path), *Path(path).parents]:
+    directories = []
+    for directory in [Path(path), *Path(path).parents]:
         try:
-            above.append(Directory(path=str(each), mode=stat.S_IMODE(each.stat().st_mode)))
+            directories.append(Directory(path=str(directory), mode=stat.S_IMODE(directory.stat().st_mode)))
         except OSError:
             continue
-    yield from judge_pool_path(path, above, root_qemu=root_qemu, models=models)
+    yield from assess_pool_path(path, directories, root_qemu=root_qemu, models=models)
 
 
-def judge_pool_path(path: str, above: Iterable[Directory], *, root_qemu: bool, models: Sequence[str]) -> Findings:
-    closed = [f"{each.path} ({each.mode:04o})" for each in above if not each.mode & stat.S_IXOTH]
-    # libvirt itself makes these with 0711 or owns them; what is closed below a home or /root is the user's.
+def assess_pool_path(path: str, directories: Iterable[Directory], *, root_qemu: bool, models: Sequence[str]) -> Findings:
+    closed = [f"{directory.path} ({directory.mode:04o})" for directory in directories if not directory.mode & stat.S_IXOTH]
+    # libvirt makes its own directories with 0711 or owns them; directories that are closed below a home or /root are the user's.
     if closed and not root_qemu:
         yield error(
             "pool path",
@@ -183,7 +184,7 @@ def judge_pool_path(path: str, above: Iterable[Directory], *, root_qemu: bool, m
             "QEMU runs as a user of its own and opens the disks by their path",
             f"chmod o+x {closed[-1].split(' ')[0]}, or another hypervisors.*.poolDirectory, such as /var/lib/libvirt/images",
         )
-    below = next((each for each in CONFINED if path == each or path.startswith(f"{each}/")), None)
+    below = next((folder for folder in CONFINED if path == folder or path.startswith(f"{folder}/")), None)
     if "apparmor" in models and below:
         yield error(
             "pool path",

@@ -27,42 +27,42 @@ def version(text: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", text)[:3])
 
 
-def _pulumi(wanted: str) -> Findings:
+def _pulumi(required: str) -> Findings:
     try:
         program = engine.path()
     except LabError as absent:
-        yield error("pulumi", str(absent), "it does the work", f"./lab preview, which installs {wanted}; or put it on PATH")
+        yield error("pulumi", str(absent), "it does the work", f"./lab preview, which installs {required}; or put it on PATH")
         return
-    done = subprocess.run([program, "version"], capture_output=True, text=True, check=False, timeout=30)  # noqa: S603
-    yield judge_pulumi(done.stdout.strip(), wanted)
+    completed = subprocess.run([program, "version"], capture_output=True, text=True, check=False, timeout=30)  # noqa: S603
+    yield assess_pulumi(completed.stdout.strip(), required)
 
 
-def judge_pulumi(found: str, wanted: str) -> Finding:
-    if not version(found) or version(found) < version(wanted):
+def assess_pulumi(installed: str, required: str) -> Finding:
+    if not version(installed) or version(installed) < version(required):
         return error(
             "pulumi",
-            f"Pulumi {found or 'without a version'}, {wanted} is needed",
+            f"Pulumi {installed or 'without a version'}, {required} is needed",
             "earlier releases do not replace what lives in a replaced machine (requiredPulumiVersion)",
-            f"./lab preview, which installs {wanted} in ~/.pulumi; or put it on PATH",
+            f"./lab preview, which installs {required} in ~/.pulumi; or put it on PATH",
         )
-    return ok("pulumi", f"Pulumi {found}")
+    return ok("pulumi", f"Pulumi {installed}")
 
 
-def _plugin(name: str, wanted: str) -> Finding:
+def _plugin(name: str, required: str) -> Finding:
     on_path = shutil.which(f"pulumi-resource-{name}") or shutil.which(f"pulumi-resource-{name}", path=str(engine.home() / "bin"))
-    return judge_plugin(name, wanted, engine.plugin_folder(name, wanted).is_dir(), on_path)
+    return assess_plugin(name, required, engine.plugin_folder(name, required).is_dir(), on_path)
 
 
-def judge_plugin(name: str, wanted: str, installed: bool, on_path: str | None) -> Finding:
+def assess_plugin(name: str, required: str, installed: bool, on_path: str | None) -> Finding:
     if installed:
-        return ok("pulumi plugins", f"{name} {wanted}")
+        return ok("pulumi plugins", f"{name} {required}")
     if on_path:
-        return ok("pulumi plugins", f"{name} from {on_path} (its version is not asked for)")
+        return ok("pulumi plugins", f"{name} from {on_path} (its version is not checked)")
     return warning(
         "pulumi plugins",
-        f"the plugin {name} {wanted} is not installed",
+        f"the plugin {name} {required} is not installed",
         "`up` downloads it, which takes the internet",
-        f"pulumi plugin install resource {name} {wanted}; from a file: add -f FILE",
+        f"pulumi plugin install resource {name} {required}; from a file: add -f FILE",
     )
 
 
@@ -82,9 +82,9 @@ def run_json(*words: str) -> object:
     program = shutil.which(words[0]) or shutil.which(words[0], path="/usr/sbin:/sbin")
     if program is None:
         return None
-    done = subprocess.run([program, *words[1:]], capture_output=True, text=True, check=False, timeout=20)  # noqa: S603
+    completed = subprocess.run([program, *words[1:]], capture_output=True, text=True, check=False, timeout=20)  # noqa: S603
     try:
-        found: object = json.loads(done.stdout)
+        document: object = json.loads(completed.stdout)
     except ValueError:
         return None
-    return found
+    return document

@@ -265,10 +265,10 @@ def test_doctor_and_up_agree(sandbox: Sandbox, machine: Machine) -> None:
     layout = plans.make("k3s-macvlan", "dev", config)
     machine.lease(GONE, "gone", str(layout.nodes[0].address))
     with sandbox.libvirt() as conn:
-        seen = hypervisor.look(conn, layout.pools[0], layout, config)
-    assert [each.mac for each in seen.gone] == [GONE]
-    assert hypervisor.judge_addresses(seen, layout, config).level == "ok"
-    machine.answers_at(seen.gone[0].address)
+        observed = hypervisor.observe(conn, layout.pools[0], layout, config)
+    assert [lease.mac for lease in observed.stale_leases] == [GONE]
+    assert hypervisor.assess_addresses(observed, layout, config).level == "ok"
+    machine.answers_at(observed.stale_leases[0].address)
     with sandbox.libvirt() as conn:
-        seen = hypervisor.look(conn, layout.pools[0], layout, config)
-    assert seen.gone == [] and hypervisor.judge_addresses(seen, layout, config).level == "error"
+        observed = hypervisor.observe(conn, layout.pools[0], layout, config)
+    assert observed.stale_leases == [] and hypervisor.assess_addresses(observed, layout, config).level == "error"

@@ -44,7 +44,7 @@ FINE = hypervisor.Facts(
     network=NETWORK,
     network_active=True,
     network_autostart=True,
-    space=100 * GIB,
+    free_bytes=100 * GIB,
 )
 
 
@@ -65,8 +65,8 @@ def levels(found: Any) -> list[str]:
 
 
 def test_an_old_libvirt_and_a_slow_probe() -> None:
-    assert levels(hypervisor.judge_host("h", "u", FINE)) == ["ok"]
-    assert levels(hypervisor.judge_host("h", "u", replace(FINE, version=6_000_000, probe_seconds=52))) == ["error", "warning"]
+    assert levels(hypervisor.assess_host("h", "u", FINE)) == ["ok"]
+    assert levels(hypervisor.assess_host("h", "u", replace(FINE, version=6_000_000, probe_seconds=52))) == ["error", "warning"]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_an_old_libvirt_and_a_slow_probe() -> None:
 )
 def test_kvm(chosen: str, offered: bool, level: str) -> None:
     config, _plan = planned(machine={"virtType": chosen})
-    assert levels(hypervisor.judge_kvm(replace(FINE, kvm=offered), config, "absent")) == [level]
+    assert levels(hypervisor.assess_kvm(replace(FINE, kvm=offered), config, "absent")) == [level]
 
 
 @pytest.mark.parametrize(
@@ -90,27 +90,27 @@ def test_kvm(chosen: str, offered: bool, level: str) -> None:
 )
 def test_memory(facts: hypervisor.Facts, level: str) -> None:
     _config, layout = planned()
-    assert levels(hypervisor.judge_memory(facts, layout.nodes)) == [level]
+    assert levels(hypervisor.assess_memory(facts, layout.nodes)) == [level]
 
 
 def test_more_cpus_than_the_host_has() -> None:
     _config, layout = planned(servers={"cpus": 16})
-    assert levels(hypervisor.judge_memory(FINE, layout.nodes)) == ["ok", "warning"]
+    assert levels(hypervisor.assess_memory(FINE, layout.nodes)) == ["ok", "warning"]
 
 
 @pytest.mark.parametrize(
     ("facts", "level"),
     [
         (FINE, "ok"),
-        (replace(FINE, space=10 * GIB), "warning"),
-        (replace(FINE, space=GIB), "error"),
-        (replace(FINE, space=GIB, allocated=20 * GIB, interfaces={"k3s-macvlan-dev-server-1": "<domain/>"}), "ok"),
-        (replace(FINE, space=None), "unknown"),
+        (replace(FINE, free_bytes=10 * GIB), "warning"),
+        (replace(FINE, free_bytes=GIB), "error"),
+        (replace(FINE, free_bytes=GIB, allocated_bytes=20 * GIB, domains={"k3s-macvlan-dev-server-1": "<domain/>"}), "ok"),
+        (replace(FINE, free_bytes=None), "unknown"),
     ],
 )
 def test_storage(facts: hypervisor.Facts, level: str) -> None:
     _config, layout = planned()
-    assert levels(hypervisor.judge_space(facts, layout.pools[0], layout.nodes)) == [level]
+    assert levels(hypervisor.assess_space(facts, layout.pools[0], layout.nodes)) == [level]
 
 
 # --- the network ---
@@ -136,25 +136,25 @@ def test_storage(facts: hypervisor.Facts, level: str) -> None:
 )
 def test_network(change: dict[str, Any], expected: list[str]) -> None:
     config, _plan = planned()
-    assert levels(hypervisor.judge_network(replace(FINE, **change), config, dnsmasq=False)) == expected
+    assert levels(hypervisor.assess_network(replace(FINE, **change), config, dnsmasq=False)) == expected
 
 
 def test_leases_and_reservations_of_strangers() -> None:
     config, layout = planned()
     ours, theirs = layout.nodes[0].mac, "52:54:00:99:99:99"
     lease = Lease(mac=theirs, address="192.168.122.205", name="printer")
-    assert levels(hypervisor.judge_addresses(FINE, layout, config)) == ["ok"]
+    assert levels(hypervisor.assess_addresses(FINE, layout, config)) == ["ok"]
     harmless = [replace(lease, mac=ours), replace(lease, address="192.168.122.9")]
-    assert levels(hypervisor.judge_addresses(replace(FINE, leases=harmless), layout, config)) == ["ok"]
-    found = hypervisor.judge_addresses(
+    assert levels(hypervisor.assess_addresses(replace(FINE, leases=harmless), layout, config)) == ["ok"]
+    found = hypervisor.assess_addresses(
         replace(FINE, leases=[lease], reservations=[Host(theirs, "192.168.122.181", "tv")]), layout, config
     )
     assert levels(found) == ["error"] and "printer" in found.observed and "tv" in found.observed
-    dead = replace(FINE, leases=[lease], gone=[lease])
-    found = hypervisor.judge_addresses(dead, layout, config)
-    assert levels(found) == ["ok"] and "gone: 192.168.122.205 of printer" in found.observed
+    dead = replace(FINE, leases=[lease], stale_leases=[lease])
+    found = hypervisor.assess_addresses(dead, layout, config)
+    assert levels(found) == ["ok"] and "deleted machines: 192.168.122.205 of printer" in found.observed
     other = replace(lease, address="192.168.122.206", name="phone")
-    found = hypervisor.judge_addresses(replace(dead, leases=[lease, other]), layout, config)
+    found = hypervisor.assess_addresses(replace(dead, leases=[lease, other]), layout, config)
     assert levels(found) == ["error"] and "phone" in found.observed and "printer" not in found.observed
 
 
@@ -170,20 +170,20 @@ def test_a_lease_of_the_gone_stands_in_the_way_of_a_node_where_it_cannot_be_ende
     judged = lambda _c, _f, found, *, project: [Standing(each, each is alive, project) for each in found]  # noqa: E731
     monkeypatch.setattr(hypervisor, "standings", judged)
     network = SimpleNamespace(XMLDesc=lambda _flags: NETWORK)
-    assert hypervisor._gone(None, network, [node, pod, alive], layout) == ([node, pod] if here else [pod])
+    assert hypervisor._stale_leases(None, network, [node, pod, alive], layout) == ([node, pod] if here else [pod])
 
 
 def test_filters_and_macvtap_on_machines() -> None:
     nic = "<domain><devices><interface type='{}'>{}</interface></devices></domain>"
     facts = replace(
         FINE,
-        interfaces={
+        domains={
             "a": nic.format("network", ""),
             "b": nic.format("network", "<filterref filter='clean-traffic'/>"),
             "c": nic.format("direct", ""),
         },
     )
-    assert levels(hypervisor.judge_interfaces(facts)) == ["error", "error"]
+    assert levels(hypervisor.assess_interfaces(facts)) == ["error", "error"]
 
 
 def test_a_hypervisor_that_does_not_answer_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,23 +235,23 @@ BROADCAST = {"type": "broadcast", "dst": "192.168.122.255", "dev": "virbr0"}
     ],
 )
 def test_routes(routes: list[dict[str, Any]], local: bool, level: str) -> None:
-    assert levels(machine.judge_routes(routes, CIDR, "virbr0" if local else "", local=local)) == [level]
+    assert levels(machine.assess_routes(routes, CIDR, "virbr0" if local else "", local=local)) == [level]
 
 
 def test_neighbours_at_our_addresses() -> None:
     entry = {"dst": "192.168.122.201", "lladdr": "52:54:00:AA:00:01", "state": ["STALE"]}
     ranges = [AddressRange.parse("192.168.122.200-192.168.122.210")]
-    assert levels(machine.judge_neighbours([entry], ranges, [])) == ["warning"]
-    assert levels(machine.judge_neighbours([entry], ranges, ["52:54:00:aa:00:01"])) == ["ok"]
+    assert levels(machine.assess_neighbours([entry], ranges, [])) == ["warning"]
+    assert levels(machine.assess_neighbours([entry], ranges, ["52:54:00:aa:00:01"])) == ["ok"]
     others = [{**entry, "dst": "192.168.122.9"}, {**entry, "state": ["FAILED"]}, {"dst": "192.168.122.202", "state": ["FAILED"]}]
-    assert levels(machine.judge_neighbours(others, ranges, [])) == ["ok"]
+    assert levels(machine.assess_neighbours(others, ranges, [])) == ["ok"]
 
 
 @pytest.mark.parametrize(
     ("on", "policy", "level"), [(False, "", "ok"), (True, "ACCEPT", "ok"), (True, "DROP", "warning"), (True, "", "unknown")]
 )
 def test_bridged_frames(on: bool, policy: str, level: str) -> None:
-    assert levels(machine.judge_bridged_frames(on, policy)) == [level]
+    assert levels(machine.assess_bridged_frames(on, policy)) == [level]
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_bridged_frames(on: bool, policy: str, level: str) -> None:
 )
 def test_pool_path(path: str, mode: int, root: bool, models_: list[str], expected: list[str]) -> None:
     above = [machine.Directory(path=path, mode=mode), machine.Directory(path="/", mode=0o755)]
-    assert levels(machine.judge_pool_path(path, above, root_qemu=root, models=models_)) == expected
+    assert levels(machine.assess_pool_path(path, above, root_qemu=root, models=models_)) == expected
 
 
 def test_bridge_of_the_host(tmp_path: Path) -> None:
@@ -291,11 +291,11 @@ def test_who_qemu_runs_as(tmp_path: Path) -> None:
 
 
 def test_versions_of_tools() -> None:
-    assert levels(tools.judge_pulumi("v3.260.0", "3.260.0")) == ["ok"]
-    assert levels(tools.judge_pulumi("v3.9.0", "3.260.0")) == levels(tools.judge_pulumi("", "3.260.0")) == ["error"]
-    assert levels(tools.judge_plugin("command", "1.2.1", True, None)) == ["ok"]
-    assert levels(tools.judge_plugin("command", "1.2.1", False, "/usr/bin/x")) == ["ok"]
-    assert levels(tools.judge_plugin("command", "1.2.1", False, None)) == ["warning"]
+    assert levels(tools.assess_pulumi("v3.260.0", "3.260.0")) == ["ok"]
+    assert levels(tools.assess_pulumi("v3.9.0", "3.260.0")) == levels(tools.assess_pulumi("", "3.260.0")) == ["error"]
+    assert levels(tools.assess_plugin("command", "1.2.1", True, None)) == ["ok"]
+    assert levels(tools.assess_plugin("command", "1.2.1", False, "/usr/bin/x")) == ["ok"]
+    assert levels(tools.assess_plugin("command", "1.2.1", False, None)) == ["warning"]
     assert engine.versions("a==1.2   # why\n-r b\nc-d==3\n") == {"a": "1.2", "c-d": "3"}
 
 
@@ -363,7 +363,7 @@ def test_artifacts_stand_in_for_every_site(tmp_path: Path) -> None:
 )
 def test_answers(answer: int | str, here: bool, whole: bool, level: str) -> None:
     site = download_sites.Site(url="http://m/x", setting="plugins.url", here=here, whole=whole)
-    assert levels(download_sites.judge(site, answer)) == [level]
+    assert levels(download_sites.assess(site, answer)) == [level]
 
 
 # --- the whole ---
@@ -466,6 +466,6 @@ def test_doctor_fetch_and_the_program_find_the_same(monkeypatch: pytest.MonkeyPa
 def test_the_lease_of_a_node_that_left_is_no_stranger_s() -> None:
     config, layout = planned()
     lease = Lease(address="192.168.122.199", mac=plans.mac_address("k3s-macvlan", "dev", "agent-1"), name="agent")
-    assert levels(hypervisor.judge_addresses(replace(FINE, leases=[lease]), layout, config)) == ["ok"]
+    assert levels(hypervisor.assess_addresses(replace(FINE, leases=[lease]), layout, config)) == ["ok"]
     stranger = replace(lease, mac="52:54:00:00:00:01")
-    assert levels(hypervisor.judge_addresses(replace(FINE, leases=[stranger]), layout, config)) == ["error"]
+    assert levels(hypervisor.assess_addresses(replace(FINE, leases=[stranger]), layout, config)) == ["error"]
