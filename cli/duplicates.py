@@ -1,7 +1,7 @@
 """Addresses and MAC addresses that more than one interface has, over all pods and nodes. Pure.
 
-Only what is on one segment can collide: the same address on two VLANs is nobody's mistake. A segment is told by the parent
-interface of the pods' interfaces; where that is not known, by the network's name.
+Only interfaces on one segment can collide: the same address on two VLANs is no mistake. A segment is named by the parent
+interface of the pods' interfaces; where the parent is not known, by the network's name.
 """
 
 from __future__ import annotations
@@ -16,18 +16,20 @@ from cli.stack import Node
 from components.config.plan import Plan
 from components.config.settings import Settings
 
-# Their interfaces are on their parent's segment.
-_ON_PARENT = ("macvlan", "ipvlan")
+_TYPES_ON_PARENT = ("macvlan", "ipvlan")
+"""Plugins whose interfaces are on the segment of their parent interface."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Segments:
-    """parents: segment by network (namespace/name). shared: networks whose pods have their node's MAC address, all of them.
-    own: networks whose pods have MAC addresses of their own. nodes: the segment that the nodes are on."""
+    """The segments of nodes and of networks, each by the name of its parent interface."""
 
     nodes: str = ""
+    """The segment that the nodes are on."""
     parents: Mapping[str, str] = field(default_factory=dict)
+    """Segment by network (namespace/name)."""
     own: frozenset[str] = frozenset()
+    """Networks (namespace/name) whose pods have MAC addresses of their own, and not their node's."""
 
     def of(self, network: str) -> str:
         return self.parents.get(network, network)
@@ -35,11 +37,14 @@ class Segments:
 
 @dataclass(frozen=True, kw_only=True)
 class Duplicate:
-    """kind: address or mac. holders: who has it, as text."""
+    """An address that several interfaces have."""
 
     kind: str
+    """address or mac."""
     value: str
+    """The IP address, or the MAC address with colons."""
     holders: tuple[str, ...]
+    """The interfaces that have it, as text."""
 
     def __str__(self) -> str:
         what = "address" if self.kind == "address" else "MAC address"
@@ -47,58 +52,63 @@ class Duplicate:
 
 
 def segments(config: Settings, plan: Plan, definitions: Iterable[Definition]) -> Segments:
-    """The segments of the stack's own network and of every other that the API tells of."""
-    nodes = config.network.interface
-    types = {each.network: each.type for each in definitions}
+    """The segments of the stack's own network and of every other that the API reports."""
+    node_interface = config.network.interface
+    types = {definition.network: definition.type for definition in definitions}
     # Without a parent a plugin takes the interface of the default route, which is the nodes' own.
-    parents = {each.network: each.master or nodes for each in definitions if each.type in _ON_PARENT}
+    parents = {
+        definition.network: definition.master or node_interface for definition in definitions if definition.type in _TYPES_ON_PARENT
+    }
     stack = f"{config.macvlan.namespace}/{config.macvlan.name}"
     types[stack], parents[stack] = config.macvlan.type, plan.master
-    # ipvlan's interfaces have their parent's; of a network that is not known nothing is said.
-    own = frozenset(network for network, each in types.items() if each not in ("", "ipvlan"))
-    return Segments(nodes=nodes, parents=parents, own=own)
+    # Interfaces of ipvlan have their parent's MAC address; of a network whose type is not known nothing is reported.
+    own = frozenset(network for network, type_ in types.items() if type_ not in ("", "ipvlan"))
+    return Segments(nodes=node_interface, parents=parents, own=own)
 
 
 def duplicates(
-    pods: Sequence[Pod], nodes: Sequence[Node], known: Sequence[KubeNode], plan: Plan | None, on: Segments
+    pods: Sequence[Pod], nodes: Sequence[Node], kube_nodes: Sequence[KubeNode], plan: Plan | None, stack_segments: Segments
 ) -> tuple[Duplicate, ...]:
-    """Each address and MAC address with several holders. nodes: the stack's; known: the cluster's; plan: None: not known."""
-    found: defaultdict[tuple[str, str, str], dict[str, None]] = defaultdict(dict)
-    for kind, segment, value, holder in (*_of_pods(pods, on), *_of_nodes(nodes, known, plan, on)):
+    """Each address and MAC address with several holders.
+
+    nodes: the stack's. kube_nodes: the cluster's. plan: None where it is not known.
+    """
+    holders_of: defaultdict[tuple[str, str, str], dict[str, None]] = defaultdict(dict)
+    for kind, segment, value, holder in (*_of_pods(pods, stack_segments), *_of_nodes(nodes, kube_nodes, plan, stack_segments)):
         if value:
-            found[kind, segment, value][holder] = None
+            holders_of[kind, segment, value][holder] = None
     return tuple(
         Duplicate(kind=kind, value=_shown(kind, value), holders=tuple(holders))
-        for (kind, _segment, value), holders in sorted(found.items())
+        for (kind, _segment, value), holders in sorted(holders_of.items())
         if len(holders) > 1
     )
 
 
-def _of_pods(pods: Sequence[Pod], on: Segments) -> Iterator[tuple[str, str, str, str]]:
+def _of_pods(pods: Sequence[Pod], stack_segments: Segments) -> Iterator[tuple[str, str, str, str]]:
     for pod in pods:
         if pod.ended:
             continue
-        going = ", being deleted" if pod.deleted else ""
-        for each in pod.interfaces:
-            holder = f"pod {pod.namespace}/{pod.name} {each.name} (node {pod.node}{going})"
-            for address in each.addresses:
-                yield "address", on.of(each.network), same_address(address), holder
-            if each.network in on.own:
-                yield "mac", on.of(each.network), same_hardware(each.mac), holder
+        deletion = ", being deleted" if pod.deleted else ""
+        for interface in pod.interfaces:
+            holder = f"pod {pod.namespace}/{pod.name} {interface.name} (node {pod.node}{deletion})"
+            for address in interface.addresses:
+                yield "address", stack_segments.of(interface.network), same_address(address), holder
+            if interface.network in stack_segments.own:
+                yield "mac", stack_segments.of(interface.network), same_hardware(interface.mac), holder
 
 
 def _of_nodes(
-    nodes: Sequence[Node], known: Sequence[KubeNode], plan: Plan | None, on: Segments
+    nodes: Sequence[Node], kube_nodes: Sequence[KubeNode], plan: Plan | None, stack_segments: Segments
 ) -> Iterator[tuple[str, str, str, str]]:
     for node in nodes:
-        yield "address", on.nodes, same_address(node.address), f"node {node.name}"
-        yield "mac", on.nodes, same_hardware(node.mac), f"node {node.name}"
-    for other in known:
-        for address in other.addresses:
-            yield "address", on.nodes, same_address(address), f"node {other.name}"
-    for planned in plan.nodes if plan else ():
-        if planned.access_address and any(node.name == planned.name for node in nodes):
-            yield "address", on.of(plan.master), str(planned.access_address), f"node {planned.name} (nodeAccess)"  # type: ignore[union-attr]
+        yield "address", stack_segments.nodes, same_address(node.address), f"node {node.name}"
+        yield "mac", stack_segments.nodes, same_hardware(node.mac), f"node {node.name}"
+    for kube_node in kube_nodes:
+        for address in kube_node.addresses:
+            yield "address", stack_segments.nodes, same_address(address), f"node {kube_node.name}"
+    for node_plan in plan.nodes if plan else ():
+        if node_plan.access_address and any(node.name == node_plan.name for node in nodes):
+            yield "address", stack_segments.of(plan.master), str(node_plan.access_address), f"node {node_plan.name} (nodeAccess)"  # type: ignore[union-attr]
 
 
 def _shown(kind: str, value: str) -> str:

@@ -1,4 +1,4 @@
-"""Nodes, pods and NetworkAttachmentDefinitions as the Kubernetes API tells them."""
+"""Nodes, pods and NetworkAttachmentDefinitions as the Kubernetes API reports them."""
 
 from __future__ import annotations
 
@@ -19,119 +19,133 @@ _LONGEST_MESSAGE = 400
 
 @dataclass(frozen=True, kw_only=True)
 class Pod:
-    """A pod that has, or asks for, an interface beside the cluster's own, or whose network cannot be made.
-
-    requests: what its annotation asks for. interfaces: what network-status reports. problems: in what it differs from what it asks
-    for, or why it does not start, each with the way out. waiting: its network is not made yet.
-    """
+    """A pod that has, or requests, an interface in addition to the cluster's own, or whose network cannot be made."""
 
     namespace: str
     name: str
     node: str
+    """Name of the node it is scheduled on; empty: none yet."""
     phase: str
+    """status.phase: Pending, Running, Succeeded, Failed or Unknown."""
     ready: bool
+    """Its condition Ready is True."""
     deleted: bool = False
+    """It is being deleted: it has a deletionTimestamp."""
     requests: tuple[NetworkSelection, ...] = ()
+    """Networks that its annotation requests."""
     interfaces: tuple[Interface, ...] = ()
+    """Interfaces that network-status reports, the cluster's own among them."""
     problems: tuple[str, ...] = ()
+    """In what it differs from its requests, or why it does not start, each with the remedy."""
     waiting: bool = False
+    """Its network is not made yet."""
 
     @property
     def ended(self) -> bool:
-        """It runs no more: its sandbox, and with it each address, is given back, whatever its annotation still says."""
+        """It no longer runs: its sandbox is deleted and each address given back, whatever network-status still says."""
         return self.phase in _ENDED
 
     @property
     def complete(self) -> bool:
-        """It has what it asks for, as far as it can be expected to."""
+        """It has what it requests, as far as can be expected of it."""
         return self.ended or not (self.problems or self.waiting)
 
     @property
-    def second(self) -> tuple[Interface, ...]:
-        """Its interfaces on other networks than the cluster's."""
-        return tuple(each for each in self.interfaces if each.own)
+    def secondary(self) -> tuple[Interface, ...]:
+        """Its interfaces on NetworkAttachmentDefinitions, without the cluster's own."""
+        return tuple(interface for interface in self.interfaces if interface.own)
 
     def plain(self) -> dict[str, Any]:
         own = {key: value for key, value in asdict(self).items() if key != "requests"}
-        own["interfaces"] = [{**asdict(each), "own": each.own} for each in self.interfaces]
-        asked = [each.model_dump(mode="json", by_alias=True, exclude_defaults=True) for each in self.requests]
-        return {**own, "requests": asked, "ended": self.ended, "complete": self.complete}
+        own["interfaces"] = [{**asdict(interface), "own": interface.own} for interface in self.interfaces]
+        requests = [selection.model_dump(mode="json", by_alias=True, exclude_defaults=True) for selection in self.requests]
+        return {**own, "requests": requests, "ended": self.ended, "complete": self.complete}
 
 
 @dataclass(frozen=True, kw_only=True)
 class KubeNode:
-    """version: of the kubelet. addresses: InternalIP and ExternalIP."""
+    """A node of the cluster."""
 
     name: str
     ready: bool
+    """Its condition Ready is True."""
     version: str
+    """Version of its kubelet (v1.36.4+k3s1)."""
     addresses: tuple[str, ...] = ()
+    """Its InternalIP and ExternalIP."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Definition:
-    """A NetworkAttachmentDefinition.
-
-    network: namespace/name. type, master: its first plugin's and the parent interface; empty where its configuration does not tell.
-    """
+    """A NetworkAttachmentDefinition."""
 
     network: str
+    """namespace/name."""
     type: str
+    """Type of its first plugin; empty where its configuration has none."""
     master: str
+    """Parent interface; empty where its configuration names none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """What the API tells. notes: what it does not tell, and why."""
+    """What the Kubernetes API reports."""
 
     nodes: list[KubeNode]
     pods: list[Pod]
+    """Pods with networks of their own, and those whose network cannot be made."""
     definitions: tuple[Definition, ...] = ()
     notes: tuple[str, ...] = ()
+    """What the API did not answer, and why, one sentence each."""
 
 
 def read(kubeconfig: str) -> Cluster:
-    """The cluster. Raises OSError or ValueError if the API does not tell nodes and pods."""
-
+    """The cluster. Raises OSError or ValueError if the API does not answer with nodes and pods."""
     from components.cluster import kubernetes_api  # noqa: PLC0415 - imports Pulumi, which takes a second
 
     get = kubernetes_api.client(kubeconfig)
     notes: list[str] = []
 
-    def beside(path: str, what: str) -> dict[str, Any]:
+    def get_optional(path: str, what: str) -> dict[str, Any]:
         try:
-            found = get(path)
+            document = get(path)
         except (OSError, ValueError) as error:
             notes.append(f"{what} not read: {error}")
             return {}
-        return found if isinstance(found, dict) else {}
+        return document if isinstance(document, dict) else {}
 
-    told, placed = get("/api/v1/nodes"), get("/api/v1/pods")
-    failures = beside(_FAILURES, "events of pods")
-    defined = beside(_DEFINITIONS, "NetworkAttachmentDefinitions")
-    return Cluster(nodes=nodes(told), pods=pods(placed, failures), definitions=definitions(defined), notes=tuple(notes))
+    node_list, pod_list = get("/api/v1/nodes"), get("/api/v1/pods")
+    failures = get_optional(_FAILURES, "events of pods")
+    definition_list = get_optional(_DEFINITIONS, "NetworkAttachmentDefinitions")
+    return Cluster(
+        nodes=nodes(node_list), pods=pods(pod_list, failures), definitions=definitions(definition_list), notes=tuple(notes)
+    )
 
 
 def nodes(document: dict[str, Any]) -> list[KubeNode]:
-    found = []
+    kube_nodes = []
     for item in document.get("items") or ():
         status = item.get("status", {})
         version = status.get("nodeInfo", {}).get("kubeletVersion", "")
         addresses = tuple(
-            str(each["address"]) for each in status.get("addresses") or () if each.get("type") in ("InternalIP", "ExternalIP")
+            str(address["address"])
+            for address in status.get("addresses") or ()
+            if address.get("type") in ("InternalIP", "ExternalIP")
         )
         ready = _condition(status, "Ready") == "True"
-        found.append(KubeNode(name=item["metadata"]["name"], ready=ready, version=version, addresses=addresses))
-    return sorted(found, key=lambda node: node.name)
+        kube_nodes.append(KubeNode(name=item["metadata"]["name"], ready=ready, version=version, addresses=addresses))
+    return sorted(kube_nodes, key=lambda node: node.name)
 
 
 def _condition(status: Mapping[str, Any], kind: str, field: str = "status") -> str:
     """A field of the condition of this type; empty where there is none."""
-    return next((str(each.get(field) or "") for each in status.get("conditions") or () if each.get("type") == kind), "")
+    return next(
+        (str(condition.get(field) or "") for condition in status.get("conditions") or () if condition.get("type") == kind), ""
+    )
 
 
 def definitions(document: dict[str, Any]) -> tuple[Definition, ...]:
-    return tuple(sorted(map(_definition, document.get("items") or ()), key=lambda each: each.network))
+    return tuple(sorted(map(_definition, document.get("items") or ()), key=lambda definition: definition.network))
 
 
 def _definition(item: dict[str, Any]) -> Definition:
@@ -149,21 +163,21 @@ def _definition(item: dict[str, Any]) -> Definition:
 
 def pods(document: dict[str, Any], failures: dict[str, Any] | None = None) -> list[Pod]:
     """Pods with networks of their own, and those whose network cannot be made. failures: events FailedCreatePodSandBox."""
-    failed = sandbox_failures(failures or {})
-    found = []
+    failures_of = sandbox_failures(failures or {})
+    listed = []
     for item in document.get("items") or ():
         metadata, status = item["metadata"], item.get("status", {})
         namespace, name = metadata.get("namespace", "default"), metadata["name"]
         annotations = metadata.get("annotations") or {}
-        asked, wrong = _requests(annotations.get(NETWORKS, ""), namespace)
-        given = networks.interfaces(annotations.get(STATUS, ""))
-        failure = "" if _has_sandbox(status) else failed.get((namespace, name, str(metadata.get("uid", ""))), "")
-        if not (asked or wrong or failure or any(each.own for each in given)):
+        selections, refusal = _requests(annotations.get(NETWORKS, ""), namespace)
+        interfaces = networks.interfaces(annotations.get(STATUS, ""))
+        failure = "" if _has_sandbox(status) else failures_of.get((namespace, name, str(metadata.get("uid", ""))), "")
+        if not (selections or refusal or failure or any(interface.own for interface in interfaces)):
             continue
         ended = status.get("phase") in _ENDED
-        started = _has_sandbox(status) or bool(given)
-        lacks = networks.differences(asked, given) if started else ()
-        found.append(
+        started = _has_sandbox(status) or bool(interfaces)
+        differences = networks.differences(selections, interfaces) if started else ()
+        listed.append(
             Pod(
                 namespace=namespace,
                 name=name,
@@ -171,51 +185,51 @@ def pods(document: dict[str, Any], failures: dict[str, Any] | None = None) -> li
                 phase=status.get("phase", ""),
                 ready=_condition(status, "Ready") == "True",
                 deleted="deletionTimestamp" in metadata,
-                requests=asked,
-                interfaces=given,
-                problems=() if ended else tuple(_problems(status, wrong, failure, lacks)),
+                requests=selections,
+                interfaces=interfaces,
+                problems=() if ended else tuple(_problems(status, refusal, failure, differences)),
                 waiting=not started,
             )
         )
-    return sorted(found, key=lambda pod: (pod.namespace, pod.name))
+    return sorted(listed, key=lambda pod: (pod.namespace, pod.name))
 
 
 def _requests(annotation: str, namespace: str) -> tuple[tuple[NetworkSelection, ...], str]:
-    """What is asked for, and what is wrong with it."""
+    """The networks that the annotation requests, or why Multus refuses it."""
     try:
         return networks.requests(annotation, namespace), ""
     except ValueError as error:
         return (), str(error)
 
 
-def _problems(status: Mapping[str, Any], wrong: str, failure: str, differences: tuple[str, ...]) -> Iterator[str]:
-    if wrong:
-        yield f"its annotation {NETWORKS} is one that Multus refuses: {wrong}; correct it in what makes the pod"
+def _problems(status: Mapping[str, Any], refusal: str, failure: str, differences: tuple[str, ...]) -> Iterator[str]:
+    if refusal:
+        yield f"its annotation {NETWORKS} is one that Multus refuses: {refusal}; correct it in what makes the pod"
     if failure:
         yield f"its network cannot be made: {failure}"
     elif _condition(status, "PodScheduled") == "False":
         yield f"no node takes it: {_readable(_condition(status, 'PodScheduled', 'message'))}"
-    for each in differences:
-        yield f"{each}: delete it, so that it is made again"
+    for difference in differences:
+        yield f"{difference}: delete it, so that it is made again"
 
 
 def _has_sandbox(status: Mapping[str, Any]) -> bool:
-    """Whether its network has been made. The condition is the kubelet's own word; before Kubernetes 1.28 there is none."""
-    told = _condition(status, "PodReadyToStartContainers")
-    if told:
-        return told == "True"
+    """Whether the pod's network has been made. The kubelet reports it as a condition; before Kubernetes 1.28 there is none."""
+    condition = _condition(status, "PodReadyToStartContainers")
+    if condition:
+        return condition == "True"
     return bool(status.get("podIP")) or status.get("phase") not in ("Pending", None, "")
 
 
 def sandbox_failures(document: dict[str, Any]) -> dict[tuple[str, str, str], str]:
     """The last failure to make a pod's sandbox, by namespace, name and UID of the pod."""
-    found: dict[tuple[str, str, str], str] = {}
+    causes: dict[tuple[str, str, str], str] = {}
     items = document.get("items") or ()
     for event in sorted(items, key=_last_seen):
         pod = event.get("involvedObject") or {}
         key = (str(pod.get("namespace", "")), str(pod.get("name", "")), str(pod.get("uid", "")))
-        found[key] = _cause(str(event.get("message") or ""))
-    return found
+        causes[key] = _cause(str(event.get("message") or ""))
+    return causes
 
 
 def _last_seen(event: Mapping[str, Any]) -> str:
@@ -225,10 +239,10 @@ def _last_seen(event: Mapping[str, Any]) -> str:
 
 def _cause(message: str) -> str:
     """The plugin's own words, without containerd's before them."""
-    _before, sign, cause = message.rpartition("failed (add): ")
-    return _readable(cause if sign else message)
+    _containerd, separator, cause = message.rpartition("failed (add): ")
+    return _readable(cause if separator else message)
 
 
 def _readable(text: str) -> str:
-    text = re.sub(r"\s+", " ", "".join(each if each.isprintable() else " " for each in text)).strip()
+    text = re.sub(r"\s+", " ", "".join(character if character.isprintable() else " " for character in text)).strip()
     return text if len(text) <= _LONGEST_MESSAGE else "…" + text[-_LONGEST_MESSAGE:]

@@ -1,4 +1,4 @@
-"""The networks that a pod asks for, those that it has, and where the two differ. Pure.
+"""The networks that a pod requests, those that it has, and where the two differ. Pure.
 
 By Multus's own rules, the same in v4.2.4 and v4.3.0: parsePodNetworkAnnotation in pkg/k8sclient for the request, getIfname in
 pkg/multus for the names of interfaces, CreateNetworkStatuses of the network-attachment-definition-client for the report.
@@ -32,13 +32,13 @@ class NetworkSelection(BaseModel):
     namespace: str = ""
     """Its namespace."""
     interface: str = ""
-    """Name of the interface that is asked for; empty: net1, net2, ... by the entry's place in the annotation."""
+    """Requested name of the interface; empty: net1, net2, ... by the entry's place in the annotation."""
     ips: tuple[str, ...] = Field(default=(), strict=False)
-    """Addresses that are asked for, with or without the length of the prefix (192.168.122.207/24)."""
+    """Requested addresses, with or without the length of the prefix (192.168.122.207/24)."""
     mac: str = ""
-    """MAC address that is asked for."""
+    """Requested MAC address."""
     infiniband_guid: str = Field(default="", alias="infiniband-guid")
-    """InfiniBand GUID that is asked for."""
+    """Requested InfiniBand GUID."""
     default_route: tuple[str, ...] = Field(default=(), alias="default-route", strict=False)
     """Gateways for a default route by this interface."""
     ipam_claim: str = Field(default="", alias="ipam-claim-reference")
@@ -57,7 +57,7 @@ class NetworkSelection(BaseModel):
             raise ValueError("is not an object")
         lower = {str(key).lower(): item for key, item in value.items() if item is not None}
         if not isinstance(lower.get("ipam-claim-reference", ""), str):
-            del lower["ipam-claim-reference"]  # Multus does not look at it
+            del lower["ipam-claim-reference"]  # Multus does not read it
         return {"interface": lower.get("interfacerequest", ""), **lower}
 
     @field_validator("ips", "default_route")
@@ -65,10 +65,10 @@ class NetworkSelection(BaseModel):
     def _addresses(cls, values: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         for value in values:
             address, slash, prefix = value.partition("/")
-            found = _address(address)
-            longest = 128 if isinstance(found, IPv6Address) else 32
-            whole = re.fullmatch(r"\d{1,3}", prefix) and int(prefix) <= longest and info.field_name == "ips"
-            if found is None or (slash and not whole):
+            parsed = _address(address)
+            longest = 128 if isinstance(parsed, IPv6Address) else 32
+            valid_prefix = re.fullmatch(r"\d{1,3}", prefix) and int(prefix) <= longest and info.field_name == "ips"
+            if parsed is None or (slash and not valid_prefix):
                 raise ValueError(f"{value!r} is no IP address")
         return values
 
@@ -82,16 +82,16 @@ class NetworkSelection(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Interface:
-    """One interface of a pod, an entry of network-status.
-
-    network: namespace/name of the NetworkAttachmentDefinition, or the name of the cluster's own network for eth0.
-    addresses: IPv4 and IPv6 addresses that IPAM gave, without prefix length. mac: MAC address; empty where it is not reported.
-    """
+    """One interface of a pod, an entry of network-status."""
 
     name: str
+    """Name of the interface in the pod (net1)."""
     network: str
+    """namespace/name of the NetworkAttachmentDefinition, or the name of the cluster's own network for eth0."""
     addresses: tuple[str, ...] = ()
+    """IPv4 and IPv6 addresses that IPAM gave, without prefix length."""
     mac: str = ""
+    """MAC address; empty where it is not reported."""
 
     @property
     def own(self) -> bool:
@@ -100,14 +100,14 @@ class Interface:
 
 
 def requests(annotation: str, namespace: str) -> tuple[NetworkSelection, ...]:
-    """What the annotation of a pod in `namespace` asks for. ValueError where Multus would refuse it, with what is wrong."""
+    """The networks that the annotation of a pod in `namespace` requests. Raises ValueError where Multus refuses it."""
     if not annotation:
         return ()
-    found = tuple(_json(annotation) if re.search(r'[\[{"]', annotation) else map(_short, annotation.split(",")))
-    for each in found:
-        if not each.name:
+    selections = tuple(_json(annotation) if re.search(r'[\[{"]', annotation) else map(_short, annotation.split(",")))
+    for selection in selections:
+        if not selection.name:
             raise ValueError("an entry names no network")
-    return tuple(each.model_copy(update={"namespace": each.namespace or namespace}) for each in found)
+    return tuple(selection.model_copy(update={"namespace": selection.namespace or namespace}) for selection in selections)
 
 
 def _json(annotation: str) -> Iterator[NetworkSelection]:
@@ -161,49 +161,51 @@ def interfaces(status: str) -> tuple[Interface, ...]:
     )
 
 
-def differences(asked: Sequence[NetworkSelection], given: Sequence[Interface]) -> tuple[str, ...]:
-    """What a pod asks for and has not, interface by interface."""
-    found: list[str] = []
-    for index, interface in enumerate(_matched(asked, given)):
-        found += _entry(asked[index], interface, given)
-    return tuple(found)
+def differences(selections: Sequence[NetworkSelection], reported: Sequence[Interface]) -> tuple[str, ...]:
+    """What a pod requests and does not have, interface by interface."""
+    texts: list[str] = []
+    for index, interface in enumerate(_matched(selections, reported)):
+        texts += _entry(selections[index], interface, reported)
+    return tuple(texts)
 
 
-def _matched(asked: Sequence[NetworkSelection], given: Sequence[Interface]) -> list[Interface | None]:
-    """For each entry its interface: by network and name, and where that leaves some over, by the network alone."""
-    names = [each.interface or f"net{index}" for index, each in enumerate(asked, 1)]
-    left = list(given)
+def _matched(selections: Sequence[NetworkSelection], reported: Sequence[Interface]) -> list[Interface | None]:
+    """For each entry its interface: by network and name, and where some are left without one, by the network alone."""
+    names = [selection.interface or f"net{index}" for index, selection in enumerate(selections, 1)]
+    unmatched = list(reported)
     matched: list[Interface | None] = []
-    for each, name in zip(asked, names, strict=True):
-        exact = next((other for other in left if (other.network, other.name) == (each.network, name)), None)
+    for selection, name in zip(selections, names, strict=True):
+        exact = next(
+            (interface for interface in unmatched if (interface.network, interface.name) == (selection.network, name)), None
+        )
         matched.append(exact)
         if exact:
-            left.remove(exact)
-    for index, each in enumerate(asked):
+            unmatched.remove(exact)
+    for index, selection in enumerate(selections):
         if matched[index] is None:
-            matched[index] = next((other for other in left if other.network == each.network), None)
+            matched[index] = next((interface for interface in unmatched if interface.network == selection.network), None)
             if matched[index]:
-                left.remove(matched[index])  # type: ignore[arg-type]
+                unmatched.remove(matched[index])  # type: ignore[arg-type]
     return matched
 
 
-def _entry(asked: NetworkSelection, has: Interface | None, given: Sequence[Interface]) -> Iterator[str]:
-    if has is None:
-        other = next((each for each in given if each.name == asked.interface), None)
-        instead = f"; {other.name} is on {other.network}" if other else ""
-        yield f"has no interface{' ' + asked.interface if asked.interface else ''} on {asked.network}{instead}"
+def _entry(selection: NetworkSelection, interface: Interface | None, reported: Sequence[Interface]) -> Iterator[str]:
+    if interface is None:
+        same_name = next((other for other in reported if other.name == selection.interface), None)
+        instead = f"; {same_name.name} is on {same_name.network}" if same_name else ""
+        yield f"has no interface{' ' + selection.interface if selection.interface else ''} on {selection.network}{instead}"
         return
-    where = f"{has.name} ({has.network})"
-    if asked.interface and has.name != asked.interface:
-        yield f"asks for the interface {asked.interface} on {has.network}, which is named {has.name}"
-    addresses = {_address(each) for each in has.addresses}
-    for each in asked.ips:
-        if _address(each.partition("/")[0]) not in addresses:
-            yield f"asks for the address {each} on {where}, which has {', '.join(has.addresses) or 'none'}"
-    for wanted in (asked.mac, asked.infiniband_guid):
+    where = f"{interface.name} ({interface.network})"
+    if selection.interface and interface.name != selection.interface:
+        yield f"asks for the interface {selection.interface} on {interface.network}, which is named {interface.name}"
+    addresses = {_address(address) for address in interface.addresses}
+    for requested in selection.ips:
+        if _address(requested.partition("/")[0]) not in addresses:
+            yield f"asks for the address {requested} on {where}, which has {', '.join(interface.addresses) or 'none'}"
+    for hardware in (selection.mac, selection.infiniband_guid):
         # An InfiniBand interface ends in its GUID: the hardware address has 20 bytes.
-        if wanted and not (_digits(has.mac) or "").endswith(_digits(wanted) or "-"):
-            yield f"asks for the MAC address {wanted} on {where}, which has {has.mac or 'none'}"
+        if hardware and not (_digits(interface.mac) or "").endswith(_digits(hardware) or "-"):
+            yield f"asks for the MAC address {hardware} on {where}, which has {interface.mac or 'none'}"
 
 
 def same_hardware(mac: str) -> str:
@@ -213,19 +215,19 @@ def same_hardware(mac: str) -> str:
 
 def same_address(text: str) -> str:
     """An IP address in the one form that equal ones have; empty where it is none."""
-    found = _address(text)
-    return str(found) if found else ""
+    address = _address(text)
+    return str(address) if address else ""
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
     """As Go's net.ParseIP: no zone."""
     try:
-        found = ip_address(text)
+        address = ip_address(text)
     except ValueError:
         return None
-    if isinstance(found, IPv6Address):
-        return None if found.scope_id else found.ipv4_mapped or found
-    return found
+    if isinstance(address, IPv6Address):
+        return None if address.scope_id else address.ipv4_mapped or address
+    return address
 
 
 def _digits(mac: str) -> str | None:

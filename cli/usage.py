@@ -1,6 +1,6 @@
 """How many addresses of the stack's network are taken: of each node's part of the range, or of all of it. Pure.
 
-What pods report is counted. host-local's own record on a node may hold more: an address that was never given back.
+Addresses that pods report are counted. host-local's own record on a node may hold more: addresses that were never given back.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from components.config.settings import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A range of addresses and those of it that pods have. node: whose pods take from it; empty: those of all nodes."""
+    """A range of addresses, and those of it that pods have."""
 
     node: str
+    """Node whose pods take from the range; empty: those of all nodes."""
     range: AddressRange
     taken: frozenset[IPv4Address]
+    """Addresses of the range that pods have."""
 
     @property
     def size(self) -> int:
@@ -39,45 +41,45 @@ class Part:
 
 def parts(config: Settings, plan: Plan, pods: Sequence[Pod], nodes: Sequence[str]) -> tuple[Part, ...]:
     """The parts of `macvlan.range`: with host-local, which counts on each node by itself, one for each node of `nodes`."""
-    held = list(_held(config, pods))
+    pod_addresses = list(_pod_addresses(config, pods))
     if config.macvlan.ipam != "host-local":
         whole = config.macvlan.range
-        return (Part(node="", range=whole, taken=frozenset(address for _pod, address in held if address in whole)),)
+        return (Part(node="", range=whole, taken=frozenset(address for _pod, address in pod_addresses if address in whole)),)
     return tuple(
         Part(
             node=node.name,
             range=node.slice,
-            taken=frozenset(address for pod, address in held if pod.node == node.name and address in node.slice),
+            taken=frozenset(address for pod, address in pod_addresses if pod.node == node.name and address in node.slice),
         )
         for node in plan.nodes
         if node.name in nodes
     )
 
 
-def warnings(config: Settings, plan: Plan, pods: Sequence[Pod], found: Sequence[Part]) -> tuple[str, ...]:
+def warnings(config: Settings, plan: Plan, pods: Sequence[Pod], node_parts: Sequence[Part]) -> tuple[str, ...]:
     """What is used up, or nearly so, and addresses that a node should not have."""
-    return (*_short(config, found), *_outside(config, plan, pods))
+    return (*_short(config, node_parts), *_outside(config, plan, pods))
 
 
-def _held(config: Settings, pods: Sequence[Pod]) -> Iterator[tuple[Pod, IPv4Address]]:
+def _pod_addresses(config: Settings, pods: Sequence[Pod]) -> Iterator[tuple[Pod, IPv4Address]]:
     network = f"{config.macvlan.namespace}/{config.macvlan.name}"
     for pod in pods:
-        for each in pod.interfaces if not pod.ended else ():
-            for text in each.addresses if each.network == network else ():
+        for interface in pod.interfaces if not pod.ended else ():
+            for text in interface.addresses if interface.network == network else ():
                 address = same_address(text)
                 if "." in address:
                     yield pod, IPv4Address(address)
 
 
-def _short(config: Settings, found: Sequence[Part]) -> Iterator[str]:
-    for part in found:
+def _short(config: Settings, node_parts: Sequence[Part]) -> Iterator[str]:
+    for part in node_parts:
         where = f"macvlan.range {part.range}" + (f" of node {part.node}" if part.node else "")
-        way = "widen macvlan.range" + (" and macvlan.addressesPerNode" if config.macvlan.addresses_per_node else "")
+        remedy = "widen macvlan.range" + (" and macvlan.addressesPerNode" if config.macvlan.addresses_per_node else "")
         if part.free == 0:
             stays = ", so the next pod stays in ContainerCreating" if part.node else ""
-            yield f"{where}: all {part.size} addresses are taken{stays}; {way}, or remove a pod"
+            yield f"{where}: all {part.size} addresses are taken{stays}; {remedy}, or remove a pod"
         elif part.free == 1 and part.size > 1:
-            yield f"{where}: one address of {part.size} is left; {way}, or remove a pod"
+            yield f"{where}: one address of {part.size} is left; {remedy}, or remove a pod"
 
 
 def _outside(config: Settings, plan: Plan, pods: Sequence[Pod]) -> Iterator[str]:
@@ -85,7 +87,7 @@ def _outside(config: Settings, plan: Plan, pods: Sequence[Pod]) -> Iterator[str]
     if config.macvlan.ipam != "host-local":
         return
     own = {node.name: node.slice for node in plan.nodes}
-    for pod, address in _held(config, pods):
+    for pod, address in _pod_addresses(config, pods):
         if pod.node in own and address not in own[pod.node]:
             yield (
                 f"pod {pod.namespace}/{pod.name} has {address}, outside of the range {own[pod.node]} of its node {pod.node}, so "

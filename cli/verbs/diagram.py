@@ -74,8 +74,8 @@ def view(
     bridge: str,
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """What `draw` needs. pods: None if the API did not tell; then the stack's own pod is drawn where it must be."""
-    shown = _own_pods(stack, config) if pods is None else [pod for pod in pods if pod.second and not pod.ended]
+    """What `draw` needs. pods: None if the API did not answer; then only the stack's own pods are drawn."""
+    shown = _own_pods(stack, config) if pods is None else [pod for pod in pods if pod.secondary and not pod.ended]
     names = [node.name for node in stack.nodes]
     placed = {name: [_pod(pod) for pod in shown if pod.node == name] for name in names}
     attachment = config.macvlan
@@ -85,7 +85,7 @@ def view(
             "name": config.network.name,
             "bridge": bridge,
             "cidr": str(config.network.cidr),
-            "gateway": "" if on_bridge(config) else str(config.network.gateway),  # there it is another machine
+            "gateway": "" if on_bridge(config) else str(config.network.gateway),  # of a bridge, the gateway is another machine
         },
         "attachment": {
             "name": attachment.name,
@@ -144,14 +144,14 @@ def _own_pods(stack: Stack, config: Settings) -> list[Pod]:
 
 
 def _pod(pod: Pod) -> dict[str, Any]:
-    inside = [each for each in pod.interfaces if not each.own]
+    cluster_interfaces = [interface for interface in pod.interfaces if not interface.own]
     return {
         "name": pod.name,
         "namespace": pod.namespace,
         "interfaces": [
-            {"name": each.name, "address": address, "own": each.own}
-            for each in (*pod.second, *inside)
-            for address in each.addresses or ("",)
+            {"name": interface.name, "address": address, "own": interface.own}
+            for interface in (*pod.secondary, *cluster_interfaces)
+            for address in interface.addresses or ("",)
         ],
     }
 
@@ -250,7 +250,7 @@ def draw(data: Mapping[str, Any]) -> str:
     title = f"Stack {data['stack']}: pods with addresses of their own on the network"
     described = "; ".join(
         f"{node['name']} {node['address']}: "
-        + (", ".join(f"{pod['name']} {_second(pod)}" for pod in node["pods"]) or "no pod on the network")
+        + (", ".join(f"{pod['name']} {_secondary(pod)}" for pod in node["pods"]) or "no pod on the network")
         for hypervisor in data["hypervisors"]
         for node in hypervisor["nodes"]
     )
@@ -277,8 +277,8 @@ def _dash(range_: str) -> str:
     return range_.replace("-", " \u2013 ")
 
 
-def _second(pod: Mapping[str, Any]) -> str:
-    return " ".join(each["address"] for each in pod["interfaces"] if each["own"])
+def _secondary(pod: Mapping[str, Any]) -> str:
+    return " ".join(interface["address"] for interface in pod["interfaces"] if interface["own"])
 
 
 def _hypervisor(
@@ -346,10 +346,10 @@ def _pods(x: float, y: float, pods: Sequence[Mapping[str, Any]]) -> Iterator[tup
         height = _pod_height(pod)
         name = pod["name"] if pod["namespace"] == "default" else f"{pod['namespace']}/{pod['name']}"
         parts = [_rect(x, y, _POD_WIDTH, height, _POD, _GREEN), _text(x + 14, y + 22, name, _STRONG, _POD_WIDTH - 28)]
-        for index, each in enumerate(pod["interfaces"]):
-            inside = not each["own"]
-            words = f"{each['name']} {each['address']}" + (" in the cluster" if inside else "")
-            style = _SMALL if inside else _ADDRESS
+        for index, interface in enumerate(pod["interfaces"]):
+            in_cluster = not interface["own"]
+            words = f"{interface['name']} {interface['address']}" + (" in the cluster" if in_cluster else "")
+            style = _SMALL if in_cluster else _ADDRESS
             parts.append(_text(x + 14, y + 22 + _ROW * (index + 1), words, style, _POD_WIDTH - 28))
         yield parts, y + height / 2
         y += height + 12
@@ -360,7 +360,7 @@ def _machine(y: float, node: Mapping[str, Any], interface: str, *, access: bool)
     pods = node["pods"]
     stack_height = sum(_pod_height(pod) + 12 for pod in pods) - 12 if pods else 0
     content = max(stack_height, 34 + 2 * _ROW)
-    trunk, inside = y + 48, y + 66
+    trunk, content_y = y + 48, y + 66
     height = 66 + content + 18
     version = f"  ·  K3s {node['version']}" if node["version"] else ""
     parts = [
@@ -369,7 +369,7 @@ def _machine(y: float, node: Mapping[str, Any], interface: str, *, access: bool)
         _text(_BOX + 170, y + 26, f"virtual machine{version}", _SMALL, _BOX_WIDTH - 190),
     ]
     node_x, pod_x, riser = _BOX + 44, _BOX + 300, _BOX + _BOX_WIDTH - 20
-    node_y = inside + (content - 34 - 2 * _ROW) / 2
+    node_y = content_y + (content - 34 - 2 * _ROW) / 2
     node_middle = node_y + 17 + _ROW
     # The way in: from the network's bar to the NIC, then to the node itself and to every pod.
     end = riser if pods else node_x + 40
@@ -384,7 +384,7 @@ def _machine(y: float, node: Mapping[str, Any], interface: str, *, access: bool)
         _text(node_x + 14, node_y + 22 + 2 * _ROW, "K3s, host network", _SMALL, _NODE_WIDTH - 28),
     ]
     crosses = []
-    for drawn, middle in _pods(pod_x, inside, pods):
+    for drawn, middle in _pods(pod_x, content_y, pods):
         parts += [
             _path(f"M{riser:g} {trunk:g}V{middle:g}H{pod_x + _POD_WIDTH:g}", _GREEN),
             *drawn,
@@ -403,7 +403,7 @@ def _machine(y: float, node: Mapping[str, Any], interface: str, *, access: bool)
 
 
 def _unplaced(y: float, pods: Sequence[Mapping[str, Any]]) -> tuple[list[str], float]:
-    """Pods of which it is not known where they run."""
+    """Pods whose node is not known."""
     content = sum(_pod_height(pod) + 12 for pod in pods) - 12
     height = 66 + content + 18
     pod_x, riser, trunk = _BOX + 300, _BOX + _BOX_WIDTH - 20, y + 48
@@ -423,21 +423,21 @@ def _reach(data: Mapping[str, Any]) -> list[tuple[bool, str]]:
     kind, mode = data["attachment"]["type"], data["attachment"]["mode"]
     cidr = data["network"]["cidr"]
     nodes = sum(len(hypervisor["nodes"]) for hypervisor in data["hypervisors"])
-    found = [(True, f"the hypervisor and every other machine of {cidr} reach the pods at their addresses on it")]
+    lines = [(True, f"the hypervisor and every other machine of {cidr} reach the pods at their addresses on it")]
     if mode in ("l3", "l3s"):
-        found = [(True, f"machines of {cidr} that have a route to the pods by way of their node reach them (ipvlan, mode {mode})")]
+        lines = [(True, f"machines of {cidr} that have a route to the pods by way of their node reach them (ipvlan, mode {mode})")]
     if nodes > 1:
-        found.append((True, "other nodes and pods on other nodes reach them too"))
+        lines.append((True, "other nodes and pods on other nodes reach them too"))
     if mode in ("private", "passthru"):
-        found.append((False, f"pods on one node do not reach each other (mode {mode})"))
+        lines.append((False, f"pods on one node do not reach each other (mode {mode})"))
     elif mode == "vepa":
-        found.append((False, "pods on one node reach each other only if the switch sends their frames back (mode vepa)"))
+        lines.append((False, "pods on one node reach each other only if the switch sends their frames back (mode vepa)"))
     else:
-        found.append((True, "pods on one node reach each other"))
+        lines.append((True, "pods on one node reach each other"))
     if data["access"]:
-        return [*found, (True, "a node and its own pods reach each other by the node's own macvlan interface (nodeAccess)")]
-    found.append((False, f"a node and its own pods do not: the kernel passes nothing between an interface and its {kind} children"))
-    return found
+        return [*lines, (True, "a node and its own pods reach each other by the node's own macvlan interface (nodeAccess)")]
+    lines.append((False, f"a node and its own pods do not: the kernel passes nothing between an interface and its {kind} children"))
+    return lines
 
 
 def _legend(y: float, data: Mapping[str, Any]) -> tuple[list[str], float]:
@@ -464,12 +464,12 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _of_stack(name: str) -> dict[str, Any]:
-    """What is to be drawn of a stack, with what its cluster and its hypervisor report."""
+    """The dictionary for `draw` of a stack, with what its cluster and its hypervisor report."""
     stack = stacks.read_selected(name)
     config, plan = stacks.read_settings(name)
-    seen = status.look(stack)
+    observation = status.observe(stack)
     bridge = config.network.name
     if not on_bridge(config) and plan.pools:
         bridge = hosts.bridge(plan.pools[0].uri, config.network.name)
-    versions = {node.name: node.version for node in seen.nodes or ()}
-    return view(stack, config, plan, pods=seen.pods, versions=versions, bridge=bridge, notes=seen.notes)
+    versions = {node.name: node.version for node in observation.nodes or ()}
+    return view(stack, config, plan, pods=observation.pods, versions=versions, bridge=bridge, notes=observation.notes)

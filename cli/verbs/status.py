@@ -20,33 +20,37 @@ _PAGE_SECONDS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
-    """What was found beside the outputs. None: not known; `notes` says why.
-
-    settings: the stack file's, and the plan from them. definitions: the cluster's NetworkAttachmentDefinitions.
-    """
+class Observation:
+    """What was observed of a stack, in addition to its outputs. None: not known; `notes` says why."""
 
     settings: tuple[Settings, Plan] | None = None
+    """Settings of the stack file, and the plan that follows from them."""
     states: dict[str, str] = field(default_factory=dict)
+    """State of the domain (running, shut off, absent, ...) by node name."""
     nodes: list[kube.KubeNode] | None = None
+    """Nodes that the Kubernetes API reports."""
     pods: list[kube.Pod] | None = None
+    """Pods that have or request an interface of their own, as the API reports them."""
     definitions: tuple[kube.Definition, ...] = ()
+    """NetworkAttachmentDefinitions of the cluster."""
     pages: Mapping[str, str] = field(default_factory=dict)
+    """What each page answers now, as text, by URL."""
     notes: tuple[str, ...] = ()
+    """What is not known, and why, one sentence each."""
 
 
-def look(stack: Stack) -> Seen:
-    """Ask libvirt, the Kubernetes API and the page. Never raises."""
+def observe(stack: Stack) -> Observation:
+    """Query libvirt, the Kubernetes API and the pages. Never raises."""
     notes = list(stack.notes)
     states: dict[str, str] = {}
     settings = None
     try:
         settings = read_settings(stack.name)
-        states, unseen = hypervisor.domain_states(hypervisor.uris(settings[0].hypervisors), stack.nodes)
-        notes += unseen
+        states, unreachable = hypervisor.domain_states(hypervisor.uris(settings[0].hypervisors), stack.nodes)
+        notes += unreachable
     except Exception as error:
-        notes.append(f"machines not looked at: {error}")
-    seen = Seen(settings=settings, states=states, pages=pages(stack))
+        notes.append(f"machines not queried: {error}")
+    observation = Observation(settings=settings, states=states, pages=pages(stack))
     if stack.kubeconfig:
         try:
             cluster = kube.read(stack.kubeconfig)
@@ -54,38 +58,38 @@ def look(stack: Stack) -> Seen:
             notes.append(f"the Kubernetes API does not answer: {error}")
         else:
             notes += cluster.notes
-            seen = replace(seen, nodes=cluster.nodes, pods=cluster.pods, definitions=cluster.definitions)
-    return replace(seen, notes=tuple(notes))
+            observation = replace(observation, nodes=cluster.nodes, pods=cluster.pods, definitions=cluster.definitions)
+    return replace(observation, notes=tuple(notes))
 
 
 def pages(stack: Stack) -> dict[str, str]:
-    """What each page says now by its URL, all asked at the same time."""
+    """What each page says now by its URL, all requested in parallel."""
     with ThreadPoolExecutor(max_workers=8) as pool:
-        known = [page for page in stack.pages if page.get("url")]
-        return {str(page["url"]): found for page, found in zip(known, pool.map(_page, known), strict=True)}
+        with_url = [page for page in stack.pages if page.get("url")]
+        return {str(page["url"]): text for page, text in zip(with_url, pool.map(_page, with_url), strict=True)}
 
 
 def _page(page: Mapping[str, Any]) -> str:
     from components.custom.page_check import prove  # noqa: PLC0415 - imports Pulumi
 
     try:
-        status, found = prove(str(page["url"]), str(page.get("title") or ""), _PAGE_SECONDS)
+        status, title = prove(str(page["url"]), str(page.get("title") or ""), _PAGE_SECONDS)
     except Exception as error:
         text = str(error)
-        _before, _sign, seen = text.partition("seen last: ")
-        return f"not served to this machine: {seen.split('. ', 1)[0] or text}"
-    return f"served to this machine: {status} {found!r}"
+        _reason, _separator, last = text.partition("seen last: ")
+        return f"not served to this machine: {last.split('. ', 1)[0] or text}"
+    return f"served to this machine: {status} {title!r}"
 
 
-def plain(stack: Stack, seen: Seen) -> dict[str, Any]:
+def plain(stack: Stack, observation: Observation) -> dict[str, Any]:
     """The status as plain data, without any secret."""
-    known = {node.name: node for node in seen.nodes or ()}
-    parts, twice, warnings = _addresses(stack, seen)
+    kube_nodes = {node.name: node for node in observation.nodes or ()}
+    parts, duplicates_found, warnings = _addresses(stack, observation)
     return {
         "stack": stack.name,
         "url": stack.url,
-        "pages": [{**page, "now": seen.pages.get(str(page.get("url")), "")} for page in stack.pages],
-        "kubernetes": seen.nodes is not None,
+        "pages": [{**page, "now": observation.pages.get(str(page.get("url")), "")} for page in stack.pages],
+        "kubernetes": observation.nodes is not None,
         "nodes": [
             {
                 "name": node.name,
@@ -94,33 +98,35 @@ def plain(stack: Stack, seen: Seen) -> dict[str, Any]:
                 "mac": node.mac,
                 "domain": node.domain,
                 "hypervisor": node.hypervisor,
-                "machine": seen.states.get(node.name),
-                "ready": known[node.name].ready if node.name in known else None,
-                "version": known[node.name].version if node.name in known else None,
+                "machine": observation.states.get(node.name),
+                "ready": kube_nodes[node.name].ready if node.name in kube_nodes else None,
+                "version": kube_nodes[node.name].version if node.name in kube_nodes else None,
             }
             for node in stack.nodes
         ],
-        "pods": None if seen.pods is None else [pod.plain() for pod in seen.pods],
+        "pods": None if observation.pods is None else [pod.plain() for pod in observation.pods],
         "addresses": [part.plain() for part in parts],
-        "duplicates": [asdict(each) for each in twice],
-        "warnings": [*map(str, twice), *warnings],
-        "notes": list(seen.notes),
+        "duplicates": [asdict(duplicate) for duplicate in duplicates_found],
+        "warnings": [*map(str, duplicates_found), *warnings],
+        "notes": list(observation.notes),
     }
 
 
-def _addresses(stack: Stack, seen: Seen) -> tuple[Sequence[usage.Part], Sequence[duplicates.Duplicate], Sequence[str]]:
+def _addresses(
+    stack: Stack, observation: Observation
+) -> tuple[Sequence[usage.Part], Sequence[duplicates.Duplicate], Sequence[str]]:
     """Of the pods: what is taken of the stack's range, what several have, and what to be warned of."""
-    if seen.pods is None:
+    if observation.pods is None:
         return (), (), ()
-    plan, on = None, duplicates.Segments()
+    plan, segments = None, duplicates.Segments()
     parts: Sequence[usage.Part] = ()
     warnings: Sequence[str] = ()
-    if seen.settings is not None:
-        config, plan = seen.settings
-        on = duplicates.segments(config, plan, seen.definitions)
-        parts = usage.parts(config, plan, seen.pods, [node.name for node in stack.nodes])
-        warnings = usage.warnings(config, plan, seen.pods, parts)
-    return parts, duplicates.duplicates(seen.pods, stack.nodes, seen.nodes or (), plan, on), warnings
+    if observation.settings is not None:
+        config, plan = observation.settings
+        segments = duplicates.segments(config, plan, observation.definitions)
+        parts = usage.parts(config, plan, observation.pods, [node.name for node in stack.nodes])
+        warnings = usage.warnings(config, plan, observation.pods, parts)
+    return parts, duplicates.duplicates(observation.pods, stack.nodes, observation.nodes or (), plan, segments), warnings
 
 
 def render(status: dict[str, Any], console: Any) -> None:
@@ -129,10 +135,10 @@ def render(status: dict[str, Any], console: Any) -> None:
     from rich.text import Text  # noqa: PLC0415
 
     def table(title: str, *columns: str) -> Table:
-        made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 3, 0, 0))
+        rich_table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 3, 0, 0))
         for column in columns:
-            made.add_column(column, style="default", header_style="dim", overflow="fold")
-        return made
+            rich_table.add_column(column, style="default", header_style="dim", overflow="fold")
+        return rich_table
 
     def word(value: str, good: bool | None) -> Text:
         return Text(value, style={True: "green", False: "bold red", None: "yellow"}[good])
@@ -158,7 +164,7 @@ def render(status: dict[str, Any], console: Any) -> None:
         for page in status["pages"]:
             proven = f"{page['status']:g} {page.get('title')!r}" if page.get("status") else "no proof (proof.enabled)"
             served = page["now"].startswith("served")
-            pages.add_row(page.get("url", ""), page.get("pod", ""), proven, word(page["now"] or "not asked", served))
+            pages.add_row(page.get("url", ""), page.get("pod", ""), proven, word(page["now"] or "not requested", served))
         console.print(pages)
     for warning in (*_problems(status["pods"] or ()), *status["warnings"]):
         console.print(Text(f"warning: {warning}", style="bold red"))
@@ -172,11 +178,11 @@ def _pods(status: dict[str, Any], console: Any, table: Callable[..., Any], word:
 
     pods = table("Pods on the network", "pod", "interface", "address", "network", "node", "state")
     for pod in status["pods"]:
-        second = [each for each in pod["interfaces"] if each["own"]]
+        secondary = [interface for interface in pod["interfaces"] if interface["own"]]
         rows = [
-            (each["name"] if index == 0 else "", address, each["network"] if index == 0 else "")
-            for each in second
-            for index, address in enumerate(each["addresses"] or ["-"])
+            (interface["name"] if index == 0 else "", address, interface["network"] if index == 0 else "")
+            for interface in secondary
+            for index, address in enumerate(interface["addresses"] or ["-"])
         ]
         for index, row in enumerate(rows or [("none", "-", "-")]):
             name, node = (f"{pod['namespace']}/{pod['name']}", pod["node"]) if index == 0 else ("", "")
@@ -209,7 +215,7 @@ def _problems(pods: Sequence[Mapping[str, Any]]) -> list[str]:
 def main(options: argparse.Namespace) -> int:
     """0 if the stack could be read, whatever state it is in."""
     stack = stacks.read_selected(options.stack)
-    status = plain(stack, look(stack))
+    status = plain(stack, observe(stack))
     if options.json:
         sys.stdout.write(json.dumps(status, indent=2) + "\n")
         return 0

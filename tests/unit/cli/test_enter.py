@@ -145,11 +145,11 @@ def test_a_console_holds_no_control_characters() -> None:
 # --- status ---
 
 
-def seen(**change: Any) -> status.Seen:
+def seen(**change: Any) -> status.Observation:
     pods = kube.pods(
         {"items": [kube_pod("nginx-macvlan", "macvlan-conf", [ETH0, NET1]), kube_pod("silent", "macvlan-conf", [ETH0])]}
     )
-    found = status.Seen(
+    found = status.Observation(
         settings=stack.load_settings("dev"),
         states={"server-1": "running"},
         nodes=[kube.KubeNode(name="server-1", ready=True, version="v1.27.8+k3s2")],
@@ -233,7 +233,7 @@ def test_look_never_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hypervisor, "domain_states", broken)
     monkeypatch.setattr(kube, "read", broken)
     monkeypatch.setattr("components.custom.page_check.prove", broken)
-    found = status.look(stack.parse_outputs("dev", OUTPUTS))
+    found = status.observe(stack.parse_outputs("dev", OUTPUTS))
     assert found.nodes is None and len(found.notes) == 2 and "no route" in found.pages[URL]
     assert found.settings is not None
 
@@ -248,7 +248,7 @@ def test_look_takes_what_the_api_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hypervisor, "domain_states", lambda *_: ({}, []))
     monkeypatch.setattr(kube, "read", lambda _kubeconfig: told)
     monkeypatch.setattr("components.custom.page_check.prove", lambda *_: (200, "x"))
-    found = status.look(stack.parse_outputs("dev", OUTPUTS))
+    found = status.observe(stack.parse_outputs("dev", OUTPUTS))
     assert (found.nodes, found.pods, found.definitions, found.notes) == (told.nodes, [], told.definitions, told.notes)
 
 
@@ -258,7 +258,7 @@ def test_the_page_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_status_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(status, "look", lambda _stack: seen())
+    monkeypatch.setattr(status, "observe", lambda _stack: seen())
     monkeypatch.setattr(stack, "read_selected", lambda name: stack.parse_outputs(name, OUTPUTS))
     assert verbs.main(["-s", "dev", "status", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["nodes"][0]["machine"] == "running"

@@ -285,7 +285,7 @@ def test_pods_with_networks_are_found_and_those_that_lack_one_are_told() -> None
     ]
     found = {each.name: each for each in kube.pods({"items": items})}
     assert set(found) == {"whole", "silent", "two", "odd"}
-    assert found["whole"].complete and found["whole"].second[0].addresses == ("192.168.122.200",)
+    assert found["whole"].complete and found["whole"].secondary[0].addresses == ("192.168.122.200",)
     assert not found["silent"].complete and not found["two"].complete and not found["odd"].complete
 
 

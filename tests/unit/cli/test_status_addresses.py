@@ -202,7 +202,7 @@ def test_a_pod_whose_eth0_is_on_the_network_counts_too() -> None:
     report = [{"name": LAN, "interface": "eth0", "ips": ["192.168.122.200"], "mac": "02:00:00:00:00:01", "default": True}]
     item = kube_pod("a", "", report)
     (found,) = kube.pods({"items": [item]})
-    assert found.second and found.plain()["interfaces"][0]["own"]
+    assert found.secondary and found.plain()["interfaces"][0]["own"]
     assert counted(item)[0]["server-1"][1] == 1
 
 
