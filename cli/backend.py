@@ -20,10 +20,12 @@ _LOGIN_VARIABLES = ("PULUMI_BACKEND_URL", "PULUMI_ACCESS_TOKEN", "PULUMI_CREDENT
 
 
 class Backend(NamedTuple):
-    """project: the project's name. local: the state is in .lab/state, not where the user has logged in."""
+    """Where the state of a project's stacks is."""
 
     project: str
+    """The project's name."""
     local: bool
+    """The state is in .lab/state, and not where the user has logged in."""
 
     def has(self, stack: str) -> bool:
         """Whether the stack's state is in .lab/state."""
@@ -48,10 +50,10 @@ def use(stack: str) -> Backend:
 
 def project_name() -> str:
     """The project's name, from the line of Pulumi.yaml that has it."""
-    found = re.search(r"(?m)^name: *(\S+)", (ROOT / "Pulumi.yaml").read_text(encoding="utf-8"))
-    if found is None:
+    match = re.search(r"(?m)^name: *(\S+)", (ROOT / "Pulumi.yaml").read_text(encoding="utf-8"))
+    if match is None:
         raise LabError("Pulumi.yaml has no line `name: PROJECT`")
-    return found[1]
+    return match[1]
 
 
 def _state_file(project: str, stack: str) -> Path | None:
@@ -62,7 +64,7 @@ def _state_file(project: str, stack: str) -> Path | None:
 def _has_own_login(project: str, stack: str) -> bool:
     if any(os.environ.get(name) for name in _LOGIN_VARIABLES):
         return True
-    if _state_file(project, stack):  # a login of later does not lose sight of it
+    if _state_file(project, stack):  # a later login elsewhere does not hide it
         return False
     credentials = Path(os.environ.get("PULUMI_CREDENTIALS_PATH") or engine.home()) / "credentials.json"
     try:

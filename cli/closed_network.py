@@ -14,10 +14,11 @@ LOG = LAB / "testnet.log"
 
 
 class ClosedNetwork:
-    """script: its command. It is stopped at the end if it was started here."""
+    """The closed test network; `stop` stops it if `start` started it."""
 
     def __init__(self) -> None:
         self.script = os.environ.get("LAB_TESTNET") or f"{ROOT}/../shared/testnet/testnet"
+        """Path of its command."""
         self._started = False
 
     def obstacle(self) -> str:
@@ -26,20 +27,20 @@ class ClosedNetwork:
             return f"the closed test network is not here (LAB_TESTNET: {self.script})"
         if subprocess.run(["id", "-u"], capture_output=True, text=True, check=False).stdout.strip() != "0":  # noqa: S607
             return "the closed test network needs root"
-        # Without K3s's own binary the stories run on the stand-in, and say so.
+        # Without K3s's own binary the tests run on the stand-in, and report that.
         lines = [line for line in self._status() if "own binary" not in line]
         missing = [line.split()[1] for line in lines if line.split()[:1] == ["MISSING"]]
         return f"the closed test network is not built (missing: {' '.join(missing)})" if missing else ""
 
     def start(self) -> bool:
-        """Whether it is up. What it says at a failure is printed, and is in LOG."""
+        """Start it, and return whether it is up. At a failure the last lines of its output are printed; all of it is in LOG."""
         if not any(line.split()[:1] == ["up"] for line in self._status()):
             self._started = True
         with LOG.open("wb") as log:
             status = process.run([self.script, "start"], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
         if status:
             last = LOG.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
-            print("\n".join(last), flush=True)  # noqa: T201 - it is part of what the tests say
+            print("\n".join(last), flush=True)  # noqa: T201 - it is part of the tests' output
         return status == 0
 
     def stop(self) -> None:

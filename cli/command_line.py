@@ -56,23 +56,24 @@ Tests:
 
 
 class _VerbParser(argparse.ArgumentParser):
-    """The parser of one verb. hands_on: all words are another program's, and become `words`, unless the first is -h."""
+    """The parser of one verb."""
 
-    hands_on = False
+    passes_words_on = False
+    """Whether all words are another program's, and become `words`, unless the first is -h."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        if not self.hands_on:
+        if not self.passes_words_on:
             return super().parse_known_args(args, namespace)
         if args[:1] == ["-h"]:
             self.print_help()
             self.exit()
-        found = namespace or argparse.Namespace()
-        found.words = list(args)
-        return found, []
+        options = namespace or argparse.Namespace()
+        options.words = list(args)
+        return options, []
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """stack, yes, verb, and what the verb takes: `words`, in order, where they are another program's.
+    """The options stack, yes, verb and those of the verb: `words`, in order, where they are another program's.
 
     Ends the process with the usage and status 2 for a wrong command line, and with status 0 for -h. Raises LabError.
     """
@@ -84,7 +85,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    made = argparse.ArgumentParser(
+    root_parser = argparse.ArgumentParser(
         prog="./lab",
         usage=_USAGE,
         description=_DESCRIPTION,
@@ -92,24 +93,28 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    made.add_argument("-s", dest="stack", metavar="STACK", default="dev", help="the stack, of the file Pulumi.STACK.yaml (dev)")
-    made.add_argument("-y", dest="yes", action="store_true", help="up, destroy and refresh do not ask")
-    verbs = made.add_subparsers(
+    root_parser.add_argument(
+        "-s", dest="stack", metavar="STACK", default="dev", help="the stack, of the file Pulumi.STACK.yaml (dev)"
+    )
+    root_parser.add_argument("-y", dest="yes", action="store_true", help="up, destroy and refresh do not ask")
+    verbs = root_parser.add_subparsers(
         dest="verb", metavar="VERB", required=True, title="verbs", prog="./lab [-s STACK]", parser_class=_VerbParser
     )
 
     def add(name: str, text: str) -> argparse.ArgumentParser:
         return verbs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
 
-    def hand_on(name: str, words: str, text: str, more: str) -> None:
+    def pass_words_on(name: str, words: str, text: str, more: str) -> None:
         description = f"{text[0].upper()}{text[1:]}. {more}"
-        verbs.add_parser(name, usage=f"./lab [-s STACK] {name} {words}", help=text, description=description).hands_on = True
+        verbs.add_parser(name, usage=f"./lab [-s STACK] {name} {words}", help=text, description=description).passes_words_on = True
 
-    theirs = "Arguments are those of `pulumi {0}`: ./lab {0} --help."
-    hand_on("up", "[PULUMI ARGUMENTS]", "bring the stack up, or up to date with its file", theirs.format("up"))
-    hand_on("preview", "[PULUMI ARGUMENTS]", "show what `up` would change; needs no libvirt", theirs.format("preview"))
-    hand_on("destroy", "[PULUMI ARGUMENTS]", "delete all of the stack, and name what is left", theirs.format("destroy"))
-    hand_on("refresh", "[PULUMI ARGUMENTS]", "compare the state with what is really there", theirs.format("refresh"))
+    for name, text in (
+        ("up", "bring the stack up, or up to date with its file"),
+        ("preview", "show what `up` would change; needs no libvirt"),
+        ("destroy", "delete all of the stack, and name what is left"),
+        ("refresh", "compare the state with what is really there"),
+    ):
+        pass_words_on(name, "[PULUMI ARGUMENTS]", text, f"Arguments are those of `pulumi {name}`: ./lab {name} --help.")
     status = add("status", "nodes, pods on the network and the proof of a stack")
     status.add_argument("--json", action="store_true", help="as JSON")
     doctor = add("doctor", "what stands in the way of a stack on this machine; status 1 if there is an error")
@@ -117,8 +122,8 @@ def parser() -> argparse.ArgumentParser:
     doctor.add_argument("--offline", action="store_true", help="do not query the download sites")
     fetch = add("fetch", "everything that the stack downloads, into a directory")
     fetch.add_argument("directory", nargs="?", metavar="DIRECTORY", help="by default artifacts.directory of the stack file")
-    hand_on("ssh", "NODE [COMMAND...]", "a shell on a node, or one command there", "NODE is its name, domain or address.")
-    hand_on("kubectl", "ARGUMENTS", "kubectl with the cluster's kubeconfig", "Its own help: ./lab kubectl --help.")
+    pass_words_on("ssh", "NODE [COMMAND...]", "a shell on a node, or one command there", "NODE is its name, domain or address.")
+    pass_words_on("kubectl", "ARGUMENTS", "kubectl with the cluster's kubeconfig", "Its own help: ./lab kubectl --help.")
     logs = add("logs", "the console log and the journal of a node")
     logs.add_argument("node", metavar="NODE")
     logs.add_argument("-n", "--lines", type=int, default=60, help="of each (60)")
@@ -127,12 +132,12 @@ def parser() -> argparse.ArgumentParser:
     diagram = add("diagram", "the stack's network as SVG")
     diagram.add_argument("file", nargs="?", default="-", metavar="FILE", help="where it is written; by default to stdout")
     diagram.add_argument("--example", action="store_true", help="the picture of README.md, from the documented values")
-    other = "The stack is an option of that command: ./lab pulumi stack export -s dev. Its own help: ./lab pulumi --help."
-    hand_on("pulumi", "ARGUMENTS", "any other pulumi command, on the same state", other)
+    pulumi_options = "The stack is an option of that command: ./lab pulumi stack export -s dev. Its own help: ./lab pulumi --help."
+    pass_words_on("pulumi", "ARGUMENTS", "any other pulumi command, on the same state", pulumi_options)
     test = add("test", "run the tests; what this machine cannot run is SKIPPED and says why")
     tiers = f"{', '.join(TIERS)} (all of these unless said), {', '.join(LONG_TIERS)}"
     test.add_argument("tiers", nargs="*", type=_tier, metavar="TIER", help=tiers)
-    return made
+    return root_parser
 
 
 def _tier(name: str) -> str:

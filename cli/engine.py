@@ -25,10 +25,10 @@ def home() -> Path:
 
 def path() -> str:
     """The Pulumi program: on PATH, or where `lab` installs it."""
-    found = shutil.which("pulumi") or shutil.which("pulumi", path=str(home() / "bin"))
-    if found is None:
+    program = shutil.which("pulumi") or shutil.which("pulumi", path=str(home() / "bin"))
+    if program is None:
         raise LabError("there is no pulumi on PATH: `./lab preview` installs it")
-    return found
+    return program
 
 
 def pinned() -> dict[str, str]:

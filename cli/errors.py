@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class LabError(Exception):
-    """Its text is meant for the user: what is wrong and the way out."""
+    """Its text is meant for the user: what is wrong, and the remedy."""

@@ -1,4 +1,4 @@
-"""What `lab` says about this machine's libvirt before pulumi runs. Hints only: the program itself says what stops it."""
+"""Hints about this machine's libvirt before pulumi runs. Hints only: the program itself reports what stops it."""
 
 from __future__ import annotations
 

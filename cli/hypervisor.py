@@ -1,4 +1,4 @@
-"""What libvirt tells of a stack's machines."""
+"""What libvirt reports of a stack's machines."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from cli.stack import Node
 # virDomainState
 _STATES = ("no state", "running", "blocked", "paused", "shutting down", "shut off", "crashed", "suspended")
 CONSOLE_BYTES = 1 << 20
+"""How much of a console log is read at most, from its end."""
 
 
 def domain_states(uris: Mapping[str, str], nodes: Sequence[Node]) -> tuple[dict[str, str], list[str]]:
@@ -20,12 +21,12 @@ def domain_states(uris: Mapping[str, str], nodes: Sequence[Node]) -> tuple[dict[
     states: dict[str, str] = {}
     notes: list[str] = []
     for name, uri in sorted(uris.items()):
-        ours = [node for node in nodes if node.hypervisor == name]
-        if not ours:
+        its_nodes = [node for node in nodes if node.hypervisor == name]
+        if not its_nodes:
             continue
         try:
             with connect(uri) as connection:
-                for node in ours:
+                for node in its_nodes:
                     domain = find(connection.lookupByName, node.domain)
                     states[node.name] = "absent" if domain is None else _STATES[domain.state(0)[0]]
         except Exception as error:
@@ -34,14 +35,14 @@ def domain_states(uris: Mapping[str, str], nodes: Sequence[Node]) -> tuple[dict[
 
 
 def bridge(uri: str, network: str) -> str:
-    """Name of the network's bridge; empty if libvirt does not tell. Never raises."""
+    """Name of the network's bridge; empty if libvirt does not report it. Never raises."""
     from components.libvirt import network_xml  # noqa: PLC0415
     from components.libvirt.connection import connect, find  # noqa: PLC0415
 
     try:
         with connect(uri) as connection:
-            found = find(connection.networkLookupByName, network)
-            return "" if found is None else network_xml.read_network(found.XMLDesc(0)).bridge
+            libvirt_network = find(connection.networkLookupByName, network)
+            return "" if libvirt_network is None else network_xml.read_network(libvirt_network.XMLDesc(0)).bridge
     except Exception:
         return ""
 
@@ -72,8 +73,11 @@ def readable(text: str) -> str:
     import re  # noqa: PLC0415
 
     text = re.sub(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.)", "", text)
-    return "".join(each for each in text.replace("\r\n", "\n").replace("\r", "\n") if each in "\n\t" or each.isprintable())
+    return "".join(
+        character for character in text.replace("\r\n", "\n").replace("\r", "\n") if character in "\n\t" or character.isprintable()
+    )
 
 
 def uris(hypervisors: Mapping[str, Any]) -> dict[str, str]:
-    return {name: each.uri for name, each in hypervisors.items()}
+    """URI of each hypervisor by its name in the settings."""
+    return {name: hypervisor.uri for name, hypervisor in hypervisors.items()}

@@ -1,8 +1,8 @@
 """`lab` before `up`, `destroy` and `refresh`: locks of the stack's state that a killed Pulumi left behind.
 
 Pulumi locks a stack in a file backend by a file (pulumi: pkg/backend/diy/lock.go) that says who made it, and removes it at its
-end; one that is killed does not. A lock is removed only if it is this machine's and its process is not there any more. The
-others stay, and so does what cannot be read: Pulumi refuses them, and here the way out is said.
+end; one that is killed does not. A lock is removed only if it is this machine's and its process has ended. The others stay,
+and so do files that cannot be read: Pulumi stops at them, and `lab` prints the remedy.
 """
 
 from __future__ import annotations
@@ -21,19 +21,24 @@ from cli.report import say
 
 PROC = Path("/proc")
 SLACK = 5.0
-"""Seconds by which a process may seem to have begun after it made its lock: the clock of the boot is told in whole seconds, and a
-clock that is set moves it."""
+"""Seconds by which a process may seem to have begun after it made its lock: the kernel reports the time of the boot in whole
+seconds, and setting the clock moves it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lock:
-    """made: seconds since 1970."""
+    """A lock of a stack's state."""
 
     path: Path
+    """The lock's file."""
     pid: int
+    """Process that made it."""
     user: str
+    """Login name of that process's user."""
     host: str
+    """Host name of the machine that it runs on."""
     made: float
+    """When it was made, in seconds since 1970."""
 
     def __str__(self) -> str:
         when = datetime.fromtimestamp(self.made).astimezone().strftime("%Y-%m-%d %H:%M:%S")
@@ -45,17 +50,17 @@ def folder(state: Path, project: str, stack: str) -> Path:
     return state / ".pulumi" / "locks" / "organization" / project / stack.rpartition("/")[2]
 
 
-def found(state: Path, project: str, stack: str) -> tuple[list[Lock], list[Path]]:
+def read_locks(state: Path, project: str, stack: str) -> tuple[list[Lock], list[Path]]:
     """The locks, and the files in their place that cannot be read as one."""
-    locks, others = [], []
+    locks, damaged = [], []
     for path in sorted(folder(state, project, stack).glob("*.json")):
         try:
             locks.append(parse(path, path.read_text(encoding="utf-8")))
         except FileNotFoundError:  # removed meanwhile
             continue
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            others.append(path)
-    return locks, others
+            damaged.append(path)
+    return locks, damaged
 
 
 def parse(path: Path, text: str) -> Lock:
@@ -69,8 +74,8 @@ def parse(path: Path, text: str) -> Lock:
 
 
 def is_dead(lock: Lock) -> bool:
-    """Whether the lock is this machine's and its process has ended: there is none of that number, or it is no Pulumi, or it began
-    after the lock was made. What cannot be seen counts as alive.
+    """Whether the lock is this machine's and its process has ended: no process has that number, or the one that has it is no
+    Pulumi or began after the lock was made. A process that cannot be read counts as alive.
     """
     if lock.host != socket.gethostname() or lock.pid <= 0:
         return False
@@ -82,20 +87,20 @@ def is_dead(lock: Lock) -> bool:
         return not _exists(lock.pid)
     except (OSError, ValueError, IndexError, StopIteration):
         return False
-    if state in "ZX":  # ended, and its parent has not taken notice
+    if state in "ZX":  # it has ended, and its parent has not waited for it
         return True
     return not name.startswith("pulumi") or boot + ticks / os.sysconf("SC_CLK_TCK") > lock.made + SLACK
 
 
 def _stat(text: str) -> tuple[str, str, int]:
     """Name, state and beginning (clock ticks since boot) of /proc/PID/stat. The name is in parentheses and may hold any sign."""
-    before, _, after = text.rpartition(")")
-    fields = after.split()
-    return before.partition("(")[2], fields[0], int(fields[19])
+    start, _, rest = text.rpartition(")")
+    fields = rest.split()
+    return start.partition("(")[2], fields[0], int(fields[19])
 
 
 def _exists(pid: int) -> bool:
-    """/proc may hide processes of others (hidepid)."""
+    """Whether a process has that number, also where /proc hides the processes of other users (hidepid)."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -106,26 +111,26 @@ def _exists(pid: int) -> bool:
 
 
 def release(state: Path, project: str, stack: str) -> list[str]:
-    """Remove the locks of processes that are gone. Returns what there is to say."""
-    locks, others = found(state, project, stack)
-    said = [
+    """Remove the locks of processes that have ended. Returns the lines to print."""
+    locks, damaged = read_locks(state, project, stack)
+    lines = [
         f"the lock {path} of the state of stack {stack} is damaged, as if Pulumi was killed while it wrote it, and Pulumi stops at "
         f"it; remove it if no other run is under way: rm {shlex.quote(str(path))}"
-        for path in others
+        for path in damaged
     ]
     for lock in locks:
         if is_dead(lock):
             lock.path.unlink(missing_ok=True)
-            said.append(f"removed a lock of the state of stack {stack}, {lock}: that process is gone")
+            lines.append(f"removed a lock of the state of stack {stack}, {lock}: that process has ended")
         else:
-            said.append(
+            lines.append(
                 f"the state of stack {stack} is locked, {lock}. If that run is over all the same: ./lab pulumi cancel -s {stack}"
             )
-    return said
+    return lines
 
 
-def look(backend: Backend, stack: str) -> None:
-    """Release the stack's locks in .lab/state; those of the user's own backend are not ours to look at."""
+def release_and_report(backend: Backend, stack: str) -> None:
+    """Release the stack's locks in .lab/state, and print what was done; locks of the user's own backend are left alone."""
     if not backend.local:
         return
     for line in release(STATE, backend.project, stack):

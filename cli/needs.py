@@ -51,7 +51,7 @@ def of(options: argparse.Namespace) -> Needs:
     """What the command of these options needs."""
     if options.verb == "test":
         return Needs(environment="test", without_packages="test", pulumi="find", build_packages=BUILD_PACKAGES)
-    if options.verb == "doctor":  # it looks through libvirt's binding, and says so where that cannot be built
+    if options.verb == "doctor":  # it queries libvirt by the binding, and reports where that cannot be built
         return Needs(environment="run", without_packages="preview", pulumi="none", build_packages=BUILD_PACKAGES)
     if options.verb == "fetch":
         return Needs(environment="preview", pulumi="none")

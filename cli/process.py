@@ -29,14 +29,14 @@ Stream = IO[str] | IO[bytes] | int | None
 def run(words: Sequence[str], *, stdin: Stream = None, stdout: Stream = None, stderr: Stream = None) -> int:
     """The program's status, 128 and the signal if one ended it. A Ctrl-C is the program's too: we wait until it has ended."""
     interrupts: list[int] = []
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.SIG_IGN:  # as of a background job, whose programs ignore it too
+    previous_handler = signal.getsignal(signal.SIGINT)
+    if previous_handler is not signal.SIG_IGN:  # as of a background job, whose programs ignore it too
         signal.signal(signal.SIGINT, lambda number, _frame: interrupts.append(number))
     try:
         with subprocess.Popen(list(words), stdin=stdin, stdout=stdout, stderr=stderr) as child:  # noqa: S603 - no shell is meant
             status = child.wait()
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous_handler)
     if interrupts:
         raise KeyboardInterrupt
     return status if status >= 0 else 128 - status

@@ -36,25 +36,32 @@ _LARGEST_MANIFEST = 4 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Blob:
-    """digest: sha256:<hex>. size: bytes."""
+    """A configuration or layer of an image."""
 
     digest: str
+    """sha256:<hex>."""
     size: int
+    """Bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """One platform's image. manifest: as the registry serves it. digest: of the manifest."""
+    """One platform's image."""
 
     reference: str
+    """Its full reference (docker.io/library/nginx:1.25)."""
     digest: str
+    """Of the manifest, sha256:<hex>."""
     media_type: str
+    """Of the manifest."""
     manifest: bytes
+    """As the registry serves it."""
     blobs: tuple[Blob, ...]
+    """Its configuration and its layers."""
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Credentials are for the registry, not for the storage it sends to, which refuses them."""
+    """Redirects without credentials: they are for the registry, and the storage that it redirects to refuses them."""
 
     def redirect_request(self, req: Any, *arguments: Any) -> Any:
         new = super().redirect_request(req, *arguments)
@@ -76,10 +83,10 @@ class Client:
         body, kind = self._manifest(host, name, version)
         document = json.loads(body)
         if kind in _INDEXES:
-            found = _of_platform(document, architecture)
-            if found is None:
+            digest_of_platform = _of_platform(document, architecture)
+            if digest_of_platform is None:
                 raise LabError(f"{reference} is not there for linux/{architecture}: name an image that is")
-            version = found
+            version = digest_of_platform
             body, kind = self._manifest(host, name, version)
             document = json.loads(body)
         if kind not in _MANIFESTS:
@@ -112,17 +119,19 @@ class Client:
 
     def _open(self, host: str, name: str, path: str, accept: str) -> Any:
         """The answer of the first endpoint that has it."""
-        refused = []
+        failures = []
         for base, its_name in self.endpoints(host, name):
             url = f"{base}/v2/{its_name}/{path}"
             try:
-                return self._ask(url, accept)
+                return self._request(url, accept)
             except urllib.error.HTTPError as error:
-                refused.append(f"{base} answers {error.code} {error.reason}")
+                failures.append(f"{base} answers {error.code} {error.reason}")
             except (OSError, ValueError, LabError) as error:
-                refused.append(f"{base}: {getattr(error, 'reason', None) or error}")
-        tried = "; ".join(refused)
-        raise LabError(f"{host}/{name} {path} cannot be fetched ({tried}): k3s.registries names mirrors, or check the image's name")
+                failures.append(f"{base}: {getattr(error, 'reason', None) or error}")
+        attempts = "; ".join(failures)
+        raise LabError(
+            f"{host}/{name} {path} cannot be fetched ({attempts}): k3s.registries names mirrors, or check the image's name"
+        )
 
     def endpoints(self, host: str, name: str) -> Iterator[tuple[str, str]]:
         """(base URL, repository there): the mirrors, and the registry itself, where names are not rewritten."""
@@ -137,7 +146,7 @@ class Client:
                 yield endpoint.rstrip("/").removesuffix("/v2"), renamed
         yield f"https://{'registry-1.docker.io' if host == 'docker.io' else host}", name
 
-    def _ask(self, url: str, accept: str) -> Any:
+    def _request(self, url: str, accept: str) -> Any:
         place = urllib.parse.urlsplit(url).netloc
         scope = re.split("/(?:manifests|blobs)/", url, maxsplit=1)[0]
         opener = urllib.request.build_opener(_Redirects(), urllib.request.HTTPSHandler(context=self._tls(place)))
@@ -172,8 +181,8 @@ class Client:
         if basic:
             request.add_header("Authorization", basic)
         with opener.open(request, timeout=STALL_LIMIT) as answer:
-            found = json.load(answer)
-        return f"Bearer {found.get('token') or found['access_token']}"
+            token_document = json.load(answer)
+        return f"Bearer {token_document.get('token') or token_document['access_token']}"
 
     def _basic(self, place: str) -> str:
         access = self.registries.configs.get(place)

@@ -1,4 +1,4 @@
-"""What `lab` says of itself, on stderr: stdout is for what was asked for."""
+"""What `lab` reports of its own work, on stderr: stdout is for the result of the verb."""
 
 from __future__ import annotations
 

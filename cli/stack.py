@@ -28,15 +28,19 @@ _SECRET = "4dabf18193072939515e22adb298388d"  # noqa: S105 - the key that marks 
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """A node as the outputs tell it. host_key: the public key its SSH server must show."""
+    """A node as the outputs describe it."""
 
     name: str
     role: str
+    """server or agent."""
     address: str
     mac: str
     domain: str
+    """Name of its libvirt domain."""
     hypervisor: str
+    """Name of its hypervisor in the settings."""
     host_key: str = ""
+    """The public key that its SSH server must have, in OpenSSH's form; empty where there is none yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,23 +49,29 @@ class Stack:
 
     name: str
     url: str = ""
+    """URL of the first pod's page."""
     address: str = ""
+    """Address of the first pod on the network."""
     mac: str = ""
+    """MAC address of the first pod on the network."""
     pages: tuple[Mapping[str, Any], ...] = ()
+    """The output `pages`: of each pod its name, node, address, URL, and what `up` was served."""
     nodes: tuple[Node, ...] = ()
     ssh_user: str = "ubuntu"
     ssh_port: int = 22
     private_key: str = field(default="", repr=False)
+    """Private key for SSH, in OpenSSH's form; empty where the user has one of their own."""
     kubeconfig: str = field(default="", repr=False)
     notes: tuple[str, ...] = ()
+    """What is not known, and why, one sentence each."""
 
     def node(self, name: str) -> Node:
         """The node of this name (server-1), domain name or address."""
         for node in self.nodes:
             if name in (node.name, node.domain, node.address):
                 return node
-        known = ", ".join(node.name for node in self.nodes) or "none: `./lab up` makes them"
-        raise LabError(f"there is no node {name}; the nodes of stack {self.name}: {known}")
+        names = ", ".join(node.name for node in self.nodes) or "none: `./lab up` makes them"
+        raise LabError(f"there is no node {name}; the nodes of stack {self.name}: {names}")
 
     @property
     def first_server(self) -> Node:
@@ -82,7 +92,7 @@ def project(root: Path = ROOT) -> str:
 def load_settings(stack: str, root: Path = ROOT) -> tuple[models.Settings, plans.Plan]:
     """Settings and plan from the stack's file, by the program's own loader; without artifacts in place of downloads.
 
-    Raises SettingsError with every mistake that is seen without the stack's secrets, LabError if there is no file or no YAML in it.
+    Raises SettingsError with every mistake that shows without the stack's secrets, LabError if there is no file or no YAML in it.
     """
     name = project(root)
     loaded = reading.load(name, stack.rsplit("/", 1)[-1], raw.from_document(_document(stack, root), name))
@@ -90,7 +100,7 @@ def load_settings(stack: str, root: Path = ROOT) -> tuple[models.Settings, plans
 
 
 def unread(stack: str, root: Path = ROOT) -> list[Problem]:
-    """The mistakes of the stack's file of which `up` itself does not report, because Pulumi reads past them."""
+    """The mistakes of the stack's file that `up` itself does not report, because Pulumi reads past them."""
     return raw.unread_keys(_document(stack, root), project(root))
 
 
@@ -100,7 +110,7 @@ def secrets_of(stack: str, root: Path = ROOT) -> frozenset[str]:
 
 
 def read_settings(stack: str, root: Path = ROOT) -> tuple[models.Settings, plans.Plan]:
-    """The same for what only looks at a stack that is there: conflicts between settings do not stop it."""
+    """The same for verbs that only read a stack: conflicts between settings do not stop them."""
     name = project(root)
     configuration = raw.from_document(_document(stack, root), name)
     config = reading.parse(stack, configuration.values, unknown=configuration.unknown)
@@ -110,19 +120,19 @@ def read_settings(stack: str, root: Path = ROOT) -> tuple[models.Settings, plans
 def _document(stack: str, root: Path) -> dict[str, Any]:
     path = stack_file(stack, root)
     try:
-        found = stack_yaml.load(path.read_text(encoding="utf-8")) or {}
+        document = stack_yaml.load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         raise LabError(f"there is no {path.name}: ./lab -s STACK takes the name of a stack file that is here") from None
     except UnicodeDecodeError as error:
         raise LabError(f"{path.name} is not in UTF-8 (byte {error.start}); save it in that encoding") from None
     except stack_yaml.DuplicateKeys as error:
-        told = "is set twice, at line {} and at line {}; keep one of them"
-        raise SettingsError(stack, [Problem(key, "", told.format(*lines)) for key, *lines in error.found]) from None
+        text = "is set twice, at line {} and at line {}; keep one of them"
+        raise SettingsError(stack, [Problem(key, "", text.format(*lines)) for key, *lines in error.duplicates]) from None
     except yaml.YAMLError as error:
-        raise LabError(f"{path.name} is no YAML document: {stack_yaml.said(error)}; correct it there") from None
-    if not isinstance(found, dict) or not isinstance(found.get("config") or {}, dict):
+        raise LabError(f"{path.name} is no YAML document: {stack_yaml.message_of(error)}; correct it there") from None
+    if not isinstance(document, dict) or not isinstance(document.get("config") or {}, dict):
         raise LabError(f"{path.name} is no stack file: write its settings below config:, each as project:name: value")
-    return found
+    return document
 
 
 def on_bridge(config: models.Settings) -> bool:
@@ -164,13 +174,13 @@ def parse_outputs(stack: str, outputs: Mapping[str, Any]) -> Stack:
 
 def from_state(stack: Stack, state: Mapping[str, Any], config: models.Settings, plan: plans.Plan) -> Stack:
     """The stack completed from its state and plan: an `up` that failed half-way has made keys and machines, but no outputs."""
-    found = {
+    outputs_of = {
         str(resource["urn"]).rsplit("::", 1)[-1]: resource.get("outputs") or {}
         for resource in (state.get("deployment") or {}).get("resources") or ()
     }
 
     def value(name: str, key: str) -> str:
-        return _plain(found.get(name, {}).get(key))
+        return _plain(outputs_of.get(name, {}).get(key))
 
     nodes = tuple(
         Node(
@@ -183,7 +193,7 @@ def from_state(stack: Stack, state: Mapping[str, Any], config: models.Settings, 
             host_key=value(f"{node.name}-host-key", "public_key"),
         )
         for node in plan.nodes
-        if f"{node.name}-domain" in found or f"{node.name}-host-key" in found
+        if f"{node.name}-domain" in outputs_of or f"{node.name}-host-key" in outputs_of
     )
     note = (
         "the last `up` did not finish, so what is shown comes from the stack's state and file"
@@ -233,7 +243,7 @@ def read_selected(name: str) -> Stack:
 
 
 def read(name: str, run: Callable[..., Any] = pulumi_json) -> Stack:
-    """The stack's outputs; where its last `up` has not come to them, what its state and file tell."""
+    """The stack from its outputs; where its last `up` has not come to them, from its state and file."""
     stack = parse_outputs(name, run("stack", "output", "-s", name, "--json", "--show-secrets"))
     if stack.nodes:
         return stack

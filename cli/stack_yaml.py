@@ -26,11 +26,12 @@ _LONGEST = 400
 
 
 class DuplicateKeys(yaml.YAMLError):
-    """found: of each key that is in its mapping already, its path, and the lines of the first and of this one, from 1."""
+    """Keys that are twice in one mapping."""
 
-    def __init__(self, found: list[tuple[str, int, int]]) -> None:
-        self.found = found
-        super().__init__("; ".join(f"{path} is at line {first} and at line {again}" for path, first, again in found))
+    def __init__(self, duplicates: list[tuple[str, int, int]]) -> None:
+        self.duplicates = duplicates
+        """Of each such key its path, and the lines of the first and of the second, from 1."""
+        super().__init__("; ".join(f"{path} is at line {first} and at line {again}" for path, first, again in duplicates))
 
 
 class _Loader(yaml.SafeLoader):
@@ -63,7 +64,7 @@ def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Any:
             if -(2**63) <= whole < 2**64:
                 return whole
         if FLOAT.match(digits) and math.isfinite(value := float(digits)):
-            # Pulumi hands it on as JSON, where Go writes it like this.
+            # Pulumi passes it on as JSON, where Go writes a number in this form.
             return int(value) if value.is_integer() and abs(value) < 1e21 else value
     return _go_time(text)
 
@@ -76,10 +77,10 @@ def _whole(digits: str) -> int:
 
 def _go_time(text: str) -> str:
     """A date or time as Go prints it, for Pulumi makes such text of it; any other text as it is."""
-    found = _TIME.match(text)
-    if not found:
+    match = _TIME.match(text)
+    if not match:
         return text
-    year, month, day, *rest = found.groups()
+    year, month, day, *rest = match.groups()
     hour, minute, second, fraction = rest[:4] if rest[0] else rest[5:]
     zone = rest[4] or "Z"
     try:
@@ -102,12 +103,12 @@ def _time(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
 
 
 def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> Iterator[dict[str, Any]]:
-    """In two steps, as PyYAML constructs what may hold itself."""
-    made: dict[str, Any] = {}
-    yield made
+    """In two steps, as PyYAML constructs mappings that may hold themselves."""
+    mapping: dict[str, Any] = {}
+    yield mapping
     loader.flatten_mapping(node)
     for key, value in node.value:
-        made[_key(loader.construct_object(key, deep=True), key)] = loader.construct_object(value)
+        mapping[_key(loader.construct_object(key, deep=True), key)] = loader.construct_object(value)
 
 
 def _key(key: Any, node: yaml.Node) -> str:
@@ -144,22 +145,22 @@ def load(text: str) -> Any:
         loader.dispose()
 
 
-def said(error: yaml.YAMLError) -> str:
-    """What the error says, without the piece of the document that PyYAML shows with it: that may be a secret."""
+def message_of(error: yaml.YAMLError) -> str:
+    """The error's message, without the piece of the document that PyYAML shows with it: that may be a secret."""
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
-        parts = [each for each in (error.context, error.problem) if each]
+        parts = [text for text in (error.context, error.problem) if text]
         return " ".join(", ".join(parts).split()) + (f" (line {mark.line + 1}, column {mark.column + 1})" if mark else "")
     return " ".join(str(error).split())
 
 
-def _duplicates(node: yaml.Node, path: str, seen: set[int]) -> Iterator[tuple[str, int, int]]:
-    if id(node) in seen:  # by an alias
+def _duplicates(node: yaml.Node, path: str, visited: set[int]) -> Iterator[tuple[str, int, int]]:
+    if id(node) in visited:  # by an alias
         return
-    seen.add(id(node))
+    visited.add(id(node))
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            yield from _duplicates(item, f"{path}.{index}", seen)
+            yield from _duplicates(item, f"{path}.{index}", visited)
     if isinstance(node, yaml.MappingNode):
         lines: dict[str, int] = {}
         for key, value in node.value:
@@ -170,4 +171,4 @@ def _duplicates(node: yaml.Node, path: str, seen: set[int]) -> Iterator[tuple[st
                 if name in lines:
                     yield inner, lines[name], line
                 lines.setdefault(name, line)
-            yield from _duplicates(value, inner, seen)
+            yield from _duplicates(value, inner, visited)

@@ -18,7 +18,7 @@ def main(options: argparse.Namespace) -> int:
     hints.about_libvirt(options.stack)
     backend = backends.use(options.stack)
     engine.install_plugins()
-    locks.look(backend, options.stack)
+    locks.release_and_report(backend, options.stack)
     stack = selection.existing(backend, options.stack, options.words)
     if stack is None:
         say(f"there is no stack {options.stack}: nothing to destroy")
@@ -26,16 +26,16 @@ def main(options: argparse.Namespace) -> int:
     status = process.run(["pulumi", "destroy", *stack, *engine.consent(options.yes), *options.words])
     if status:
         return status
-    left = _left(options.stack)
-    if left:
+    remaining = _remaining(options.stack)
+    if remaining:
         say(f"left in stack {options.stack}:")
-        sys.stderr.write("".join(f"{urn}\n" for urn in left))
+        sys.stderr.write("".join(f"{urn}\n" for urn in remaining))
     else:
         say(f"nothing is left of stack {options.stack}")
     return 0
 
 
-def _left(stack: str) -> list[str]:
+def _remaining(stack: str) -> list[str]:
     """URNs of the resources that the state still has."""
     command = ["pulumi", "stack", "export", "-s", stack]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603 - no shell is meant

@@ -49,14 +49,14 @@ def main(options: argparse.Namespace) -> int:
             "the stack sets no artifacts.directory: say ./lab fetch DIRECTORY, and set it for `up` to take the files from"
         )
     manifest = fetch(config, directory)
-    total = sum(each.size for each in manifest.artifacts)
+    total = sum(artifact.size for artifact in manifest.artifacts)
     say(f"{directory} has {len(manifest.artifacts)} files, {total >> 20} MiB, and {MANIFEST}")
     if artifacts.folder(config) != directory or not config.artifacts.directory:
         say(f"for `up` to take them, set artifacts.directory: {directory.resolve()}")
     return 0
 
 
-# What says where downloads come from. Of registries the credentials alone may be secrets: registry.py tells which it lacks.
+# Settings that say where downloads come from. Of registries only the credentials may be secrets: registry.py reports missing ones.
 _NEEDED = (
     "artifacts", "image", "plugins", "multus.image", "workload.image", "k3s.version", "k3s.releases", "k3s.installScript",
     "k3s.registries", "k3s.systemDefaultRegistry",
@@ -64,7 +64,7 @@ _NEEDED = (
 
 
 def _all_known(secrets: Iterable[str]) -> None:
-    """LabError if a setting that is needed here is a secret of the stack, whose default would take its place."""
+    """LabError if a setting that is needed here is a secret of the stack: its default would replace it unnoticed."""
     lacking = Problem("", "", "", frozenset(_NEEDED))
     hidden = sorted(path for path in secrets if lacking.follows_from([path]) and ".auth." not in path)
     if hidden:
@@ -77,82 +77,90 @@ def _all_known(secrets: Iterable[str]) -> None:
 def fetch(config: Settings, directory: Path) -> Manifest:
     """Get what is missing or not what the settings ask for; then write the manifest."""
     directory.mkdir(parents=True, exist_ok=True)
-    former = {each.file: each for each in artifacts.read(directory)[0].artifacts}
+    former = {artifact.file: artifact for artifact in artifacts.read(directory)[0].artifacts}
     client, sums = registry.Client(config.k3s.registries), Sums()
-    done: list[Artifact] = []
+    fetched: list[Artifact] = []
     failed: list[str] = []
-    for each in downloads.for_settings(config):
+    for download in downloads.for_settings(config):
         try:
-            done.append(_one(each, directory, former.get(each.file), client, sums))
+            fetched.append(_one(download, directory, former.get(download.file), client, sums))
         except LabError as error:
-            failed.append(f"{each.setting}: {error}")
+            failed.append(f"{download.setting}: {error}")
     if failed:
         raise LabError("not everything could be fetched; say it again when the cause is gone:\n  - " + "\n  - ".join(failed))
-    manifest = Manifest(architecture=ARCHITECTURE, artifacts=tuple(done))
+    manifest = Manifest(architecture=ARCHITECTURE, artifacts=tuple(fetched))
     new = directory / f"{MANIFEST}.new"
     new.write_text(manifest.model_dump_json(indent=2, by_alias=True, exclude_defaults=False) + "\n", encoding="utf-8")
     new.replace(directory / MANIFEST)
     return manifest
 
 
-def _one(each: Download, directory: Path, former: Artifact | None, client: registry.Client, sums: Sums) -> Artifact:
-    if each.kind == "image":
-        image = client.image(each.reference, ARCHITECTURE)
+def _one(download: Download, directory: Path, former: Artifact | None, client: registry.Client, sums: Sums) -> Artifact:
+    if download.kind == "image":
+        image = client.image(download.reference, ARCHITECTURE)
         expected = image.digest
     else:
-        expected = sums.of(each)
-    if former and expected and former.serves(each) and former.checksum == expected and not artifacts.damaged(directory, [former]):
+        expected = sums.of(download)
+    if (
+        former
+        and expected
+        and former.serves(download)
+        and former.checksum == expected
+        and not artifacts.damaged(directory, [former])
+    ):
         say(f"{former.file} is here")
         return former
-    if each.kind == "image":
-        size, sha256 = _save(directory / each.file, lambda file: registry.write(client, image, file, Progress(each.file)))
+    if download.kind == "image":
+        size, sha256 = _save(directory / download.file, lambda file: registry.write(client, image, file, Progress(download.file)))
     else:
-        size, sha256 = _save(directory / each.file, lambda file: _download(each, expected, file))
+        size, sha256 = _save(directory / download.file, lambda file: _download(download, expected, file))
     return Artifact(
-        file=each.file,
-        kind=each.kind,
-        source=shown(each.source) if "://" in each.source else each.source,
+        file=download.file,
+        kind=download.kind,
+        source=shown(download.source) if "://" in download.source else download.source,
         sha256=sha256,
         size=size,
-        version=each.version,
-        reference=each.reference,
+        version=download.version,
+        reference=download.reference,
         checksum=expected,
     )
 
 
 @dataclass
 class Sums:
-    """What checksum files say; each is read once."""
+    """The checksums of downloads, from checksum files that are each read once."""
 
     texts: dict[str, str] = field(default_factory=dict)
+    """Content of each checksum file by its URL."""
 
-    def of(self, each: Download) -> str:
-        """sha256:<hex> or sha512:<hex> of what is wanted; "" where the settings give none (the install script)."""
-        if "://" not in each.checksum:
-            return each.checksum
-        if each.checksum not in self.texts:
-            self.texts[each.checksum] = b"".join(_read(each.checksum)).decode(errors="replace")
-        name = urllib.parse.unquote(urllib.parse.urlsplit(each.source).path).rpartition("/")[2]
-        lines = (line.split() for line in self.texts[each.checksum].splitlines())
-        found = {words[0].lower() for words in lines if len(words) == 2 and words[1].lstrip("*").rpartition("/")[2] == name}
-        digest = found.pop() if len(found) == 1 else ""
+    def of(self, download: Download) -> str:
+        """sha256:<hex> or sha512:<hex> of the download; "" where the settings give none (the install script)."""
+        if "://" not in download.checksum:
+            return download.checksum
+        if download.checksum not in self.texts:
+            self.texts[download.checksum] = b"".join(_read(download.checksum)).decode(errors="replace")
+        name = urllib.parse.unquote(urllib.parse.urlsplit(download.source).path).rpartition("/")[2]
+        lines = (line.split() for line in self.texts[download.checksum].splitlines())
+        digests = {words[0].lower() for words in lines if len(words) == 2 and words[1].lstrip("*").rpartition("/")[2] == name}
+        digest = digests.pop() if len(digests) == 1 else ""
         if len(digest) not in _DIGITS or not re.fullmatch("[0-9a-f]+", digest):
-            raise LabError(f"{shown(each.checksum)} does not name {name} once with a SHA-256 or SHA-512")
+            raise LabError(f"{shown(download.checksum)} does not name {name} once with a SHA-256 or SHA-512")
         return f"{_DIGITS[len(digest)]}:{digest}"
 
 
-def _download(each: Download, expected: str, file: Target) -> None:
+def _download(download: Download, expected: str, file: Target) -> None:
     algorithm = expected.partition(":")[0] or "sha256"
-    digest, progress, size = hashlib.new(algorithm), Progress(each.file), 0
-    for chunk in _read(each.source, progress):
+    digest, progress, size = hashlib.new(algorithm), Progress(download.file), 0
+    for chunk in _read(download.source, progress):
         digest.update(chunk)
         file.write(chunk)
         size += len(chunk)
     if not size:
-        raise LabError(f"{shown(each.source)} is empty")
+        raise LabError(f"{shown(download.source)} is empty")
     if expected and expected != f"{algorithm}:{digest.hexdigest()}":
         raise LabError(
-            f"{shown(each.source)} has {algorithm} {digest.hexdigest()}, not {expected.partition(':')[2]}: nothing is kept of it"
+            f"{shown(download.source)} has {algorithm} {digest.hexdigest()}, not {expected.partition(':')[2]}: "
+            "nothing is kept of it"
         )
 
 
@@ -193,7 +201,7 @@ class Target:
 
 
 def _save(path: Path, fill: Callable[[Target], None]) -> tuple[int, str]:
-    """Size and SHA-256 of the file that `fill` writes; under its name only when it is whole."""
+    """Size and SHA-256 of the file that `fill` writes; it gets its name only when it is complete."""
     part = path.with_name(f"{path.name}.part")
     target = Target(part)
     try:
@@ -208,7 +216,7 @@ def _save(path: Path, fill: Callable[[Target], None]) -> tuple[int, str]:
 
 
 class Progress:
-    """One line at once and one every ten seconds."""
+    """Prints a line of progress at once, and another every ten seconds."""
 
     def __init__(self, name: str) -> None:
         self.name, self.spoken = name, 0.0

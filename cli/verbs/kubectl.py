@@ -32,9 +32,9 @@ def call(stack: Stack, arguments: Sequence[str]) -> int:
     """kubectl on this machine; without one, K3s's own on the first server, which reads no files of this machine."""
     program = shutil.which("kubectl")
     if program is None or not stack.kubeconfig:
-        lacks = "no kubectl on PATH" if program is None else "no kubeconfig in the stack's outputs yet"
+        reason = "no kubectl on PATH" if program is None else "no kubeconfig in the stack's outputs yet"
         server = stack.first_server
-        say(f"{lacks}, so it is run on {server.name}: files it names are that machine's")
+        say(f"{reason}, so it is run on {server.name}: files it names are that machine's")
         command = ssh.quoted(["sudo", "-n", "k3s", "kubectl", *arguments])
         return ssh.run(stack, server, [command], terminal=sys.stdin.isatty() and sys.stdout.isatty()).returncode
     fd = memory_file(stack.kubeconfig)

@@ -1,4 +1,4 @@
-"""`lab logs`: what a node's console says, and what its journal says where it answers."""
+"""`lab logs`: the end of a node's console log, and of its journal where the node answers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def show(stack: Stack, options: argparse.Namespace) -> int:
-    """The same of this stack."""
+    """Print both logs of this stack, or the one that the options name."""
     both = options.console == options.journal
     read = 0
     if both or options.console:
@@ -57,7 +57,7 @@ def _show(what: str, get: object) -> int:
 
 
 def _planned(stack: Stack, name: str) -> plans.NodePlan:
-    """From the stack's file: the console is there before any output is."""
+    """The node from the stack's file: its console exists before the stack has outputs."""
     _config, plan = read_settings(stack.name)
     for node in plan.nodes:
         if name in (node.name, node.domain, str(node.address)):

@@ -15,7 +15,7 @@ def main(options: argparse.Namespace) -> NoReturn:
     hints.about_libvirt(options.stack)
     backend = backends.use(options.stack)
     engine.install_plugins()
-    locks.look(backend, options.stack)
+    locks.release_and_report(backend, options.stack)
     stack = selection.create(backend, options.stack, options.words)
     # A stopped machine takes its API with it; what only that API knows keeps its state.
     if not os.environ.get("PULUMI_K8S_SKIP_UPDATE_UNREACHABLE"):

@@ -16,8 +16,8 @@ from cli import stack as stacks
 from cli.errors import LabError
 from cli.stack import Node, Stack
 
-# Started by ssh-agent, which ends with it: takes the key from the file descriptor $1, then becomes ssh.
-# bash and not sh: dash knows file descriptors of one digit only.
+# ssh-agent starts this command and ends with it: it takes the key from the file descriptor $1, then becomes ssh.
+# It is bash and not sh: dash knows file descriptors of one digit only.
 _LAUNCH = 'key=$1; shift; ssh-add -q - <&"$key" || exit 125; exec {key}<&-; exec ssh "$@"'
 
 
@@ -60,7 +60,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """ssh to the node, with the caller's terminal unless `capture`; ssh's exit status. The key never touches a disk.
 
-    command: words for the node's shell, joined with spaces as ssh itself does. terminal: ask for one on the node.
+    command: words for the node's shell, joined with spaces as ssh itself does. terminal: request one on the node.
     """
     for name in ("ssh", "ssh-agent", "ssh-add"):
         if shutil.which(name) is None:
@@ -78,22 +78,22 @@ def run(
     key = _pipe(stack.private_key)
     words = ["ssh-agent", "bash", "-c", _LAUNCH, "ssh", str(key), *options(node, stack, str(known_hosts))]
     words += [*(["-t"] if terminal else []), *(["-q"] if quiet else []), node.address, *command]
-    before = {each: signal.signal(each, _leave) for each in (signal.SIGTERM, signal.SIGHUP)}
-    # An interrupt is for the command at the other end; ssh tells how it ended.
-    before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda *_: None)
+    previous_handlers = {number: signal.signal(number, _leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    # An interrupt is for the command at the other end; ssh reports how it ended.
+    previous_handlers[signal.SIGINT] = signal.signal(signal.SIGINT, lambda *_: None)
     try:
         return subprocess.run(  # noqa: S603 - our own words, and the user's command for the node
             words, pass_fds=(key,), stdin=stdin, capture_output=capture, text=True, check=False
         )
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for number, handler in previous_handlers.items():
+            signal.signal(number, handler)
         os.close(key)
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _pipe(text: str) -> int:
-    """The reading end of a pipe that holds the text: in memory, and gone once read."""
+    """The reading end of a pipe that holds the text: in memory, and only until it is read."""
     reading, writing = os.pipe()
     data = text.encode() if text.endswith("\n") else f"{text}\n".encode()
     os.set_blocking(writing, False)

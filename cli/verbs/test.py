@@ -47,17 +47,21 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 
 
 class Run:
-    """One run of tiers. passed, failed, skipped: tests of all tiers. bad: a tier failed."""
+    """One run of tiers, and the sum of their results."""
 
     def __init__(self) -> None:
         self.network = ClosedNetwork()
         self.summary: list[str] = []
+        """A line for each tier."""
         self.passed = self.failed = self.skipped = 0
-        self.bad = self.tested = False
+        """Tests of all tiers."""
+        self.tier_failed = False
+        self.tested = False
+        """A tier with tests was to run: any but lint."""
         self._begin = time.monotonic()
 
     def tier(self, name: str) -> None:
-        """Run a tier and take down its result."""
+        """Run a tier and record its result."""
         _print(f"\n== {name} ==")
         self._begin = time.monotonic()
         self.tested = self.tested or name != "lint"
@@ -75,12 +79,12 @@ class Run:
         _print("\n" + "\n".join(self.summary))
         if self.tested and not self.passed + self.failed:
             _print("No test was run.")
-            self.bad = True
+            self.tier_failed = True
         _print(f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped")
-        return 1 if self.bad or self.failed else 0
+        return 1 if self.tier_failed or self.failed else 0
 
     def _report(self, tier: str, result: str, detail: str = "") -> None:
-        self.bad = self.bad or result == "FAILED"
+        self.tier_failed = self.tier_failed or result == "FAILED"
         self.summary.append(f"{tier:<8}  {result:<7}  {int(time.monotonic() - self._begin):>4}s  {detail}")
 
     def _skip(self, tier: str, why: str) -> None:
@@ -119,11 +123,11 @@ class Run:
             why = "the closed test network does not start (.lab/testnet.log); LAB_TESTNET=none does without it"
             self._report(tier, "FAILED", why)
 
-    def _pytest(self, tier: str, before: Sequence[str] = ()) -> None:
-        """before: the command that runs pytest."""
+    def _pytest(self, tier: str, prefix: Sequence[str] = ()) -> None:
+        """Run pytest on a tier. prefix: the command that runs pytest."""
         folder, results = f"tests/{tier.removesuffix('-nodes')}", LAB / f"junit-{tier}.xml"
         results.unlink(missing_ok=True)
-        words = [*before, PYTHON, "-m", "pytest", "--junitxml", str(results.relative_to(ROOT)), folder, *_selection(tier)]
+        words = [*prefix, PYTHON, "-m", "pytest", "--junitxml", str(results.relative_to(ROOT)), folder, *_selection(tier)]
         status = process.run(words)
         if status == _NO_TESTS or not (ROOT / folder).is_dir():
             self._skip(tier, f"there are no tests in {folder}")
@@ -190,5 +194,5 @@ def _prepare_host() -> bool:
 
 
 def _print(text: str) -> None:
-    """At once: what the tests print themselves does not pass through here."""
+    """Print a line at once: the output of the tests themselves does not pass through this process."""
     print(text, flush=True)  # noqa: T201

@@ -16,7 +16,7 @@ def main(options: argparse.Namespace) -> NoReturn:
     hints.about_libvirt(options.stack)
     backend = backends.use(options.stack)
     engine.install_plugins()
-    locks.look(backend, options.stack)
+    locks.release_and_report(backend, options.stack)
     if os.environ.get("LAB_DOCTOR") != "off":
         from cli.verbs import doctor  # noqa: PLC0415 - it takes most of a second to import
 

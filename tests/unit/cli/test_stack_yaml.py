@@ -66,20 +66,20 @@ def test_merged_keys_give_way() -> None:
 def test_each_key_that_is_there_twice_is_told_with_its_lines() -> None:
     with pytest.raises(stack_yaml.DuplicateKeys) as caught:
         stack_yaml.load('a: {b: 1, b: 2}\nc: 1\nl:\n- x: 1\n  "x": 2\nc: 3\nc: 4\n')
-    assert sorted(caught.value.found) == [("a.b", 1, 1), ("c", 2, 6), ("c", 2, 7), ("l.0.x", 4, 5)]
+    assert sorted(caught.value.duplicates) == [("a.b", 1, 1), ("c", 2, 6), ("c", 2, 7), ("l.0.x", 4, 5)]
 
 
 @pytest.mark.parametrize("text", ["a: [", "{[1]: 2}", "a: !x 1", "a: 1\n---\nb: 1", "[" * 5000, "\0", "a: *b"])
 def test_what_is_no_document_is_a_yaml_error(text: str) -> None:
     with pytest.raises(yaml.YAMLError) as caught:
         stack_yaml.load(text)
-    assert stack_yaml.said(caught.value)
+    assert stack_yaml.message_of(caught.value)
 
 
 def test_no_piece_of_the_document_is_shown() -> None:
     with pytest.raises(yaml.YAMLError) as caught:
         stack_yaml.load("config:\n  token: S3CRET: x\n")
-    assert "S3CRET" not in stack_yaml.said(caught.value) and "line 2" in stack_yaml.said(caught.value)
+    assert "S3CRET" not in stack_yaml.message_of(caught.value) and "line 2" in stack_yaml.message_of(caught.value)
 
 
 def test_a_document_that_holds_itself_is_read() -> None:
