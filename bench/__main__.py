@@ -83,7 +83,7 @@ def _document(options: argparse.Namespace) -> dict[str, Any]:
 def _keep(options: argparse.Namespace, figures: dict[str, Any]) -> None:
     """Add what was measured to the file; what another kind of measurement put there stays."""
     settings, _ = compare.settings_of(_document(options), compare.STACK)
-    taken = {
+    figures = {
         **_figures(options),
         **figures,
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
@@ -92,7 +92,7 @@ def _keep(options: argparse.Namespace, figures: dict[str, Any]) -> None:
         "machine": machine.facts(settings.machine.virt_type),
     }
     options.figures.parent.mkdir(exist_ok=True)
-    options.figures.write_text(json.dumps(taken, indent=1) + "\n", encoding="utf-8")
+    options.figures.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 def _figures(options: argparse.Namespace) -> dict[str, Any]:
@@ -101,10 +101,10 @@ def _figures(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _measured(options: argparse.Namespace) -> dict[str, Any]:
-    taken = _figures(options)
-    if not taken:
+    figures = _figures(options)
+    if not figures:
         raise BenchError(f"there is no {options.figures}: python -m bench compare writes it")
-    return taken
+    return figures
 
 
 def _report(options: argparse.Namespace, _say: Say) -> None:
@@ -112,9 +112,9 @@ def _report(options: argparse.Namespace, _say: Say) -> None:
 
 
 def _readme(options: argparse.Namespace, _say: Say) -> None:
-    taken, page = _measured(options), options.page
-    options.chart.write_text(chart.of(taken), encoding="utf-8")
-    text = tables.replaced(page.read_text(encoding="utf-8"), tables.section(taken))
+    figures, page = _measured(options), options.page
+    options.chart.write_text(chart.of(figures), encoding="utf-8")
+    text = tables.with_section(page.read_text(encoding="utf-8"), tables.section(figures))
     page.write_text(text, encoding="utf-8")
 
 

@@ -25,7 +25,7 @@ on_node() {
 }
 start=$(date +%s%N)
 stage() { awk -v name="$1" -v ns="$(($(date +%s%N) - start))" 'BEGIN { printf "%s %.2f\n", name, ns / 1e9; fflush() }'; }
-until_done() { # COMMAND...: asked twice a second
+until_done() { # COMMAND...: run twice a second
     local end=$((SECONDS + LIMIT))
     until "$@" > /dev/null 2>&1; do
         ((SECONDS < end)) || die "not done after $LIMIT s: $*"
@@ -59,7 +59,7 @@ upload() { # FILE VOLUME
     v vol-upload --pool "$NAME" "$2" "$1"
 }
 iso=
-for each in genisoimage xorrisofs mkisofs; do [ -n "$iso" ] || iso=$(command -v "$each") || true; done
+for program in genisoimage xorrisofs mkisofs; do [ -n "$iso" ] || iso=$(command -v "$program") || true; done
 [ -n "$iso" ] || die "no genisoimage, xorrisofs or mkisofs here: install genisoimage"
 v pool-define-as "$NAME" dir --target "$POOL" > /dev/null
 v pool-build "$NAME" > /dev/null
@@ -133,7 +133,7 @@ stage macvlan
 
 on_node 'sudo mkdir -p /etc/rancher/k3s && sudo tee /etc/rancher/k3s/registries.yaml > /dev/null' < "$WORK/registries.yaml"
 words=()
-while IFS= read -r each; do [ -z "$each" ] || words+=("$(printf %q "$each")"); done <<< "$INSTALL_ENV"
+while IFS= read -r assignment; do [ -z "$assignment" ] || words+=("$(printf %q "$assignment")"); done <<< "$INSTALL_ENV"
 registry=; if [ -n "$K3S_REGISTRY" ]; then registry="--system-default-registry $K3S_REGISTRY"; fi
 on_node "curl -sfL $(printf %q "$INSTALL_URL") | sudo env ${words[*]} INSTALL_K3S_VERSION=$(printf %q "$K3S_VERSION") \
     sh -s - server --cluster-init $registry > /tmp/install.log 2>&1 || { tail /tmp/install.log >&2; exit 1; }"
@@ -144,7 +144,7 @@ stage ready
 
 # --- the plugin, Multus, the network and the pod
 
-for each in $PLUGINS; do members="${members:-} ./$each"; done
+for plugin in $PLUGINS; do members="${members:-} ./$plugin"; done
 on_node "curl -sfL $(printf %q "$PLUGINS_URL") | sudo tar -xz -C $CNI_BIN$members"
 stage plugin
 on_node "$kubectl apply -f -" < "$WORK/multus.yaml" > /dev/null

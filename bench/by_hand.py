@@ -74,9 +74,9 @@ def environment(settings: Settings, plan: Plan, work: Path) -> dict[str, str]:
 
 
 def _install_environment(settings: Settings) -> dict[str, str]:
-    """Of the install script: it takes the place of the releases from one variable or the other, whichever copy it is."""
-    found, releases = dict(settings.k3s.install_script.environment), settings.k3s.releases
-    return found | ({"GITHUB_URL": releases, "INSTALL_K3S_ARTIFACT_URL": f"{releases}/download"} if releases else {})
+    """Environment of the install script: its copies read the address of the releases from one variable or the other."""
+    environment, releases = dict(settings.k3s.install_script.environment), settings.k3s.releases
+    return environment | ({"GITHUB_URL": releases, "INSTALL_K3S_ARTIFACT_URL": f"{releases}/download"} if releases else {})
 
 
 def documents(settings: Settings, plan: Plan) -> dict[str, str]:
@@ -126,7 +126,7 @@ def run(settings: Settings, plan: Plan) -> Mapping[str, float]:
         work = Path(name)
         for file, text in documents(settings, plan).items():
             (work / file).write_text(text, encoding="utf-8")
-        done = subprocess.run(  # noqa: S603 - our own script
+        completed = subprocess.run(  # noqa: S603 - our own script
             [str(SCRIPT)],
             env={**os.environ, **environment(settings, plan, work)},
             stdin=subprocess.DEVNULL,
@@ -134,7 +134,9 @@ def run(settings: Settings, plan: Plan) -> Mapping[str, float]:
             text=True,
             check=False,
         )
-    if done.returncode:
-        so_far = " ".join(done.stdout.split()) or "nothing"
-        raise ByHandError(f"by-hand.sh ended with status {done.returncode} (done: {so_far}):\n{done.stderr.strip()[-2000:]}")
-    return stages(done.stdout.splitlines())
+    if completed.returncode:
+        so_far = " ".join(completed.stdout.split()) or "nothing"
+        raise ByHandError(
+            f"by-hand.sh ended with status {completed.returncode} (done: {so_far}):\n{completed.stderr.strip()[-2000:]}"
+        )
+    return stages(completed.stdout.splitlines())

@@ -12,14 +12,14 @@ _BAR, _CRITICAL = "#8fb4dc", "#c62828"
 _FONT = "system-ui, 'Segoe UI', Helvetica, Arial, 'DejaVu Sans', sans-serif"
 
 
-def of(taken: Mapping[str, Any]) -> str:
+def of(figures: Mapping[str, Any]) -> str:
     """The timeline of the last `up` in a benchmark's figures. ValueError where it has none."""
-    if not taken.get("rounds"):
+    if not figures.get("rounds"):
         raise ValueError("no `up` was measured yet: python -m bench compare")
-    up = taken["rounds"][-1]["up"]
+    up = figures["rounds"][-1]["up"]
     path = sum(bar["end"] - bar["start"] for bar in up["bars"] if bar["critical"])
-    subtitle = f"{taken['machine']['text']}; {path:.0f} of {up['seconds']:.0f} s are on the critical path (red)"
-    return draw(up["bars"], title=f"./lab up, {_count(taken['nodes'])}: one bar per resource", subtitle=subtitle)
+    subtitle = f"{figures['machine']['text']}; {path:.0f} of {up['seconds']:.0f} s are on the critical path (red)"
+    return draw(up["bars"], title=f"./lab up, {_count(figures['nodes'])}: one bar per resource", subtitle=subtitle)
 
 
 def _count(nodes: int) -> str:
@@ -38,7 +38,7 @@ def draw(bars: Sequence[Mapping[str, Any]], *, title: str, subtitle: str) -> str
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" '
         f'role="img" aria-label={quoteattr(title)} font-family="{_FONT}" font-size="12">',
         f"<title>{escape(title)}</title>",
-        f"<desc>{escape(described(rows))}</desc>",
+        f"<desc>{escape(critical_path_text(rows))}</desc>",
         f'<rect width="{_WIDTH}" height="{height}" fill="{_PAPER}"/>',
         _text(24, 34, title, size=18, bold=True),
         _text(24, 56, subtitle, color=_SOFT),
@@ -56,9 +56,9 @@ def draw(bars: Sequence[Mapping[str, Any]], *, title: str, subtitle: str) -> str
         parts.append(_text(_LEFT - 10, y + 14, bar["name"], anchor="end", bold=bar["critical"]))
         parts.append(
             f'<rect x="{x:.1f}" y="{y + 4}" width="{width:.1f}" height="{_ROW - 7}" rx="2" fill="{color}">'
-            f"<title>{escape(said(bar))}</title></rect>"
+            f"<title>{escape(bar_text(bar))}</title></rect>"
         )
-        # Beside the bar, on the side that has room.
+        # The text is next to the bar, on the side that has room.
         seconds = f"{bar['end'] - bar['start']:.1f}"
         if x + width + 44 < _WIDTH:
             parts.append(_text(x + width + 5, y + 14, seconds, color=_SOFT))
@@ -77,13 +77,13 @@ def tick(last: float) -> float:
     return step
 
 
-def said(bar: Mapping[str, Any]) -> str:
+def bar_text(bar: Mapping[str, Any]) -> str:
     """One bar in words."""
     path = ", on the critical path" if bar["critical"] else ""
     return f"{bar['kind']} {bar['name']}: {bar['start']:.1f} to {bar['end']:.1f} s{path}"
 
 
-def described(bars: Sequence[Mapping[str, Any]]) -> str:
+def critical_path_text(bars: Sequence[Mapping[str, Any]]) -> str:
     """The critical path in words."""
     return "Critical path: " + "; ".join(f"{bar['name']} {bar['end'] - bar['start']:.1f} s" for bar in bars if bar["critical"])
 

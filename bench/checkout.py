@@ -29,8 +29,11 @@ class BenchError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Checkout:
+    """A copy of this project to run `lab` in."""
+
     path: Path
     environment: Mapping[str, str]
+    """Environment of the commands that are run in it."""
 
     def write_stack(self, name: str, document: Mapping[str, Any]) -> None:
         (self.path / f"Pulumi.{name}.yaml").write_text(yaml.safe_dump(dict(document), sort_keys=False), encoding="utf-8")
@@ -45,7 +48,7 @@ class Checkout:
 
     def pulumi(self, *words: str, **environment: str) -> str:
         """What `./lab pulumi WORDS` prints; raises BenchError."""
-        done = subprocess.run(  # noqa: S603 - our own words
+        completed = subprocess.run(  # noqa: S603 - our own words
             ["./lab", "pulumi", *words],
             cwd=self.path,
             env={**self.environment, **environment},
@@ -54,12 +57,12 @@ class Checkout:
             text=True,
             check=False,
         )
-        if done.returncode:
-            raise BenchError(f"pulumi {' '.join(words)} ended with status {done.returncode}:\n{done.stderr[-4000:]}")
-        return done.stdout
+        if completed.returncode:
+            raise BenchError(f"pulumi {' '.join(words)} ended with status {completed.returncode}:\n{completed.stderr[-4000:]}")
+        return completed.stdout
 
     def forget(self, stack: str) -> None:
-        """Remove the stack's state, whatever is in it. Only for states that stand for nothing."""
+        """Remove the stack's state, whatever is in it. Only for states without real resources."""
         if (self.path / ".lab/state/.pulumi/stacks" / PROJECT / f"{stack}.json").exists():
             self.pulumi("stack", "rm", "--force", "--yes", "-s", stack)
 

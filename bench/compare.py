@@ -61,20 +61,20 @@ def verbs(checkout: Checkout, document: dict[str, Any], times: int, say: Say) ->
     """Each verb `times` times on the running stack, which must be as its file says."""
     figures: dict[str, list[dict[str, float]]] = {}
 
-    def take(name: str, *words: str) -> Cost:
+    def record(name: str, *words: str) -> Cost:
         cost = checkout.lab(STACK, *words)
         figures.setdefault(name, []).append(cost.figures())
         say(f"{name}: {cost.seconds:.1f} s")
         return cost
 
     for _ in range(times):
-        take("preview", "preview", "--expect-no-changes", "--suppress-outputs")
-        take("no-op up", "up", "--expect-no-changes", "--suppress-outputs")
-        take("refresh", "refresh", "--expect-no-changes", "--suppress-outputs")
+        record("preview", "preview", "--expect-no-changes", "--suppress-outputs")
+        record("no-op up", "up", "--expect-no-changes", "--suppress-outputs")
+        record("refresh", "refresh", "--expect-no-changes", "--suppress-outputs")
     image = settings_of(document, STACK)[0].workload.image
     for index in range(times):
         checkout.write_stack(STACK, changed(document, {"workload": {"image": OTHER_IMAGE if index % 2 == 0 else image}}))
-        take("one small change", "up", "--suppress-outputs")
+        record("one small change", "up", "--suppress-outputs")
     return figures
 
 
@@ -86,7 +86,7 @@ def destroy(checkout: Checkout, settings: Settings, plan: Plan, say: Say) -> dic
 
 
 def release(settings: Settings, plan: Plan) -> None:
-    """Give back the leases of this program's machines that are no more, of which any may stand in the way."""
+    """Give back the leases of this program's deleted machines, any of which may keep an address from the next one."""
     for pool in plan.pools:
         network = settings.network
         lease.give_back(uri=pool.uri, network=network.name, server=str(network.gateway), prefix=f"{PROJECT}-")
@@ -98,20 +98,20 @@ def run(checkout: Checkout, document: dict[str, Any], *, rounds: int, times: int
     settings, plan = settings_of(document, STACK)
     checkout.lab(STACK, "destroy")  # what a killed run left
     release(settings, plan)
-    taken: dict[str, Any] = {"rounds": [], "verbs": {}, "nodes": len(plan.nodes)}
+    figures: dict[str, Any] = {"rounds": [], "verbs": {}, "nodes": len(plan.nodes)}
     destroyed: list[dict[str, float]] = []
     try:
         for number in range(1, rounds + 1):
             say(f"round {number} of {rounds}")
-            each = {"by hand": hand_round(settings, plan, say), "up": up_round(checkout, plan, say)}
-            taken["rounds"].append(each)
+            round_figures = {"by hand": hand_round(settings, plan, say), "up": up_round(checkout, plan, say)}
+            figures["rounds"].append(round_figures)
             if number == rounds and times:
-                taken["verbs"] = verbs(checkout, document, times, say)
+                figures["verbs"] = verbs(checkout, document, times, say)
                 checkout.write_stack(STACK, document)
             destroyed.append(destroy(checkout, settings, plan, say))
     except BaseException:
         checkout.lab(STACK, "destroy")
         release(settings, plan)
         raise
-    taken["verbs"]["destroy"] = destroyed
-    return taken
+    figures["verbs"]["destroy"] = destroyed
+    return figures

@@ -22,14 +22,18 @@ _DONE = ("resOutputsEvent", "resOpFailedEvent")
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """One operation on one resource. start, end: seconds since the command's start."""
+    """One operation on one resource."""
 
     name: str
     kind: str
+    """Last part of the resource's type token."""
     urn: str
     op: str
+    """The engine's name of the operation: create, update, delete, ..."""
     start: float
+    """Seconds since the command's start."""
     end: float
+    """Seconds since the command's start."""
 
     @property
     def seconds(self) -> float:
@@ -41,12 +45,13 @@ class Log:
     """Lines of an event log with the seconds since `begin` at which they came."""
 
     begin: float = 0.0
+    """time.monotonic() of the start."""
     lines: list[tuple[float, str]] = field(default_factory=list)
 
 
 @contextmanager
 def recording() -> Iterator[tuple[Path, Log]]:
-    """A path for `--event-log`, and what is written there. `begin` is when the block was entered."""
+    """A path for `--event-log`, and the lines that are written there. Seconds count from when the block was entered."""
     with TemporaryDirectory(prefix="events-") as name:
         pipe = Path(name) / "log"
         os.mkfifo(pipe)
@@ -70,8 +75,11 @@ def recording() -> Iterator[tuple[Path, Log]]:
 
 
 def bars(lines: Iterable[tuple[float, str]]) -> list[Bar]:
-    """Of each real resource what was done, in the order of its begin. What stays the same, components and the providers that
-    the engine makes itself are left out, and so is the preview that `up` begins with: it ends in a summary of its own."""
+    """The operations on real resources in the order of their begin.
+
+    Resources that stay the same, components and the providers that the engine makes itself are left out, and so is the preview
+    that `up` begins with: it ends in a summary of its own.
+    """
     begun: dict[tuple[str, str], float] = {}
     timeline: list[Bar] = []
     for at, line in lines:
@@ -115,6 +123,6 @@ def critical_path(timeline: Iterable[Bar], needs: Mapping[str, set[str]]) -> lis
     last = max(by_urn.values(), key=lambda bar: bar.end, default=None)
     while last is not None:
         path.append(last)
-        before = [by_urn[urn] for urn in needs.get(last.urn, ()) if urn in by_urn and by_urn[urn] not in path]
-        last = max(before, key=lambda bar: bar.end, default=None)
+        waited_for = [by_urn[urn] for urn in needs.get(last.urn, ()) if urn in by_urn and by_urn[urn] not in path]
+        last = max(waited_for, key=lambda bar: bar.end, default=None)
     return path[::-1]

@@ -1,6 +1,6 @@
 """Giving a DHCP lease back for a machine that was deleted: otherwise its address is taken for another hour.
 
-Machines are powered off, so they do not give it back themselves. `up` of another stack that has this address would rightly
+Machines are powered off, so they do not give leases back themselves. `up` of another stack that has this address would rightly
 refuse while another machine's lease stands, and a machine made by hand would get another address.
 """
 
@@ -25,7 +25,7 @@ def leases(text: str) -> list[Lease]:
 
 
 def give_back(*, uri: str, network: str, server: str, prefix: str) -> None:
-    """Release on the libvirt network what machines hold that were ours, by the beginning of their name, and are no more.
+    """Release on the libvirt network the leases of deleted machines whose names begin with `prefix`.
 
     On a remote host nothing is done: its bridge is not here.
     """

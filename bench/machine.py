@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def facts(virt_type: str) -> dict[str, str | int]:
-    """text: for readers; the rest for programs. virt_type: what the stack's settings say."""
+    """Facts about this machine: `text` for readers, the others for programs. virt_type: the stack's machine.virtType."""
     model = _field("/proc/cpuinfo", "model name") or platform.machine()
     memory = round(int((_field("/proc/meminfo", "MemTotal") or "0").split()[0]) / 2**20)
     cores = len(os.sched_getaffinity(0))

@@ -22,23 +22,28 @@ _ORPHANS = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """seconds: wall time. cpu: user and system, of all processes. memory: peak of their proportional set sizes together, MiB;
-    beside: peak of what is not the engine (the process `pulumi`), MiB. status: exit status. output: stdout and stderr."""
+    """What one command cost, with all processes that it started."""
 
     seconds: float
+    """Wall time."""
     cpu: float
+    """Seconds of user and system time, of all processes."""
     memory: float
-    beside: float
+    """Peak of the sum of their proportional set sizes, MiB."""
+    without_engine: float
+    """The same of all processes but the engine (`pulumi`), MiB."""
     status: int
+    """Exit status."""
     output: str
+    """stdout and stderr."""
 
     def figures(self) -> dict[str, float]:
-        """As they go into the JSON."""
+        """The figures under their keys in the JSON file, rounded."""
         return {
             "seconds": round(self.seconds, 2),
             "cpu": round(self.cpu, 2),
             "memory": round(self.memory, 1),
-            "beside": round(self.beside, 1),
+            "beside": round(self.without_engine, 1),
         }
 
 
@@ -50,7 +55,7 @@ def measure(command: Sequence[str], *, cwd: Path, environment: Mapping[str, str]
 
 @contextlib.contextmanager
 def _adopting_orphans() -> Iterator[None]:
-    """What loses its parent becomes a child of this process, so that its CPU time is counted when it ends."""
+    """Processes that lose their parent become children of this one, so that their CPU time is counted when they end."""
     libc = ctypes.CDLL(None)
     libc.prctl(_SUBREAPER, 1, 0, 0, 0)
     try:
@@ -60,7 +65,7 @@ def _adopting_orphans() -> Iterator[None]:
 
 
 def _measure(command: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> Cost:
-    before, begin = _cpu(), time.monotonic()
+    cpu_before, started = _cpu(), time.monotonic()
     process = subprocess.Popen(  # noqa: S603 - our own commands
         command,
         cwd=cwd,
@@ -76,11 +81,18 @@ def _measure(command: Sequence[str], cwd: Path, environment: Mapping[str, str]) 
     watch.start()
     output = process.stdout.read() if process.stdout else ""
     status = process.wait()
-    seconds = time.monotonic() - begin
+    seconds = time.monotonic() - started
     peaks.done.set()
     watch.join()
     _reap()
-    return Cost(seconds=seconds, cpu=_cpu() - before, memory=peaks.together, beside=peaks.beside, status=status, output=output)
+    return Cost(
+        seconds=seconds,
+        cpu=_cpu() - cpu_before,
+        memory=peaks.together,
+        without_engine=peaks.without_engine,
+        status=status,
+        output=output,
+    )
 
 
 def _cpu() -> float:
@@ -97,21 +109,21 @@ def _reap() -> None:
 
 
 class Peaks:
-    """Peak memory of a process and its descendants, in MiB, looked at ten times a second."""
+    """Peak memory of a process and its descendants, in MiB, sampled ten times a second."""
 
     def __init__(self, memory: Callable[[int], dict[int, tuple[str, float]]] | None = None) -> None:
-        self.together = self.beside = 0.0
+        self.together = self.without_engine = 0.0
         self.done = threading.Event()
         self.memory = memory or tree
 
     def watch(self, root: int) -> None:
         while not self.done.wait(_INTERVAL):
-            self.look(root)
+            self.sample(root)
 
-    def look(self, root: int) -> None:
+    def sample(self, root: int) -> None:
         sizes = self.memory(root).values()
         self.together = max(self.together, sum(size for _, size in sizes))
-        self.beside = max(self.beside, sum(size for name, size in sizes if name != "pulumi"))
+        self.without_engine = max(self.without_engine, sum(size for name, size in sizes if name != "pulumi"))
 
 
 def tree(root: int) -> dict[int, tuple[str, float]]:
@@ -132,7 +144,7 @@ def tree(root: int) -> dict[int, tuple[str, float]]:
 def _processes() -> Iterator[tuple[int, str, int]]:
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
-            # It may end while it is looked at.
+            # The process may end while it is read.
             with contextlib.suppress(OSError, ValueError, IndexError):
                 text = Path(entry.path, "stat").read_text(errors="replace")
                 name, _, rest = text.partition("(")[2].rpartition(")")

@@ -15,8 +15,8 @@ from bench import scale
 from bench.checkout import BenchError, Checkout, changed
 from cli import engine
 
-# No machine is made, so it does not matter that the stand-in's host has no room for them.
-UNASKED = {"LAB_DOCTOR": "off"}
+WITHOUT_DOCTOR = {"LAB_DOCTOR": "off"}
+"""Environment of `up`: no machine is made, so it does not matter that libvirt's test driver has no room for any."""
 PROVIDERS = ("command", "kubernetes", "pulumi-python")
 
 
@@ -26,11 +26,11 @@ def providers(folder: Path) -> dict[str, Path]:
     programs = {}
     for name in PROVIDERS:
         program = f"pulumi-resource-{name}"
-        kept = sorted(plugins.glob(f"resource-{name}-v*/{program}"))
-        here = shutil.which(program) or shutil.which(program, path=str(folder)) or (kept[-1] if kept else None)
-        if here is None:
+        installed = sorted(plugins.glob(f"resource-{name}-v*/{program}"))
+        program_path = shutil.which(program) or shutil.which(program, path=str(folder)) or (installed[-1] if installed else None)
+        if program_path is None:
             raise BenchError(f"{program} is not here: ./lab preview installs it")
-        programs[name] = Path(here)
+        programs[name] = Path(program_path)
     return programs
 
 
@@ -45,12 +45,12 @@ def wrappers(folder: Path, real: Mapping[str, Path], checkout: Path) -> None:
 
 def record(checkout: Checkout, stack: str) -> None:
     """`up` with the stand-ins in place of the providers: afterwards the stack's state says that all is there."""
-    # Pulumi's folder, which may have the real ones, is on PATH already, so that lab does not put it before ours.
+    # Pulumi's folder, which may have the real providers, is on PATH behind the wrappers, so that lab does not put it before them.
     pulumi = Path(engine.path()).parent
     with TemporaryDirectory(prefix="standins-") as name:
         wrappers(Path(name), providers(pulumi), checkout.path)
         path = f"{name}:{pulumi}:{checkout.environment['PATH']}"
-        checkout.lab(stack, "up", "--suppress-outputs", PATH=path, **UNASKED)
+        checkout.lab(stack, "up", "--suppress-outputs", PATH=path, **WITHOUT_DOCTOR)
 
 
 def measure(
@@ -69,7 +69,7 @@ def measure(
         record(checkout, stack)
         for _ in range(times):
             for verb, word in (("preview", "preview"), ("no-op up", "up")):
-                cost = checkout.lab(stack, word, "--expect-no-changes", "--suppress-outputs", **UNASKED)
+                cost = checkout.lab(stack, word, "--expect-no-changes", "--suppress-outputs", **WITHOUT_DOCTOR)
                 verbs[verb].append(cost.figures())
         checkout.forget(stack)
         say(f"{nodes} nodes: " + ", ".join(f"{verb} {runs[-1]['seconds']:.1f} s" for verb, runs in verbs.items()))

@@ -6,17 +6,17 @@ from typing import Any
 
 
 def changes(nodes: int) -> dict[str, dict[str, Any]]:
-    """One server and the rest agents, with a slice of the pods' range and a pod for each node."""
-    # libvirt's own stand-in for a host, and a port where nobody listens: nothing real is within reach.
-    alone: dict[str, dict[str, Any]] = {
+    """Settings for one server and the rest agents, with a slice of the pods' range and a pod for each node."""
+    # libvirt's test driver as host, and a port where nobody listens: no real machine can be reached.
+    single_node: dict[str, dict[str, Any]] = {
         "hypervisors": {"local": {"uri": "test:///default"}},
         "k3s": {"apiAddress": "127.0.0.1"},
-        # The program itself looks whether a new machine listens; there is none.
+        # The program itself probes whether a new machine listens; there is none.
         "timeouts": {"boot": 1},
     }
     if nodes == 1:
-        return alone
-    return alone | {
+        return single_node
+    return single_node | {
         "agents": {"count": nodes - 1},
         "network": {"nodes": "192.168.122.100-192.168.122.139"},
         "macvlan": {"range": "192.168.122.140-192.168.122.239", "addressesPerNode": 4},

@@ -11,11 +11,14 @@ from components.config.plan import Plan
 
 @dataclass(frozen=True)
 class Stage:
-    """key: in by-hand.sh. title: in tables. resource: name in `up`, where {node}, {hypervisor} and {pod} stand for the first."""
+    """A stage of the scenario."""
 
     key: str
+    """Its name in by-hand.sh and in the figures."""
     title: str
+    """Its name in tables."""
     resource: str
+    """Name of the resource whose end is the stage's in `up`, with {node}, {hypervisor} and {pod} for the first of each."""
 
 
 STAGES = (
@@ -36,5 +39,5 @@ def done_at(bars: Iterable[Bar], plan: Plan) -> dict[str, float]:
     """Seconds since the start of `up` at which each stage was done; without those that this stack does not have."""
     names = {"node": plan.nodes[0].name, "hypervisor": plan.nodes[0].pool.hypervisor, "pod": plan.pods[0].name}
     ends: Mapping[str, float] = {bar.name: bar.end for bar in bars}
-    wanted = {stage.key: stage.resource.format(**names) for stage in STAGES}
-    return {key: round(ends[name], 2) for key, name in wanted.items() if name in ends}
+    resource_of = {stage.key: stage.resource.format(**names) for stage in STAGES}
+    return {key: round(ends[name], 2) for key, name in resource_of.items() if name in ends}

@@ -46,7 +46,7 @@ def command_outputs(inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def kubernetes_outputs(inputs: dict[str, Any], number: int) -> dict[str, Any]:
-    """What the Kubernetes provider adds: what the API server would, and its own notes. number: of this object."""
+    """What the Kubernetes provider adds: what the API server would, and its own notes. number: a number of this object alone."""
     metadata = {**(inputs.get("metadata") or {}), "uid": str(uuid.uuid4()), "resourceVersion": "1"}
     outputs = {
         **inputs,
@@ -64,20 +64,21 @@ def kubernetes_outputs(inputs: dict[str, Any], number: int) -> dict[str, Any]:
     return outputs
 
 
-def opened(value: Any) -> Any:
+def without_secret_marks(value: Any) -> Any:
     """Plain data without the marks of secrets; resource references and outputs do not occur."""
     if isinstance(value, dict):
         if value.get(rpc._special_sig_key) == rpc._special_secret_sig:
-            return opened(value["value"])
-        return {name: opened(item) for name, item in value.items()}
-    return [opened(item) for item in value] if isinstance(value, list) else value
+            return without_secret_marks(value["value"])
+        return {name: without_secret_marks(item) for name, item in value.items()}
+    return [without_secret_marks(item) for item in value] if isinstance(value, list) else value
 
 
 class Provider(provider_pb2_grpc.ResourceProviderServicer):
-    """The real provider behind `channel`, but for `Create`. kind: command or kubernetes."""
+    """The real provider behind `channel`, but for `Create`."""
 
     def __init__(self, kind: str, channel: Any) -> None:
-        self.kind, self.made, self.lock = kind, 0, threading.Lock()
+        """kind: command or kubernetes. channel: a gRPC channel to the real provider."""
+        self.kind, self.created, self.lock = kind, 0, threading.Lock()
         real = provider_pb2_grpc.ResourceProviderStub(channel)
         for method in provider_pb2.DESCRIPTOR.services_by_name["ResourceProvider"].methods:
             if method.name != "Create" and not method.server_streaming and not method.client_streaming:
@@ -86,12 +87,12 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def Create(self, request: Any, _context: Any) -> Any:  # noqa: N802 (the name in the protocol)
         marked = MessageToDict(request.properties)
         with self.lock:
-            self.made += 1
-            number = self.made
+            self.created += 1
+            number = self.created
         if self.kind == "command":
             outputs, identity = command_outputs(marked), f"recorded-{number}"
         else:
-            outputs = kubernetes_outputs(opened(marked), number)
+            outputs = kubernetes_outputs(without_secret_marks(marked), number)
             names = [outputs["metadata"].get("namespace"), outputs["metadata"]["name"]]
             identity = "/".join(filter(None, names))
         properties = struct_pb2.Struct()
@@ -109,7 +110,7 @@ def forward(call: Callable[[Any], Any], request: Any, context: Any) -> Any:
 
 
 def serve(kind: str, program: str, arguments: Sequence[str]) -> None:
-    """Until the engine ends the process. program: the real provider."""
+    """Serve until the engine ends the process. program: the real provider."""
     real = subprocess.Popen([program, *arguments], stdout=subprocess.PIPE, text=True)  # noqa: S603 - the engine's own words
     atexit.register(real.kill)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -124,7 +125,7 @@ def serve(kind: str, program: str, arguments: Sequence[str]) -> None:
     real.wait()
 
 
-def made_up(provider: ResourceProvider, props: dict[str, Any]) -> CreateResult:
+def create_nothing(provider: ResourceProvider, props: dict[str, Any]) -> CreateResult:
     """In place of `create` of the dynamic providers that need a hypervisor or a pod."""
     del provider
     outs = {name: value for name, value in props.items() if not name.startswith("__")}
@@ -135,14 +136,14 @@ def made_up(provider: ResourceProvider, props: dict[str, Any]) -> CreateResult:
 
 
 def serve_dynamic() -> None:
-    """The SDK's own server for dynamic providers, with `create` of ours replaced; keys and tokens are made as ever."""
+    """The SDK's own server for dynamic providers, with `create` replaced; providers of keys and tokens keep their own."""
     from components.custom import page_check  # noqa: PLC0415
     from components.libvirt import base_image, dhcp_claim, domain, overlay_disk, pool, reservation, seed_image  # noqa: PLC0415
 
     for module in (page_check, base_image, dhcp_claim, domain, overlay_disk, pool, reservation, seed_image):
-        for each in vars(module).values():
-            if isinstance(each, type) and issubclass(each, ResourceProvider) and "create" in vars(each):
-                each.create = made_up  # type: ignore[method-assign, assignment]
+        for provider in vars(module).values():
+            if isinstance(provider, type) and issubclass(provider, ResourceProvider) and "create" in vars(provider):
+                provider.create = create_nothing  # type: ignore[method-assign, assignment]
     runpy.run_module("pulumi.dynamic", run_name="__main__", alter_sys=True)
 
 

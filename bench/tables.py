@@ -15,19 +15,19 @@ def by_hand_and_up(rounds: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Rows of stage, seconds by hand, seconds in `up`, ratio: when each stage was done, the median of all rounds."""
     rows = []
     for stage in STAGES:
-        hand = [each["by hand"][stage.key] for each in rounds if stage.key in each["by hand"]]
-        up = [each["up"]["stages"][stage.key] for each in rounds if stage.key in each["up"]["stages"]]
+        hand = [round_["by hand"][stage.key] for round_ in rounds if stage.key in round_["by hand"]]
+        up = [round_["up"]["stages"][stage.key] for round_ in rounds if stage.key in round_["up"]["stages"]]
         if hand and up:
-            a, b = median(hand), median(up)
-            rows.append([stage.title, f"{a:.0f}", f"{b:.0f}", f"{b / a:.2f}"])
+            hand_median, up_median = median(hand), median(up)
+            rows.append([stage.title, f"{hand_median:.0f}", f"{up_median:.0f}", f"{up_median / hand_median:.2f}"])
     return rows
 
 
-def verbs(taken: Mapping[str, Any]) -> list[list[str]]:
-    """Rows of verb, on what, seconds, CPU seconds, MiB, MiB beside the engine, runs: the median of all runs."""
-    found = [(verb, _nodes(taken["nodes"], "running"), runs) for verb, runs in taken.get("verbs", {}).items()]
-    for each in taken.get("recorded", ()):
-        found += [(verb, _nodes(each["nodes"], "recorded"), runs) for verb, runs in each["verbs"].items()]
+def verbs(figures: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of verb, on what, seconds, CPU seconds, MiB, MiB without the engine, runs: the median of all runs."""
+    measured = [(verb, _nodes(figures["nodes"], "running"), runs) for verb, runs in figures.get("verbs", {}).items()]
+    for recording in figures.get("recorded", ()):
+        measured += [(verb, _nodes(recording["nodes"], "recorded"), runs) for verb, runs in recording["verbs"].items()]
     return [
         [
             verb,
@@ -36,7 +36,7 @@ def verbs(taken: Mapping[str, Any]) -> list[list[str]]:
             f"{median(run['beside'] for run in runs):.0f}",
             str(len(runs)),
         ]
-        for verb, where, runs in found
+        for verb, where, runs in measured
         if runs
     ]
 
@@ -69,38 +69,40 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 STAGE_HEAD = ("stage done", "by hand, s", "`up`, s", "ratio")
-VERB_HEAD = ("verb", "on", "wall, s", "CPU, s", "memory, MiB", "beside the engine", "runs")
+VERB_HEAD = ("verb", "on", "wall, s", "CPU, s", "memory, MiB", "without the engine", "runs")
 
 
-def report(taken: Mapping[str, Any]) -> str:
+def report(figures: Mapping[str, Any]) -> str:
     """Everything, for the terminal."""
-    parts = [str(taken["machine"]["text"])]
-    if taken.get("rounds"):
-        parts.append(plain([head.replace("`", "") for head in STAGE_HEAD], by_hand_and_up(taken["rounds"])))
-    if rows := verbs(taken):
+    parts = [str(figures["machine"]["text"])]
+    if figures.get("rounds"):
+        parts.append(plain([head.replace("`", "") for head in STAGE_HEAD], by_hand_and_up(figures["rounds"])))
+    if rows := verbs(figures):
         parts.append(plain(VERB_HEAD, rows))
     return "\n\n".join(parts) + "\n"
 
 
-def section(taken: Mapping[str, Any]) -> str:
+def section(figures: Mapping[str, Any]) -> str:
     """The part of docs/benchmarks.md between the two marks."""
-    parts = [f"Measured on {taken['date']}: {taken['machine']['text']}."]
-    if rounds := taken.get("rounds"):
-        hand, up = (median(each) for each in ([r["by hand"]["page"] for r in rounds], [r["up"]["stages"]["page"] for r in rounds]))
+    parts = [f"Measured on {figures['date']}: {figures['machine']['text']}."]
+    if rounds := figures.get("rounds"):
+        hand, up = (
+            median(seconds) for seconds in ([r["by hand"]["page"] for r in rounds], [r["up"]["stages"]["page"] for r in rounds])
+        )
         parts += [
             f"From nothing to the served page `up` takes {up / hand:.2f} of the time of a shell script that does the same by hand "
             f"(median of {len(rounds)} rounds, in turn). When each stage was done, in seconds since the start:",
             markdown(STAGE_HEAD, by_hand_and_up(rounds)),
             "[The last `up`, resource by resource](bench-up.svg). What each command takes as a whole, the median of its runs:",
         ]
-    parts.append(markdown(VERB_HEAD, verbs(taken)))
+    parts.append(markdown(VERB_HEAD, verbs(figures)))
     return "\n\n".join([BEGIN, *parts, END])
 
 
-def replaced(page: str, text: str) -> str:
+def with_section(page: str, text: str) -> str:
     """The page with `text` in place of what is between the marks; ValueError unless each is there once."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in rest or END in after:
+    head, begin, rest = page.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end or BEGIN in rest or END in tail:
         raise ValueError(f"the page must have {BEGIN} and {END} once each, in this order")
-    return before + text + after
+    return head + text + tail

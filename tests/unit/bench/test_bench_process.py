@@ -43,15 +43,15 @@ def test_memory_is_that_of_the_whole_tree(tmp_path: Path) -> None:
     )
     cost = measure(tmp_path, text)
     assert cost.memory >= 128
-    assert cost.beside == cost.memory, "nothing of it was the engine"
+    assert cost.without_engine == cost.memory, "nothing of it was the engine"
 
 
 def test_peaks_are_of_one_moment_and_the_engine_stands_apart() -> None:
     moments = iter([{1: ("pulumi", 100.0), 2: ("python", 50.0)}, {1: ("pulumi", 20.0), 3: ("python", 80.0)}])
     peaks = process.Peaks(lambda _root: next(moments))
-    peaks.look(1)
-    peaks.look(1)
-    assert (peaks.together, peaks.beside) == (150.0, 80.0)
+    peaks.sample(1)
+    peaks.sample(1)
+    assert (peaks.together, peaks.without_engine) == (150.0, 80.0)
 
 
 def test_figures_are_numbers_for_json(tmp_path: Path) -> None:

@@ -71,25 +71,25 @@ def test_the_report_has_what_was_measured_and_no_more() -> None:
 
 def test_the_page_s_part_is_replaced_and_nothing_else() -> None:
     page = f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n"
-    found = tables.replaced(page, tables.section(TAKEN))
+    found = tables.with_section(page, tables.section(TAKEN))
     assert found.startswith("before\n") and found.endswith("\nafter\n") and "old" not in found
     assert (
         "median of 3 rounds" in found
         and "| page served on the network | 210 | 130 | 0.62 |" in found
         and "takes 0.62 of the time" in found
     )
-    assert tables.replaced(found, tables.section(TAKEN)) == found
+    assert tables.with_section(found, tables.section(TAKEN)) == found
 
 
 @pytest.mark.parametrize("page", ["", tables.BEGIN, f"{tables.END}{tables.BEGIN}", f"{tables.BEGIN}{tables.END}" * 2])
 def test_a_page_without_its_marks_is_refused(page: str) -> None:
     with pytest.raises(ValueError, match="once each"):
-        tables.replaced(page, "text")
+        tables.with_section(page, "text")
 
 
 def test_the_page_has_its_marks() -> None:
     page = (ROOT / "docs/benchmarks.md").read_text()
-    assert tables.replaced(page, f"{tables.BEGIN}\n{tables.END}")
+    assert tables.with_section(page, f"{tables.BEGIN}\n{tables.END}")
 
 
 def test_the_readme_says_what_the_page_does() -> None:
