@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 DOMAIN = "pulumi-python:dynamic/libvirt:Domain"
-# What the objects of a cluster of several servers go with: no single machine takes them along.
 TOKEN = "pulumi-python:dynamic/credentials:Token"  # noqa: S105 (a type)
+"""Type of the resource that objects of a cluster of several servers are deleted with: no single machine holds them."""
 
 
 def lives_in_a_machine(kind: str) -> bool:
@@ -21,27 +21,27 @@ def lives_in_a_machine(kind: str) -> bool:
 
 
 def problems(preview: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with the resources that a preview leaves in place, changes or makes."""
+    """What is wrong with the resources that a preview keeps, changes or creates."""
     states = {step["urn"]: step["newState"] for step in preview.get("steps", []) if step.get("newState")}
-    found = False
+    shown = False
     for urn, state in states.items():
         if not lives_in_a_machine(state["type"]):
             continue
-        found = True
+        shown = True
         machine = state.get("deletedWith", "")
         if not machine:
             yield f"{urn} lives in a machine and has no deletedWith"
         elif states.get(machine, {}).get("type") not in (DOMAIN, TOKEN):
             yield f"{urn} is deletedWith {machine}, which is no libvirt domain and no cluster's token of this stack"
-    if not found:
+    if not shown:
         yield "the preview shows nothing that lives in a machine: is it one of `pulumi preview --json --show-sames`?"
 
 
 def main(source: TextIO, out: TextIO) -> int:
-    wrong = list(problems(json.load(source)))
-    for line in wrong:
+    messages = list(problems(json.load(source)))
+    for line in messages:
         out.write(f"{line}\n")
-    return 1 if wrong else 0
+    return 1 if messages else 0
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ runtime:
     toolchain: pip
     virtualenv: .venv
 # Generated from components/config/settings.py by tools/describe_settings.py; every field is explained in docs/settings.md.
-# Without types: Pulumi would end at the first value of another one, where the program tells every mistake and its remedy.
+# Without types: Pulumi would end at the first value of another one, where the program reports every mistake and its remedy.
 """
 
 
@@ -74,9 +74,9 @@ _MANY = {"address": "addresses", "network": "networks", "range": "ranges"}
 
 def _type(schema: Mapping[str, Any]) -> str:
     """The type of a setting in words, from its JSON schema."""
-    choices = [each for each in schema.get("anyOf", ()) if each.get("type") != "null"]
+    choices = [choice for choice in schema.get("anyOf", ()) if choice.get("type") != "null"]
     if choices:
-        return " or ".join(dict.fromkeys(_type(each) for each in choices))
+        return " or ".join(dict.fromkeys(_type(choice) for choice in choices))
     if "enum" in schema or "const" in schema:
         values = [value for value in schema.get("enum", [schema.get("const")]) if value != ""]
         return "one of " + ", ".join(f"`{value}`" for value in values)
@@ -93,8 +93,8 @@ def _type(schema: Mapping[str, Any]) -> str:
 def _values(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """The schema of a mapping's values; empty where they may be anything."""
     named: Mapping[str, Any] = schema.get("patternProperties") or {}
-    found = next(iter(named.values())) if named else schema.get("additionalProperties")
-    return found if isinstance(found, dict) else {}
+    values = next(iter(named.values())) if named else schema.get("additionalProperties")
+    return values if isinstance(values, dict) else {}
 
 
 def _model(schema: Mapping[str, Any]) -> str:
@@ -106,13 +106,13 @@ def _rows(model: str, prefix: str, models: Mapping[str, Any]) -> Iterator[str]:
     """A row for each field of a model, and of those inside of it."""
     for name, schema in models[model]["properties"].items():
         path = f"{prefix}{name}"
-        many = _model(_values(schema))
+        values_model = _model(_values(schema))
         if _model(schema):
             yield from _rows(_model(schema), f"{path}.", models)
             continue
         yield _row(path, schema)
-        if many:
-            yield from _rows(many, f"{path}.NAME.", models)
+        if values_model:
+            yield from _rows(values_model, f"{path}.NAME.", models)
 
 
 def _row(path: str, schema: Mapping[str, Any]) -> str:
@@ -137,9 +137,9 @@ def settings_md() -> str:
     for key, field in schema["properties"].items():
         description = " ".join(field["description"].split())
         parts += ["", f"## {key}", "", description, "", "| setting | type | default | meaning |", "|---|---|---|---|"]
-        many = _model(_values(field))
-        if _model(field) or many:
-            parts += _rows(many or _model(field), f"{key}.{'NAME.' if many else ''}", schema["definitions"])
+        values_model = _model(_values(field))
+        if _model(field) or values_model:
+            parts += _rows(values_model or _model(field), f"{key}.{'NAME.' if values_model else ''}", schema["definitions"])
         else:
             parts.append(_row(key, field))
     return "\n".join(parts) + "\n"
@@ -189,7 +189,7 @@ def k3s_options_md() -> str:
 
 
 def _keys(options: frozenset[str]) -> str:
-    return ", ".join(f"`{each}`" for each in sorted(options))
+    return ", ".join(f"`{option}`" for option in sorted(options))
 
 
 def _short(short: dict[str, str], key: str) -> str:

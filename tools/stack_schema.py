@@ -29,11 +29,11 @@ class _Generate(GenerateJsonSchema):
         return super().encode_default(dft)
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        found = super().default_schema(schema)
+        default = super().default_schema(schema)
         # Those of a model are its fields'. An absent default is None, which is not what one would write.
-        if isinstance(schema.get("default"), BaseModel) or found.get("default", 0) is None:
-            found.pop("default", None)
-        return found
+        if isinstance(schema.get("default"), BaseModel) or default.get("default", 0) is None:
+            default.pop("default", None)
+        return default
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
@@ -54,12 +54,12 @@ def settings_schema() -> dict[str, Any]:
 
 def ecma(pattern: str) -> str:
     """A pattern of Python's as one of ECMAScript's, which editors run. ValueError where it may not mean the same there."""
-    known = pattern
+    translated = pattern
     if pattern.startswith("^(?i:") and pattern.endswith(")$"):
-        known = pattern.replace("(?i:", "(?:").replace("a-f", "a-fA-F").replace("a-z", "a-zA-Z")
-    if any(mark in known for mark in ("(?i", "(?P", "(?<", "(?#", "(?>", "\\A", "\\Z", "++", "*+", "?+")):
+        translated = pattern.replace("(?i:", "(?:").replace("a-f", "a-fA-F").replace("a-z", "a-zA-Z")
+    if any(mark in translated for mark in ("(?i", "(?P", "(?<", "(?#", "(?>", "\\A", "\\Z", "++", "*+", "?+")):
         raise ValueError(f"{pattern}: write it without what only Python knows")
-    return known
+    return translated
 
 
 def stack_schema(project: str) -> dict[str, Any]:
@@ -114,12 +114,12 @@ def _or_secure(schema: Any) -> Any:
     """What the schema allows, or an encrypted value; so in all that it holds."""
     if not schema or schema is True:  # anything at all
         return schema
-    outside = {key: value for key, value in schema.items() if key in ("description", "default")}
-    inside = {key: value for key, value in schema.items() if key not in outside}
-    choices = inside["anyOf"] if set(inside) == {"anyOf"} else [inside]
-    for each in choices:
-        _let_secure(each)
-    return {**outside, "anyOf": [*choices, _SECURE]}
+    annotations = {key: value for key, value in schema.items() if key in ("description", "default")}
+    constraints = {key: value for key, value in schema.items() if key not in annotations}
+    choices = constraints["anyOf"] if set(constraints) == {"anyOf"} else [constraints]
+    for choice in choices:
+        _let_secure(choice)
+    return {**annotations, "anyOf": [*choices, _SECURE]}
 
 
 def _let_secure(schema: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Images and downloads are what they were when somebody looked at them."""
+"""Images and downloads stay what they were when they were chosen."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ def verified_by_its_site(kind: str, props: Any) -> Iterator[str]:
 
 
 def unverified_install_script(kind: str, props: Any) -> Iterator[str]:
+    """K3s's install script without a checksum."""
     for name, url, digest, _ in _node_downloads(kind, props):
         if name == _INSTALL_SCRIPT and not digest:
             yield f"{_shown(url)} is run as it comes; set k3s.installScript.sha256"
@@ -66,7 +67,7 @@ def _tag(image: str) -> str:
 
 
 def _shown(url: Any) -> str:
-    """Without the password that a URL may hold: what a rule says is read by many."""
+    """The URL without a password that it may hold: messages of rules are read by many."""
     return re.sub(r"://[^/@\s]*@", "://[redacted]@", str(url))
 
 
@@ -82,8 +83,8 @@ def _node_downloads(kind: str, props: Any) -> Iterator[tuple[str, str, str, str]
     """(name, URL, digest, URL of a checksum file) of what a script on a node downloads: NAME_URL, NAME_SHA256, NAME_SUMS_URL."""
     if kind != "command:remote:Command":
         return
-    known = environment(at(props, "create"))
-    for variable, url in known.items():
+    variables = environment(at(props, "create"))
+    for variable, url in variables.items():
         name = variable.removesuffix("_URL")
         if name != variable and not name.endswith("_SUMS") and url:
-            yield name, url, known.get(f"{name}_SHA256", ""), known.get(f"{name}_SUMS_URL", "")
+            yield name, url, variables.get(f"{name}_SHA256", ""), variables.get(f"{name}_SUMS_URL", "")

@@ -1,4 +1,4 @@
-"""The pods' network: addresses that nobody else gives out, and the routes of the cluster."""
+"""The pods' network: addresses that no DHCP server gives out as well, and the routes of the cluster."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from typing import Any
 
-from rules.values import UNKNOWN, at, document, each, text
+from rules.values import UNKNOWN, at, document, elements, text
 
 # The second is half of all addresses: two such routes are a default route by another name.
 _WIDE = ("/0", "/1")
@@ -15,22 +15,22 @@ _WIDE = ("/0", "/1")
 def configurations(kind: str, props: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """(network's name, plugin's configuration) in a NetworkAttachmentDefinition or in a file written to a node."""
     if kind.startswith("kubernetes:k8s.cni.cncf.io/") and kind.endswith(":NetworkAttachmentDefinition"):
-        found = document(text(at(props, "spec", "config")))
+        configuration = document(text(at(props, "spec", "config")))
     elif kind == "command:remote:Command":
-        found = document(text(at(props, "stdin")))
+        configuration = document(text(at(props, "stdin")))
     else:
         return
-    name = str(found.get("name"))
-    # A list of plugins, or one.
-    for each_plugin in each(found.get("plugins", [found])):
-        if isinstance(each_plugin, Mapping) and "ipam" in each_plugin:
-            yield name, each_plugin
+    name = str(configuration.get("name"))
+    # The configuration is of a list of plugins, or of one.
+    for plugin in elements(configuration.get("plugins", [configuration])):
+        if isinstance(plugin, Mapping) and "ipam" in plugin:
+            yield name, plugin
 
 
 def default_routes(kind: str, props: Any, acknowledged: Sequence[str]) -> Iterator[str]:
     """Networks with a default route whose names are not `acknowledged`."""
     for name, plugin in configurations(kind, props):
-        for route in each(at(plugin, "ipam", "routes")):
+        for route in elements(at(plugin, "ipam", "routes")):
             if str(at(route, "dst")).endswith(_WIDE) and name not in acknowledged:
                 yield (
                     f"network {name} gives pods the route {at(route, 'dst')} by net1, which takes them off ClusterIP services "
@@ -42,15 +42,15 @@ def default_routes(kind: str, props: Any, acknowledged: Sequence[str]) -> Iterat
 def cluster_routes(kind: str, props: Any, acknowledged: Sequence[str], cluster: Sequence[str]) -> Iterator[str]:
     """Networks with a route into one of the networks inside of the `cluster`, whose names are not `acknowledged`.
 
-    Of routes that are as wide as a default route `default_routes` tells.
+    Routes that are as wide as a default route are reported by `default_routes`.
     """
-    inside = [network for network in map(_network, cluster) if network]
+    cluster_networks = [network for network in map(_network, cluster) if network]
     for name, plugin in configurations(kind, props):
-        for destination in (str(at(route, "dst")) for route in each(at(plugin, "ipam", "routes"))):
+        for destination in (str(at(route, "dst")) for route in elements(at(plugin, "ipam", "routes"))):
             route = _network(destination)
             if route is None or destination.endswith(_WIDE) or name in acknowledged:
                 continue
-            for network in inside:
+            for network in cluster_networks:
                 if route.overlaps(network):
                     yield (
                         f"network {name} gives pods the route {destination} by net1, which covers {network} of the cluster; route "
@@ -80,20 +80,21 @@ CLAIMS = ("pulumi-python:dynamic/libvirt:DhcpClaim", "pulumi-python:dynamic/libv
 
 
 class Addresses:
-    """What the resources of a stack say of addresses, collected one by one.
+    """The claims and ranges of a stack's resources, collected one by one.
 
-    From their inputs: in the first preview of a stack nothing is known of the outputs of Kubernetes resources, and the view of
-    a whole stack has only these.
+    They are read from inputs: in the first preview of a stack nothing is known of the outputs of Kubernetes resources, and the
+    view of a whole stack has only outputs.
     """
 
     def __init__(self) -> None:
         self._claims: dict[str, list[tuple[int, int]] | None] = {}
         self._ranges: dict[str, list[tuple[int, int]]] = {}
 
-    def see(self, urn: str, kind: str, props: Any) -> None:
+    def collect(self, urn: str, kind: str, props: Any) -> None:
+        """Take the claimed ranges, or those of host-local, from a resource's inputs."""
         if kind in CLAIMS:
             ranges = at(props, "ranges")
-            self._claims[urn] = None if ranges is UNKNOWN else [span for span in map(_span, map(str, each(ranges))) if span]
+            self._claims[urn] = None if ranges is UNKNOWN else [span for span in map(_span, map(str, elements(ranges))) if span]
         else:
             self._ranges[urn] = [span for _, span in _host_local(kind, props) if span]
 
@@ -101,7 +102,7 @@ class Addresses:
         """(message, URN) of networks, among the resources `urns`, whose addresses some DHCP server still gives out.
 
         A hypervisor's DhcpClaim says what was taken out of DHCP there; an address outside of it may be given out twice. On a
-        LAN, whose DHCP server is nobody's of ours, FreeAddresses says which addresses were asked for.
+        LAN, whose DHCP server is unmanaged, FreeAddresses says which addresses were probed.
         """
         present = set(urns)
         claims = {urn: spans for urn, spans in self._claims.items() if urn in present}
@@ -109,9 +110,9 @@ class Addresses:
             if not claims:
                 yield f"{_text(span)} is taken out of no network's DHCP range: the stack has no DhcpClaim", urn
             for claim, spans in claims.items():
-                left = [] if spans is None else list(_without(span, spans))
-                if left:
-                    texts = ", ".join(map(_text, left))
+                unclaimed = [] if spans is None else list(_without(span, spans))
+                if unclaimed:
+                    texts = ", ".join(map(_text, unclaimed))
                     yield f"{texts} of {_text(span)} is not taken out of DHCP by {claim.rpartition('::')[2]}", urn
 
 
@@ -125,7 +126,7 @@ def _host_local(kind: str, props: Any) -> Iterator[tuple[Any, tuple[int, int] | 
         ipam = plugin["ipam"]
         if at(ipam, "type") != "host-local":
             continue
-        sets = [each(entries) for entries in each(at(ipam, "ranges"))]
+        sets = [elements(entries) for entries in elements(at(ipam, "ranges"))]
         for entry in [*([ipam] if at(ipam, "subnet") else []), *(entry for entries in sets for entry in entries)]:
             subnet = at(entry, "subnet")
             first, last = (str(IPv4Address(host)) for host in _hosts(subnet) or (0, 0))
@@ -150,9 +151,9 @@ def _span(text: str) -> tuple[int, int] | None:
         return None
 
 
-def _without(span: tuple[int, int], taken: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+def _without(span: tuple[int, int], claimed: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     first, last = span
-    for start, end in sorted(taken):
+    for start, end in sorted(claimed):
         if end < first or start > last:
             continue
         if start > first:

@@ -1,4 +1,4 @@
-"""The pack: which rule breaks a preview (mandatory), which only says something (advisory), and what may be configured."""
+"""The pack: which rule breaks a preview (mandatory), which is only reported (advisory), and what may be configured."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def policies() -> list[Policy]:
     addresses = network.Addresses()
 
     def in_network(args: ResourceValidationArgs, report: ReportViolation) -> None:
-        addresses.see(args.urn, args.resource_type, args.props)
+        addresses.collect(args.urn, args.resource_type, args.props)
         for message in network.outside(args.resource_type, args.props):
             report(message, None)
 
     def out_of_dhcp(args: StackValidationArgs, report: ReportViolation) -> None:
-        for message, urn in addresses.unclaimed(each.urn for each in args.resources):
+        for message, urn in addresses.unclaimed(resource.urn for resource in args.resources):
             report(message, urn)
 
     return [
@@ -73,7 +73,7 @@ def policies() -> list[Policy]:
             validate=in_network,
             enforcement_level=MANDATORY,
         ),
-        # Of what the rule before has seen: switched off, it switches this one off too.
+        # It works on what range-in-network has collected: switching that one off switches this one off too.
         StackValidationPolicy(
             name="range-out-of-dhcp",
             description="The pods' addresses are taken out of DHCP.",

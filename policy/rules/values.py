@@ -36,7 +36,7 @@ def at(value: Any, *path: str | int) -> Any:
     return value
 
 
-def each(value: Any) -> Iterator[Any]:
+def elements(value: Any) -> Iterator[Any]:
     """The known elements of a list; nothing where it is none."""
     if isinstance(value, Sequence) and not isinstance(value, str):
         for index in range(len(value)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rules.values import at, each
+from rules.values import at, elements
 
 _TEMPLATE = ("spec", "template", "spec")
 _POD = {
@@ -32,7 +32,7 @@ def containers(kind: str, props: Any) -> Iterator[Any]:
     """All containers of a resource's pods, of every sort."""
     spec = pod_spec(kind, props)
     for sort in ("initContainers", "containers", "ephemeralContainers"):
-        yield from each(at(spec, sort))
+        yield from elements(at(spec, sort))
 
 
 def privileged(kind: str, props: Any, allowed: Sequence[str]) -> Iterator[str]:

@@ -41,8 +41,8 @@ def test_what_does_not() -> None:
 
 
 def test_what_is_deleted_does_not_count() -> None:
-    gone = {"op": "delete", "urn": "urn::old", "oldState": {"type": "command:remote:Command"}}
-    assert not list(problems({"steps": [MACHINE, step("command:remote:Command", "urn::vm"), gone]}))
+    deleted = {"op": "delete", "urn": "urn::old", "oldState": {"type": "command:remote:Command"}}
+    assert not list(problems({"steps": [MACHINE, step("command:remote:Command", "urn::vm"), deleted]}))
 
 
 def test_an_empty_preview_is_no_proof() -> None:

@@ -1,4 +1,4 @@
-"""The pack as Pulumi's engine asks it: over the analyzer's messages, with what a preview does not know yet."""
+"""The pack as Pulumi's engine calls it: over the analyzer's messages, with what a preview does not know yet."""
 
 from __future__ import annotations
 
@@ -51,61 +51,61 @@ def servicer() -> Any:
     return _PolicyAnalyzerServicer(pack.NAME, "1.0.0", pack.policies(), EnforcementLevel.ADVISORY)
 
 
-def analyze(asked: Any, kind: str, props: dict[str, Any], urn: str = "urn::x") -> dict[str, Any]:
+def analyze(analyzer: Any, kind: str, props: dict[str, Any], urn: str = "urn::x") -> dict[str, Any]:
     request = proto.AnalyzeRequest(type=kind, urn=urn, name="x")
     request.properties.update(props)
-    answer = asked.Analyze(request, None)
-    return {each.policyName: each for each in answer.diagnostics}
+    answer = analyzer.Analyze(request, None)
+    return {diagnostic.policyName: diagnostic for diagnostic in answer.diagnostics}
 
 
-def configure(asked: Any, policy: str, props: dict[str, Any]) -> None:
+def configure(analyzer: Any, policy: str, props: dict[str, Any]) -> None:
     """As --policy-pack-config does, at the level mandatory."""
     config = proto.PolicyConfig(enforcementLevel=proto.MANDATORY)
     config.properties.update(props)
-    asked.Configure(proto.ConfigureAnalyzerRequest(policyConfig={policy: config}), None)
+    analyzer.Configure(proto.ConfigureAnalyzerRequest(policyConfig={policy: config}), None)
 
 
 def test_the_pack_asks_for_what_the_project_asks_for() -> None:
     """It runs in the project's environment; its own list serves who publishes it."""
     folder = Path(__file__).parents[1]
-    wanted = [line for line in (folder / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    requirements = [line for line in (folder / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
     project = {line.split()[0] for line in (folder.parent / "requirements.txt").read_text().splitlines() if line.strip()}
-    assert set(wanted) <= project
+    assert set(requirements) <= project
 
 
 def test_every_policy_says_what_it_is_for() -> None:
     info = servicer().GetAnalyzerInfo(None, None)
-    assert len({each.name for each in info.policies}) == len(info.policies) == 11
-    assert all(each.description.endswith(".") for each in info.policies)
-    advisory = {each.name for each in info.policies if each.enforcementLevel == proto.ADVISORY}
+    assert len({policy.name for policy in info.policies}) == len(info.policies) == 11
+    assert all(policy.description.endswith(".") for policy in info.policies)
+    advisory = {policy.name for policy in info.policies if policy.enforcementLevel == proto.ADVISORY}
     assert advisory == {"image-not-latest", "checksum-by-value", "install-script-verified"}
 
 
 def test_a_violation_is_mandatory_and_says_where() -> None:
-    found = analyze(servicer(), *PRIVILEGED)
-    assert list(found) == ["no-privileged-pod"]
-    assert found["no-privileged-pod"].enforcementLevel == proto.MANDATORY
-    assert "container c of Pod/p" in found["no-privileged-pod"].message
+    diagnostics = analyze(servicer(), *PRIVILEGED)
+    assert list(diagnostics) == ["no-privileged-pod"]
+    assert diagnostics["no-privileged-pod"].enforcementLevel == proto.MANDATORY
+    assert "container c of Pod/p" in diagnostics["no-privileged-pod"].message
 
 
 def test_what_may_be_privileged_is_configured() -> None:
-    asked = servicer()
-    configure(asked, "no-privileged-pod", {"allowed": ["Pod/p"]})
-    assert not analyze(asked, *PRIVILEGED)
+    analyzer = servicer()
+    configure(analyzer, "no-privileged-pod", {"allowed": ["Pod/p"]})
+    assert not analyze(analyzer, *PRIVILEGED)
 
 
 def test_a_level_is_configured() -> None:
-    asked, pod = servicer(), {"spec": {"containers": [{"name": "c", "image": "nginx:latest"}]}}
-    assert analyze(asked, "kubernetes:core/v1:Pod", pod)["image-not-latest"].enforcementLevel == proto.ADVISORY
-    configure(asked, "image-not-latest", {})
-    assert analyze(asked, "kubernetes:core/v1:Pod", pod)["image-not-latest"].enforcementLevel == proto.MANDATORY
+    analyzer, pod = servicer(), {"spec": {"containers": [{"name": "c", "image": "nginx:latest"}]}}
+    assert analyze(analyzer, "kubernetes:core/v1:Pod", pod)["image-not-latest"].enforcementLevel == proto.ADVISORY
+    configure(analyzer, "image-not-latest", {})
+    assert analyze(analyzer, "kubernetes:core/v1:Pod", pod)["image-not-latest"].enforcementLevel == proto.MANDATORY
 
 
 def test_a_default_route_needs_the_setting_or_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no-default-route" in analyze(servicer(), *NAD)
-    asked = servicer()
-    configure(asked, "no-default-route", {"acknowledged": ["macvlan-conf"]})
-    assert not analyze(asked, *NAD)
+    analyzer = servicer()
+    configure(analyzer, "no-default-route", {"acknowledged": ["macvlan-conf"]})
+    assert not analyze(analyzer, *NAD)
     for setting, broken in (
         ({"defaultRoute": True}, False),
         ({"defaultRoute": True, "name": "macvlan-conf"}, False),
@@ -123,9 +123,9 @@ def test_a_route_into_the_cluster_needs_the_setting_or_the_configuration(monkeyp
 
     assert list(analyze(servicer(), *nad("10.0.0.0/8"))) == ["no-cluster-route"]
     assert not analyze(servicer(), *nad("10.9.0.0/16"))
-    asked = servicer()
-    configure(asked, "no-cluster-route", {"acknowledged": ["lan"]})
-    assert not analyze(asked, *nad("10.0.0.0/8"))
+    analyzer = servicer()
+    configure(analyzer, "no-cluster-route", {"acknowledged": ["lan"]})
+    assert not analyze(analyzer, *nad("10.0.0.0/8"))
     halves = nad("0.0.0.0/1")
     assert list(analyze(servicer(), *halves)) == ["no-default-route"]
     for settings, route, broken in (
@@ -143,16 +143,16 @@ def test_a_route_into_the_cluster_needs_the_setting_or_the_configuration(monkeyp
 
 def test_the_stack_rule_uses_what_the_resource_rules_saw() -> None:
     """In a first preview the stack's view of Kubernetes resources has no properties at all."""
-    asked = servicer()
-    analyze(asked, *CLAIM, urn="urn::dhcp")
-    analyze(asked, *NAD, urn="urn::lan")
+    analyzer = servicer()
+    analyze(analyzer, *CLAIM, urn="urn::dhcp")
+    analyze(analyzer, *NAD, urn="urn::lan")
     kinds = {"urn::dhcp": CLAIM[0], "urn::lan": NAD[0]}
     resources = [proto.AnalyzerResource(type=kind, urn=urn, name="x") for urn, kind in kinds.items()]
-    [found] = asked.AnalyzeStack(proto.AnalyzeStackRequest(resources=resources), None).diagnostics
-    assert (found.policyName, found.urn) == ("range-out-of-dhcp", "urn::lan")
-    assert "192.168.122.200-192.168.122.210" in found.message
-    analyze(asked, CLAIM[0], {"ranges": ["192.168.122.180-192.168.122.210"]}, urn="urn::dhcp")
-    assert not asked.AnalyzeStack(proto.AnalyzeStackRequest(resources=resources), None).diagnostics
+    [diagnostic] = analyzer.AnalyzeStack(proto.AnalyzeStackRequest(resources=resources), None).diagnostics
+    assert (diagnostic.policyName, diagnostic.urn) == ("range-out-of-dhcp", "urn::lan")
+    assert "192.168.122.200-192.168.122.210" in diagnostic.message
+    analyze(analyzer, CLAIM[0], {"ranges": ["192.168.122.180-192.168.122.210"]}, urn="urn::dhcp")
+    assert not analyzer.AnalyzeStack(proto.AnalyzeStackRequest(resources=resources), None).diagnostics
 
 
 def test_unknown_and_secret_values_say_nothing() -> None:

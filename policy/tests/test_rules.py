@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pulumi_policy.proxy import UNKNOWN_ARRAY_VALUE, UNKNOWN_OBJECT_VALUE, UNKNOWN_STRING_VALUE, unknown_checking_proxy
 from rules import downloads, names, network, workloads
-from rules.values import UNKNOWN, at, each, environment
+from rules.values import UNKNOWN, at, elements, environment
 
 pytestmark = pytest.mark.unit
 
@@ -35,8 +35,8 @@ def attachment(plugin: dict[str, Any], *, listed: bool = False) -> dict[str, Any
 
 
 def host_local(first: str | None = None, last: str | None = None, **more: Any) -> dict[str, Any]:
-    given = {key: f"192.168.122.{host}" for key, host in (("rangeStart", first), ("rangeEnd", last)) if host}
-    return {"type": "macvlan", "ipam": {"type": "host-local", "subnet": "192.168.122.0/24", **given, **more}}
+    limits = {key: f"192.168.122.{host}" for key, host in (("rangeStart", first), ("rangeEnd", last)) if host}
+    return {"type": "macvlan", "ipam": {"type": "host-local", "subnet": "192.168.122.0/24", **limits, **more}}
 
 
 # --- images and downloads
@@ -118,15 +118,15 @@ def test_a_password_in_a_url_is_not_told() -> None:
     url = "https://me:secret@example.org/file"
     props = command(ARCHIVE_URL=url, ARCHIVE_SHA256="", INSTALL_URL=url)
     image = {"source": url, "checksum": ""}
-    said = [
+    messages = [
         *downloads.unverified(COMMAND, props),
         *downloads.unverified_install_script(COMMAND, props),
         *downloads.verified_by_its_site(COMMAND, command(ARCHIVE_URL=url, ARCHIVE_SUMS_URL=url)),
         *downloads.unverified(IMAGE, image),
         *downloads.verified_by_its_site(IMAGE, {"source": url, "checksum": url}),
     ]
-    assert len(said) == 5
-    assert all("secret" not in each and "[redacted]@example.org" in each for each in said)
+    assert len(messages) == 5
+    assert all("secret" not in message and "[redacted]@example.org" in message for message in messages)
 
 
 def test_environment_ends_where_the_command_begins() -> None:
@@ -197,9 +197,9 @@ def test_a_default_route_is_acknowledged_by_name(route: str, listed: bool) -> No
 )
 def test_a_route_into_the_cluster_is_acknowledged_by_name(route: str, covered: int) -> None:
     props, cluster = attachment(host_local(routes=[{"dst": "224.0.0.0/4"}, {"dst": route}])), ["10.42.0.0/16", "10.43.0.0/16", "x"]
-    found = list(network.cluster_routes(NAD, props, ["other"], cluster))
-    assert len(found) == covered
-    assert all(route in each for each in found)
+    messages = list(network.cluster_routes(NAD, props, ["other"], cluster))
+    assert len(messages) == covered
+    assert all(route in message for message in messages)
     assert not list(network.cluster_routes(NAD, props, ["lan"], cluster))
 
 
@@ -235,11 +235,11 @@ def test_ranges_are_hosts_of_their_subnet(plugin: dict[str, Any], wrong: int) ->
 
 
 def unclaimed(*claims: Any, plugin: dict[str, Any] | None = None) -> list[tuple[str, str]]:
-    seen = network.Addresses()
+    addresses = network.Addresses()
     for index, ranges in enumerate(claims):
-        seen.see(f"urn::claim-{index}", CLAIM, unknown_checking_proxy({"ranges": ranges}))
-    seen.see("urn::lan", NAD, attachment(plugin or host_local("200", "210")))
-    return list(seen.unclaimed(["urn::lan", *(f"urn::claim-{index}" for index in range(len(claims)))]))
+        addresses.collect(f"urn::claim-{index}", CLAIM, unknown_checking_proxy({"ranges": ranges}))
+    addresses.collect("urn::lan", NAD, attachment(plugin or host_local("200", "210")))
+    return list(addresses.unclaimed(["urn::lan", *(f"urn::claim-{index}" for index in range(len(claims)))]))
 
 
 def test_claims_cover_the_range() -> None:
@@ -261,10 +261,12 @@ def test_each_hypervisor_must_claim() -> None:
 
 def test_on_a_lan_the_question_is_the_claim() -> None:
     for ranges, wrong in ((["192.168.122.180-192.168.122.210"], 0), (["192.168.122.180-192.168.122.209"], 1)):
-        seen = network.Addresses()
-        seen.see("urn::addresses", "pulumi-python:dynamic/libvirt:FreeAddresses", unknown_checking_proxy({"ranges": ranges}))
-        seen.see("urn::lan", NAD, attachment(host_local("200", "210")))
-        assert len(list(seen.unclaimed(["urn::addresses", "urn::lan"]))) == wrong
+        addresses = network.Addresses()
+        addresses.collect(
+            "urn::addresses", "pulumi-python:dynamic/libvirt:FreeAddresses", unknown_checking_proxy({"ranges": ranges})
+        )
+        addresses.collect("urn::lan", NAD, attachment(host_local("200", "210")))
+        assert len(list(addresses.unclaimed(["urn::addresses", "urn::lan"]))) == wrong
 
 
 def test_a_network_without_any_claim() -> None:
@@ -274,9 +276,9 @@ def test_a_network_without_any_claim() -> None:
 
 
 def test_what_is_no_longer_in_the_stack_does_not_count() -> None:
-    seen = network.Addresses()
-    seen.see("urn::lan", NAD, attachment(host_local("200", "210")))
-    assert not list(seen.unclaimed(["urn::other"]))
+    addresses = network.Addresses()
+    addresses.collect("urn::lan", NAD, attachment(host_local("200", "210")))
+    assert not list(addresses.unclaimed(["urn::other"]))
 
 
 def test_claims_that_are_not_known_yet() -> None:
@@ -315,5 +317,5 @@ def test_reading() -> None:
     assert at(props, "c", "d") is UNKNOWN
     assert at(props, "a", "x", "y") is None
     assert at(props, "a", "b", 9) is None
-    assert list(each(at(props, "a", "b"))) == [1, 3]
-    assert list(each("text")) == []
+    assert list(elements(at(props, "a", "b"))) == [1, 3]
+    assert list(elements("text")) == []
