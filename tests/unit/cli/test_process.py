@@ -15,9 +15,16 @@ pytestmark = pytest.mark.unit
 
 
 def start(code: str) -> subprocess.Popen[str]:
-    """Python with this code, in a process group of its own."""
-    command = [sys.executable, "-c", f"from cli import process\n{code}"]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    """Python with this code, in a process group of its own, where Ctrl-C arrives even if these tests run in the background."""
+    return subprocess.Popen(
+        [sys.executable, "-c", f"from cli import process\n{code}"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no thread of these tests holds a lock
+    )
 
 
 def test_no_signal_is_ignored_in_the_program_that_takes_the_place() -> None:
