@@ -9,7 +9,7 @@ checks/         what doctor examines: tools, hypervisor, machine, download_sites
 Pulumi      backend (state, passphrase, login), selection (the stack and its file), engine (the program, plugins), locks, hints
 a stack     stack (settings and outputs), stack_yaml (its file as Pulumi reads it), kube and hypervisor (what the cluster and
             libvirt report), networks, duplicates and usage (what follows from the report for the pods' addresses)
-machine     folders, process (other programs), report (lines on stderr), registry (images, for fetch), closed_network (for test)
+machine     folders, process (other programs), report (lines on stderr), skopeo (images, for fetch), closed_network (for test)
 
 A new verb: its arguments in `command_line`, what it needs in `needs`, and a module in `verbs`. A new check of doctor: a function
 in a module of `checks`, called in `verbs/doctor.py`.

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import sys
 from typing import NamedTuple
 
@@ -54,7 +55,8 @@ def of(options: argparse.Namespace) -> Needs:
     if options.verb == "doctor":  # it queries libvirt by the binding, and reports where that cannot be built
         return Needs(environment="run", without_packages="preview", pulumi="none", build_packages=BUILD_PACKAGES)
     if options.verb == "fetch":
-        return Needs(environment="preview", pulumi="none")
+        # Where skopeo is installed by other means than a package, it is not installed again.
+        return Needs(environment="preview", pulumi="none", packages=() if shutil.which("skopeo") else ("skopeo",))
     if not reaches_hypervisor(options):
         return Needs(environment="preview")
     local, remote = hypervisors(options.stack)

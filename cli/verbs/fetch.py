@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cli import registry
+from cli import skopeo
 from cli.errors import LabError
 from cli.folders import caller
 from cli.report import say
@@ -24,7 +24,7 @@ from components.config import artifacts, downloads
 from components.config.artifacts import MANIFEST, Artifact, Manifest
 from components.config.downloads import ARCHITECTURE, Download
 from components.config.problems import Problem
-from components.config.settings import Settings
+from components.config.settings import Registries, Settings
 from components.redact import shown
 
 STALL_LIMIT = 60.0
@@ -56,7 +56,7 @@ def main(options: argparse.Namespace) -> int:
     return 0
 
 
-# Settings that say where downloads come from. Of registries only the credentials may be secrets: registry.py reports missing ones.
+# Settings that say where downloads come from. Of registries only the credentials may be secrets: skopeo.py reports missing ones.
 _NEEDED = (
     "artifacts", "image", "plugins", "multus.image", "workload.image", "k3s.version", "k3s.releases", "k3s.installScript",
     "k3s.registries", "k3s.systemDefaultRegistry",
@@ -76,14 +76,15 @@ def _all_known(secrets: Iterable[str]) -> None:
 
 def fetch(config: Settings, directory: Path) -> Manifest:
     """Get what is missing or not what the settings ask for; then write the manifest."""
+    skopeo.require()
     directory.mkdir(parents=True, exist_ok=True)
     former = {artifact.file: artifact for artifact in artifacts.read(directory)[0].artifacts}
-    client, sums = registry.Client(config.k3s.registries), Sums()
+    sums = Sums()
     fetched: list[Artifact] = []
     failed: list[str] = []
     for download in downloads.for_settings(config):
         try:
-            fetched.append(_one(download, directory, former.get(download.file), client, sums))
+            fetched.append(_one(download, directory, former.get(download.file), config.k3s.registries, sums))
         except LabError as error:
             failed.append(f"{download.setting}: {error}")
     if failed:
@@ -95,9 +96,10 @@ def fetch(config: Settings, directory: Path) -> Manifest:
     return manifest
 
 
-def _one(download: Download, directory: Path, former: Artifact | None, client: registry.Client, sums: Sums) -> Artifact:
+def _one(download: Download, directory: Path, former: Artifact | None, registries: Registries, sums: Sums) -> Artifact:
     if download.kind == "image":
-        image = client.image(download.reference, ARCHITECTURE)
+        progress = Progress(download.file)
+        image = skopeo.find(registries, download.reference, ARCHITECTURE, progress)
         expected = image.digest
     else:
         expected = sums.of(download)
@@ -111,7 +113,8 @@ def _one(download: Download, directory: Path, former: Artifact | None, client: r
         say(f"{former.file} is here")
         return former
     if download.kind == "image":
-        size, sha256 = _save(directory / download.file, lambda file: registry.write(client, image, file, Progress(download.file)))
+        parts = directory / f"{download.file}.parts"
+        size, sha256 = _save(directory / download.file, lambda file: skopeo.write(registries, image, parts, file, progress))
     else:
         size, sha256 = _save(directory / download.file, lambda file: _download(download, expected, file))
     return Artifact(

@@ -1,4 +1,4 @@
-"""`lab fetch`, against a mirror and a registry of its own."""
+"""`lab fetch`, against a mirror of its own and a skopeo that records its calls."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from cli import command_line
+from cli import command_line, needs
 from cli.errors import LabError
 from cli.verbs import fetch
 from components.config import artifacts
 from components.config.reading import parse
 from components.config.settings import Settings
 
-from .test_registry import Registry
+from .skopeo_programs import Skopeo
 
 pytestmark = pytest.mark.unit
 
@@ -76,24 +76,25 @@ def mirror(tmp_path: Path) -> Iterator[Mirror]:
 
 
 @pytest.fixture
-def config(mirror: Mirror) -> Iterator[Settings]:
-    registry = Registry()
+def recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Skopeo:
+    return Skopeo(tmp_path / "skopeo", monkeypatch, "m.example:5000/owner/name")
+
+
+@pytest.fixture
+def config(mirror: Mirror, recording: Skopeo) -> Settings:
     raw = {
         "image": {"source": f"{mirror.url}/i.qcow2", "checksum": f"{mirror.url}/SUMS"},
         "k3s": {
             "version": VERSION,
             "installScript": {"url": f"{mirror.url}/install.sh"},
             "releases": mirror.url,
-            "registries": {"mirrors": {"*": {"endpoint": [registry.url]}}},
+            "registries": {"mirrors": {"*": {"endpoint": ["http://m.example:5000"]}}},
         },
         "plugins": {"url": f"{mirror.url}/cni.tgz", "checksum": f"{mirror.url}/cni.tgz.sha256"},
         "multus": {"image": "ghcr.io/owner/name:v1"},
         "workload": {"image": "docker.io/owner/name:v1"},
     }
-    yield parse("dev", raw)
-    for server in registry.servers:
-        server.shutdown()
-        server.server_close()
+    return parse("dev", raw)
 
 
 def test_a_directory_that_is_filled_is_what_up_needs(config: Settings, tmp_path: Path) -> None:
@@ -108,18 +109,29 @@ def test_a_directory_that_is_filled_is_what_up_needs(config: Settings, tmp_path:
     )
 
 
-def test_what_is_there_is_not_fetched_again_unless_it_is_damaged(config: Settings, mirror: Mirror, tmp_path: Path) -> None:
+def test_what_is_there_is_not_fetched_again_unless_it_is_damaged(
+    config: Settings, mirror: Mirror, recording: Skopeo, tmp_path: Path
+) -> None:
     first = fetch.fetch(config, tmp_path / "a")
+    images = [artifact for artifact in first.artifacts if artifact.kind == "image"]
+    assert [image.checksum for image in images] == [recording.content.amd64] * 2
+    assert [words[0] for words in recording.words] == ["inspect", "copy"] * 2
     mirror.asked.clear()
     assert fetch.fetch(config, tmp_path / "a") == first
     assert sorted(mirror.asked) == sorted(["SUMS", "sha256sum-amd64.txt", "cni.tgz.sha256", "install.sh"])
+    assert [words[0] for words in recording.words[4:]] == ["inspect", "inspect"]
     (tmp_path / "a" / f"k3s-{VERSION}").write_bytes(b"damaged")
+    (tmp_path / "a" / images[0].file).write_bytes(b"damaged")
     mirror.asked.clear()
     assert fetch.fetch(config, tmp_path / "a") == first
     assert "k3s" in mirror.asked and "i.qcow2" not in mirror.asked
+    assert [words[0] for words in recording.words[6:]] == ["inspect", "copy", "inspect"]
 
 
-def test_everything_that_fails_is_told_and_leaves_no_manifest(config: Settings, mirror: Mirror, tmp_path: Path) -> None:
+def test_everything_that_fails_is_told_and_leaves_no_manifest(
+    config: Settings, mirror: Mirror, recording: Skopeo, tmp_path: Path
+) -> None:
+    recording.serve()
     (mirror.folder / "i.qcow2").write_bytes(b"another")
     (mirror.folder / "cni.tgz").unlink()
     (mirror.folder / "cni.tgz.sha256").write_text("nothing\n")
@@ -130,9 +142,17 @@ def test_everything_that_fails_is_told_and_leaves_no_manifest(config: Settings, 
     assert "image: " in told and "nothing is kept of it" in told
     assert "plugins: " in told and "does not name cni.tgz once" in told
     assert "k3s.installScript: " in told and "is empty" in told
-    assert told.count("\n") == 3
+    assert "multus.image: ghcr.io/owner/name:v1 cannot be fetched (http://m.example:5000: " in told
+    assert told.count("\n") == 5
     left = {file.name for file in (tmp_path / "a").iterdir()}
-    assert "manifest.json" not in left and "i.qcow2" not in left and not [name for name in left if name.endswith(".part")]
+    assert "manifest.json" not in left and "i.qcow2" not in left and not [name for name in left if ".part" in name]
+
+
+def test_without_skopeo_nothing_is_begun(config: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(LabError, match="skopeo is not on PATH"):
+        fetch.fetch(config, tmp_path / "a")
+    assert not (tmp_path / "a").exists()
 
 
 def test_the_directory_is_the_argument_or_the_setting(config: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,6 +165,14 @@ def test_the_directory_is_the_argument_or_the_setting(config: Settings, tmp_path
     monkeypatch.setenv("LAB_CALLER", str(tmp_path))
     assert fetch.main(command_line.parse(["fetch", "here"])) == 0
     assert json.loads((tmp_path / "here" / "manifest.json").read_text())["format"] == 1
+
+
+def test_skopeo_is_installed_unless_it_is_there_in_whatever_way(
+    recording: Skopeo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert needs.of(command_line.parse(["fetch"])).packages == ()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert needs.of(command_line.parse(["fetch"])).packages == ("skopeo",)
 
 
 @pytest.mark.parametrize("path", ["image", "image.source", "k3s", "k3s.registries.mirrors", "plugins.url", "workload"])
