@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,6 +24,9 @@ def deploy() -> Run:
         key = json.dumps([name, mode, config], sort_keys=True)
         if key not in _KEPT:
             _KEPT[key] = run(config, stack_name=name, mode=mode)
+            # It stays until the end, so no later collection needs to look at it.
+            gc.collect()
+            gc.freeze()
         return _KEPT[key]
 
     return once

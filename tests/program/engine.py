@@ -8,24 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
+import functools
+import gc
 import hashlib
 import json
 import runpy
 import shlex
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, Literal
+from unittest import mock
 from urllib.parse import urlsplit
 
 import yaml
 from google.protobuf import empty_pb2, struct_pb2  # type: ignore[import-untyped]
 from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
 from pulumi.runtime import config as pulumi_config
-from pulumi.runtime import mocks, rpc, settings, stack
-from pulumi.runtime.proto import engine_pb2, resource_pb2
+from pulumi.runtime import mocks, resource, rpc, settings, stack
+from pulumi.runtime.proto import engine_pb2, resource_pb2, source_pb2
 
 from components.libvirt.overlay_disk import OverlayDiskProvider
 from components.node import command as node_command
@@ -336,6 +341,18 @@ def _kubeconfig() -> str:
     return yaml.safe_dump({"clusters": [{"cluster": cluster}], "users": [{"user": user}]})
 
 
+class _AtOnce(ThreadPoolExecutor):
+    """Calls at once. The SDK registers each resource in a thread, since it waits for an engine; this engine is a computation."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except BaseException as error:
+            future.set_exception(error)
+        return future
+
+
 class Hooks:
     """In place of the SDK's callback server, which is bound to the first event loop of a process (gRPC crashes on another)."""
 
@@ -361,15 +378,20 @@ class Log:
         return lambda _request: empty_pb2.Empty()
 
 
+@functools.cache
+def _document(file: str) -> Any:
+    """A YAML file of the program, which no test changes. A caller gets a copy of what it takes of it."""
+    return yaml.safe_load((ROOT / file).read_text())
+
+
 def project_defaults() -> dict[str, Any]:
     """What the engine adds to every stack's configuration from Pulumi.yaml."""
-    document = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())
-    return {name: entry["default"] for name, entry in document["config"].items()}
+    return {name: copy.deepcopy(entry["default"]) for name, entry in _document("Pulumi.yaml")["config"].items()}
 
 
 def stack_file(name: str) -> dict[str, Any]:
     """The configuration in Pulumi.NAME.yaml, keys without the project's name."""
-    document = yaml.safe_load((ROOT / f"Pulumi.{name}.yaml").read_text())["config"]
+    document = copy.deepcopy(_document(f"Pulumi.{name}.yaml")["config"])
     return {key.removeprefix(f"{PROJECT}:"): value for key, value in document.items() if key.startswith(f"{PROJECT}:")}
 
 
@@ -421,26 +443,47 @@ def run(config: Mapping[str, Any], *, stack_name: str = "dev", mode: Mode = "up"
         settings.SETTINGS.outputs.clear()
         settings.set_root_resource(None)  # type: ignore[arg-type]
         loop = asyncio.new_event_loop()
+        loop.set_default_executor(_AtOnce())
         loop.set_exception_handler(lambda *_: None)  # of a run that failed, only its own error is told
         try:
             asyncio.set_event_loop(loop)
 
-            def main() -> None:
+            async def main() -> None:
                 runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")
+                await _all_done()
 
             loop.run_until_complete(stack.run_in_stack(main))
-        finally:
+        except BaseException:
             left = asyncio.all_tasks(loop)
             for task in left:
                 task.cancel()
             loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-            loop.run_until_complete(loop.shutdown_default_executor())
+            raise
+        finally:
             loop.close()
             asyncio.set_event_loop(None)
 
+    collects = gc.isenabled()
+    gc.disable()  # what a run allocates stays until its end: collections on the way would take half of its time
     try:
-        contextvars.copy_context().run(body)
+        # Positions in the source are recorded nowhere, and under pytest the stack of each registration is deep.
+        with mock.patch.object(resource, "_get_stack_trace", source_pb2.StackTrace):
+            contextvars.copy_context().run(body)
     except BaseException as error:
         error.deployment = deployment  # type: ignore[attr-defined]
         raise
+    finally:
+        if collects:
+            gc.enable()
     return deployment
+
+
+async def _all_done() -> None:
+    """Wait until nothing is pending or something failed; the SDK reports failures when it waits by itself afterwards.
+
+    The SDK's own wait subscribes to every pending output again after each that is done, which takes the square of their number.
+    """
+    while pending := [task for task in (*settings.SETTINGS.outputs, *settings._get_rpc_manager().rpcs) if not task.done()]:
+        done, _ = await asyncio.wait(pending, return_when=asyncio.FIRST_EXCEPTION)
+        if any(task.cancelled() or task.exception() for task in done):
+            return
