@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -93,16 +94,21 @@ def test_each_planted_mistake_is_found_alone(name: str) -> None:
     assert problems(PLANTED[name])
 
 
+@functools.cache
+def alone(name: str) -> tuple[list[Problem], frozenset[str]]:
+    """What is found of this mistake alone, and the settings that a default then replaces."""
+    return problems(PLANTED[name]), parse_as_far_as_possible(PLANTED[name])[2]
+
+
 @steady
 @given(st.sets(st.sampled_from(sorted(PLANTED)), min_size=2))
 def test_of_several_mistakes_each_is_found_and_nothing_else(names: set[str]) -> None:
     """But for those that follow from a setting that another of them makes unreadable."""
-    wrong = {name: parse_as_far_as_possible(PLANTED[name])[2] for name in names}
     wanted = {
         problem
         for name in names
-        for problem in problems(PLANTED[name])
-        if not any(problem.follows_from(wrong[other]) for other in names - {name})
+        for problem in alone(name)[0]
+        if not any(problem.follows_from(alone(other)[1]) for other in names - {name})
     }
     assert set(problems(merged(names))) == wanted
 
