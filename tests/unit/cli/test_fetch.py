@@ -59,7 +59,7 @@ class Mirror:
                 mirror.asked.append(self.path.rpartition("/")[2])
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        Thread(target=self.server.serve_forever, daemon=True).start()
+        Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
     def sums(self, name: str, file: str, algorithm: str = "sha256") -> None:
