@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -198,6 +198,36 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept
+
+
+FAILED: dict[tuple[str, str], str] = {}
+"""By story: the chapter that failed first."""
+
+
+def story_of(item: pytest.Item) -> tuple[str, str]:
+    """The story that a test is a chapter of: its file, on the K3s that it runs on. ("", "") of a test that stands alone."""
+    if item.get_closest_marker("chapters") is None:
+        return "", ""
+    callspec = getattr(item, "callspec", None)
+    build = callspec.params.get("build") if callspec else None
+    return str(item.path), str(build)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed and item.get_closest_marker("chapters"):
+        FAILED.setdefault(story_of(item), item.name)
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A chapter starts from what the one before it leaves, so after one that failed it would show nothing."""
+    if failed := FAILED.get(story_of(item)):
+        pytest.skip(f"an earlier chapter of its story failed: {failed}")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """Without a way out: a directory of artifacts replaces every download, from an empty host to the page and back.
 
-While the machines come up, nothing reaches the sites: neither the guests nor this machine. The tests are chapters of one story.
+While the machines come up, nothing reaches the sites: neither the guests nor this machine.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import yaml
 from builds import CLOSED, Build
 from conftest import Checkout
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nodes]
+pytestmark = [pytest.mark.e2e, pytest.mark.nodes, pytest.mark.chapters]
 
 SITES = "10.99.0.1"
 TABLE = "lab_airgap"

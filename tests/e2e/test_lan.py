@@ -1,7 +1,7 @@
 """A real LAN: a node on a bridge that libvirt did not make, on a hypervisor behind SSH, and then a second on another hypervisor,
 from empty hosts to empty hosts.
 
-The tests are chapters of one story and run in this order. Only in the closed test network, because they make a bridge there.
+Only in the closed test network, because they make a bridge there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from conftest import BUILDS, ROOT, Checkout, copy_of_the_checkout, use_the_regis
 from host import virsh
 from ssh_hypervisor import SecondHost
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nodes]
+pytestmark = [pytest.mark.e2e, pytest.mark.nodes, pytest.mark.chapters]
 
 STACK = "lan"
 STRANGER, STRANGER_MAC = "10.77.0.203", "02:00:00:77:00:03"

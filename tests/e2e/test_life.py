@@ -1,7 +1,4 @@
-"""The life of a stack with the real engine, real machines, K3s and Multus: from an empty host to an empty host.
-
-The tests are chapters of one story and run in this order.
-"""
+"""The life of a stack with the real engine, real machines, K3s and Multus: from an empty host to an empty host."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from builds import Build
 from conftest import Checkout
 from host import host_state, virsh
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.chapters]
 
 
 @pytest.fixture(scope="module")

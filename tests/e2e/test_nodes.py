@@ -1,6 +1,6 @@
 """Many nodes with the real engine: they join, leave, die, are replaced and upgraded, and the pages are asked for meanwhile.
 
-The tests are chapters of one story and run in this order. Plain emulation on few cores makes three servers very slow, so this is
+Plain emulation on few cores makes three servers very slow, so this is
 a tier of its own, with long limits: ./lab test e2e-nodes.
 """
 
@@ -22,7 +22,7 @@ from conftest import Checkout
 from host import host_state, virsh
 from test_life import asked, every_page_is_served, kubectl, page
 
-pytestmark = [pytest.mark.e2e, pytest.mark.nodes]
+pytestmark = [pytest.mark.e2e, pytest.mark.nodes, pytest.mark.chapters]
 
 LONG = 7200
 SLOW = {

@@ -1,6 +1,6 @@
 """Everything that goes wrong on the way to one page, then what hands do to a running stack, then that no secret was shown.
 
-The tests are chapters of one story on one stack and run in this order. Each fault ends by itself with an error that says
+Each fault ends by itself with an error that says
 what to do, and the next `./lab up` goes on as if it had not been.
 """
 
@@ -29,7 +29,7 @@ from faulty_image_server import FaultyImageServer
 from host import host_state, no_provider_tests, restart_libvirtd, small_file_system, virsh
 from process_arguments import NODE_ARGUMENTS, ProcessArguments
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.chapters]
 # The chapters without it need no machine that boots, and are short: they are told on each run of the tier e2e.
 long = pytest.mark.nodes
 
