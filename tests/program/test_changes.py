@@ -241,11 +241,11 @@ def test_a_machine_made_anew_keeps_its_identity(deploy: Run, change: dict[str, A
 def test_a_limit_of_the_boot_is_a_limit_and_nothing_else(deploy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, int, float]] = []
 
-    async def listens(host: str, port: int, limit: float) -> bool:
+    async def port_open(host: str, port: int, limit: float) -> bool:
         asked.append((host, port, limit))
         return True
 
-    monkeypatch.setattr(port_wait, "listens", listens)
+    monkeypatch.setattr(port_wait, "port_open", port_open)
     old, new = deploy("dev"), deploy("dev", {"timeouts": {"boot": 900}})
     assert changes(old, new) == {}
     for deployment in (old, new):
