@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from pulumi import resource_hooks
 
@@ -12,3 +17,12 @@ def no_engine_for_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
     Python reports it when it collects garbage: in the middle of another test, where it has broken `ast.parse` (measured)."""
     monkeypatch.setattr(resource_hooks, "register_error_hook", lambda _hook: None)
     monkeypatch.setattr(resource_hooks, "register_resource_hook", lambda _hook: None)
+
+
+@pytest.fixture
+def own_namespaces(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Network namespaces have names on the whole machine: so one test of a folder at a time, also of other workers and runs."""
+    lock = Path(tempfile.gettempdir()) / f"k3s-macvlan-namespaces-{request.path.parent.name}.lock"
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

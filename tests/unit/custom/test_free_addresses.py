@@ -139,7 +139,7 @@ print(json.dumps([[str(each) for each in lan.interfaces()], {str(address): mac f
 
 
 @pytest.fixture
-def wire() -> Iterator[None]:
+def wire(own_namespaces: None) -> Iterator[None]:
     if os.geteuid() != 0 or not shutil.which("ip"):
         pytest.skip("SKIPPED: needs root and iproute2 for network namespaces")
 

@@ -196,7 +196,7 @@ release(Lease(mac=sys.argv[1], address=sys.argv[2], client=sys.argv[3]), server=
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[Path]:
+def served(tmp_path: Path, own_namespaces: None) -> Iterator[Path]:
     """dnsmasq as libvirt starts it, on a bridge in one namespace, a NIC of that bridge in another. Its lease file."""
     program = shutil.which("dnsmasq", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
     if os.geteuid() != 0 or not shutil.which("ip") or program is None:
