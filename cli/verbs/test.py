@@ -8,6 +8,8 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
 from types import FrameType
 from xml.etree import ElementTree
 
@@ -24,6 +26,12 @@ PYTHON = ".venv/bin/python"
 SCRIPTS = ("lab", ".ci/run", "components/node/scripts/*.sh", "components/node/scripts/parts/*.sh", "bench/*.sh")
 """What shellcheck reads, from the project's folder."""
 
+QUICK = ("lint", "unit", "program")
+"""Tiers that need nothing but Python and change nothing on this machine, so that they can run at once."""
+
+PROGRESS_SECONDS = 15.0
+"""Between two lines while tiers run in parallel."""
+
 _NO_TESTS = 5
 """pytest's status when it has collected none."""
 
@@ -35,11 +43,25 @@ def main(options: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
     try:
-        for tier in options.tiers or TIERS:
-            run.tier(tier)
+        for tiers in groups(options.tiers or TIERS):
+            if len(tiers) > 1:
+                run.in_parallel(tiers)
+            else:
+                run.tier(tiers[0])
     finally:
         run.network.stop()
     return run.close()
+
+
+def groups(tiers: Sequence[str]) -> list[list[str]]:
+    """The tiers in their order; those that need nothing but Python, and stand next to each other, as one group."""
+    result: list[list[str]] = []
+    for tier in tiers:
+        if result and tier in QUICK and result[-1][-1] in QUICK and tier not in result[-1]:
+            result[-1].append(tier)
+        else:
+            result.append([tier])
+    return result
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:
@@ -65,14 +87,29 @@ class Run:
         _print(f"\n== {name} ==")
         self._begin = time.monotonic()
         self.tested = self.tested or name != "lint"
-        if name == "lint":
-            self._report(name, "ok" if lint() else "FAILED")
+        if name in QUICK:
+            self._record(name, [process.run(command) for command in commands(name)])
         elif name == "provider":
             self._provider()
-        elif name.startswith("e2e"):
-            self._e2e(name)
         else:
-            self._pytest(name)
+            self._e2e(name)
+
+    def in_parallel(self, names: Sequence[str]) -> None:
+        """Run tiers at once, and print what each has written when all before it have ended."""
+        _print(f"\n{', '.join(names)} run in parallel; the output of each is printed at its end")
+        self._begin = time.monotonic()
+        self.tested = self.tested or any(name != "lint" for name in names)
+        outputs = {name: LAB / f"{name}.log" for name in names}
+        with ThreadPoolExecutor(len(names)) as pool:
+            running = {name: pool.submit(_run_quietly, commands(name), outputs[name]) for name in names}
+            for name in names:
+                while not running[name].done():
+                    wait([running[name]], timeout=PROGRESS_SECONDS)
+                    if not running[name].done():
+                        under_way = ", ".join(other for other in names if not running[other].done())
+                        _print(f"{int(time.monotonic() - self._begin)} s: {under_way} under way")
+                _print(f"\n== {name} ==\n{outputs[name].read_text(encoding='utf-8', errors='replace').rstrip()}")
+                self._record(name, running[name].result())
 
     def close(self) -> int:
         """Print the results and the sum of them; the status of all."""
@@ -125,10 +162,14 @@ class Run:
 
     def _pytest(self, tier: str, prefix: Sequence[str] = ()) -> None:
         """Run pytest on a tier. prefix: the command that runs pytest."""
-        folder, results = f"tests/{tier.removesuffix('-nodes')}", LAB / f"junit-{tier}.xml"
-        results.unlink(missing_ok=True)
-        words = [*prefix, PYTHON, "-m", "pytest", "--junitxml", str(results.relative_to(ROOT)), folder, *_selection(tier)]
-        status = process.run(words)
+        self._record(tier, [process.run([*prefix, *command]) for command in commands(tier)])
+
+    def _record(self, tier: str, statuses: Sequence[int]) -> None:
+        """Record a tier that has run. statuses: of its commands."""
+        if tier == "lint":
+            self._report(tier, "FAILED" if any(statuses) else "ok")
+            return
+        status, folder, results = statuses[0], _folder(tier), _results(tier)
         if status == _NO_TESTS or not (ROOT / folder).is_dir():
             self._skip(tier, f"there are no tests in {folder}")
             return
@@ -148,20 +189,41 @@ class Run:
             self._report(tier, "ok", counts)
 
 
-def lint() -> bool:
-    """Whether ruff, mypy and shellcheck find nothing. Each of them runs."""
-    scripts = [str(path.relative_to(ROOT)) for pattern in SCRIPTS for path in sorted(ROOT.glob(pattern))]
-    commands = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy", "--strict"], ["shellcheck", *scripts])
-    return not any([process.run(command) for command in commands])  # noqa: C419 - `any` of a generator stops at the first
+def commands(tier: str) -> list[list[str]]:
+    """The commands of a tier, each of which runs whatever becomes of the others. Removes the results of an earlier run."""
+    if tier == "lint":
+        scripts = [str(path.relative_to(ROOT)) for pattern in SCRIPTS for path in sorted(ROOT.glob(pattern))]
+        return [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy", "--strict"], ["shellcheck", *scripts]]
+    results = _results(tier)
+    results.unlink(missing_ok=True)
+    return [[PYTHON, "-m", "pytest", "--junitxml", str(results.relative_to(ROOT)), _folder(tier), *_selection(tier)]]
+
+
+def _run_quietly(tier_commands: Sequence[Sequence[str]], output: Path) -> list[int]:
+    """The statuses of the commands, whose output goes into a file. A Ctrl-C at the terminal reaches them by itself."""
+    with output.open("wb") as file:
+        return [
+            subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, check=False).returncode  # noqa: S603
+            for command in tier_commands
+        ]
+
+
+def _folder(tier: str) -> str:
+    return f"tests/{tier.removesuffix('-nodes')}"
+
+
+def _results(tier: str) -> Path:
+    return LAB / f"junit-{tier}.xml"
 
 
 def _selection(tier: str) -> list[str]:
     """pytest's words for the tests of a tier, its folder apart."""
-    # A file's tests share what they make on this machine, so they stay together.
-    parallel = ["-n", "auto", "--dist", "loadfile"]
+    # Tests of a file share what they make on this machine, so they stay together. Many unit tests wait: more workers than cores.
+    parallel = ["--dist", "loadfile", "-n"]
+    cores = os.cpu_count() or 1
     return {
-        "unit": [*parallel, "policy/tests"],
-        "program": parallel,
+        "unit": [*parallel, str(2 * cores), "policy/tests"],
+        "program": [*parallel, str(cores)],
         "e2e": ["-m", "not nodes"],
         "e2e-nodes": ["-m", "nodes"],
     }.get(tier, [])

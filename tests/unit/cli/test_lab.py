@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from lab_harness import ARCHIVE, PULUMI, ROOT, STACK_FILE, TESTNET, VERSION, Lab
 
+from cli.verbs.test import groups
+
 pytestmark = pytest.mark.unit
 
 
@@ -507,3 +509,21 @@ def test_ci_runs_the_tests_from_any_folder(lab: Lab, tmp_path: Path) -> None:
     assert last(done.stdout) == "3 passed, 0 failed, 0 skipped"
     assert done.returncode == 0
     assert os.access(ROOT / ".ci/run", os.X_OK) and os.access(ROOT / "lab", os.X_OK)
+
+
+@pytest.mark.parametrize(
+    ("tiers", "together"),
+    [
+        (["lint", "unit", "program", "provider", "e2e"], [["lint", "unit", "program"], ["provider"], ["e2e"]]),
+        (["unit", "provider", "program"], [["unit"], ["provider"], ["program"]]),
+        (["unit", "unit"], [["unit"], ["unit"]]),
+    ],
+)
+def test_tiers_that_need_python_alone_run_at_once(tiers: list[str], together: list[list[str]]) -> None:
+    assert groups(tiers) == together
+
+
+def test_tiers_that_run_at_once_are_printed_one_after_another(lab: Lab) -> None:
+    said = lab.run("test", "program", "unit", RESULT_unit="5 2 0", RESULT_program="3 0 1", code=1)
+    assert said.index("run in parallel") < said.index("== program ==") < said.index("== unit ==") < said.index("program   ok")
+    assert last(said) == "5 passed, 2 failed, 1 skipped"
