@@ -219,10 +219,10 @@ def _results(tier: str) -> Path:
 def _selection(tier: str) -> list[str]:
     """pytest's words for the tests of a tier, its folder apart."""
     # Tests of a file share what they make on this machine, so they stay together. Many unit tests wait: more workers than cores.
-    parallel = ["--dist", "loadfile", "-n"]
+    parallel = ["--dist", "loadfile", "--no-loadscope-reorder", "-n"]
     cores = os.cpu_count() or 1
     return {
-        "unit": [*parallel, str(2 * cores), "policy/tests"],
+        "unit": [*parallel, str(5 * cores // 2), "policy/tests"],
         "program": [*parallel, str(cores)],
         "e2e": ["-m", "not nodes"],
         "e2e-nodes": ["-m", "nodes"],

@@ -26,3 +26,12 @@ def own_namespaces(request: pytest.FixtureRequest) -> Iterator[None]:
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+WAITING = ("scripts", "docs", "cli")
+"""Folders with files whose tests wait for programs that they start."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first: with several workers they are handed out in this order, each whole."""
+    items.sort(key=lambda item: WAITING.index(item.path.parent.name) if item.path.parent.name in WAITING else len(WAITING))

@@ -1,9 +1,7 @@
 """The nodes that the tests of scripts run on."""
 
-import fcntl
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,15 +23,7 @@ def k3s(node: Node, tmp_path: Path) -> Iterator[K3s]:
 
 
 @pytest.fixture
-def one_at_a_time() -> Iterator[None]:
-    """The script's own namespace has one name on a machine, so tests in other processes wait."""
-    with (Path(tempfile.gettempdir()) / "k3s-macvlan-tests.lock").open("w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-@pytest.fixture
-def lan(tmp_path: Path, one_at_a_time: None) -> Iterator[Lan]:
+def lan(tmp_path: Path, own_namespaces: None) -> Iterator[Lan]:
     if os.geteuid() != 0:
         pytest.skip("needs root for network namespaces")
     if not shutil.which("ip") or not shutil.which("nsenter"):
