@@ -20,7 +20,7 @@ from components.libvirt import domain_additions, domain_edit, domain_spec, domai
 from components.libvirt.domain import DomainProvider
 from components.libvirt.domain_spec import DomainSpec
 
-from .test_documents import SPEC
+from .test_domain_spec import SPEC
 
 pytestmark = pytest.mark.unit
 
