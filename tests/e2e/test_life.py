@@ -70,6 +70,8 @@ def test_multus_token_does_not_expire(checkout: Checkout) -> None:
 
 @pytest.mark.k3s_own
 def test_pod_resolves_the_cluster_s_names(checkout: Checkout) -> None:
+    # `up` waits for the pod and not for cluster DNS, whose own pod comes later on a slow machine.
+    kubectl(checkout, "-n kube-system rollout status deployment coredns --timeout=110s")
     answer = kubectl(checkout, "exec nginx-macvlan -- busybox nslookup kubernetes.default.svc.cluster.local")
     assert "10.43.0.1" in answer, answer
 
