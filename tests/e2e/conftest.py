@@ -218,14 +218,14 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.failed and item.get_closest_marker("chapters"):
+    if report.failed and item.get_closest_marker("chapters") and not item.get_closest_marker("observes"):
         FAILED.setdefault(story_of(item), item.name)
     return report
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """A chapter starts from what the one before it leaves, so after one that failed it would show nothing."""
+    """A chapter starts from what those before it leave, so after one that changes something and failed it would show nothing."""
     if failed := FAILED.get(story_of(item)):
         pytest.skip(f"an earlier chapter of its story failed: {failed}")
 

@@ -42,6 +42,7 @@ def test_up_serves_the_page(checkout: Checkout, before: dict[str, Any]) -> None:
     assert IPv4Address("192.168.122.200") <= address <= IPv4Address("192.168.122.210")
 
 
+@pytest.mark.observes
 def test_events_name_both_networks(checkout: Checkout) -> None:
     events = kubectl(checkout, "get events -o json")
     messages = [item["message"] for item in json.loads(events)["items"] if item["reason"] == "AddedInterface"]
@@ -50,6 +51,7 @@ def test_events_name_both_networks(checkout: Checkout) -> None:
     assert f"Add net1 [{address}/24] from default/macvlan-conf" in messages
 
 
+@pytest.mark.observes
 def test_pod_still_reaches_the_cluster(checkout: Checkout) -> None:
     # From the pod's network namespace, with the node's curl: the API answers somebody without a token with 401 (or 403).
     answer = checkout.node(
@@ -59,6 +61,7 @@ def test_pod_still_reaches_the_cluster(checkout: Checkout) -> None:
     assert answer in ("200", "401", "403"), answer
 
 
+@pytest.mark.observes
 def test_multus_token_does_not_expire(checkout: Checkout) -> None:
     text = checkout.node("cat /var/lib/rancher/k3s/agent/etc/cni/net.d/multus.d/multus.kubeconfig")
     token = yaml.safe_load(text)["users"][0]["user"]["token"]
@@ -69,6 +72,7 @@ def test_multus_token_does_not_expire(checkout: Checkout) -> None:
 
 
 @pytest.mark.k3s_own
+@pytest.mark.observes
 def test_pod_resolves_the_cluster_s_names(checkout: Checkout) -> None:
     # `up` waits for the pod and not for cluster DNS, whose own pod comes later on a slow machine.
     kubectl(checkout, "-n kube-system rollout status deployment coredns --timeout=110s")
@@ -169,6 +173,7 @@ def test_a_network_policy_holds_on_the_cluster_s_network_and_not_on_the_pod_s_ow
 
 
 @pytest.mark.k3s_own
+@pytest.mark.observes
 def test_the_node_s_metrics_are_answered(checkout: Checkout) -> None:
     deadline = time.monotonic() + 240
     while "server-1" not in (answer := checkout.node("k3s kubectl top nodes 2>&1 || true")):
@@ -176,6 +181,7 @@ def test_the_node_s_metrics_are_answered(checkout: Checkout) -> None:
         time.sleep(5)
 
 
+@pytest.mark.observes
 def test_second_run_changes_nothing(checkout: Checkout) -> None:
     assert checkout.preview() == ({}, [])
     checkout.lab("-y", "up", "--expect-no-changes")
@@ -264,6 +270,7 @@ def test_an_agent_joins_with_a_pod_on_every_node(checkout: Checkout) -> None:
 
 
 @pytest.mark.once
+@pytest.mark.observes
 def test_pods_reach_each_other_and_a_node_not_its_own(checkout: Checkout) -> None:
     pages = {each["node"]: each["url"] for each in checkout.outputs()["pages"]}
     for node, other in (("server-1", "agent-1"), ("agent-1", "server-1")):

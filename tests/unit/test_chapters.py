@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 STORY = """
 import pytest
 pytestmark = pytest.mark.chapters
+@pytest.mark.observes
+def test_zeroth(): assert False
 def test_first(): pass
 def test_second(): assert False
 def test_third(): pass
@@ -34,7 +36,7 @@ def test_chapters_after_a_failed_one_are_skipped_with_its_name(tmp_path: Path) -
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert "2 failed, 3 passed, 2 skipped" in done.stdout, done.stdout + done.stderr
+    assert "3 failed, 3 passed, 2 skipped" in done.stdout, done.stdout + done.stderr
     assert "an earlier chapter of its story failed: test_second" in done.stdout
     for test in ("test_story.py::test_first", "test_other_story.py::test_its_own_chapter", "test_no_story.py::test_second"):
         assert f"PASSED {test}" in done.stdout
