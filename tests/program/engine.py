@@ -179,32 +179,32 @@ class Deployment:
 
     def __getitem__(self, name: str) -> Registered:
         """The resource of this name; a component gives way to a custom resource of the same name."""
-        found = [each for each in self.resources.values() if each.name == name]
-        chosen = [each for each in found if each.custom] or found
-        assert len(chosen) == 1, f"{name}: {[each.urn for each in found]}"
+        named = [resource for resource in self.resources.values() if resource.name == name]
+        chosen = [resource for resource in named if resource.custom] or named
+        assert len(chosen) == 1, f"{name}: {[resource.urn for resource in named]}"
         return chosen[0]
 
     def of(self, kind: str) -> list[Registered]:
-        return [each for each in self.resources.values() if each.kind == kind]
+        return [resource for resource in self.resources.values() if resource.kind == kind]
 
     @property
     def custom(self) -> list[Registered]:
-        return [each for each in self.resources.values() if each.custom]
+        return [resource for resource in self.resources.values() if resource.custom]
 
     @property
     def names(self) -> list[str]:
-        return sorted(f"{each.kind} {each.name}" for each in self.resources.values())
+        return sorted(f"{resource.kind} {resource.name}" for resource in self.resources.values())
 
     def edges(self) -> dict[str, set[str]]:
         """What must be there before, by URN: dependencies, provider, parent."""
         return {
             urn: {
-                *each.dependencies,
-                *([each.provider.rsplit("::", 1)[0]] if each.provider else []),
-                *([each.parent] if each.parent in self.resources else []),
-                *([each.deleted_with] if each.deleted_with else []),
+                *resource.dependencies,
+                *([resource.provider.rsplit("::", 1)[0]] if resource.provider else []),
+                *([resource.parent] if resource.parent in self.resources else []),
+                *([resource.deleted_with] if resource.deleted_with else []),
             }
-            for urn, each in self.resources.items()
+            for urn, resource in self.resources.items()
         }
 
     def sorted(self) -> list[str]:
@@ -213,14 +213,14 @@ class Deployment:
 
     def before(self, name: str) -> set[str]:
         """The names of all custom resources that must be there before `name`, directly or not. Parents do not count."""
-        seen: set[str] = set()
+        visited: set[str] = set()
         todo = [self[name].urn]
         while todo:
-            each = self.resources[todo.pop()]
-            for urn in {*each.dependencies, *([each.provider.rsplit("::", 1)[0]] if each.provider else [])} - seen:
-                seen.add(urn)
+            resource = self.resources[todo.pop()]
+            for urn in {*resource.dependencies, *([resource.provider.rsplit("::", 1)[0]] if resource.provider else [])} - visited:
+                visited.add(urn)
                 todo.append(urn)
-        return {self.resources[urn].name for urn in seen if self.resources[urn].custom}
+        return {self.resources[urn].name for urn in visited if self.resources[urn].custom}
 
 
 class Engine(mocks.MockMonitor):

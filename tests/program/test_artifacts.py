@@ -28,16 +28,22 @@ def stocked(tmp_path: Path) -> Stocked:
 
     def fill(name: str = "dev", *, files: bool = True, **change: Any) -> dict[str, Any]:
         config = config_of(name, {**change, "artifacts": {"directory": str(tmp_path)}})
-        found = []
-        for each in downloads.for_settings(parse(name, config)):
-            data = each.source.encode()
-            (tmp_path / each.file).unlink(missing_ok=True)
+        artifacts = []
+        for download in downloads.for_settings(parse(name, config)):
+            data = download.source.encode()
+            (tmp_path / download.file).unlink(missing_ok=True)
             if files:
-                (tmp_path / each.file).write_bytes(data)
-            artifact = {"file": each.file, "kind": each.kind, "source": each.source, "checksum": each.checksum, "size": len(data)}
+                (tmp_path / download.file).write_bytes(data)
+            artifact = {
+                "file": download.file,
+                "kind": download.kind,
+                "source": download.source,
+                "checksum": download.checksum,
+                "size": len(data),
+            }
             digest = hashlib.sha256(data).hexdigest()
-            found.append({**artifact, "sha256": digest, "version": each.version, "reference": each.reference})
-        (tmp_path / "manifest.json").write_text(json.dumps({"format": 1, "artifacts": found}))
+            artifacts.append({**artifact, "sha256": digest, "version": download.version, "reference": download.reference})
+        (tmp_path / "manifest.json").write_text(json.dumps({"format": 1, "artifacts": artifacts}))
         return config
 
     return fill
@@ -82,21 +88,21 @@ def test_nothing_is_left_to_download(stocked: Stocked) -> None:
 
 
 def _containers(deployment: Deployment) -> list[tuple[str, dict[str, Any]]]:
-    found = []
+    containers = []
     for kind in ("DaemonSet", "Pod"):
-        for each in deployment.of(kind):
-            spec = opened(each.inputs)["spec"]
+        for resource in deployment.of(kind):
+            spec = opened(resource.inputs)["spec"]
             spec = spec["template"]["spec"] if kind == "DaemonSet" else spec
-            found += [(each.name, container) for container in (*spec.get("initContainers", ()), *spec["containers"])]
-    return found
+            containers += [(resource.name, container) for container in (*spec.get("initContainers", ()), *spec["containers"])]
+    return containers
 
 
 def test_a_second_preview_knows_everything_and_needs_the_manifest_alone(stocked: Stocked) -> None:
     old = run(stocked())
     new = run(stocked(files=False), mode="again")
     assert changes(old, new) == {}
-    for each in new.custom:
-        assert not [path for path, value in leaves(each.inputs) if value is UNKNOWN], each.name
+    for resource in new.custom:
+        assert not [path for path, value in leaves(resource.inputs) if value is UNKNOWN], resource.name
 
 
 def test_up_without_the_files_makes_nothing(stocked: Stocked) -> None:
@@ -108,9 +114,9 @@ def test_up_without_the_files_makes_nothing(stocked: Stocked) -> None:
 def test_another_file_is_another_disk_of_the_same_machines(stocked: Stocked) -> None:
     old = run(stocked())
     new = run(stocked(workload={"image": "docker.io/library/nginx:1.27"}))
-    found = changes(old, new)
-    assert found.pop("nginx-macvlan") == "changed"
-    assert found == {
+    changed = changes(old, new)
+    assert changed.pop("nginx-macvlan") == "changed"
+    assert changed == {
         "local-artifacts": R,
         "server-1-domain": U,
         "server-1-k3s-artifacts": U,
@@ -122,5 +128,5 @@ def test_another_file_is_another_disk_of_the_same_machines(stocked: Stocked) -> 
 def test_a_stack_that_runs_keeps_its_machines_when_artifacts_are_set(stocked: Stocked) -> None:
     old, new = run(config_of("dev")), run(stocked())
     assert set(new.names) - set(old.names) == {"ArtifactDisk local-artifacts", "Command server-1-k3s-artifacts"}
-    found = changes(old, new)
-    assert R not in found.values(), found
+    changed = changes(old, new)
+    assert R not in changed.values(), changed

@@ -17,6 +17,6 @@ pytestmark = pytest.mark.program
 
 def test_every_stage_is_a_resource(deploy: Run) -> None:
     _, plan = settings_of(stack_document(ROOT / "Pulumi.dev.yaml", {}), "dev")
-    names = [each.name for each in deploy("dev").custom]
+    names = [resource.name for resource in deploy("dev").custom]
     bars = [Bar(name=name, kind="", urn=name, op="create", start=0, end=index) for index, name in enumerate(names)]
     assert stages.done_at(bars, plan).keys() == {stage.key for stage in stages.STAGES}

@@ -215,12 +215,12 @@ def visible(resource: Registered) -> dict[str, Any]:
 
 def changes(old: Deployment, new: Deployment) -> dict[str, str]:
     """By name: what is another, for all that is in both."""
-    found = {}
-    for urn, each in old.resources.items():
+    changed = {}
+    for urn, resource in old.resources.items():
         other = new.resources.get(urn)
-        if each.custom and other is not None and visible(each) != visible(other):
-            found[each.name] = how(each, other)
-    return found
+        if resource.custom and other is not None and visible(resource) != visible(other):
+            changed[resource.name] = how(resource, other)
+    return changed
 
 
 @pytest.mark.parametrize(("change", "expected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
@@ -233,16 +233,16 @@ def test_a_setting_changes_what_depends_on_it(deploy: Run, change: dict[str, Any
 
 @pytest.mark.parametrize(("change", "expected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
 def test_a_machine_made_anew_keeps_its_identity(deploy: Run, change: dict[str, Any], expected: dict[str, str]) -> None:
-    old, new = (deploy("dev", each)["server-1-domain"] for each in ({}, change))
+    old, new = (deploy("dev", config)["server-1-domain"] for config in ({}, change))
     for name in ("name", "uuid", "mac"):
         assert old.input(name) == new.input(name)
 
 
 def test_a_limit_of_the_boot_is_a_limit_and_nothing_else(deploy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, int, float]] = []
+    waits: list[tuple[str, int, float]] = []
 
     async def port_open(host: str, port: int, limit: float) -> bool:
-        asked.append((host, port, limit))
+        waits.append((host, port, limit))
         return True
 
     monkeypatch.setattr(port_wait, "port_open", port_open)
@@ -251,7 +251,7 @@ def test_a_limit_of_the_boot_is_a_limit_and_nothing_else(deploy: Run, monkeypatc
     for deployment in (old, new):
         asyncio.run(deployment.resource_hooks["server-1-listens"].callback(None))
     host = old["server-1-answers"].input("connection")["host"]
-    assert asked == [(host, 22, 600), (host, 22, 900)]
+    assert waits == [(host, 22, 600), (host, 22, 900)]
 
 
 def many(servers: int, agents: int, **more: Any) -> dict[str, Any]:

@@ -114,22 +114,22 @@ def expected(nodes: list[str], sliced: bool, pods: Iterable[str] = ("nginx-macvl
     servers = [node for node in nodes if node.startswith("server-")]
     return sorted(
         SHARED
-        | {each.format(node) for node in nodes for each in per_node}
-        | {each.format(node) for node in servers for each in PER_SERVER}
-        | {each.format(pod) for pod in pods for each in PER_POD}
+        | {name.format(node) for node in nodes for name in per_node}
+        | {name.format(node) for node in servers for name in PER_SERVER}
+        | {name.format(pod) for pod in pods for name in PER_POD}
     )
 
 
 def expected_of(name: str) -> list[str]:
-    found = expected(*nodes_of(name), pods_of(name))
+    names = expected(*nodes_of(name), pods_of(name))
     if not parse(name, config_of(name)).k3s.separate_agent_token:
-        found.remove("Token k3s-agent-token")
-    return found
+        names.remove("Token k3s-agent-token")
+    return names
 
 
 def anchor(deployment: Deployment) -> str:
     """What the cluster's objects go with."""
-    alone = "server-2" not in {each.name for each in deployment.of("VirtualMachine")}
+    alone = "server-2" not in {machine.name for machine in deployment.of("VirtualMachine")}
     return deployment["server-1-domain" if alone else "k3s-token"].urn
 
 
@@ -151,8 +151,8 @@ def shape(servers: int, agents: int) -> dict[str, Any]:
 def _shapes() -> list[tuple[int, int]]:
     """Every number of nodes from 1 to 20, with the numbers of servers that etcd is given in turn."""
     turns = [[count for count in (1, 3, 5, 7) if count <= nodes] for nodes in range(1, 21)]
-    found = [(counts[nodes % len(counts)], nodes - counts[nodes % len(counts)]) for nodes, counts in enumerate(turns, 1)]
-    return sorted({*found, (1, 0), (1, 1), (3, 0), (3, 2)})
+    shapes = [(counts[nodes % len(counts)], nodes - counts[nodes % len(counts)]) for nodes, counts in enumerate(turns, 1)]
+    return sorted({*shapes, (1, 0), (1, 1), (3, 0), (3, 2)})
 
 
 SHAPES = _shapes()
@@ -203,7 +203,7 @@ def test_each_step_waits_for_what_it_needs(deploy: Run, name: str, mode: str) ->
             assert needed <= deployment.before(step), step
         beside = {f"{node}-macvlan-check", f"{node}-booted"}
         assert not beside & deployment.before(f"{node}-k3s-install"), "they run beside K3s"
-        others = {each.name for each in deployment.custom if f"{node}-images" in deployment.before(each.name)}
+        others = {resource.name for resource in deployment.custom if f"{node}-images" in deployment.before(resource.name)}
         assert not others, "nothing waits for images that are pulled ahead"
         assert f"{node}-k3s-install" not in deployment.before(f"{node}-images")
     assert {"server-1-answers", "server-1-leave", "k3s-release"} <= deployment.before("k3s-kubeconfig"), "its limit is not theirs"
@@ -242,13 +242,13 @@ def test_the_pod_comes_after_its_network_every_gate_and_every_check(deploy: Run,
 def test_kubernetes_resources_use_our_provider_alone(deploy: Run, name: str, mode: str) -> None:
     deployment = deploy(name, mode=mode)
     provider = deployment["k3s-kubernetes"]
-    found = {each.name for each in deployment.custom if each.type.startswith("kubernetes:")}
-    assert found == KUBERNETES | set(pods_of(name))
-    for each in deployment.custom:
-        if each.type.startswith("kubernetes:"):
-            assert each.provider.rsplit("::", 1)[0] == provider.urn, each.name
+    kubernetes = {resource.name for resource in deployment.custom if resource.type.startswith("kubernetes:")}
+    assert kubernetes == KUBERNETES | set(pods_of(name))
+    for resource in deployment.custom:
+        if resource.type.startswith("kubernetes:"):
+            assert resource.provider.rsplit("::", 1)[0] == provider.urn, resource.name
         else:
-            assert each.provider == "", each.name
+            assert resource.provider == "", resource.name
     assert provider.input("clusterIdentifier"), "without it another kubeconfig replaces everything"
     assert provider.input("enableServerSideApply") in (True, "true")
     assert provider.input("upsertExistingObjects") in (True, "true")
@@ -260,43 +260,44 @@ def test_kubernetes_resources_use_our_provider_alone(deploy: Run, name: str, mod
 def test_what_lives_in_a_machine_goes_with_it(deploy: Run, name: str, mode: str) -> None:
     deployment = deploy(name, mode=mode)
     nodes, pods = nodes_of(name)[0], pods_of(name)
-    outside = OUTSIDE | {each.format(node) for node in nodes for each in OUTSIDE_PER_NODE} | {f"{pod}-proof" for pod in pods}
-    for each in deployment.custom:
-        if each.name in outside:
-            assert each.deleted_with == "", each.name
+    outside = OUTSIDE | {pattern.format(node) for node in nodes for pattern in OUTSIDE_PER_NODE} | {f"{pod}-proof" for pod in pods}
+    for resource in deployment.custom:
+        if resource.name in outside:
+            assert resource.deleted_with == "", resource.name
         else:
-            node = "server-1" if each.name == "k3s-kubeconfig" else pods.get(each.name) or node_of(each)
-            with_cluster = each.name in CLUSTER or pods.get(each.name, node) is None or each.name.endswith("-leave")
-            assert each.deleted_with == (anchor(deployment) if with_cluster else deployment[f"{node}-domain"].urn), each.name
+            node = "server-1" if resource.name == "k3s-kubeconfig" else pods.get(resource.name) or node_of(resource)
+            with_cluster = resource.name in CLUSTER or pods.get(resource.name, node) is None or resource.name.endswith("-leave")
+            holder = anchor(deployment) if with_cluster else deployment[f"{node}-domain"].urn
+            assert resource.deleted_with == holder, resource.name
 
 
 @EVERY
 def test_everything_is_under_its_component(deploy: Run, name: str, mode: str) -> None:
     deployment = deploy(name, mode=mode)
     stack = f"urn:pulumi:{name}::k3s-macvlan::pulumi:pulumi:Stack::k3s-macvlan-{name}"
-    for each in deployment.resources.values():
-        if each.name == "client-key" or each.kind in TOP:
-            assert each.parent == stack, each.name
+    for resource in deployment.resources.values():
+        if resource.name == "client-key" or resource.kind in TOP:
+            assert resource.parent == stack, resource.name
         else:
-            assert each.parent in deployment.resources, each.name
-            assert deployment.resources[each.parent].type.startswith("k3s-macvlan:"), each.name
+            assert resource.parent in deployment.resources, resource.name
+            assert deployment.resources[resource.parent].type.startswith("k3s-macvlan:"), resource.name
 
 
 @EVERY
 def test_nothing_is_renamed_protected_or_kept_without_saying_so(deploy: Run, name: str, mode: str) -> None:
-    for each in deploy(name, mode=mode).resources.values():
-        if not each.type.startswith("kubernetes:"):  # its SDK has aliases for the versions of the API
-            assert each.aliases == (), each.name
-        assert not each.protect, each.name
+    for resource in deploy(name, mode=mode).resources.values():
+        if not resource.type.startswith("kubernetes:"):  # its SDK has aliases for the versions of the API
+            assert resource.aliases == (), resource.name
+        assert not resource.protect, resource.name
 
 
 @EVERY
 def test_hooks_and_limits(deploy: Run, name: str, mode: str) -> None:
     deployment = deploy(name, mode=mode)
     limits = parse(name, config_of(name)).timeouts
-    for each in deployment.of("Command"):
-        assert each.timeouts.keys() == {"create", "update", "delete"}, each.name
-        assert each.hooks["onError"][0] == "a-step-failed", "who waits for a server would not be told"
+    for resource in deployment.of("Command"):
+        assert resource.timeouts.keys() == {"create", "update", "delete"}, resource.name
+        assert resource.hooks["onError"][0] == "a-step-failed", "who waits for a server would not be told"
     for node in nodes_of(name)[0]:
         report = {"onError": ["a-step-failed", f"{node}-boot-report"]}
         answers, booted = deployment[f"{node}-answers"], deployment[f"{node}-booted"]
@@ -310,8 +311,8 @@ def test_hooks_and_limits(deploy: Run, name: str, mode: str) -> None:
         assert "pod-report" in deployment.error_hooks
     assert deployment["multus-daemonset"].timeouts["create"] == f"{limits.multus}s"
     assert deployment["multus-daemonset"].hooks == {"onError": ["kubernetes-api-restarted", "multus-report"]}
-    for each in map(deployment.__getitem__, KUBERNETES):
-        assert each.hooks["onError"][0] == "kubernetes-api-restarted", "a restart of K3s would end the run"
+    for resource in map(deployment.__getitem__, KUBERNETES):
+        assert resource.hooks["onError"][0] == "kubernetes-api-restarted", "a restart of K3s would end the run"
     assert {"server-1-boot-report", "multus-report"} <= set(deployment.error_hooks)
 
 
@@ -328,22 +329,22 @@ def test_namespaces_that_the_settings_name_come_before_what_is_in_them(deploy: R
     assert not deploy("dev").of("Namespace")
     change = {"multus": {"namespace": "network"}, "macvlan": {"namespace": "shop"}, "workload": {"namespace": "shop"}}
     deployment = deploy("dev", change)
-    assert [each.name for each in deployment.of("Namespace")] == ["k3s-namespace-network", "k3s-namespace-shop"]
-    for each in deployment.custom:
-        if each.kind != "Namespace" and "namespace" in (each.inputs.get("metadata") or {}):
-            namespace = each.input("metadata")["namespace"]
-            assert f"k3s-namespace-{namespace}" in deployment.before(each.name), each.name
+    assert [resource.name for resource in deployment.of("Namespace")] == ["k3s-namespace-network", "k3s-namespace-shop"]
+    for resource in deployment.custom:
+        if resource.kind != "Namespace" and "namespace" in (resource.inputs.get("metadata") or {}):
+            namespace = resource.input("metadata")["namespace"]
+            assert f"k3s-namespace-{namespace}" in deployment.before(resource.name), resource.name
 
 
 @EVERY
 def test_no_wait_of_the_kubernetes_provider_has_a_limit_of_its_own(deploy: Run, name: str, mode: str) -> None:
     """5 s for a service account's token ended `up` on K3s's own binary (seen)."""
-    found = [each for each in deploy(name, mode=mode).custom if each.kind in OWN_RULE]
-    assert {each.kind for each in found} == {"DaemonSet", "Pod", "Secret"}
-    for each in found:
-        assert each.timeouts.keys() == {"create", "update", "delete"}, each.name
-        if each.kind in OWN_LIMIT:
-            assert "pulumi.com/waitFor" in each.input("metadata")["annotations"], each.name
+    resources = [resource for resource in deploy(name, mode=mode).custom if resource.kind in OWN_RULE]
+    assert {resource.kind for resource in resources} == {"DaemonSet", "Pod", "Secret"}
+    for resource in resources:
+        assert resource.timeouts.keys() == {"create", "update", "delete"}, resource.name
+        if resource.kind in OWN_LIMIT:
+            assert "pulumi.com/waitFor" in resource.input("metadata")["annotations"], resource.name
 
 
 @EVERY
@@ -351,16 +352,17 @@ def test_what_is_undone_is_undone_before_it_is_done_anew(deploy: Run, name: str,
     """The other way round it would take away the new one, which bears the same name or lies at the same place."""
     deployment = deploy(name, mode=mode)
     ours = {"Domain", "OverlayDisk", "SeedImage", "Reservation", "BaseImage", "StoragePool", "DhcpClaim"}
-    undone = [each for each in deployment.of("Command") if each.input("delete")]
+    undone = [resource for resource in deployment.of("Command") if resource.input("delete")]
     assert undone
-    for each in [*undone, *(each for each in deployment.custom if each.kind in ours)]:
-        assert each.delete_before_replace, each.name
+    for resource in [*undone, *(resource for resource in deployment.custom if resource.kind in ours)]:
+        assert resource.delete_before_replace, resource.name
 
 
 @EVERY
 def test_two_runs_ask_for_the_same(deploy: Run, name: str, mode: Mode) -> None:
     one, two = deploy(name, mode=mode), run(config_of(name), stack_name=name, mode=mode)
-    assert {urn: each.inputs for urn, each in one.resources.items()} == {urn: each.inputs for urn, each in two.resources.items()}
+    first, second = ({urn: resource.inputs for urn, resource in ran.resources.items()} for ran in (one, two))
+    assert first == second
     assert one.outputs == two.outputs
 
 
@@ -372,10 +374,10 @@ def test_a_preview_needs_neither_libvirt_nor_a_network(deploy: Run, monkeypatch:
 
 @UPS
 def test_dynamic_providers_are_short_names_in_state(deploy: Run, name: str) -> None:
-    for each in deploy(name).custom:
-        if "__provider" in each.inputs:
-            assert isinstance(each.inputs["__provider"], str), f"{each.name}: a secret, so slow and opaque"
-            assert len(each.inputs["__provider"]) < 200, f"{each.name}: pickled by value"
+    for resource in deploy(name).custom:
+        if "__provider" in resource.inputs:
+            assert isinstance(resource.inputs["__provider"], str), f"{resource.name}: a secret, so slow and opaque"
+            assert len(resource.inputs["__provider"]) < 200, f"{resource.name}: pickled by value"
 
 
 def test_the_article_is_a_warning_and_the_default_is_not(deploy: Run) -> None:
@@ -410,23 +412,23 @@ def test_a_bridge_has_no_dhcp_of_libvirt_s_and_is_asked_first(deploy: Run, mode:
     wanted = {*expected(["server-1"], False), "FreeAddresses addresses", "Command server-1-lan-check"} - gone
     assert deployment.names == sorted(wanted)
     assert len(deployment.sorted()) == len(deployment.resources)
-    for each in ("local-pool", "local-image", "server-1-disk", "server-1-seed", "server-1-domain"):
-        assert "addresses" in deployment.before(each), f"{each} would be made before the addresses are known to be free"
+    for name in ("local-pool", "local-image", "server-1-disk", "server-1-seed", "server-1-domain"):
+        assert "addresses" in deployment.before(name), f"{name} would be made before the addresses are known to be free"
     assert {"server-1-answers"} <= deployment.before("server-1-lan-check")
     assert {"server-1-lan-check"} <= deployment.before("server-1-macvlan-check")
     assert {"server-1-lan-check"} <= deployment.before("nginx-macvlan")
     assert "server-1-lan-check" not in deployment.before("server-1-k3s-install"), "the check runs beside K3s"
     assert deployment["server-1-lan-check"].deleted_with == deployment["server-1-domain"].urn
-    asked = deployment["addresses"]
-    assert asked.input("ranges") == ["10.30.0.20-10.30.0.39", "10.30.0.200-10.30.0.229"]
-    assert asked.input("macs") == [deployment["server-1-domain"].input("mac")]
+    probe = deployment["addresses"]
+    assert probe.input("ranges") == ["10.30.0.20-10.30.0.39", "10.30.0.200-10.30.0.229"]
+    assert probe.input("macs") == [deployment["server-1-domain"].input("mac")]
 
 
 @UPS
 def test_macvlan_is_checked_once_on_a_machine(deploy: Run, name: str) -> None:
     """Later the test address may be one of the pods'."""
-    for each in deploy(name).of("Command"):
-        assert each.input("update") == ("true" if each.name.endswith("-macvlan-check") else None), each.name
+    for step in deploy(name).of("Command"):
+        assert step.input("update") == ("true" if step.name.endswith("-macvlan-check") else None), step.name
 
 
 def test_what_cloud_init_is_asked_for_is_done_before_anything_else(deploy: Run) -> None:
@@ -446,12 +448,12 @@ def test_nodes_on_two_hosts_each_have_their_own_storage_there(deploy: Run) -> No
     uris = {"local": "qemu:///system", "far": "qemu+ssh://root@far/system"}
     for host, uri in uris.items():
         node = {"local": "server-1", "far": "agent-1"}[host]
-        for each in (f"{host}-pool", f"{host}-image", f"{node}-disk", f"{node}-seed", f"{node}-domain"):
-            assert deployment[each].input("uri") == uri, each
-            assert "addresses" in deployment.before(each)
+        for name in (f"{host}-pool", f"{host}-image", f"{node}-disk", f"{node}-seed", f"{node}-domain"):
+            assert deployment[name].input("uri") == uri, name
+            assert "addresses" in deployment.before(name)
         assert {f"{host}-pool", f"{host}-image"} <= deployment.before(f"{node}-domain")
     pools = deployment.of("StoragePool")
-    assert len({each.input("uuid") for each in pools}) == 2
+    assert len({pool.input("uuid") for pool in pools}) == 2
     assert deployment.of("DhcpClaim") == deployment.of("Reservation") == []
     assert len(deployment.of("FreeAddresses")) == 1
     assert deployment["addresses"].input("macs") == [deployment[f"{node}-domain"].input("mac") for node in ("server-1", "agent-1")]
@@ -459,8 +461,8 @@ def test_nodes_on_two_hosts_each_have_their_own_storage_there(deploy: Run) -> No
 
 @pytest.mark.parametrize("change", [LAN, merged(LAN, TWO_HOSTS)])
 def test_a_second_preview_on_a_bridge_knows_everything(deploy: Run, change: dict[str, Any]) -> None:
-    for each in deploy("dev", change, "again").resources.values():
-        assert [path for path, value in leaves(each.inputs) if value is UNKNOWN] == [], each.name
+    for resource in deploy("dev", change, "again").resources.values():
+        assert [path for path, value in leaves(resource.inputs) if value is UNKNOWN] == [], resource.name
 
 
 # --- shapes
@@ -499,11 +501,11 @@ def test_no_two_nodes_share_an_identity(deploy: Run, servers: int, agents: int) 
         (domains, "mac"), (domains, "uuid"), (domains, "name"), (domains, "console_log"), (domains, "disk_path"),
         (domains, "seed_path"), (hosts, "ip"), (hosts, "mac"), (hosts, "name"),
     ):  # fmt: skip
-        assert len({each.input(key) for each in resources}) == count, key
-    checks = [each.input("create") for each in deployment.of("Command") if each.name.endswith("-macvlan-check")]
+        assert len({resource.input(key) for resource in resources}) == count, key
+    checks = [step.input("create") for step in deployment.of("Command") if step.name.endswith("-macvlan-check")]
     addresses = {word for text in checks for word in text.split() if word.startswith("TEST_ADDRESS=")}
     assert len(addresses) == count, "two nodes would check one address at the same time"
-    files = [each.input("stdin") for each in deployment.of("Command") if each.name.endswith("-network")]
+    files = [step.input("stdin") for step in deployment.of("Command") if step.name.endswith("-network")]
     assert len(set(files)) == (count if count > 1 else 0), "two nodes would give out the same addresses"
     spec = deployment["macvlan-conf-definition"].input("spec")
     assert set(spec) == {"config"} and bool(spec["config"]) == (count == 1), "Multus takes the node's file for an empty one"
@@ -512,8 +514,8 @@ def test_no_two_nodes_share_an_identity(deploy: Run, servers: int, agents: int) 
 @EACH_SHAPE
 def test_a_second_preview_of_many_nodes_knows_everything(deploy: Run, servers: int, agents: int) -> None:
     deployment = deploy("dev", shape(servers, agents), "again")
-    for each in deployment.resources.values():
-        assert [path for path, value in leaves(each.inputs) if value is UNKNOWN] == [], each.name
+    for resource in deployment.resources.values():
+        assert [path for path, value in leaves(resource.inputs) if value is UNKNOWN] == [], resource.name
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 3])
@@ -521,7 +523,7 @@ def test_agents_may_be_taken_some_at_a_time(deploy: Run, at_once: int) -> None:
     deployment = deploy("dev", merged(shape(1, 7), {"k3s": {"agentsAtOnce": at_once}}))
     for index in range(7):
         before = deployment.before(f"agent-{index + 1}-k3s-ready")
-        done = {each for each in before if each.startswith("agent-") and each.endswith("-k3s-ready")}
+        done = {step for step in before if step.startswith("agent-") and step.endswith("-k3s-ready")}
         assert len(done) == len({other for other in range(index) if (index - other) % at_once == 0}), index
     assert len(deployment.sorted()) == len(deployment.resources)
 
@@ -535,7 +537,7 @@ def test_nodes_leave_one_after_another_the_last_first(deploy: Run, servers: int,
         leave = deployment[f"{node}-leave"]
         before = deployment.before(f"{node}-leave")
         others = {f"{other}-leave" for other in ["server-1", *later[:index]]}
-        assert {each for each in before if each.endswith("-leave")} == others
+        assert {step for step in before if step.endswith("-leave")} == others
         assert f"{node}-domain" in before
         assert "node-leave.sh" in leave.input("delete")
         assert leave.input("connection")["host"] == deployment["server-1-reservation"].input("ip")
@@ -559,14 +561,14 @@ def test_the_first_server_leaves_by_the_second_and_alone_not_at_all(deploy: Run,
 
 async def awaited(hook: Any, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The steps that the hook of an update waits for."""
-    found: set[str] = set()
+    names: set[str] = set()
 
     async def done(self: Serving, _limit: float) -> None:
-        found.update(step._name for step in self.steps)
+        names.update(step._name for step in self.steps)
 
     monkeypatch.setattr(Serving, "done", done)
     await hook.callback(None)
-    return found
+    return names
 
 
 @EACH_SHAPE
@@ -577,15 +579,15 @@ def test_a_server_is_restarted_or_made_anew_after_the_one_before_it_serves(
     for index in range(servers):
         settled = {f"server-{i + 1}-settled" for i in range(index)}
         for step in (f"server-{index + 1}-disk", f"server-{index + 1}-seed", f"server-{index + 1}-domain"):
-            assert {each for each in deployment.before(step) if each.endswith("-settled")} == settled
+            assert {name for name in deployment.before(step) if name.endswith("-settled")} == settled
         before = deployment.before(f"server-{index + 1}-settled")
         assert f"server-{index + 1}-domain" in before
-        assert not {each.name for each in deployment.of("Command")} & before, "what it waits for must not wait for it"
+        assert not {resource.name for resource in deployment.of("Command")} & before, "what it waits for must not wait for it"
         assert deployment[f"server-{index + 1}-settled"].hooks == {"beforeUpdate": [f"server-{index + 1}-settled"]}
         waited = asyncio.run(awaited(deployment.resource_hooks[f"server-{index + 1}-settled"], monkeypatch))
         assert waited == {f"server-{index + 1}-{step}" for step in ("k3s-ready", "k3s-plugins-install", "booted")}
     for index in range(agents):
-        settled = {each for each in deployment.before(f"agent-{index + 1}-domain") if each.endswith("-settled")}
+        settled = {name for name in deployment.before(f"agent-{index + 1}-domain") if name.endswith("-settled")}
         assert settled == {f"server-{i + 1}-settled" for i in range(servers)}
 
 
@@ -593,9 +595,9 @@ def test_a_first_server_made_anew_joins_what_the_others_kept(monkeypatch: pytest
     def config(count: int) -> dict[str, Any]:
         install = run(config_of("dev", shape(count, 1)))["server-1-k3s-install"]
         files = json.loads(install.document())
-        found = yaml.safe_load(files["/etc/rancher/k3s/config.yaml"]["content"])
-        assert isinstance(found, dict)
-        return found
+        k3s_config = yaml.safe_load(files["/etc/rancher/k3s/config.yaml"]["content"])
+        assert isinstance(k3s_config, dict)
+        return k3s_config
 
     assert config(3)["cluster-init"] is True
     monkeypatch.setattr(engine, "founder", lambda _: "another disk")
@@ -608,29 +610,29 @@ def test_a_first_server_made_anew_joins_what_the_others_kept(monkeypatch: pytest
 @pytest.mark.parametrize(("per_node", "nodes", "pulled"), [(False, 1, True), (False, 3, False), (True, 3, True)])
 def test_a_node_pulls_ahead_what_its_pods_will_surely_need(deploy: Run, per_node: bool, nodes: int, pulled: bool) -> None:
     deployment = deploy("dev", merged(shape(1, nodes - 1), {"workload": {"perNode": per_node}}))
-    found = [each for each in deployment.of("Command") if each.name.endswith("-images")]
-    assert len(found) == nodes
-    for each in found:
-        assert "multus-cni:" in each.input("create")
-        assert ("library/nginx:" in each.input("create")) == pulled, each.name
-        assert set(each.ignored) == {"create", "stdin"}, "another image would change the machine"
+    pulls = [step for step in deployment.of("Command") if step.name.endswith("-images")]
+    assert len(pulls) == nodes
+    for step in pulls:
+        assert "multus-cni:" in step.input("create")
+        assert ("library/nginx:" in step.input("create")) == pulled, step.name
+        assert set(step.ignored) == {"create", "stdin"}, "another image would change the machine"
 
 
 def test_labels_that_no_kubelet_may_set_go_through_the_api(deploy: Run) -> None:
     worker = {"node-role.kubernetes.io/worker": "", "disk": "ssd"}
     deployment = deploy("dev", merged(shape(3, 2), {"agents": {"labels": worker}, "servers": {"labels": {"disk": "hdd"}}}))
-    found = deployment.of("NodePatch")
-    assert [each.name for each in found] == ["agent-1-labels", "agent-2-labels"]
-    for each, node in zip(found, ("agent-1", "agent-2"), strict=True):
-        metadata = each.input("metadata")
+    patches = deployment.of("NodePatch")
+    assert [patch.name for patch in patches] == ["agent-1-labels", "agent-2-labels"]
+    for patch, node in zip(patches, ("agent-1", "agent-2"), strict=True):
+        metadata = patch.input("metadata")
         assert (metadata["name"], metadata["labels"]) == (node, {"node-role.kubernetes.io/worker": ""})
-        assert each.deleted_with == deployment[f"{node}-domain"].urn
-        assert each.provider.rsplit("::", 1)[0] == deployment["k3s-kubernetes"].urn
-        assert f"{node}-k3s-ready" in deployment.before(each.name)
+        assert patch.deleted_with == deployment[f"{node}-domain"].urn
+        assert patch.provider.rsplit("::", 1)[0] == deployment["k3s-kubernetes"].urn
+        assert f"{node}-k3s-ready" in deployment.before(patch.name)
 
 
 def test_the_check_on_the_node_knows_the_pods_parent_and_mtu(deploy: Run) -> None:
-    (plain,) = (each for each in deploy("dev").of("Command") if each.name == "server-1-macvlan-check")
+    (plain,) = (step for step in deploy("dev").of("Command") if step.name == "server-1-macvlan-check")
     assert "PARENT=" not in plain.input("create") and "MTU=" not in plain.input("create")
     settings = {"macvlan": {"master": "enp2s0", "mtu": 9000}, "network": {"mtu": 9000}}
     deployment = deploy("dev", settings)

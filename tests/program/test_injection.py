@@ -57,9 +57,9 @@ def stubs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_command_is_one_sudo_with_its_words(deployment: Deployment, stubs: Path) -> None:
     count = 0
-    for each in deployment.of("Command"):
+    for step in deployment.of("Command"):
         for key in ("create", "delete"):
-            line = each.input(key)
+            line = step.input(key)
             if not line or line == command.LET_IN:
                 continue
             subprocess.run(["bash", "-n", "-c", line], check=True, capture_output=True)
@@ -72,8 +72,8 @@ def test_every_command_is_one_sudo_with_its_words(deployment: Deployment, stubs:
                     check=True,
                     timeout=20,
                 )
-                assert done.stderr == b"", each.name
-                assert ["sudo", *done.stdout.decode().split("\0")[:-1]] == shlex.split(line), each.name
+                assert done.stderr == b"", step.name
+                assert ["sudo", *done.stdout.decode().split("\0")[:-1]] == shlex.split(line), step.name
             count += 1
     assert count > 8
     assert [path.name for path in stubs.iterdir()] == ["sudo"]
@@ -98,11 +98,11 @@ def test_the_nodes_files_hold_the_settings(deployment: Deployment) -> None:
 
 
 def test_the_seed_holds_the_settings_and_its_own_keys(deployment: Deployment) -> None:
-    found = yaml.safe_load(deployment["server-1-seed"].input("user_data"))
+    user_data = yaml.safe_load(deployment["server-1-seed"].input("user_data"))
     for key, value in CHANGE["cloudInit"].items():
-        assert found[key] == value
-    assert found["users"][0]["ssh_authorized_keys"][1] == CHANGE["ssh"]["authorizedKeys"][0]
-    assert set(found) == set(CHANGE["cloudInit"]) | {
+        assert user_data[key] == value
+    assert user_data["users"][0]["ssh_authorized_keys"][1] == CHANGE["ssh"]["authorizedKeys"][0]
+    assert set(user_data) == set(CHANGE["cloudInit"]) | {
         "hostname", "fqdn", "prefer_fqdn_over_hostname", "manage_etc_hosts", "users", "ssh_pwauth", "disable_root",
         "ssh_deletekeys", "ssh_keys",
     }  # fmt: skip

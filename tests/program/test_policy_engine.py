@@ -49,9 +49,9 @@ def engine() -> str | None:
         pulumi = Path(folder) / "pulumi"
         if pulumi.is_file():
             version = subprocess.run([str(pulumi), "version"], capture_output=True, text=True, check=False).stdout
-            found = tuple(map(int, re.findall(r"\d+", version)[:3]))
+            installed = tuple(map(int, re.findall(r"\d+", version)[:3]))
             wanted = re.findall(r"\d+", yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["requiredPulumiVersion"])
-            if found >= tuple(map(int, wanted)):
+            if installed >= tuple(map(int, wanted)):
                 return folder
     return None
 
@@ -68,7 +68,7 @@ class Preview:
 
     def broken(self, level: str, resource: str | None = None) -> set[str]:
         """Names of the policies of this level that are broken, by one resource or by any."""
-        return {policy for found, policy, name in self.violations if found == level and resource in (None, name)}
+        return {policy for enforced, policy, name in self.violations if enforced == level and resource in (None, name)}
 
     def without_deleted_with(self) -> tuple[int, str]:
         """Exit code and output of policy/deleted_with.py."""
@@ -113,15 +113,17 @@ class Checkout:
         log.unlink(missing_ok=True)
         words = ("preview", "--json", "--show-sames", "--policy-pack", "policy", "--event-log", str(log), *options)
         done = self.pulumi(*words)
-        said = done.stdout[-3000:] + done.stderr
-        assert log.exists(), said
+        output = done.stdout[-3000:] + done.stderr
+        assert log.exists(), output
         events = [json.loads(line) for line in log.read_text().splitlines()]
         ran = {event["policyAnalyzeSummaryEvent"]["policyPackName"] for event in events if "policyAnalyzeSummaryEvent" in event}
-        assert ran == {"k3s-macvlan"}, said
-        found = [event["policyEvent"] for event in events if "policyEvent" in event]
-        violations = {(each["enforcementLevel"], each["policyName"], each["resourceUrn"].rpartition("::")[2]) for each in found}
-        assert (done.returncode != 0) == any(level == "mandatory" for level, _, _ in violations), said
-        assert "can't run policy" not in said
+        assert ran == {"k3s-macvlan"}, output
+        broken = [event["policyEvent"] for event in events if "policyEvent" in event]
+        violations = {
+            (event["enforcementLevel"], event["policyName"], event["resourceUrn"].rpartition("::")[2]) for event in broken
+        }
+        assert (done.returncode != 0) == any(level == "mandatory" for level, _, _ in violations), output
+        assert "can't run policy" not in output
         return Preview(done.returncode, done.stdout, frozenset(violations))
 
 
@@ -167,10 +169,10 @@ def refused(checkout: Callable[..., Checkout]) -> Preview:
 @pytest.mark.parametrize("stack", STACKS)
 def test_each_stack_holds(preview: Callable[[str], Preview], stack: str) -> None:
     """No mandatory rule is broken, and everything that lives in a machine is deleted with it."""
-    found = preview(stack)
-    assert found.exit_code == 0
-    assert found.without_deleted_with() == (0, "")
-    kinds = {step["newState"]["type"].partition(":")[0] for step in json.loads(found.document)["steps"]}
+    previewed = preview(stack)
+    assert previewed.exit_code == 0
+    assert previewed.without_deleted_with() == (0, "")
+    kinds = {step["newState"]["type"].partition(":")[0] for step in json.loads(previewed.document)["steps"]}
     assert {"kubernetes", "command", "pulumi-python"} <= kinds
 
 
@@ -193,9 +195,9 @@ def test_routes_that_take_pods_off_the_cluster_are_refused(refused: Preview) -> 
 def test_a_bad_pod_is_refused(refused: Preview) -> None:
     """With an image that is not known before `up` next to one that is."""
     assert refused.broken("mandatory", "pod") == {"image-pinned", "no-privileged-pod", "name-limits"}
-    exit_code, said = refused.without_deleted_with()
+    exit_code, output = refused.without_deleted_with()
     assert exit_code == 1
-    assert said.endswith("Pod::pod lives in a machine and has no deletedWith\n")
+    assert output.endswith("Pod::pod lives in a machine and has no deletedWith\n")
 
 
 def test_a_range_that_dhcp_gives_out_is_refused(refused: Preview) -> None:

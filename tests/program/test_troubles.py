@@ -13,9 +13,9 @@ pytestmark = pytest.mark.program
 
 
 def daemon_pod(deployment: Any) -> dict[str, Any]:
-    found = deployment["multus-daemonset"].input("spec")["template"]["spec"]
-    assert isinstance(found, dict)
-    return found
+    pod_spec = deployment["multus-daemonset"].input("spec")["template"]["spec"]
+    assert isinstance(pod_spec, dict)
+    return pod_spec
 
 
 @pytest.mark.parametrize("name", STACK_FILES)
@@ -27,9 +27,9 @@ def test_multus_is_installed_in_one_step_and_stays_when_its_pod_goes(deploy: Run
     (daemon,) = pod["containers"]
     assert daemon["command"] == ["/thin_entrypoint"]
     assert "--multus-master-cni-file-name=10-flannel.conflist" in daemon["args"]
-    assert not [each for each in daemon["args"] if "cleanup-config-on-exit" in each]
-    tokens = [each for each in daemon["volumeMounts"] if each["name"] == "token"]
-    assert [each["mountPath"] for each in tokens] == ["/var/run/secrets/kubernetes.io/serviceaccount"]
+    assert not [argument for argument in daemon["args"] if "cleanup-config-on-exit" in argument]
+    tokens = [mount for mount in daemon["volumeMounts"] if mount["name"] == "token"]
+    assert [mount["mountPath"] for mount in tokens] == ["/var/run/secrets/kubernetes.io/serviceaccount"]
 
 
 def test_isolation_of_namespaces_is_a_setting(deploy: Run) -> None:
@@ -49,8 +49,8 @@ def test_another_release_of_k3s_rolls_multus(deploy: Run) -> None:
 @pytest.mark.parametrize("name", STACK_FILES)
 def test_the_reservation_is_made_before_the_machine_starts(deploy: Run, name: str) -> None:
     deployment = deploy(name)
-    for each in deployment.of("Domain"):
-        reservation = deployment[each.name.removesuffix("-domain") + "-reservation"]
-        assert reservation.urn in each.dependencies
+    for domain in deployment.of("Domain"):
+        reservation = deployment[domain.name.removesuffix("-domain") + "-reservation"]
+        assert reservation.urn in domain.dependencies
         assert deployment["local-dhcp"].urn in reservation.dependencies
-        assert reservation.input("mac") == each.input("mac")
+        assert reservation.input("mac") == domain.input("mac")

@@ -56,16 +56,16 @@ def environment(command: str) -> dict[str, str]:
 @UPS
 def test_a_second_preview_knows_everything(deploy: Run, name: str) -> None:
     deployment = deploy(name, mode="again")
-    for each in deployment.resources.values():
-        assert [path for path, value in leaves(each.inputs) if value is UNKNOWN] == [], each.name
+    for resource in deployment.resources.values():
+        assert [path for path, value in leaves(resource.inputs) if value is UNKNOWN] == [], resource.name
     assert [path for path, value in leaves(deployment.outputs) if value is UNKNOWN] == []
 
 
 @UPS
 def test_a_second_preview_has_the_inputs_of_the_update(deploy: Run, name: str) -> None:
     up, again = deploy(name), deploy(name, mode="again")
-    for urn, each in up.resources.items():
-        assert again.resources[urn].inputs == each.inputs, each.name
+    for urn, resource in up.resources.items():
+        assert again.resources[urn].inputs == resource.inputs, resource.name
 
 
 @EVERY
@@ -76,10 +76,10 @@ def test_identity_is_known_in_every_preview(deploy: Run, name: str, mode: str) -
         domain, host = deployment[f"{node.name}-domain"], deployment[f"{node.name}-reservation"]
         assert (domain.input("mac"), domain.input("uuid"), domain.input("name")) == (node.mac, node.uuid, node.domain)
         assert (host.input("mac"), host.input("ip")) == (node.mac, str(node.address))
-        for each in deployment.of("Command"):
+        for step in deployment.of("Command"):
             # Before the keys are made the SDK knows nothing of a connection, not even its host.
-            if each.name.startswith(f"{node.name}-") and not each.name.endswith("-leave") and mode != "first":
-                assert each.input("connection")["host"] == str(node.address), each.name
+            if step.name.startswith(f"{node.name}-") and not step.name.endswith("-leave") and mode != "first":
+                assert step.input("connection")["host"] == str(node.address), step.name
     if mode != "first":
         assert deployment["k3s-kubeconfig"].input("connection")["host"] == str(plan.nodes[0].address)
 
@@ -93,9 +93,9 @@ def test_a_first_preview_leaves_open_only_what_is_made(deploy: Run, name: str) -
         "spec.template.spec.serviceAccountName", "spec.template.spec.volumes.2.configMap.name",
         "spec.template.spec.volumes.3.secret.secretName",
     }  # fmt: skip
-    for each in deploy(name, mode="first").custom:
-        unknown = {path for path, value in leaves(each.inputs) if value is UNKNOWN}
-        assert unknown <= may_be, each.name
+    for resource in deploy(name, mode="first").custom:
+        unknown = {path for path, value in leaves(resource.inputs) if value is UNKNOWN}
+        assert unknown <= may_be, resource.name
 
 
 @UPS
@@ -115,16 +115,16 @@ def test_no_secret_of_ours_is_in_clear(deploy: Run, name: str, mode: str) -> Non
 
 
 def _assert_hidden(deployment: Deployment, secrets: tuple[str, ...]) -> None:
-    for each in deployment.resources.values():
-        clear = [(path, str(value)) for path, value in leaves(each.inputs, secrets=False)]
-        clear += [("name", each.name), ("urn", each.urn)]
+    for resource in deployment.resources.values():
+        clear = [(path, str(value)) for path, value in leaves(resource.inputs, secrets=False)]
+        clear += [("name", resource.name), ("urn", resource.urn)]
         # These reach argv on the node and error texts, secret or not.
-        clear += [(key, str(each.input(key))) for key in ("create", "update", "delete") if key in each.inputs]
+        clear += [(key, str(resource.input(key))) for key in ("create", "update", "delete") if key in resource.inputs]
         for path, text in clear:
             for secret in secrets:
-                assert secret not in text, f"{each.name}: {secret} in {path}"
-    told = [str(value) for _, value in leaves(deployment.outputs, secrets=False)] + [text for _, text in deployment.log]
-    for text in told:
+                assert secret not in text, f"{resource.name}: {secret} in {path}"
+    texts = [str(value) for _, value in leaves(deployment.outputs, secrets=False)] + [text for _, text in deployment.log]
+    for text in texts:
         for secret in secrets:
             assert secret not in text
 
@@ -163,7 +163,7 @@ def test_a_proxy_with_credentials_is_refused_and_hidden() -> None:
 def test_a_key_of_the_users_own_is_used_and_hidden() -> None:
     private = _own_key()
     deployment = run(config_of("dev", {"ssh": {"privateKey": private}}))
-    assert "client-key" not in {each.name for each in deployment.resources.values()}
+    assert "client-key" not in {resource.name for resource in deployment.resources.values()}
     assert deployment["server-1-booted"].input("connection")["privateKey"] == private
     _assert_hidden(deployment, (private, *private.splitlines()[1:-1]))
     assert deployment.outputs["sshPrivateKey"] == Secret(private)
@@ -190,9 +190,9 @@ def test_what_must_be_secret_is(deploy: Run, name: str, mode: str) -> None:
     assert isinstance(deployment["server-1-seed"].inputs["user_data"], Secret)
     assert isinstance(deployment["server-1-k3s-install"].inputs["stdin"], Secret)
     assert deployment["k3s-kubeconfig"].input("logging") == "stderr"
-    for each in deployment.of("Command"):
-        assert isinstance(each.inputs["connection"], Secret), each.name
-        assert each.input("addPreviousOutputInEnv") is False, each.name
+    for step in deployment.of("Command"):
+        assert isinstance(step.inputs["connection"], Secret), step.name
+        assert step.input("addPreviousOutputInEnv") is False, step.name
     for output in ("kubeconfig", "sshPrivateKey"):
         assert isinstance(deployment.outputs[output], Secret), output
 
@@ -371,8 +371,8 @@ def test_the_ssh_server_is_told_its_port_and_dialled_there(deploy: Run) -> None:
 
 
 def test_the_machine_is_asked_for_what_k3s_needs(deploy: Run) -> None:
-    told = environment(deploy("ha")["agent-1-k3s-install"].input("create"))
-    assert {"br_netfilter", "overlay", "vxlan"} <= set(told["MODULES"].split()) and told["CGROUP_V1"] in {"true", "false"}
+    variables = environment(deploy("ha")["agent-1-k3s-install"].input("create"))
+    assert {"br_netfilter", "overlay", "vxlan"} <= set(variables["MODULES"].split()) and variables["CGROUP_V1"] in {"true", "false"}
     assert deploy("ha")["server-1-answers"].input("create") == command.LET_IN
 
 

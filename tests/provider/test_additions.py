@@ -109,13 +109,13 @@ def test_nothing_planted_by_hand_is_lost(number: int, sandbox: Sandbox, base: di
         assert {path for path in facts.disks if path.startswith(sandbox.path + "/")} == {
             now["disk_path"], now["seed_path"], *now["extra_disks"],
         }  # fmt: skip
-    said = " ".join((result.outs or {})["unmanaged"])
+    unmanaged = " ".join((result.outs or {})["unmanaged"])
     assert "s3cret" not in str(result.outs)
     for name, word in (
         ("second NIC", "52:54:00:cd:00:01"), ("data disk", "data.img"), ("USB device of the host", "0x1209:0x0001"),
         ("watchdog", "i6300esb"), ("metadata", "app:owner"), ("arguments of QEMU", "qemu:commandline"),
     ):  # fmt: skip
-        assert (word in said) == (name in names), (word, said)
+        assert (word in unmanaged) == (name in names), (word, unmanaged)
     again = stored()
     provider.update("id", dict(outs), dict(now))
     assert stored() == again, "a second update changes nothing"

@@ -225,13 +225,13 @@ def test_destroy_leaves_and_names_what_it_did_not_make(machine: Machine, capfd: 
         machine.virsh("attach-disk", machine.name, str(own), "sda", "--targetbus", "usb", "--persistent")
         machine.virsh("snapshot-create-as", machine.name, "before", "--disk-only", "--diskspec", "sda,snapshot=no")
         machine.provider.delete("id", dict(machine.state))
-        said = capfd.readouterr().out
-        assert f"removed with what is unmanaged in it: disk sda ({own}); snapshot before" in said
-        said = said.partition("snapshot before\n")[2]
-        assert str(own) in said
-        assert f"{machine.sandbox.path}/a.before" in said
+        output = capfd.readouterr().out
+        assert f"removed with what is unmanaged in it: disk sda ({own}); snapshot before" in output
+        output = output.partition("snapshot before\n")[2]
+        assert str(own) in output
+        assert f"{machine.sandbox.path}/a.before" in output
         for mine in ("a.qcow2", "a-seed.iso", "base.qcow2"):
-            assert f"{machine.sandbox.path}/{mine}" not in said
+            assert f"{machine.sandbox.path}/{mine}" not in output
         assert own.exists()
         assert Path(f"{machine.sandbox.path}/a.before").exists()
     finally:

@@ -157,8 +157,8 @@ def test_the_lease_of_a_machine_that_is_gone_is_taken_over_and_said(
     """As after `destroy` of another stack that was killed, in the same ranges (measured.md 39)."""
     assert machine.lease(GONE, "other-dev-server-1", "192.168.150.21") == "192.168.150.21"
     DhcpClaimProvider().create(claim_inputs(sandbox))
-    said = capfd.readouterr().out
-    assert "192.168.150.21 of other-dev-server-1" in said and "nobody answers at it" in said and "is ended" in said
+    output = capfd.readouterr().out
+    assert "192.168.150.21 of other-dev-server-1" in output and "nobody answers at it" in output and "is ended" in output
     assert held(sandbox) == {}
     ReservationProvider().create(reservation_inputs(sandbox))
     assert machine.lease(OURS, "node-a") == "192.168.150.21", "and the node gets its address"
@@ -175,11 +175,11 @@ def test_all_that_are_there_are_named_and_nothing_is_changed(sandbox: Sandbox, p
     before, leased = sandbox.snapshot(), held(sandbox)
     with pytest.raises(HypervisorError) as error:
         DhcpClaimProvider().create(claim_inputs(sandbox, ranges=["192.168.150.20-192.168.150.250"]))
-    said = str(error.value)
-    assert "192.168.150.200 of phone (52:54:00:77:77:02)" in said and "answers at this address" in said
-    assert "192.168.150.22 of off" in said and "domain 'lab-test-off' has its MAC address" in said
-    assert "192.168.150.240 of bystander" in said and "virsh net-update lab-test delete ip-dhcp-host" in said
-    assert "192.168.150.23" not in said
+    message = str(error.value)
+    assert "192.168.150.200 of phone (52:54:00:77:77:02)" in message and "answers at this address" in message
+    assert "192.168.150.22 of off" in message and "domain 'lab-test-off' has its MAC address" in message
+    assert "192.168.150.240 of bystander" in message and "virsh net-update lab-test delete ip-dhcp-host" in message
+    assert "192.168.150.23" not in message
     assert sandbox.snapshot() == before and held(sandbox) == leased
 
 
@@ -193,7 +193,8 @@ def test_elsewhere_a_lease_of_the_gone_stops_the_node_that_needs_its_address_and
     with pytest.raises(HypervisorError, match="cannot be asked from here"):
         DhcpClaimProvider().create(claim_inputs(sandbox, ranges=["192.168.150.60"]))
     DhcpClaimProvider().create(claim_inputs(sandbox))
-    assert "192.168.150.21 of lab-test-other-server-1" in (said := capfd.readouterr().out) and "cannot be ended from here" in said
+    output = capfd.readouterr().out
+    assert "192.168.150.21 of lab-test-other-server-1" in output and "cannot be ended from here" in output
     before = sandbox.snapshot()
     with pytest.raises(HypervisorError, match=rf"dhcp_release {BRIDGE} 192\.168\.150\.21 {GONE}"):
         ReservationProvider().create(reservation_inputs(sandbox))
@@ -202,7 +203,7 @@ def test_elsewhere_a_lease_of_the_gone_stops_the_node_that_needs_its_address_and
     machine.lease(OURS, "node-a")
     capfd.readouterr()
     ReservationProvider().delete("id", dict(outs))
-    assert "stands until" in (said := capfd.readouterr().out) and f"dhcp_release {BRIDGE} 192.168.150.22 {OURS}" in said
+    assert "stands until" in (output := capfd.readouterr().out) and f"dhcp_release {BRIDGE} 192.168.150.22 {OURS}" in output
 
 
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "lost"])

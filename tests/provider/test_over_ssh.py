@@ -82,10 +82,10 @@ def test_everything_is_made_read_changed_and_removed_over_ssh(away: Sandbox, ima
     provider, key, outs = made[-1]
     provider.update(key, outs, {**outs, "memory_mib": 96})
     assert (provider.read(key, dict(outs)).outs or {})["memory_mib"] == 96
-    said = diagnose(
+    diagnosis = diagnose(
         away.uri, outs["uuid"], console_pool=away.name, console_name="a-console.log", network="lab-test", mac=outs["mac"]
     )
-    assert "is running" in said
+    assert "is running" in diagnosis
     for provider, key, outs in reversed(made):
         provider.delete(key, outs)
     assert away.snapshot() == before

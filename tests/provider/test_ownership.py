@@ -253,7 +253,7 @@ def test_lease_of_a_machine_that_left(sandbox: Sandbox, pool: dict[str, Any], mo
     """It lasts for an hour after the machine was deleted, and is no unmanaged one's in the next run or in the one after."""
     lease = Lease(mac="52:54:00:ab:00:02", address="192.168.150.203", name="agent-1", until=1900000000)
     monkeypatch.setattr(dhcp_claim, "leases", lambda _: [lease])
-    monkeypatch.setattr(free_addresses, "neighbours", lambda asked: dict.fromkeys(asked, lease.mac))
+    monkeypatch.setattr(free_addresses, "neighbours", lambda addresses: dict.fromkeys(addresses, lease.mac))
     both, one = ["52:54:00:ab:00:01", "52:54:00:ab:00:02"], ["52:54:00:ab:00:01"]
     state = DhcpClaimProvider().create(claim_inputs(sandbox, macs=both))
     assert state.outs is not None
