@@ -49,7 +49,7 @@ esac
 NOTE = '#!/bin/bash\nprintf \'%s %s\\n\' "${0##*/}" "$*" >> "$LOG"\n'
 
 
-def told(stack: str, tmp_path: Path, changes: dict[str, Any] | None = None) -> tuple[dict[str, str], dict[str, str]]:
+def handed_over(stack: str, tmp_path: Path, changes: dict[str, Any] | None = None) -> tuple[dict[str, str], dict[str, str]]:
     document = stack_document(ROOT / f"Pulumi.{stack}.yaml", changes or {})
     settings, plan = settings_of(document, "bench")
     return by_hand.environment(settings, plan, tmp_path), by_hand.documents(settings, plan)
@@ -62,18 +62,18 @@ def taken_by_the_script() -> set[str]:
 
 @pytest.mark.parametrize("stack", ["cn", "dev", "testnet-stand-in"])
 def test_the_script_is_told_all_that_it_takes(stack: str, tmp_path: Path) -> None:
-    environment, documents = told(stack, tmp_path)
+    environment, documents = handed_over(stack, tmp_path)
     assert environment.keys() == taken_by_the_script()
     assert all(environment[name] for name in environment.keys() - {"CPU_MODEL", "INSTALL_ENV", "K3S_REGISTRY"})
     manifest = list(yaml.safe_load_all(documents["multus.yaml"]))
-    assert [each["kind"] for each in manifest][-1] == "DaemonSet" and "${" not in documents["multus.yaml"]
+    assert [document["kind"] for document in manifest][-1] == "DaemonSet" and "${" not in documents["multus.yaml"]
     definition, pod = yaml.safe_load_all(documents["pod.yaml"])
     assert json.loads(definition["spec"]["config"])["type"] == "macvlan"
     assert pod["metadata"]["annotations"] == {"k8s.v1.cni.cncf.io/networks": "macvlan-conf"}
 
 
 def test_both_ways_have_the_same_machine(tmp_path: Path) -> None:
-    environment, _ = told("testnet-stand-in", tmp_path, {"servers": {"memory": 6144, "cpus": 4}})
+    environment, _ = handed_over("testnet-stand-in", tmp_path, {"servers": {"memory": 6144, "cpus": 4}})
     settings, plan = settings_of(stack_document(ROOT / "Pulumi.testnet-stand-in.yaml", {}), "bench")
     assert (environment["MEMORY"], environment["CPUS"]) == ("6144", "4")
     assert environment["MAC"] == plan.nodes[0].mac, "its lease would stand in the way of `up`"
@@ -83,7 +83,7 @@ def test_both_ways_have_the_same_machine(tmp_path: Path) -> None:
 
 def test_a_stack_that_the_script_cannot_make_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ByHandError, match=r"k3s\.config"):
-        told("dev", tmp_path, {"k3s": {"config": {"kubelet-arg": ["max-pods=50"]}}})
+        handed_over("dev", tmp_path, {"k3s": {"config": {"kubelet-arg": ["max-pods=50"]}}})
 
 
 class Host:
@@ -96,7 +96,7 @@ class Host:
         for name, text in programs.items():
             (binaries / name).write_text(text)
             (binaries / name).chmod(0o755)
-        self.environment, documents = told("testnet-stand-in", self.work)
+        self.environment, documents = handed_over("testnet-stand-in", self.work)
         for file, text in documents.items():
             (self.work / file).write_text(text)
         digest = subprocess.run(["sha512sum"], input="image", capture_output=True, text=True, check=True).stdout.split()[0]
@@ -119,9 +119,9 @@ def host(tmp_path: Path) -> Host:
 def test_the_script_comes_through_all_stages_in_order(host: Host) -> None:
     done = host.run()
     assert done.returncode == 0, done.stderr
-    found = by_hand.stages(done.stdout.splitlines())
-    assert sorted(found) == sorted(stage.key for stage in STAGES)
-    assert list(found.values()) == sorted(found.values())
+    times = by_hand.stages(done.stdout.splitlines())
+    assert sorted(times) == sorted(stage.key for stage in STAGES)
+    assert list(times.values()) == sorted(times.values())
     assert (host.work / "domain.xml").read_text().startswith("<domain type='qemu'><name>k3s-macvlan-bench-by-hand<")
     install = host.calls("INSTALL_K3S_VERSION")[0]
     assert "GITHUB_URL=http://10.99.0.1/k3s/releases" in install and "--cluster-init" in install
@@ -182,12 +182,12 @@ def test_only_leases_of_machines_of_ours_that_are_no_more_are_given_back(
     monkeypatch: pytest.MonkeyPatch, uri: str, released: list[str]
 ) -> None:
     domains = "k3s-macvlan-dev-agent-1\nother\n"
-    said = {"net-info": "Name: default\nBridge:         virbr0\n", "net-dhcp-leases": LISTED, "list": domains}
-    monkeypatch.setattr(lease, "_virsh", lambda _uri, verb, *_words: said[verb])
-    found: list[str] = []
-    monkeypatch.setattr(lease, "release", lambda each, **_: found.append(each.address))
+    outputs = {"net-info": "Name: default\nBridge:         virbr0\n", "net-dhcp-leases": LISTED, "list": domains}
+    monkeypatch.setattr(lease, "_virsh", lambda _uri, verb, *_words: outputs[verb])
+    addresses: list[str] = []
+    monkeypatch.setattr(lease, "release", lambda held, **_: addresses.append(held.address))
     lease.give_back(uri=uri, network="default", server="192.168.122.1", prefix="k3s-macvlan-")
-    assert found == released
+    assert addresses == released
 
 
 def test_shellcheck() -> None:

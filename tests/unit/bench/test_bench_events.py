@@ -18,14 +18,14 @@ def event(kind: str, name: str, *, op: str = "create", type_: str = "x:y:Thing",
 
 
 def lines(*events: tuple[float, dict[str, Any]]) -> list[tuple[float, str]]:
-    return [(at, json.dumps(each)) for at, each in events]
+    return [(at, json.dumps(document)) for at, document in events]
 
 
 PRE, DONE, FAILED = "resourcePreEvent", "resOutputsEvent", "resOpFailedEvent"
 
 
 def test_a_bar_is_from_the_begin_to_the_end_of_an_operation() -> None:
-    found = bars(
+    drawn = bars(
         lines(
             (1.0, event(PRE, "b")),
             (1.5, event(PRE, "a")),
@@ -34,7 +34,7 @@ def test_a_bar_is_from_the_begin_to_the_end_of_an_operation() -> None:
             (3.0, event(FAILED, "a")),
         )
     )
-    assert [(bar.name, bar.kind, bar.start, bar.end, bar.seconds) for bar in found] == [
+    assert [(bar.name, bar.kind, bar.start, bar.end, bar.seconds) for bar in drawn] == [
         ("b", "Thing", 1.0, 2.5, 1.5),
         ("a", "Thing", 1.5, 3.0, 1.5),
     ]
@@ -42,8 +42,8 @@ def test_a_bar_is_from_the_begin_to_the_end_of_an_operation() -> None:
 
 def test_the_preview_that_up_begins_with_does_not_count() -> None:
     preview = [(0.1, event(PRE, "a")), (0.2, event(DONE, "a")), (0.3, {"summaryEvent": {"isPreview": True}})]
-    found = bars(lines(*preview, (1.0, event(PRE, "a")), (4.0, event(DONE, "a")), (4.1, {"summaryEvent": {}})))
-    assert [(bar.start, bar.end) for bar in found] == [(1.0, 4.0)]
+    drawn = bars(lines(*preview, (1.0, event(PRE, "a")), (4.0, event(DONE, "a")), (4.1, {"summaryEvent": {}})))
+    assert [(bar.start, bar.end) for bar in drawn] == [(1.0, 4.0)]
 
 
 @pytest.mark.parametrize(
@@ -65,15 +65,15 @@ def bar(name: str, start: float, end: float) -> Bar:
 
 
 def test_the_critical_path_goes_back_along_what_was_waited_for_longest() -> None:
-    found = [bar("image", 0, 5), bar("claim", 0, 6), bar("machine", 6, 9), bar("key", 0, 1), bar("page", 9, 10), bar("aside", 1, 8)]
+    drawn = [bar("image", 0, 5), bar("claim", 0, 6), bar("machine", 6, 9), bar("key", 0, 1), bar("page", 9, 10), bar("aside", 1, 8)]
     needs = {"page": {"machine", "key"}, "machine": {"image", "claim", "not in this run"}, "aside": {"key"}}
-    assert [each.name for each in critical_path(found, needs)] == ["claim", "machine", "page"]
+    assert [step.name for step in critical_path(drawn, needs)] == ["claim", "machine", "page"]
     assert critical_path([], {}) == []
 
 
 def test_the_critical_path_ends_though_states_have_a_circle() -> None:
-    found = [bar("a", 0, 1), bar("b", 0, 2)]
-    assert {each.name for each in critical_path(found, {"a": {"b"}, "b": {"a"}})} == {"a", "b"}
+    drawn = [bar("a", 0, 1), bar("b", 0, 2)]
+    assert {step.name for step in critical_path(drawn, {"a": {"b"}, "b": {"a"}})} == {"a", "b"}
 
 
 def test_dependencies_are_those_of_the_state_and_the_provider() -> None:

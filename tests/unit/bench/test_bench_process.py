@@ -67,8 +67,8 @@ def test_the_copy_is_what_git_knows_and_keeps_its_state(tmp_path: Path) -> None:
     (place / ".lab/state").write_text("kept")
     (place / "left.over").write_text("")
     (place / "components").mkdir()
-    found = checkout.prepare(place)
-    assert found.path == place
+    copy = checkout.prepare(place)
+    assert copy.path == place
     assert (place / "__main__.py").read_bytes() == (ROOT / "__main__.py").read_bytes()
     assert os.access(place / "lab", os.X_OK) and (place / "components/config/plan.py").exists()
     assert (place / ".lab/state").read_text() == "kept" and not (place / "left.over").exists()
@@ -87,8 +87,8 @@ def lab(tmp_path: Path, text: str) -> Checkout:
 
 
 def test_lab_is_called_as_a_user_calls_it(tmp_path: Path) -> None:
-    found = lab(tmp_path, 'echo "$*" "$MORE"').lab("bench", "up", "--diff", MORE="more")
-    assert found.output == "-s bench -y up --diff more\n"
+    done = lab(tmp_path, 'echo "$*" "$MORE"').lab("bench", "up", "--diff", MORE="more")
+    assert done.output == "-s bench -y up --diff more\n"
 
 
 def test_a_failed_lab_is_told_with_its_output(tmp_path: Path) -> None:
@@ -99,21 +99,21 @@ def test_a_failed_lab_is_told_with_its_output(tmp_path: Path) -> None:
 
 
 def test_only_a_state_that_is_there_is_forgotten(tmp_path: Path) -> None:
-    found = lab(tmp_path, 'echo "$*" >> calls')
-    found.forget("bench-1")
+    copy = lab(tmp_path, 'echo "$*" >> calls')
+    copy.forget("bench-1")
     assert not (tmp_path / "calls").exists()
     state = tmp_path / ".lab/state/.pulumi/stacks/k3s-macvlan/bench-1.json"
     state.parent.mkdir(parents=True)
     state.touch()
-    found.forget("bench-1")
+    copy.forget("bench-1")
     assert (tmp_path / "calls").read_text() == "pulumi stack rm --force --yes -s bench-1\n"
 
 
 def test_a_stack_s_fields_are_changed_and_its_salt_left_out(tmp_path: Path) -> None:
     base = tmp_path / "Pulumi.x.yaml"
     base.write_text("encryptionsalt: abc\nconfig:\n  k3s-macvlan:k3s:\n    version: v1.27.8+k3s2\n")
-    found = stack_document(base, {"k3s": {"apiAddress": "a"}, "agents": {"count": 2}})
-    assert found == {
+    document = stack_document(base, {"k3s": {"apiAddress": "a"}, "agents": {"count": 2}})
+    assert document == {
         "config": {
             "k3s-macvlan:k3s": {"version": "v1.27.8+k3s2", "apiAddress": "a"},
             "k3s-macvlan:agents": {"count": 2},

@@ -58,10 +58,10 @@ def test_the_kubeconfig_is_one_that_the_program_reads() -> None:
 
 def test_a_pod_has_its_second_interface_and_what_the_provider_notes() -> None:
     one, two = (MessageToDict(answer.properties) for answer in create("kubernetes", POD, 2))
-    for found in (one, two):
-        assert found["__inputs"] == POD and found["__initialApiVersion"] == "v1" and found["__fieldManager"]
-        assert found["metadata"]["uid"] and found["metadata"]["annotations"]["a"] == "b"
-    addresses = [network_status(found["metadata"]["annotations"])[0]["ips"][0] for found in (one, two)]
+    for outputs in (one, two):
+        assert outputs["__inputs"] == POD and outputs["__initialApiVersion"] == "v1" and outputs["__fieldManager"]
+        assert outputs["metadata"]["uid"] and outputs["metadata"]["annotations"]["a"] == "b"
+    addresses = [network_status(outputs["metadata"]["annotations"])[0]["ips"][0] for outputs in (one, two)]
     assert len(set(addresses)) == 2, "the program refuses one address for two pods"
 
 
@@ -126,9 +126,9 @@ def test_real_providers_are_found_where_pulumi_keeps_them(tmp_path: Path, monkey
         path.touch(mode=0o755)
     monkeypatch.setenv("PULUMI_HOME", str(home))
     monkeypatch.setenv("PATH", str(binaries))
-    found = recorded.providers(binaries)
-    assert found["kubernetes"] == kept / "pulumi-resource-kubernetes"
-    assert found["command"] == binaries / "pulumi-resource-command"
+    paths = recorded.providers(binaries)
+    assert paths["kubernetes"] == kept / "pulumi-resource-kubernetes"
+    assert paths["command"] == binaries / "pulumi-resource-command"
     (kept / "pulumi-resource-kubernetes").unlink()
     with pytest.raises(BenchError, match="pulumi-resource-kubernetes"):
         recorded.providers(binaries)
@@ -136,15 +136,15 @@ def test_real_providers_are_found_where_pulumi_keeps_them(tmp_path: Path, monkey
 
 def test_doctor_is_not_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A recorded state stands for no machine, so nothing may look whether the host has room for it."""
-    seen: list[tuple[tuple[str, ...], dict[str, str]]] = []
+    calls: list[tuple[tuple[str, ...], dict[str, str]]] = []
     monkeypatch.setattr(engine, "path", lambda: str(tmp_path / "pulumi"))
     monkeypatch.setattr(recorded, "providers", lambda _: {})
 
     def lab(*words: str, **environment: str) -> Any:
-        seen.append((words, environment))
+        calls.append((words, environment))
 
     recorded.record(cast(Checkout, SimpleNamespace(path=tmp_path, environment={"PATH": "/usr/bin"}, lab=lab)), "bench-1")
-    [(words, environment)] = seen
+    [(words, environment)] = calls
     assert words[:2] == ("bench-1", "up")
     assert environment["LAB_DOCTOR"] == "off"
     assert environment["PATH"].endswith(f":{tmp_path}:/usr/bin"), "the stand-ins come first"

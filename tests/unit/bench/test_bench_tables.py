@@ -71,14 +71,14 @@ def test_the_report_has_what_was_measured_and_no_more() -> None:
 
 def test_the_page_s_part_is_replaced_and_nothing_else() -> None:
     page = f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n"
-    found = tables.with_section(page, tables.section(TAKEN))
-    assert found.startswith("before\n") and found.endswith("\nafter\n") and "old" not in found
+    replaced = tables.with_section(page, tables.section(TAKEN))
+    assert replaced.startswith("before\n") and replaced.endswith("\nafter\n") and "old" not in replaced
     assert (
-        "median of 3 rounds" in found
-        and "| page served on the network | 210 | 130 | 0.62 |" in found
-        and "takes 0.62 of the time" in found
+        "median of 3 rounds" in replaced
+        and "| page served on the network | 210 | 130 | 0.62 |" in replaced
+        and "takes 0.62 of the time" in replaced
     )
-    assert tables.with_section(found, tables.section(TAKEN)) == found
+    assert tables.with_section(replaced, tables.section(TAKEN)) == replaced
 
 
 @pytest.mark.parametrize("page", ["", tables.BEGIN, f"{tables.END}{tables.BEGIN}", f"{tables.BEGIN}{tables.END}" * 2])
@@ -139,10 +139,10 @@ def test_the_command_shows_what_it_has_kept(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_each_measurement_keeps_what_the_other_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Any] = []
+    configs: list[Any] = []
 
     def measured(_checkout: Any, document: dict[str, Any], *arguments: Any, **_options: Any) -> Any:
-        seen.append(document["config"])
+        configs.append(document["config"])
         return TAKEN["recorded"] if arguments else {name: TAKEN[name] for name in ("rounds", "verbs", "nodes")}
 
     monkeypatch.setattr(command, "prepare", lambda: None)
@@ -156,7 +156,7 @@ def test_each_measurement_keeps_what_the_other_found(tmp_path: Path, monkeypatch
         name: TAKEN[name] for name in ("rounds", "verbs", "nodes", "recorded")
     }
     assert (taken["stack"], taken["machine"]["guests"]) == ("testnet", "plain emulation")
-    for config in seen:
+    for config in configs:
         assert config["k3s-macvlan:network"]["nodes"] == ranges[1]
         assert config["k3s-macvlan:macvlan"]["range"] == ranges[3]
         assert config["k3s-macvlan:macvlanCheck"]["address"] == "192.168.122.159"

@@ -31,11 +31,11 @@ def test_the_readme_s_picture_is_current() -> None:
 
 def test_the_example_has_the_values_of_the_stack_dev() -> None:
     config, plan = stack.load_settings("dev")
-    found = stack.parse_outputs("dev", OUTPUTS)
-    drawn = diagram.view(found, config, plan, pods=None, versions={"server-1": config.k3s.version}, bridge="virbr0", notes=())
+    outputs = stack.parse_outputs("dev", OUTPUTS)
+    drawn = diagram.view(outputs, config, plan, pods=None, versions={"server-1": config.k3s.version}, bridge="virbr0", notes=())
     example = copy.deepcopy(diagram.EXAMPLE)
     own = example["hypervisors"][0]["nodes"][0]["pods"][0]
-    own["interfaces"] = [each for each in own["interfaces"] if each["name"] == "net1"]
+    own["interfaces"] = [interface for interface in own["interfaces"] if interface["name"] == "net1"]
     assert drawn == example
 
 
@@ -70,7 +70,7 @@ def test_a_pod_is_on_its_node_or_where_nobody_knows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "mode", "access", "told"),
+    ("kind", "mode", "access", "text"),
     [
         ("macvlan", "bridge", False, "its macvlan children"),
         ("macvlan", "bridge", True, "own macvlan interface (nodeAccess)"),
@@ -80,10 +80,10 @@ def test_a_pod_is_on_its_node_or_where_nobody_knows() -> None:
         ("ipvlan", "l3", False, "that have a route to the pods"),
     ],
 )
-def test_who_reaches_whom_follows_the_mode(kind: str, mode: str, access: bool, told: str) -> None:
+def test_who_reaches_whom_follows_the_mode(kind: str, mode: str, access: bool, text: str) -> None:
     data = {**diagram.EXAMPLE, "access": access, "attachment": {**diagram.EXAMPLE["attachment"], "type": kind, "mode": mode}}
     svg = diagram.draw(data)
-    assert told in words(svg)
+    assert text in words(svg)
     assert ("stroke-dasharray" in svg) != access
 
 

@@ -53,8 +53,8 @@ def planned(**raw: Any) -> tuple[models.Settings, plans.Plan]:
     return config, plans.make("k3s-macvlan", "dev", config)
 
 
-def levels(found: Any) -> list[str]:
-    findings = list(found) if not isinstance(found, Finding) else [found]
+def levels(checked: Any) -> list[str]:
+    findings = list(checked) if not isinstance(checked, Finding) else [checked]
     for finding in findings:
         if finding.level in ("error", "warning"):
             assert finding.observed and finding.why and finding.fix, finding
@@ -146,16 +146,16 @@ def test_leases_and_reservations_of_strangers() -> None:
     assert levels(hypervisor.assess_addresses(FINE, layout, config)) == ["ok"]
     harmless = [replace(lease, mac=ours), replace(lease, address="192.168.122.9")]
     assert levels(hypervisor.assess_addresses(replace(FINE, leases=harmless), layout, config)) == ["ok"]
-    found = hypervisor.assess_addresses(
+    finding = hypervisor.assess_addresses(
         replace(FINE, leases=[lease], reservations=[Host(theirs, "192.168.122.181", "tv")]), layout, config
     )
-    assert levels(found) == ["error"] and "printer" in found.observed and "tv" in found.observed
+    assert levels(finding) == ["error"] and "printer" in finding.observed and "tv" in finding.observed
     dead = replace(FINE, leases=[lease], stale_leases=[lease])
-    found = hypervisor.assess_addresses(dead, layout, config)
-    assert levels(found) == ["ok"] and "deleted machines: 192.168.122.205 of printer" in found.observed
+    finding = hypervisor.assess_addresses(dead, layout, config)
+    assert levels(finding) == ["ok"] and "deleted machines: 192.168.122.205 of printer" in finding.observed
     other = replace(lease, address="192.168.122.206", name="phone")
-    found = hypervisor.assess_addresses(replace(dead, leases=[lease, other]), layout, config)
-    assert levels(found) == ["error"] and "phone" in found.observed and "printer" not in found.observed
+    finding = hypervisor.assess_addresses(replace(dead, leases=[lease, other]), layout, config)
+    assert levels(finding) == ["error"] and "phone" in finding.observed and "printer" not in finding.observed
 
 
 @pytest.mark.parametrize("here", [True, False])
@@ -167,7 +167,7 @@ def test_a_lease_of_the_gone_stands_in_the_way_of_a_node_where_it_cannot_be_ende
     pod = Lease(mac="52:54:00:99:99:02", address="192.168.122.205", name="k3s-macvlan-other-server-2")
     alive = Lease(mac="52:54:00:99:99:03", address="192.168.122.206", name="printer")
     monkeypatch.setattr(hypervisor, "on_bridge", lambda _facts: here)
-    judged = lambda _c, _f, found, *, project: [Standing(each, each is alive, project) for each in found]  # noqa: E731
+    judged = lambda _c, _f, leases, *, project: [Standing(lease, lease is alive, project) for lease in leases]  # noqa: E731
     monkeypatch.setattr(hypervisor, "standings", judged)
     network = SimpleNamespace(XMLDesc=lambda _flags: NETWORK)
     assert hypervisor._stale_leases(None, network, [node, pod, alive], layout) == ([node, pod] if here else [pod])
@@ -194,18 +194,18 @@ def test_a_hypervisor_that_does_not_answer_is_one_error(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(connection, "opener", refuse)
     config, layout = planned()
-    found = list(hypervisor.check(layout.pools[0], layout, config))
-    assert levels(found) == ["error"] and "Is libvirtd running there?" in found[0].observed
+    findings = list(hypervisor.check(layout.pools[0], layout, config))
+    assert levels(findings) == ["error"] and "Is libvirtd running there?" in findings[0].observed
 
 
 def test_it_looks_through_libvirt_s_own_test_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     libvirt = pytest.importorskip("libvirt")
     monkeypatch.setattr(connection, "opener", lambda _uri: libvirt.open("test:///default"))
     config, layout = planned()
-    found = list(hypervisor.check(layout.pools[0], layout, config))
-    assert next(finding.observed for finding in found if finding.check == "hypervisor local").startswith("libvirt ")
-    assert {"kvm", "memory", "storage", "network"} <= {finding.check for finding in found}
-    levels(found)
+    findings = list(hypervisor.check(layout.pools[0], layout, config))
+    assert next(finding.observed for finding in findings if finding.check == "hypervisor local").startswith("libvirt ")
+    assert {"kvm", "memory", "storage", "network"} <= {finding.check for finding in findings}
+    levels(findings)
 
 
 @pytest.mark.parametrize(
@@ -318,8 +318,8 @@ def test_download_sites_follow_mirrors() -> None:
         },
         image={"source": "/srv/image.qcow2"},
     )
-    found = {site.url for site in download_sites.sites(config)}
-    assert found == {
+    urls = {site.url for site in download_sites.sites(config)}
+    assert urls == {
         "http://m/i.sh",
         "http://m/k3s/download/v1.36.4%2Bk3s1/sha256sum-amd64.txt",
         config.plugins.url,
@@ -333,21 +333,21 @@ def test_download_sites_follow_mirrors() -> None:
 def test_artifacts_stand_in_for_every_site(tmp_path: Path) -> None:
     config, _plan = planned(artifacts={"directory": str(tmp_path)})
 
-    def asked(url: str) -> int:
+    def no_request(url: str) -> int:
         raise AssertionError(url)
 
-    assert levels(download_sites.check(config, asked)) == ["error"]
-    found: list[dict[str, Any]] = []
-    for each in downloads.for_settings(config):
-        (tmp_path / each.file).write_bytes(b"x")
+    assert levels(download_sites.check(config, no_request)) == ["error"]
+    artifacts: list[dict[str, Any]] = []
+    for download in downloads.for_settings(config):
+        (tmp_path / download.file).write_bytes(b"x")
         digest = hashlib.sha256(b"x").hexdigest()
-        artifact = {"file": each.file, "kind": each.kind, "source": each.source, "sha256": digest, "size": 1}
-        found.append({**artifact, "version": each.version, "reference": each.reference, "checksum": each.checksum})
-    (tmp_path / "manifest.json").write_text(json.dumps({"format": 1, "architecture": "amd64", "artifacts": found}))
-    assert levels(download_sites.check(config, asked)) == ["ok"]
-    (tmp_path / found[0]["file"]).write_bytes(b"y")
-    (tmp_path / found[1]["file"]).unlink()
-    assert levels(download_sites.check(config, asked)) == ["error", "error"]
+        artifact = {"file": download.file, "kind": download.kind, "source": download.source, "sha256": digest, "size": 1}
+        artifacts.append({**artifact, "version": download.version, "reference": download.reference, "checksum": download.checksum})
+    (tmp_path / "manifest.json").write_text(json.dumps({"format": 1, "architecture": "amd64", "artifacts": artifacts}))
+    assert levels(download_sites.check(config, no_request)) == ["ok"]
+    (tmp_path / artifacts[0]["file"]).write_bytes(b"y")
+    (tmp_path / artifacts[1]["file"]).unlink()
+    assert levels(download_sites.check(config, no_request)) == ["error", "error"]
 
 
 @pytest.mark.parametrize(
@@ -378,8 +378,8 @@ def test_mistakes_of_the_stack_file_are_all_told(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(doctor, "load_settings", fail)
     monkeypatch.setattr(tools, "check", lambda **_: iter(()))
     assert doctor.main(command_line.parse(["-s", "dev", "doctor", "--json"])) == 1
-    told = json.loads(capsys.readouterr().out)
-    assert told["counts"]["error"] == 2 and told["findings"][0]["why"] == "is outside"
+    document = json.loads(capsys.readouterr().out)
+    assert document["counts"]["error"] == 2 and document["findings"][0]["why"] == "is outside"
     assert doctor.main(command_line.parse(["-s", "dev", "doctor"])) == 1
     assert "2 error(s)" in capsys.readouterr().out
 
@@ -406,15 +406,15 @@ def test_a_check_that_breaks_is_a_finding() -> None:
 
 
 def test_before_up_only_what_is_wrong_with_the_hosts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    seen = [
+    findings = [
         Finding(level="ok", check="a", observed="fine"),
         Finding(level="unknown", check="b", observed="not seen from here"),
         Finding(level="warning", check="c", observed="odd", why="it may fail", fix="mend it"),
     ]
-    monkeypatch.setattr(hypervisor, "check", lambda *_: iter(seen))
+    monkeypatch.setattr(hypervisor, "check", lambda *_: iter(findings))
     assert doctor.before_up("dev") is False
     assert capsys.readouterr().err == "lab: warning: c: odd\n     why:  it may fail\n     fix:  mend it\n"
-    seen.append(Finding(level="error", check="d", observed="broken", why="it fails", fix="cure it"))
+    findings.append(Finding(level="error", check="d", observed="broken", why="it fails", fix="cure it"))
     assert doctor.before_up("dev") is True
     assert capsys.readouterr().err.startswith("lab: error: d: broken\n")
 
@@ -437,9 +437,9 @@ def test_before_up_what_pulumi_reads_past_is_told(
     monkeypatch.setattr(fetch, "load_settings", partial(stack.load_settings, root=tmp_path))
     monkeypatch.setattr(tools, "check", lambda **_: iter(()))
     assert doctor.before_up("x") is True
-    told = capsys.readouterr().err
-    assert "Pulumi.x.yaml: k3s-macvlan:servers" in told and "put it below config:" in told and "proof.path" not in told
-    assert [each.observed for each in doctor.examine("x", offline=True) if each.level == "error"] == [
+    output = capsys.readouterr().err
+    assert "Pulumi.x.yaml: k3s-macvlan:servers" in output and "put it below config:" in output and "proof.path" not in output
+    assert [finding.observed for finding in doctor.examine("x", offline=True) if finding.level == "error"] == [
         "Pulumi.x.yaml: k3s-macvlan:servers", "Pulumi.x.yaml: proof.path = 'x'",
     ]  # fmt: skip
     with pytest.raises(SettingsError, match="put it below config:"):
@@ -456,8 +456,8 @@ def test_doctor_fetch_and_the_program_find_the_same(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(doctor, "load_settings", partial(stack.load_settings, root=tmp_path))
     monkeypatch.setattr(fetch, "load_settings", partial(stack.load_settings, root=tmp_path))
     monkeypatch.setattr(tools, "check", lambda **_: iter(()))
-    found = [each for each in doctor.examine("x", offline=True) if each.level == "error"]
-    assert [each.why for each in found] == [each.conflict for each in program.value.problems]
+    findings = [finding for finding in doctor.examine("x", offline=True) if finding.level == "error"]
+    assert [finding.why for finding in findings] == [problem.conflict for problem in program.value.problems]
     with pytest.raises(SettingsError) as fetched:
         fetch.main(command_line.parse(["-s", "x", "fetch"]))
     assert str(fetched.value) == str(program.value)

@@ -55,10 +55,10 @@ def fake_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_key_is_in_an_agent_and_the_host_key_is_pinned(fake_ssh: Path, key: str, tmp_path: Path) -> None:
     assert fake_ssh.exists()
-    found = replace(stack.parse_outputs("dev", OUTPUTS), private_key=key)
+    outputs = replace(stack.parse_outputs("dev", OUTPUTS), private_key=key)
     (tmp_path / "in").write_text("from stdin")
     with (tmp_path / "in").open() as stdin:
-        done = ssh.run(found, found.first_server, ["uptime", "-p"], stdin=stdin.fileno(), capture=True)
+        done = ssh.run(outputs, outputs.first_server, ["uptime", "-p"], stdin=stdin.fileno(), capture=True)
     assert done.returncode == 7 and done.stdout.endswith("from stdin")
     lines = done.stdout.splitlines()
     assert f"{NODE['domain']} ssh-ed25519 AAAA" in lines
@@ -71,13 +71,13 @@ def test_the_key_is_in_an_agent_and_the_host_key_is_pinned(fake_ssh: Path, key: 
 
 
 def test_what_ssh_lacks_is_said(key: str) -> None:
-    found = stack.parse_outputs("dev", {**OUTPUTS, "sshPrivateKey": ""})
+    outputs = stack.parse_outputs("dev", {**OUTPUTS, "sshPrivateKey": ""})
     with pytest.raises(LabError, match="no private key"):
-        ssh.run(found, found.first_server)
+        ssh.run(outputs, outputs.first_server)
     with pytest.raises(LabError, match="host key"):
-        ssh.run(replace(found, private_key=key), replace(found.first_server, host_key=""))
+        ssh.run(replace(outputs, private_key=key), replace(outputs.first_server, host_key=""))
     with pytest.raises(LabError, match="which node"):
-        ssh.enter(found, [])
+        ssh.enter(outputs, [])
 
 
 def test_kubectl_reads_the_kubeconfig_from_memory(tmp_path: Path) -> None:
@@ -119,10 +119,10 @@ def test_without_kubectl_the_server_s_own_is_run(monkeypatch: pytest.MonkeyPatch
 
 
 def test_logs_shows_what_can_be_read(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    asked: list[tuple[str, ...]] = []
+    calls: list[tuple[str, ...]] = []
 
     def console(*words: str) -> str:
-        asked.append(words)
+        calls.append(words)
         return "one\n\ntwo\nthree\n"
 
     def run(*_: Any, **__: Any) -> Any:
@@ -131,9 +131,9 @@ def test_logs_shows_what_can_be_read(monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setattr(hypervisor, "console", console)
     monkeypatch.setattr(ssh, "run", run)
     assert logs.show(stack.parse_outputs("dev", OUTPUTS), command_line.parse(["logs", "server-1", "-n", "2"])) == 0
-    told = capsys.readouterr()
-    assert asked == [("qemu:///system", "k3s-macvlan-dev", "server-1-console.log")]
-    assert "two\nthree" in told.out and "one" not in told.out and "Connection refused" in told.err
+    output = capsys.readouterr()
+    assert calls == [("qemu:///system", "k3s-macvlan-dev", "server-1-console.log")]
+    assert "two\nthree" in output.out and "one" not in output.out and "Connection refused" in output.err
     assert logs.show(stack.parse_outputs("dev", OUTPUTS), command_line.parse(["logs", "server-1", "--journal"])) == 1
     assert logs.show(stack.parse_outputs("dev", OUTPUTS), command_line.parse(["logs", "server-9", "--console"])) == 1
 
@@ -145,33 +145,33 @@ def test_a_console_holds_no_control_characters() -> None:
 # --- status ---
 
 
-def seen(**change: Any) -> status.Observation:
+def observation(**change: Any) -> status.Observation:
     pods = kube.pods(
         {"items": [kube_pod("nginx-macvlan", "macvlan-conf", [ETH0, NET1]), kube_pod("silent", "macvlan-conf", [ETH0])]}
     )
-    found = status.Observation(
+    everything = status.Observation(
         settings=stack.load_settings("dev"),
         states={"server-1": "running"},
         nodes=[kube.KubeNode(name="server-1", ready=True, version="v1.27.8+k3s2")],
         pods=pods,
         pages={URL: "served to this machine: 200 'Welcome to nginx!'"},
     )
-    return replace(found, **change)
+    return replace(everything, **change)
 
 
-def rendered(told: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> str:
+def rendered(document: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> str:
     from rich.console import Console  # noqa: PLC0415
 
-    status.render(told, Console(width=120))
+    status.render(document, Console(width=120))
     return capsys.readouterr().out
 
 
 def test_status_has_everything_and_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
-    told = status.plain(stack.parse_outputs("dev", OUTPUTS), seen())
-    text = rendered(told, capsys)
+    document = status.plain(stack.parse_outputs("dev", OUTPUTS), observation())
+    text = rendered(document, capsys)
     for word in ("server-1", "192.168.122.180", "running", "Ready", "v1.27.8+k3s2", "net1", "192.168.122.200", "LACKS", "200"):
         assert word in text, text
-    assert "PRIVATE" not in json.dumps(told) + text and "KUBE" not in json.dumps(told) + text
+    assert "PRIVATE" not in json.dumps(document) + text and "KUBE" not in json.dumps(document) + text
 
 
 def test_status_shows_what_differs_what_is_twice_and_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
@@ -192,8 +192,8 @@ def test_status_shows_what_differs_what_is_twice_and_what_is_left(capsys: pytest
             ]
         }
     )
-    told = json.loads(json.dumps(status.plain(stack.parse_outputs("dev", OUTPUTS), seen(pods=pods))))
-    text = " ".join(rendered(told, capsys).split())
+    document = json.loads(json.dumps(status.plain(stack.parse_outputs("dev", OUTPUTS), observation(pods=pods))))
+    text = " ".join(rendered(document, capsys).split())
     for words in (
         "default/one net1 192.168.122.200 default/macvlan-conf server-1 Running, Ready, LACKS what it asks for",
         "warning: pod default/one: asks for the address 192.168.122.207/24 on net1",
@@ -204,26 +204,27 @@ def test_status_shows_what_differs_what_is_twice_and_what_is_left(capsys: pytest
         "server-1 192.168.122.200-192.168.122.210 11 10 1",
     ):
         assert words in text, f"{words}: {text}"
-    assert told["addresses"] == [
+    assert document["addresses"] == [
         {"node": "server-1", "range": "192.168.122.200-192.168.122.210", "size": 11, "taken": 10, "free": 1}
     ]
-    assert [(each["kind"], each["value"]) for each in told["duplicates"]] == [("address", "192.168.122.200")]
-    one = next(each for each in told["pods"] if each["name"] == "one")
+    assert [(duplicate["kind"], duplicate["value"]) for duplicate in document["duplicates"]] == [("address", "192.168.122.200")]
+    one = next(pod for pod in document["pods"] if pod["name"] == "one")
     assert one["requests"] == [{"name": "macvlan-conf", "namespace": "default", "ips": ["192.168.122.207/24"]}]
     assert one["interfaces"][0]["addresses"] == ["192.168.122.200"] and not one["complete"] and len(one["problems"]) == 1
 
 
 def test_status_without_settings_counts_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    told = status.plain(stack.parse_outputs("dev", OUTPUTS), seen(settings=None))
-    assert told["addresses"] == [] and "Addresses for pods" not in rendered(told, capsys)
+    document = status.plain(stack.parse_outputs("dev", OUTPUTS), observation(settings=None))
+    assert document["addresses"] == [] and "Addresses for pods" not in rendered(document, capsys)
 
 
 def test_status_when_nothing_answers(capsys: pytest.CaptureFixture[str]) -> None:
-    nothing = seen(states={}, nodes=None, pods=None, pages={}, notes=("the Kubernetes API does not answer: timed out",))
-    told = status.plain(stack.parse_outputs("dev", OUTPUTS), nothing)
-    text = rendered(told, capsys)
-    assert text.count("not known") == 2 and "timed out" in text and told["pods"] is None
-    assert "no nodes" in rendered(status.plain(stack.parse_outputs("dev", {}), seen(states={}, nodes=None, pods=None)), capsys)
+    nothing = observation(states={}, nodes=None, pods=None, pages={}, notes=("the Kubernetes API does not answer: timed out",))
+    document = status.plain(stack.parse_outputs("dev", OUTPUTS), nothing)
+    text = rendered(document, capsys)
+    assert text.count("not known") == 2 and "timed out" in text and document["pods"] is None
+    nothing = observation(states={}, nodes=None, pods=None)
+    assert "no nodes" in rendered(status.plain(stack.parse_outputs("dev", {}), nothing), capsys)
 
 
 def test_look_never_raises(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,23 +234,24 @@ def test_look_never_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hypervisor, "domain_states", broken)
     monkeypatch.setattr(kube, "read", broken)
     monkeypatch.setattr("components.custom.page_check.prove", broken)
-    found = status.observe(stack.parse_outputs("dev", OUTPUTS))
-    assert found.nodes is None and len(found.notes) == 2 and "no route" in found.pages[URL]
-    assert found.settings is not None
+    observed = status.observe(stack.parse_outputs("dev", OUTPUTS))
+    assert observed.nodes is None and len(observed.notes) == 2 and "no route" in observed.pages[URL]
+    assert observed.settings is not None
 
 
 def test_look_takes_what_the_api_tells(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = kube.Cluster(
+    cluster = kube.Cluster(
         nodes=[kube.KubeNode(name="server-1", ready=True, version="v1")],
         pods=[],
         definitions=(kube.Definition(network="a/b", type="macvlan", master=""),),
         notes=("events of pods not read: 403",),
     )
     monkeypatch.setattr(hypervisor, "domain_states", lambda *_: ({}, []))
-    monkeypatch.setattr(kube, "read", lambda _kubeconfig: told)
+    monkeypatch.setattr(kube, "read", lambda _kubeconfig: cluster)
     monkeypatch.setattr("components.custom.page_check.prove", lambda *_: (200, "x"))
-    found = status.observe(stack.parse_outputs("dev", OUTPUTS))
-    assert (found.nodes, found.pods, found.definitions, found.notes) == (told.nodes, [], told.definitions, told.notes)
+    observed = status.observe(stack.parse_outputs("dev", OUTPUTS))
+    assert (observed.nodes, observed.pods) == (cluster.nodes, [])
+    assert (observed.definitions, observed.notes) == (cluster.definitions, cluster.notes)
 
 
 def test_the_page_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,7 +260,7 @@ def test_the_page_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_status_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(status, "observe", lambda _stack: seen())
+    monkeypatch.setattr(status, "observe", lambda _stack: observation())
     monkeypatch.setattr(stack, "read_selected", lambda name: stack.parse_outputs(name, OUTPUTS))
     assert verbs.main(["-s", "dev", "status", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["nodes"][0]["machine"] == "running"

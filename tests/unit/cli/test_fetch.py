@@ -69,10 +69,10 @@ class Mirror:
 @pytest.fixture
 def mirror(tmp_path: Path) -> Iterator[Mirror]:
     (tmp_path / "site").mkdir()
-    found = Mirror(tmp_path / "site")
-    yield found
-    found.server.shutdown()
-    found.server.server_close()
+    site = Mirror(tmp_path / "site")
+    yield site
+    site.server.shutdown()
+    site.server.server_close()
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_a_directory_that_is_filled_is_what_up_needs(config: Settings, tmp_path:
     assert artifacts.find(there, verify=True)[1] == []
     assert (directory / f"k3s-{VERSION}").read_bytes() == FILES[f"download/{VERSION}/k3s"]
     assert sorted(file.name for file in directory.iterdir()) == sorted(
-        [*(each.file for each in manifest.artifacts), "manifest.json"]
+        [*(artifact.file for artifact in manifest.artifacts), "manifest.json"]
     )
 
 
@@ -138,12 +138,12 @@ def test_everything_that_fails_is_told_and_leaves_no_manifest(
     (mirror.folder / "install.sh").write_bytes(b"")
     with pytest.raises(LabError) as error:
         fetch.fetch(config, tmp_path / "a")
-    told = str(error.value)
-    assert "image: " in told and "nothing is kept of it" in told
-    assert "plugins: " in told and "does not name cni.tgz once" in told
-    assert "k3s.installScript: " in told and "is empty" in told
-    assert "multus.image: ghcr.io/owner/name:v1 cannot be fetched (http://m.example:5000: " in told
-    assert told.count("\n") == 5
+    message = str(error.value)
+    assert "image: " in message and "nothing is kept of it" in message
+    assert "plugins: " in message and "does not name cni.tgz once" in message
+    assert "k3s.installScript: " in message and "is empty" in message
+    assert "multus.image: ghcr.io/owner/name:v1 cannot be fetched (http://m.example:5000: " in message
+    assert message.count("\n") == 5
     left = {file.name for file in (tmp_path / "a").iterdir()}
     assert "manifest.json" not in left and "i.qcow2" not in left and not [name for name in left if ".part" in name]
 

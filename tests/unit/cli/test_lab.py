@@ -90,8 +90,8 @@ def test_pulumi_takes_the_place_of_lab_so_that_signals_reach_it(lab: Lab, verb: 
     words = ["about"] if verb == "pulumi" else []
     command = [str(lab.root / "lab"), verb, *words]
     with subprocess.Popen(command, env=lab.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
-        said = process.communicate(timeout=60)[0]
-    assert f"pulumi is {process.pid}\n" in said
+        output = process.communicate(timeout=60)[0]
+    assert f"pulumi is {process.pid}\n" in output
 
 
 def test_destroy_ends_as_pulumi_does(lab: Lab) -> None:
@@ -122,8 +122,8 @@ def test_locks_of_the_state_are_looked_at_before_pulumi_is(lab: Lab, verb: str) 
     folder.mkdir(parents=True)
     (folder / "0b1c.json").write_text("{}")
     lab.program("pulumi", f'[ "$1" != {verb} ] || echo "pulumi runs"\n' + PULUMI)
-    said = lab.run(verb)
-    assert 0 <= said.index(looked) < said.index("pulumi runs")
+    output = lab.run(verb)
+    assert 0 <= output.index(looked) < output.index("pulumi runs")
     for other in ("preview", "status"):
         assert looked not in lab.run(other)
     assert looked not in lab.run(verb, PULUMI_BACKEND_URL="file:///elsewhere"), "a state of one's own is not ours to unlock"
@@ -185,14 +185,14 @@ def test_fetch_needs_neither_pulumi_nor_libvirt(lab: Lab) -> None:
 
 def test_up_asks_doctor_first_and_stops_at_an_error(lab: Lab) -> None:
     lab.run("up")
-    asked = "before_up dev"
+    doctor = "before_up dev"
     calls = lab.log.read_text().splitlines()
-    assert calls.index(asked) < next(index for index, call in enumerate(calls) if call.startswith("pulumi up"))
+    assert calls.index(doctor) < next(index for index, call in enumerate(calls) if call.startswith("pulumi up"))
     for verb in ("preview", "refresh", "destroy"):
         lab.run(verb)
         assert not lab.calls("before_up")
-    said = lab.run("up", code=1, DOCTOR="1")
-    assert "LAB_DOCTOR=off" in said and not [call for call in lab.calls("pulumi") if call.startswith("pulumi up")]
+    output = lab.run("up", code=1, DOCTOR="1")
+    assert "LAB_DOCTOR=off" in output and not [call for call in lab.calls("pulumi") if call.startswith("pulumi up")]
     lab.run("up", DOCTOR="1", LAB_DOCTOR="off")
     assert [call for call in lab.calls("pulumi") if call.startswith("pulumi up")]
 
@@ -312,8 +312,8 @@ def test_the_release_is_installed_once(lab: Lab, tmp_path: Path, pinned: bool) -
     digest = release(lab, tmp_path)
     if pinned:
         (tmp_path / f"pulumi-{VERSION}-checksums.txt").unlink()
-    said = lab.run("up", PULUMI_ARCHIVE=str(tmp_path / ARCHIVE), LAB_PULUMI_SHA256=digest if pinned else "")
-    assert f"installed Pulumi {VERSION}" in said
+    output = lab.run("up", PULUMI_ARCHIVE=str(tmp_path / ARCHIVE), LAB_PULUMI_SHA256=digest if pinned else "")
+    assert f"installed Pulumi {VERSION}" in output
     assert [path.name for path in (lab.home / ".pulumi").iterdir()] == ["bin"]
     assert "installed" not in lab.run("up")
     assert lab.calls("curl") == []
@@ -345,8 +345,8 @@ def test_an_archive_that_is_not_the_release_is_refused(lab: Lab, tmp_path: Path,
 def test_a_release_that_cannot_be_downloaded_is_named(lab: Lab) -> None:
     (lab.bin / "pulumi").unlink()
     lab.program("curl", "exit 6")
-    said = lab.run("up", code=1)
-    assert all(word in said for word in (ARCHIVE, "PULUMI_ARCHIVE", "LAB_PULUMI_URL"))
+    output = lab.run("up", code=1)
+    assert all(word in output for word in (ARCHIVE, "PULUMI_ARCHIVE", "LAB_PULUMI_URL"))
 
 
 # --- state ---
@@ -408,15 +408,15 @@ def test_a_later_login_does_not_lose_a_stack_made_here(lab: Lab) -> None:
 # --- tests ---
 
 
-def last(said: str) -> str:
-    return said.splitlines()[-1]
+def last(output: str) -> str:
+    return output.splitlines()[-1]
 
 
 def test_without_a_testnet_provider_uses_the_test_driver_and_e2e_says_why_not(lab: Lab) -> None:
-    said = lab.run("test", RESULT_unit="7 0 1", RESULT_program="4 0 0", RESULT_provider="3 0 2")
-    assert "SKIPPED e2e: the closed test network is not here" in said and "LAB_E2E_STACK is not set" in said
-    assert "test:///default" in said
-    assert last(said) == "11 passed, 0 failed, 3 skipped"
+    output = lab.run("test", RESULT_unit="7 0 1", RESULT_program="4 0 0", RESULT_provider="3 0 2")
+    assert "SKIPPED e2e: the closed test network is not here" in output and "LAB_E2E_STACK is not set" in output
+    assert "test:///default" in output
+    assert last(output) == "11 passed, 0 failed, 3 skipped"
     assert [call for call in lab.calls("shellcheck") if " lab " in f"{call} "]
     assert [call for call in lab.calls("mypy") if "--strict" in call]
 
@@ -424,9 +424,9 @@ def test_without_a_testnet_provider_uses_the_test_driver_and_e2e_says_why_not(la
 def test_a_testnet_half_built_is_not_used(lab: Lab, tmp_path: Path) -> None:
     testnet = lab.program("testnet", TESTNET)
     lines = "ok pulumi\\nMISSING mirror/a\\nMISSING K3s's own binary (x)\\nMISSING b"
-    said = lab.run("test", "e2e", LAB_TESTNET=str(testnet), TESTNET=lines, code=1)
-    assert "SKIPPED e2e: the closed test network is not built (missing: mirror/a b)" in said
-    assert "No test was run." in said and last(said) == "0 passed, 0 failed, 0 skipped"
+    output = lab.run("test", "e2e", LAB_TESTNET=str(testnet), TESTNET=lines, code=1)
+    assert "SKIPPED e2e: the closed test network is not built (missing: mirror/a b)" in output
+    assert "No test was run." in output and last(output) == "0 passed, 0 failed, 0 skipped"
 
 
 @pytest.mark.parametrize("was_up", [True, False])
@@ -456,13 +456,13 @@ def test_a_run_that_is_cut_off_stops_the_testnet(lab: Lab, number: signal.Signal
 
 def test_a_testnet_that_does_not_start_is_a_failure(lab: Lab) -> None:
     testnet = lab.program("testnet", TESTNET)
-    said = lab.run("test", "unit", "e2e", LAB_TESTNET=str(testnet), TESTNET="ok pulumi", TESTNET_START="1", code=1)
-    assert "does not start" in said and last(said) == "1 passed, 0 failed, 0 skipped"
+    output = lab.run("test", "unit", "e2e", LAB_TESTNET=str(testnet), TESTNET="ok pulumi", TESTNET_START="1", code=1)
+    assert "does not start" in output and last(output) == "1 passed, 0 failed, 0 skipped"
 
 
 def test_e2e_runs_on_the_users_host_when_asked_to(lab: Lab) -> None:
-    said = lab.run("test", "e2e", LAB_E2E_STACK="dev")
-    assert last(said) == "1 passed, 0 failed, 0 skipped"
+    output = lab.run("test", "e2e", LAB_E2E_STACK="dev")
+    assert last(output) == "1 passed, 0 failed, 0 skipped"
 
 
 @pytest.mark.parametrize(("tier", "marked"), [("e2e", "not nodes"), ("e2e-nodes", "nodes")])
@@ -476,8 +476,8 @@ def test_the_long_part_of_e2e_is_a_tier_of_its_own(lab: Lab, tier: str, marked: 
 
 
 def test_provider_without_the_binding_is_skipped(lab: Lab) -> None:
-    said = lab.run("test", "unit", "provider", NO_BINDING="1")
-    assert "SKIPPED provider: " in said and "libvirt-python cannot be imported" in said
+    output = lab.run("test", "unit", "provider", NO_BINDING="1")
+    assert "SKIPPED provider: " in output and "libvirt-python cannot be imported" in output
 
 
 @pytest.mark.parametrize(
@@ -497,8 +497,8 @@ def test_failing_lint_fails_the_run(lab: Lab) -> None:
 
 @pytest.mark.parametrize("result", ["none", "3 0 3"])
 def test_a_tier_in_which_nothing_ran_does_not_pass(lab: Lab, result: str) -> None:
-    said = lab.run("test", "unit", RESULT_unit=result, code=1)
-    assert re.search("unit +SKIPPED", said) and "No test was run." in said
+    output = lab.run("test", "unit", RESULT_unit=result, code=1)
+    assert re.search("unit +SKIPPED", output) and "No test was run." in output
 
 
 def test_ci_runs_the_tests_from_any_folder(lab: Lab, tmp_path: Path) -> None:
@@ -524,6 +524,7 @@ def test_tiers_that_need_python_alone_run_at_once(tiers: list[str], together: li
 
 
 def test_tiers_that_run_at_once_are_printed_one_after_another(lab: Lab) -> None:
-    said = lab.run("test", "program", "unit", RESULT_unit="5 2 0", RESULT_program="3 0 1", code=1)
-    assert said.index("run in parallel") < said.index("== program ==") < said.index("== unit ==") < said.index("program   ok")
-    assert last(said) == "5 passed, 2 failed, 1 skipped"
+    output = lab.run("test", "program", "unit", RESULT_unit="5 2 0", RESULT_program="3 0 1", code=1)
+    places = [output.index(text) for text in ("run in parallel", "== program ==", "== unit ==", "program   ok")]
+    assert places == sorted(places)
+    assert last(output) == "5 passed, 2 failed, 1 skipped"

@@ -61,9 +61,9 @@ def sleeper(tmp_path: Path) -> Iterator[Any]:
         return started[-1]
 
     yield start
-    for each in started:
-        each.kill()
-        each.wait()
+    for process in started:
+        process.kill()
+        process.wait()
 
 
 def test_the_lock_of_a_process_that_was_killed_is_removed_and_said(state: State, sleeper: Any) -> None:
@@ -80,14 +80,14 @@ def test_the_lock_of_a_process_that_was_killed_is_removed_and_said(state: State,
     assert not path.exists() and not other.exists()
     process.wait()
     state.lock(process.pid)
-    said = locks.release(state.path, "p", "me/dev")
-    assert said[0].startswith("removed") and f"me@{HERE} (process {process.pid})" in said[0] and not path.exists()
+    messages = locks.release(state.path, "p", "me/dev")
+    assert messages[0].startswith("removed") and f"me@{HERE} (process {process.pid})" in messages[0] and not path.exists()
 
 
 def test_the_lock_of_a_pulumi_that_runs_stays_with_the_command(state: State, sleeper: Any) -> None:
     path = state.lock(sleeper("pulumi").pid)
-    (said,) = locks.release(state.path, "p", "dev")
-    assert said.endswith("./lab pulumi cancel -s dev") and path.exists()
+    (message,) = locks.release(state.path, "p", "dev")
+    assert message.endswith("./lab pulumi cancel -s dev") and path.exists()
 
 
 def test_the_number_of_a_process_that_is_another_by_now_is_no_lock(state: State, sleeper: Any) -> None:
@@ -101,8 +101,8 @@ def test_the_number_of_a_process_that_is_another_by_now_is_no_lock(state: State,
 @pytest.mark.parametrize("host", ["elsewhere", HERE.upper() + "x", ""])
 def test_the_lock_of_another_host_stays(state: State, host: str) -> None:
     path = state.lock(2**22 + 1, hostname=host)
-    (said,) = locks.release(state.path, "p", "dev")
-    assert f"me@{host} " in said and "./lab pulumi cancel -s dev" in said and path.exists()
+    (message,) = locks.release(state.path, "p", "dev")
+    assert f"me@{host} " in message and "./lab pulumi cancel -s dev" in message and path.exists()
 
 
 def test_another_stack_s_locks_are_not_looked_at(state: State) -> None:
@@ -114,8 +114,9 @@ def test_another_stack_s_locks_are_not_looked_at(state: State) -> None:
 def test_what_is_no_lock_stays_with_the_command(state: State, text: str) -> None:
     path = state.lock(1)
     path.write_text(text)
-    (said,) = locks.release(state.path, "p", "dev")
-    assert str(path) in said and said.endswith(f"remove it if no other run is under way: rm {path}") and path.read_text() == text
+    (message,) = locks.release(state.path, "p", "dev")
+    assert str(path) in message and message.endswith(f"remove it if no other run is under way: rm {path}")
+    assert path.read_text() == text
 
 
 def test_a_damaged_lock_hides_no_other_and_its_command_is_one(tmp_path: Path) -> None:

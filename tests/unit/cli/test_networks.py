@@ -15,7 +15,7 @@ from cli import networks
 pytestmark = pytest.mark.unit
 
 
-def asked(annotation: str | list[Any]) -> tuple[networks.NetworkSelection, ...]:
+def requested(annotation: str | list[Any]) -> tuple[networks.NetworkSelection, ...]:
     return networks.requests(annotation if isinstance(annotation, str) else json.dumps(annotation), "office")
 
 
@@ -51,11 +51,11 @@ LAN = "default/macvlan-conf"
     ],
 )
 def test_both_forms_are_read(annotation: str, expected: list[tuple[str, str]]) -> None:
-    assert [(each.network, each.interface) for each in asked(annotation)] == expected
+    assert [(selection.network, selection.interface) for selection in requested(annotation)] == expected
 
 
 def test_every_field_of_an_entry_is_read() -> None:
-    (entry,) = asked(
+    (entry,) = requested(
         [
             {
                 "name": "lan",
@@ -82,7 +82,7 @@ def test_every_field_of_an_entry_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("annotation", "told"),
+    ("annotation", "reason"),
     [
         ("a/b/c", "namespace/name@interface"),
         ("a@b@c", "namespace/name@interface"),
@@ -111,26 +111,26 @@ def test_every_field_of_an_entry_is_read() -> None:
         ('[{"name": "a", "infiniband-guid": "x"}]', "is no MAC address"),
     ],
 )
-def test_what_multus_refuses_is_refused_with_the_reason(annotation: str, told: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(told)):
-        asked(annotation)
+def test_what_multus_refuses_is_refused_with_the_reason(annotation: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        requested(annotation)
 
 
 @given(st.text(alphabet='[]{}"ab/@,: \n.-', max_size=30))
 def test_an_annotation_is_read_or_refused(annotation: str) -> None:
     try:
-        found = networks.requests(annotation, "office")
+        selections = networks.requests(annotation, "office")
     except ValueError as error:
         assert str(error)
     else:
-        assert all(each.name and each.namespace for each in found)
+        assert all(selection.name and selection.namespace for selection in selections)
 
 
 # --- what is asked for against what is there ---
 
 
 def test_a_pod_with_all_it_asks_for() -> None:
-    wanted = asked(
+    wanted = requested(
         [
             {"name": "macvlan-conf", "namespace": "default", "ips": ["192.168.122.207/24"], "mac": "02-00-00-00-00-AB"},
             {"name": "six", "ips": ["fd00:0::7/64"], "interface": "v6"},
@@ -143,7 +143,7 @@ def test_a_pod_with_all_it_asks_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("annotation", "given_to_it", "told"),
+    ("annotation", "given_to_it", "expected"),
     [
         # Another address and MAC address than asked for.
         (
@@ -188,14 +188,14 @@ def test_a_pod_with_all_it_asks_for() -> None:
         ([{"name": "lan", "mac": "02:00:00:00:00:07"}], has(("net1", "office/lan", [], "")), ["which has none"]),
     ],
 )
-def test_each_difference_is_told(annotation: Any, given_to_it: tuple[networks.Interface, ...], told: list[str]) -> None:
-    found = networks.differences(asked(annotation), given_to_it)
-    assert len(found) == len(told)
-    assert all(word in line for word, line in zip(told, found, strict=True)), found
+def test_each_difference_is_told(annotation: Any, given_to_it: tuple[networks.Interface, ...], expected: list[str]) -> None:
+    differences = networks.differences(requested(annotation), given_to_it)
+    assert len(differences) == len(expected)
+    assert all(word in line for word, line in zip(expected, differences, strict=True)), differences
 
 
 def test_entries_are_compared_with_their_own_interface() -> None:
-    wanted = asked([{"name": "lan", "ips": ["10.0.0.1"]}, {"name": "lan", "ips": ["10.0.0.2"], "interface": "back"}])
+    wanted = requested([{"name": "lan", "ips": ["10.0.0.1"]}, {"name": "lan", "ips": ["10.0.0.2"], "interface": "back"}])
     right = (("back", "office/lan", ["10.0.0.2"], ""), ("net1", "office/lan", ["10.0.0.1"], ""))
     assert networks.differences(wanted, has(*right)) == ()
     swapped = (("net1", "office/lan", ["10.0.0.2"], ""), ("back", "office/lan", ["10.0.0.1"], ""))
@@ -203,8 +203,8 @@ def test_entries_are_compared_with_their_own_interface() -> None:
 
 
 def test_default_networks_before_the_asked_ones_shift_their_names() -> None:
-    found = has(("net1", "kube-system/always", ["10.0.0.9"], ""), ("net2", "office/lan", ["10.0.0.1"], ""))
-    assert networks.differences(asked([{"name": "lan", "ips": ["10.0.0.1"]}]), found) == ()
+    interfaces = has(("net1", "kube-system/always", ["10.0.0.9"], ""), ("net2", "office/lan", ["10.0.0.1"], ""))
+    assert networks.differences(requested([{"name": "lan", "ips": ["10.0.0.1"]}]), interfaces) == ()
 
 
 @pytest.mark.parametrize("status", ["", "no json", "[]", "null", "{}", '["x", null]'])

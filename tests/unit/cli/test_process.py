@@ -28,8 +28,8 @@ def start(code: str) -> subprocess.Popen[str]:
 
 
 def test_no_signal_is_ignored_in_the_program_that_takes_the_place() -> None:
-    said, _ = start("process.replace_by('grep', ['grep', 'SigIgn', '/proc/self/status'])").communicate(timeout=30)
-    ignored = int(said.split()[1], 16)
+    output, _ = start("process.replace_by('grep', ['grep', 'SigIgn', '/proc/self/status'])").communicate(timeout=30)
+    ignored = int(output.split()[1], 16)
     assert not ignored & (1 << signal.SIGPIPE - 1) and not ignored & (1 << signal.SIGXFSZ - 1)
 
 
@@ -44,8 +44,8 @@ def test_after_ctrl_c_the_program_ends_first() -> None:
 
 @pytest.mark.parametrize(("script", "status"), [("exit 7", 7), ("kill -TERM $$", 128 + signal.SIGTERM)])
 def test_the_status_is_the_program_s(script: str, status: int) -> None:
-    said, _ = start(f"print(process.run(['sh', '-c', {script!r}]))").communicate(timeout=30)
-    assert said == f"{status}\n"
+    output, _ = start(f"print(process.run(['sh', '-c', {script!r}]))").communicate(timeout=30)
+    assert output == f"{status}\n"
 
 
 def test_verbs_that_read_no_settings_start_without_what_reads_them() -> None:

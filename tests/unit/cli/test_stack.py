@@ -51,10 +51,10 @@ OUTPUTS: dict[str, Any] = {
 
 
 def test_outputs_are_read_and_secrets_are_in_no_repr() -> None:
-    found = stack.parse_outputs("dev", OUTPUTS)
-    assert (found.ssh_user, found.ssh_port, found.private_key, found.kubeconfig) == ("admin", 2222, "PRIVATE", "KUBE")
-    assert found.node("server-1") == found.node("192.168.122.180") == found.first_server
-    assert "PRIVATE" not in repr(found) and "KUBE" not in repr(found)
+    outputs = stack.parse_outputs("dev", OUTPUTS)
+    assert (outputs.ssh_user, outputs.ssh_port, outputs.private_key, outputs.kubeconfig) == ("admin", 2222, "PRIVATE", "KUBE")
+    assert outputs.node("server-1") == outputs.node("192.168.122.180") == outputs.first_server
+    assert "PRIVATE" not in repr(outputs) and "KUBE" not in repr(outputs)
 
 
 def test_an_unknown_node_is_answered_with_those_there_are() -> None:
@@ -77,24 +77,24 @@ def test_a_failed_first_up_is_known_by_its_state() -> None:
         {"urn": "urn:pulumi:dev::k3s-macvlan::x::server-1-host-key", "outputs": {"public_key": "ssh-ed25519 AAAA c"}},
         {"urn": "urn:pulumi:dev::k3s-macvlan::x::k3s-kubeconfig", "outputs": {"stdout": secret(kubeconfig)}},
     ]
-    found = stack.from_state(stack.parse_outputs("dev", {}), {"deployment": {"resources": resources}}, config, plan)
-    assert (found.ssh_user, found.ssh_port, found.private_key) == ("admin", 2222, "PRIVATE")
-    assert found.nodes[0].host_key == "ssh-ed25519 AAAA c" and found.nodes[0].address == "192.168.122.180"
-    assert "server: https://192.168.122.180:6443" in found.kubeconfig
-    assert "did not finish" in found.notes[0]
+    outputs = stack.from_state(stack.parse_outputs("dev", {}), {"deployment": {"resources": resources}}, config, plan)
+    assert (outputs.ssh_user, outputs.ssh_port, outputs.private_key) == ("admin", 2222, "PRIVATE")
+    assert outputs.nodes[0].host_key == "ssh-ed25519 AAAA c" and outputs.nodes[0].address == "192.168.122.180"
+    assert "server: https://192.168.122.180:6443" in outputs.kubeconfig
+    assert "did not finish" in outputs.notes[0]
     nothing = stack.from_state(stack.parse_outputs("dev", {}), {"deployment": {}}, config, plan)
     assert nothing.nodes == () and "never brought up" in nothing.notes[0]
 
 
 def test_outputs_are_enough_where_there_are_some() -> None:
-    asked: list[tuple[str, ...]] = []
+    calls: list[tuple[str, ...]] = []
 
     def run(*words: str) -> Any:
-        asked.append(words)
+        calls.append(words)
         return OUTPUTS
 
     assert stack.read("dev", run).nodes[0].name == "server-1"
-    assert asked == [("stack", "output", "-s", "dev", "--json", "--show-secrets")]
+    assert calls == [("stack", "output", "-s", "dev", "--json", "--show-secrets")]
 
 
 def test_encrypted_settings_are_left_out() -> None:
@@ -128,7 +128,7 @@ def test_the_tools_find_what_the_program_finds(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.x.yaml").write_text(json.dumps(document))
     with pytest.raises(SettingsError) as caught:
         stack.load_settings("x", tmp_path)
-    assert [each.setting for each in caught.value.problems] == [
+    assert [problem.setting for problem in caught.value.problems] == [
         "k3s.config.token", "network.interface", "network.nodes", "ssh.authorizedKeys.1", "workload.port",
     ]  # fmt: skip
     assert "v1:" not in str(caught.value)
@@ -209,8 +209,8 @@ def test_a_secret_is_found_under_each_form_of_a_key() -> None:
 
 
 def test_a_key_that_is_there_twice_is_named_with_its_lines(tmp_path: Path) -> None:
-    told = refused(tmp_path, "config:\n  k3s-macvlan:servers:\n    count: 1\n    count: 3\n  agents: {}\n  agents: {}\n")
-    assert told == {
+    conflicts = refused(tmp_path, "config:\n  k3s-macvlan:servers:\n    count: 1\n    count: 3\n  agents: {}\n  agents: {}\n")
+    assert conflicts == {
         "config.k3s-macvlan:servers.count": "is set twice, at line 3 and at line 4; keep one of them",
         "config.agents": "is set twice, at line 5 and at line 6; keep one of them",
     }
@@ -218,13 +218,17 @@ def test_a_key_that_is_there_twice_is_named_with_its_lines(tmp_path: Path) -> No
 
 def test_settings_outside_of_config_are_told_to_be_put_there(tmp_path: Path) -> None:
     text = "encryptionsalt: v1:x\nk3s-macvlan:macvlan: {range: 192.168.122.230-192.168.122.239}\nagents: {}\nConfig: {}\n"
-    told = refused(
+    conflicts = refused(
         tmp_path, text + "config: {k3s-macvlan:workload: {port: 0}, network: {nodes: 192.168.122.190-192.168.122.203}}\n"
     )
-    assert sorted(told) == ["Config", "agents", "k3s-macvlan:macvlan", "workload.port"], "not what follows from the default range"
-    assert all("stands outside of config:" in told[key] and "put it below config:" in told[key] for key in ("Config", "agents"))
-    found = stack.unread("x", tmp_path)
-    assert [each.setting for each in found] == ["k3s-macvlan:macvlan", "agents", "Config"]
+    assert sorted(conflicts) == ["Config", "agents", "k3s-macvlan:macvlan", "workload.port"], (
+        "not what follows from the default range"
+    )
+    assert all(
+        "stands outside of config:" in conflicts[key] and "put it below config:" in conflicts[key] for key in ("Config", "agents")
+    )
+    problems = stack.unread("x", tmp_path)
+    assert [problem.setting for problem in problems] == ["k3s-macvlan:macvlan", "agents", "Config"]
     write(tmp_path, "agents: {count: 1}\n")
     assert stack.read_settings("x", tmp_path)[0].agents.count == 0, "what looks at a stack reads past them like Pulumi"
 
@@ -235,19 +239,19 @@ def test_every_key_of_a_stack_file_that_pulumi_knows_is_taken(tmp_path: Path) ->
 
 
 def test_a_setting_under_two_spellings_is_told(tmp_path: Path) -> None:
-    told = refused(tmp_path, "config: {agents: {}, k3s-macvlan:agents: {}, k3s-macvlan:config:agents: {}, a:b: 1}\n")
-    assert sorted(told) == ["k3s-macvlan:agents", "k3s-macvlan:config:agents"]
-    assert all("is the same setting as agents" in conflict for conflict in told.values())
+    conflicts = refused(tmp_path, "config: {agents: {}, k3s-macvlan:agents: {}, k3s-macvlan:config:agents: {}, a:b: 1}\n")
+    assert sorted(conflicts) == ["k3s-macvlan:agents", "k3s-macvlan:config:agents"]
+    assert all("is the same setting as agents" in conflict for conflict in conflicts.values())
     assert len(stack.unread("x", tmp_path)) == 2
 
 
 def test_keys_under_a_name_near_the_project_s_and_of_no_form_are_told(tmp_path: Path) -> None:
-    told = refused(
+    conflicts = refused(
         tmp_path, "config: {k3s-maclan:agents: {}, k3s-macvlan:a:b: 1, other:agents: {}, aws:region: x, proof: {path: x}}\n"
     )
-    assert sorted(told) == ["k3s-maclan:agents", "k3s-macvlan:a:b", "proof.path"]
-    assert told["k3s-maclan:agents"].endswith("; write k3s-macvlan:agents")
-    assert told["k3s-macvlan:a:b"] == "is no key that Pulumi reads; write it as k3s-macvlan:NAME"
+    assert sorted(conflicts) == ["k3s-maclan:agents", "k3s-macvlan:a:b", "proof.path"]
+    assert conflicts["k3s-maclan:agents"].endswith("; write k3s-macvlan:agents")
+    assert conflicts["k3s-macvlan:a:b"] == "is no key that Pulumi reads; write it as k3s-macvlan:NAME"
     assert stack.unread("x", tmp_path) == [], "of these `up` tells itself"
 
 
@@ -261,8 +265,8 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
 # --- Kubernetes ---
 
 
-def pod(name: str, asked: str = "", given: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-    annotations = {networks.NETWORKS: asked} | ({networks.STATUS: json.dumps(given)} if given is not None else {})
+def pod(name: str, requested: str = "", given: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    annotations = {networks.NETWORKS: requested} | ({networks.STATUS: json.dumps(given)} if given is not None else {})
     return {
         "metadata": {"name": name, "namespace": "default", "annotations": annotations},
         "spec": {"nodeName": "server-1"},
@@ -283,10 +287,10 @@ def test_pods_with_networks_are_found_and_those_that_lack_one_are_told() -> None
         pod("odd", "macvlan-conf, macvlan-conf", None),
         {"metadata": {"name": "plain"}, "spec": {}, "status": {}},
     ]
-    found = {each.name: each for each in kube.pods({"items": items})}
-    assert set(found) == {"whole", "silent", "two", "odd"}
-    assert found["whole"].complete and found["whole"].secondary[0].addresses == ("192.168.122.200",)
-    assert not found["silent"].complete and not found["two"].complete and not found["odd"].complete
+    pods = {item.name: item for item in kube.pods({"items": items})}
+    assert set(pods) == {"whole", "silent", "two", "odd"}
+    assert pods["whole"].complete and pods["whole"].secondary[0].addresses == ("192.168.122.200",)
+    assert not pods["silent"].complete and not pods["two"].complete and not pods["odd"].complete
 
 
 def test_nodes_by_name_with_version() -> None:
@@ -304,10 +308,10 @@ def test_nodes_by_name_with_version() -> None:
 
 
 def pending(name: str, **status: Any) -> dict[str, Any]:
-    found = pod(name, "macvlan-conf")
-    found["metadata"]["uid"] = f"uid-{name}"
-    found["status"] = {"phase": "Pending", **status}
-    return found
+    item = pod(name, "macvlan-conf")
+    item["metadata"]["uid"] = f"uid-{name}"
+    item["status"] = {"phase": "Pending", **status}
+    return item
 
 
 def failure(name: str, message: str, at: str = "2026-11-26T10:00:00Z", uid: str = "") -> dict[str, Any]:
@@ -343,20 +347,20 @@ def test_a_pod_whose_network_cannot_be_made_says_why() -> None:
         failure("full", "of a pod of the same name", "2026-11-26T10:00:03Z", uid="another"),
         *(failure(name, SANDBOX) for name in ("new", "pulls", "pulls-old", "plain")),
     ]
-    found = {each.name: each for each in kube.pods({"items": items}, {"items": events})}
+    pods = {item.name: item for item in kube.pods({"items": items}, {"items": events})}
     for name in ("full", "new", "plain"):
-        assert "no IP addresses available in range set" in found[name].problems[0], name
-        assert "rpc error" not in found[name].problems[0] and not found[name].complete
-    assert "older" not in str(found["full"].problems) and "same name" not in str(found["full"].problems)
-    assert [found[name].problems for name in ("waits",)] == [()] and found["waits"].waiting and not found["waits"].complete
-    assert "no interface on default/macvlan-conf" in found["pulls"].problems[0] == found["pulls-old"].problems[0]
-    assert "0/1 nodes are available" in found["nowhere"].problems[0]
+        assert "no IP addresses available in range set" in pods[name].problems[0], name
+        assert "rpc error" not in pods[name].problems[0] and not pods[name].complete
+    assert "older" not in str(pods["full"].problems) and "same name" not in str(pods["full"].problems)
+    assert [pods[name].problems for name in ("waits",)] == [()] and pods["waits"].waiting and not pods["waits"].complete
+    assert "no interface on default/macvlan-conf" in pods["pulls"].problems[0] == pods["pulls-old"].problems[0]
+    assert "0/1 nodes are available" in pods["nowhere"].problems[0]
 
 
 def test_what_a_plugin_says_cannot_drive_the_terminal_and_ends_somewhere() -> None:
     events = {"items": [failure("full", "\x1b[31m" + "x" * 2000 + "the cause")]}
-    told = kube.pods({"items": [pending("full")]}, events)[0].problems[0]
-    assert "\x1b" not in told and len(told) < 500 and told.endswith("the cause")
+    problem = kube.pods({"items": [pending("full")]}, events)[0].problems[0]
+    assert "\x1b" not in problem and len(problem) < 500 and problem.endswith("the cause")
 
 
 def test_a_pod_that_ended_lacks_nothing_and_one_with_a_wrong_annotation_says_so() -> None:
@@ -377,8 +381,8 @@ def test_what_the_api_does_not_tell_is_noted(monkeypatch: pytest.MonkeyPatch) ->
         return get
 
     monkeypatch.setattr("components.cluster.kubernetes_api.client", client)
-    found = kube.read("")
-    assert found.pods[0].complete and len(found.notes) == 2 and "404" in found.notes[0]
+    cluster = kube.read("")
+    assert cluster.pods[0].complete and len(cluster.notes) == 2 and "404" in cluster.notes[0]
 
 
 def test_definitions_tell_type_and_parent() -> None:
@@ -392,7 +396,7 @@ def test_definitions_tell_type_and_parent() -> None:
         for name, config in configs.items()
     ]
     items += [{"metadata": {"name": "odd", "namespace": "lan"}, "spec": {"config": "{"}}, {"metadata": {"name": "none"}}]
-    assert [(each.network, each.type, each.master) for each in kube.definitions({"items": items})] == [
+    assert [(definition.network, definition.type, definition.master) for definition in kube.definitions({"items": items})] == [
         ("default/none", "", ""),
         ("lan/chain", "ipvlan", "enp1s0"),
         ("lan/odd", "", ""),

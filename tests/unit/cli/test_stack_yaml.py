@@ -49,8 +49,8 @@ pytestmark = pytest.mark.unit
     ],
 )
 def test_a_value_is_what_pulumi_makes_of_it(text: str, value: Any) -> None:
-    found = stack_yaml.load(f"a: {text}\n")["a"]
-    assert found == value and type(found) is type(value)
+    loaded = stack_yaml.load(f"a: {text}\n")["a"]
+    assert loaded == value and type(loaded) is type(value)
 
 
 def test_keys_are_text() -> None:
@@ -83,5 +83,5 @@ def test_no_piece_of_the_document_is_shown() -> None:
 
 
 def test_a_document_that_holds_itself_is_read() -> None:
-    found = stack_yaml.load("&a {b: *a}")
-    assert found["b"] is found
+    document = stack_yaml.load("&a {b: *a}")
+    assert document["b"] is document

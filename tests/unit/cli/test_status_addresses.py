@@ -31,10 +31,10 @@ THREE = planned(servers={"count": 1}, agents={"count": 2}, macvlan={"addressesPe
 
 
 def placed(name: str, *ips: str, node: str = "server-1", net: str = LAN, mac: str = "", **status: Any) -> dict[str, Any]:
-    found = kube_pod(name, "", [ETH0, {"name": net, "interface": "net1", "ips": list(ips), "mac": mac}])
-    found["spec"]["nodeName"] = node
-    found["status"] |= status
-    return found
+    item = kube_pod(name, "", [ETH0, {"name": net, "interface": "net1", "ips": list(ips), "mac": mac}])
+    item["spec"]["nodeName"] = node
+    item["status"] |= status
+    return item
 
 
 def twice(
@@ -50,33 +50,33 @@ def twice(
         item["metadata"]["annotations"]["k8s.v1.cni.cncf.io/network-status"] = json.dumps(report)
     on = duplicates.segments(*of, definitions)
     nodes = stack.parse_outputs("dev", OUTPUTS).nodes
-    return [str(each) for each in duplicates.duplicates(kube.pods({"items": list(items)}), nodes, known, of[1], on)]
+    return [str(duplicate) for duplicate in duplicates.duplicates(kube.pods({"items": list(items)}), nodes, known, of[1], on)]
 
 
 def test_one_address_on_two_nodes_is_named_with_both() -> None:
-    (told,) = twice(placed("a", "192.168.122.200"), placed("b", "192.168.122.200", node="agent-1"))
-    assert told == (
+    (duplicate,) = twice(placed("a", "192.168.122.200"), placed("b", "192.168.122.200", node="agent-1"))
+    assert duplicate == (
         "the address 192.168.122.200 is on 2 interfaces: pod default/a net1 (node server-1); pod default/b net1 (node agent-1)"
     )
 
 
 def test_one_mac_address_on_two_pods() -> None:
-    (told,) = twice(
+    (duplicate,) = twice(
         placed("a", "192.168.122.200", mac="02:00:00:00:00:0A"), placed("b", "192.168.122.201", mac="02:00:00:00:00:0a")
     )
-    assert told.startswith("the MAC address 02:00:00:00:00:0a is on 2 interfaces")
+    assert duplicate.startswith("the MAC address 02:00:00:00:00:0a is on 2 interfaces")
 
 
 @pytest.mark.parametrize(
-    ("item", "told"),
+    ("item", "begin"),
     [
         (placed("a", NODE["address"]), f"the address {NODE['address']} is on 2 interfaces"),
         (placed("a", "192.168.122.200", mac=NODE["mac"]), f"the MAC address {NODE['mac']} is on 2"),
     ],
 )
-def test_a_node_s_own_addresses_count(item: dict[str, Any], told: str) -> None:
-    (found,) = twice(item)
-    assert found.startswith(told) and "node server-1" in found
+def test_a_node_s_own_addresses_count(item: dict[str, Any], begin: str) -> None:
+    (duplicate,) = twice(item)
+    assert duplicate.startswith(begin) and "node server-1" in duplicate
 
 
 def test_addresses_of_nodes_that_only_the_cluster_knows_and_of_the_nodes_own_interface() -> None:
@@ -97,8 +97,8 @@ def test_ended_pods_hold_nothing() -> None:
 
 
 def test_ipv6_addresses_are_compared_as_addresses() -> None:
-    (told,) = twice(placed("a", "192.168.122.200", "fd00:0:0::5"), placed("b", "192.168.122.201", "FD00::5"))
-    assert "the address fd00::5" in told
+    (duplicate,) = twice(placed("a", "192.168.122.200", "fd00:0:0::5"), placed("b", "192.168.122.201", "FD00::5"))
+    assert "the address fd00::5" in duplicate
 
 
 def test_a_pod_that_is_being_deleted_is_told_as_one() -> None:
@@ -135,19 +135,19 @@ def test_pods_of_ipvlan_share_their_node_s_mac_address() -> None:
 
 def counted(*items: dict[str, Any], of: tuple[Settings, Plan] = THREE) -> tuple[dict[str, tuple[str, int, int]], tuple[str, ...]]:
     pods = kube.pods({"items": list(items)})
-    found = usage.parts(*of, pods, [node.name for node in of[1].nodes])
-    told = {part.node: (str(part.range), len(part.taken), part.free) for part in found}
-    return told, usage.warnings(*of, pods, found)
+    parts = usage.parts(*of, pods, [node.name for node in of[1].nodes])
+    counts = {part.node: (str(part.range), len(part.taken), part.free) for part in parts}
+    return counts, usage.warnings(*of, pods, parts)
 
 
 def test_each_node_s_slice_is_counted_by_itself() -> None:
-    told, warned = counted(
+    counts, warned = counted(
         placed("a", "192.168.122.200"),
         placed("b", "192.168.122.206", node="agent-1"),
         placed("other", "192.168.122.201", net="office/lan"),  # of another network
         placed("done", "192.168.122.202", phase="Succeeded"),
     )
-    assert told == {
+    assert counts == {
         "server-1": ("192.168.122.200-192.168.122.202", 1, 2),
         "agent-1": ("192.168.122.206-192.168.122.208", 1, 2),
         "agent-2": ("192.168.122.203-192.168.122.205", 0, 3),
@@ -173,8 +173,8 @@ def test_a_slice_of_one_is_not_warned_of_while_it_is_free() -> None:
 
 
 def test_one_node_has_the_whole_range_and_an_address_is_counted_once() -> None:
-    told, warned = counted(placed("a", "192.168.122.200", "fd00::1"), placed("b", "192.168.122.200"), of=planned())
-    assert told == {"server-1": ("192.168.122.200-192.168.122.210", 1, 10)} and warned == ()
+    counts, warned = counted(placed("a", "192.168.122.200", "fd00::1"), placed("b", "192.168.122.200"), of=planned())
+    assert counts == {"server-1": ("192.168.122.200-192.168.122.210", 1, 10)} and warned == ()
 
 
 def test_static_addresses_are_those_of_all_nodes() -> None:
@@ -184,16 +184,16 @@ def test_static_addresses_are_those_of_all_nodes() -> None:
         plugins={"names": ["macvlan", "static"]},
         workload={"address": "192.168.122.230"},
     )
-    told, warned = counted(
+    counts, warned = counted(
         placed("a", "192.168.122.200"), placed("b", "192.168.122.201", node="agent-1"), placed("c", "192.168.122.230"), of=static
     )
-    assert told == {"": ("192.168.122.200-192.168.122.202", 2, 1)}
+    assert counts == {"": ("192.168.122.200-192.168.122.202", 2, 1)}
     assert "one address of 3 is left; widen macvlan.range, or" in warned[0] and len(warned) == 1
 
 
 def test_an_address_from_before_the_range_was_changed_is_told() -> None:
-    told, warned = counted(placed("a", "192.168.122.206"))
-    assert told["server-1"][1] == 0 and told["agent-1"][1] == 0
+    counts, warned = counted(placed("a", "192.168.122.206"))
+    assert counts["server-1"][1] == 0 and counts["agent-1"][1] == 0
     assert "pod default/a has 192.168.122.206, outside of the range 192.168.122.200-192.168.122.202 of its node" in warned[0]
 
 
@@ -201,11 +201,11 @@ def test_a_pod_whose_eth0_is_on_the_network_counts_too() -> None:
     """v1.multus-cni.io/default-network puts the stack's network in place of the cluster's."""
     report = [{"name": LAN, "interface": "eth0", "ips": ["192.168.122.200"], "mac": "02:00:00:00:00:01", "default": True}]
     item = kube_pod("a", "", report)
-    (found,) = kube.pods({"items": [item]})
-    assert found.secondary and found.plain()["interfaces"][0]["own"]
+    (pod,) = kube.pods({"items": [item]})
+    assert pod.secondary and pod.plain()["interfaces"][0]["own"]
     assert counted(item)[0]["server-1"][1] == 1
 
 
 def test_only_nodes_that_are_there_are_counted() -> None:
-    found = usage.parts(*THREE, [], ["agent-1"])
-    assert [part.node for part in found] == ["agent-1"]
+    parts = usage.parts(*THREE, [], ["agent-1"])
+    assert [part.node for part in parts] == ["agent-1"]

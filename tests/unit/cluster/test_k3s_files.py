@@ -20,30 +20,30 @@ steady = settings(deadline=None, database=None, derandomize=True)
 
 
 def configs(agent_token: str | None = None, **raw: Any) -> dict[str, dict[str, Any]]:
-    found = parse("dev", {"servers": {"count": 3}, "agents": {"count": 1}, "macvlan": {"addressesPerNode": 2}, **raw})
-    plan = plans.make("k3s-macvlan", "dev", found)
+    configuration = parse("dev", {"servers": {"count": 3}, "agents": {"count": 1}, "macvlan": {"addressesPerNode": 2}, **raw})
+    plan = plans.make("k3s-macvlan", "dev", configuration)
     join = f"https://{plan.servers[0].address}:6443"
     return {
-        node.name: config(node, "" if node.first else join, plan.api_names, found.k3s, "t0ken", agent_token=agent_token)
+        node.name: config(node, "" if node.first else join, plan.api_names, configuration.k3s, "t0ken", agent_token=agent_token)
         for node in plan.nodes
     }
 
 
 def test_one_server_begins_the_cluster_and_the_others_join() -> None:
-    found = configs()
-    assert found["server-1"]["cluster-init"] is True
-    assert "server" not in found["server-1"]
+    by_node = configs()
+    assert by_node["server-1"]["cluster-init"] is True
+    assert "server" not in by_node["server-1"]
     for name in ("server-2", "server-3", "agent-1"):
-        assert found[name]["server"] == "https://192.168.122.180:6443"
-        assert "cluster-init" not in found[name]
-    assert {each["token"] for each in found.values()} == {"t0ken"}
-    assert not any("agent-token" in each for each in found.values())
+        assert by_node[name]["server"] == "https://192.168.122.180:6443"
+        assert "cluster-init" not in by_node[name]
+    assert {node_config["token"] for node_config in by_node.values()} == {"t0ken"}
+    assert not any("agent-token" in node_config for node_config in by_node.values())
 
 
 def test_an_agent_does_not_hold_the_token_that_servers_join_with() -> None:
-    found = configs(agent_token="agents")
-    agent = found.pop("agent-1")
-    assert {(each["token"], each["agent-token"]) for each in found.values()} == {("t0ken", "agents")}
+    by_node = configs(agent_token="agents")
+    agent = by_node.pop("agent-1")
+    assert {(node_config["token"], node_config["agent-token"]) for node_config in by_node.values()} == {("t0ken", "agents")}
     assert "t0ken" not in str(agent)
     assert agent["token"] == "agents"
     assert "agent-token" not in agent  # `k3s agent` knows no such option
@@ -53,9 +53,9 @@ def test_certificates_hold_every_server_those_to_come_and_the_virtual_address() 
     """Those to come as well, or adding one would restart K3s on the others."""
     servers = [f"192.168.122.{last}" for last in range(180, 187)]
     assert configs()["server-2"]["tls-san"] == servers
-    found = configs(k3s={"apiAddress": "k3s.example"}, servers={"count": 1})
-    assert found["server-1"]["tls-san"] == [*servers, "k3s.example"]
-    assert "tls-san" not in found["agent-1"]
+    by_node = configs(k3s={"apiAddress": "k3s.example"}, servers={"count": 1})
+    assert by_node["server-1"]["tls-san"] == [*servers, "k3s.example"]
+    assert "tls-san" not in by_node["agent-1"]
     assert configs(servers={"count": 9})["server-9"]["tls-san"] == [f"192.168.122.{last}" for last in range(180, 189)]
     moved = configs(servers={"count": 3, "overrides": {"server-2": {"address": "192.168.122.170"}}})["server-1"]["tls-san"]
     assert moved[:4] == ["192.168.122.180", "192.168.122.170", "192.168.122.182", "192.168.122.183"]
@@ -66,26 +66,28 @@ def test_certificates_hold_every_server_those_to_come_and_the_virtual_address() 
 
 def test_an_agent_gets_no_option_of_a_server() -> None:
     """K3s agents refuse to start with some of them."""
-    found = configs(k3s={"systemDefaultRegistry": "r.example", "serverConfig": {"disable": ["traefik"]}, "config": {"debug": True}})
-    assert set(found["agent-1"]) == {"node-name", "node-ip", "token", "server", "debug"}
-    assert found["server-1"]["disable"] == ["traefik"]
-    assert found["server-1"]["system-default-registry"] == "r.example"
+    by_node = configs(
+        k3s={"systemDefaultRegistry": "r.example", "serverConfig": {"disable": ["traefik"]}, "config": {"debug": True}}
+    )
+    assert set(by_node["agent-1"]) == {"node-name", "node-ip", "token", "server", "debug"}
+    assert by_node["server-1"]["disable"] == ["traefik"]
+    assert by_node["server-1"]["system-default-registry"] == "r.example"
 
 
 def test_labels_taints_and_name_are_the_nodes() -> None:
-    found = configs(agents={"count": 1, "labels": {"b": "2", "a": "1"}, "taints": ["x=y:NoExecute"]})["agent-1"]
-    assert (found["node-label"], found["node-taint"]) == (["a=1", "b=2"], ["x=y:NoExecute"])
-    assert (found["node-name"], found["node-ip"]) == ("agent-1", "192.168.122.199")
+    agent = configs(agents={"count": 1, "labels": {"b": "2", "a": "1"}, "taints": ["x=y:NoExecute"]})["agent-1"]
+    assert (agent["node-label"], agent["node-taint"]) == (["a=1", "b=2"], ["x=y:NoExecute"])
+    assert (agent["node-name"], agent["node-ip"]) == ("agent-1", "192.168.122.199")
 
 
 def test_all_that_is_ours_is_refused_as_a_further_key() -> None:
     """What the program writes itself wins, so a second value would be lost without a word."""
-    written = {key for each in configs(k3s={"systemDefaultRegistry": "r.example"}).values() for key in each}
+    written = {key for node_config in configs(k3s={"systemDefaultRegistry": "r.example"}).values() for key in node_config}
     assert written <= k3s_options.OURS.keys()
 
 
 def test_registries() -> None:
-    found = parse(
+    configuration = parse(
         "dev",
         {
             "k3s": {
@@ -102,7 +104,7 @@ def test_registries() -> None:
             }
         },
     )
-    assert yaml.safe_load(registries_yaml(found.k3s) or "") == {
+    assert yaml.safe_load(registries_yaml(configuration.k3s) or "") == {
         "mirrors": {
             "docker.io": {"endpoint": ["https://a", "https://b"], "rewrite": {"^(.*)$": "proxy/$1"}},
             "*": {"endpoint": ["https://c"]},
@@ -115,8 +117,8 @@ def test_registries() -> None:
 
 
 def test_no_registries_is_no_file() -> None:
-    found = parse("dev", {}).k3s
-    assert registries_yaml(found) is None
+    configuration = parse("dev", {}).k3s
+    assert registries_yaml(configuration) is None
     drop_in = "/etc/systemd/system/{}.service.d/10-cni-cache.conf"
     assert set(json.loads(files("server", "", None))) == {"/etc/rancher/k3s/config.yaml", drop_in.format("k3s")}
     assert set(json.loads(files("agent", "", None))) == {"/etc/rancher/k3s/config.yaml", drop_in.format("k3s-agent")}
@@ -131,10 +133,10 @@ SCALARS = st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 @given(SCALARS | st.lists(SCALARS, max_size=3), st.text())
 def test_any_value_reaches_the_node_as_data(value: Any, token: str) -> None:
     registries = {"configs": {"h": {"auth": {"password": token}}}}
-    found = parse("dev", {"k3s": {"config": {"kubelet-arg": value}, "registries": registries}})
-    node = plans.make("k3s-macvlan", "dev", found).nodes[0]
-    written = yaml.safe_dump(config(node, "", [], found.k3s, token))
-    arrived = json.loads(files("server", written, registries_yaml(found.k3s)))
+    configuration = parse("dev", {"k3s": {"config": {"kubelet-arg": value}, "registries": registries}})
+    node = plans.make("k3s-macvlan", "dev", configuration).nodes[0]
+    written = yaml.safe_dump(config(node, "", [], configuration.k3s, token))
+    arrived = json.loads(files("server", written, registries_yaml(configuration.k3s)))
     read = yaml.safe_load(arrived["/etc/rancher/k3s/config.yaml"]["content"])
     assert (read["kubelet-arg"], read["token"]) == (value, token)
     assert yaml.safe_load(arrived["/etc/rancher/k3s/registries.yaml"]["content"])["configs"]["h"]["auth"]["password"] == token
@@ -147,9 +149,9 @@ def test_the_kubeconfig_leads_to_the_address_under_the_stacks_name() -> None:
             "users": [{"name": "default", "user": {"client-certificate-data": "C", "client-key-data": "K"}}],
         }
     )
-    found = yaml.safe_load(kubeconfig(text, "192.168.122.180", "k3s-macvlan/dev"))
+    document = yaml.safe_load(kubeconfig(text, "192.168.122.180", "k3s-macvlan/dev"))
     label = "k3s-macvlan-dev"
-    assert found == {
+    assert document == {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": label, "cluster": {"server": "https://192.168.122.180:6443", "certificate-authority-data": "CA"}}],

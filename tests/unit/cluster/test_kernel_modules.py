@@ -17,9 +17,9 @@ def k3s(**given: Any) -> settings.K3s:
 
 
 def test_the_default_needs_overlay_vxlan_and_iptables_of_either_kind() -> None:
-    found = kernel_modules.modules(k3s())
-    assert {"overlay", "vxlan", "br_netfilter", "nf_conntrack", "nft_compat|iptable_nat", "xt_comment", "?xt_set"} <= set(found)
-    assert len(found) == len(set(found))
+    modules = kernel_modules.modules(k3s())
+    assert {"overlay", "vxlan", "br_netfilter", "nf_conntrack", "nft_compat|iptable_nat", "xt_comment", "?xt_set"} <= set(modules)
+    assert len(modules) == len(set(modules))
 
 
 @pytest.mark.parametrize(

@@ -119,14 +119,14 @@ def test_no_report_of_what_is_retried(monkeypatch: pytest.MonkeyPatch, kind: Any
 
 
 def test_the_wait_ends_when_the_api_is_ready_or_at_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-    monkeypatch.setattr("pulumi.log.info", said.append)
-    monkeypatch.setattr("pulumi.log.error", said.append)
+    messages: list[str] = []
+    monkeypatch.setattr("pulumi.log.info", messages.append)
+    monkeypatch.setattr("pulumi.log.error", messages.append)
     replies = iter([False, False, True])
     assert asyncio.run(answers_again("k", 5, "multus-token", ready=lambda _: next(replies), pause=0))
-    assert len(said) == 1 and said[0].startswith("multus-token: ")
+    assert len(messages) == 1 and messages[0].startswith("multus-token: ")
     assert not asyncio.run(answers_again("k", 0, "multus-token", ready=lambda _: False, pause=0))
-    assert "run `up` again" in said[-1]
+    assert "run `up` again" in messages[-1]
 
 
 def test_an_api_that_is_not_there_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,9 +54,9 @@ def test_phase_conditions_waiting_containers_and_events_in_order() -> None:
 
 def test_only_the_last_events_are_told() -> None:
     items = [event("R", str(number), lastTimestamp=f"2026-01-01T00:00:{number:02}Z") for number in range(40)]
-    found = lines({}, {"items": items})
-    assert found[0] == "phase None"
-    assert found[1:] == [f"event R: {number}" for number in range(25, 40)]
+    report = lines({}, {"items": items})
+    assert report[0] == "phase None"
+    assert report[1:] == [f"event R: {number}" for number in range(25, 40)]
 
 
 @pytest.mark.parametrize(
@@ -76,20 +76,20 @@ def test_describe_never_raises_whatever_the_api_answers(monkeypatch: pytest.Monk
 
 
 def test_one_hook_tells_of_the_pod_that_fails_and_not_of_one_that_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
+    messages: list[str] = []
     monkeypatch.setattr("components.cluster.pod_report.describe", lambda _text, namespace, pod: f"seen of {namespace}/{pod}")
-    monkeypatch.setattr("pulumi.log.error", told.append)
+    monkeypatch.setattr("pulumi.log.error", messages.append)
     inputs = {"metadata": {"namespace": "web", "name": "nginx-2"}}
 
     async def story() -> None:
         report: Any = pod_report("pod-report", Output.from_input("kubeconfig")).callback
         what: dict[str, Any] = {"urn": "urn", "id": "", "name": "any", "type": "kubernetes:core/v1:Pod"}
         assert await report(ErrorHookArgs(**what, old_inputs=inputs, failed_operation="delete")) is False
-        assert told == []
+        assert messages == []
         assert await report(ErrorHookArgs(**what, new_inputs=inputs, failed_operation="create")) is False, "not tried again"
 
     asyncio.run(story())
-    (text,) = told
+    (text,) = messages
     assert text.startswith("pod web/nginx-2 did not become Ready")
     assert "seen of web/nginx-2" in text
 
@@ -98,17 +98,17 @@ def test_each_pod_of_a_label_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     image = "ghcr.io/k8snetworkplumbingwg/multus-cni:v0"
     waiting = {"name": "install", "state": {"waiting": {"reason": "ErrImagePull", "message": f"{image}: not found"}}}
     pod = {"metadata": {"name": "ds-1"}, "spec": {"nodeName": "server-1"}, "status": {"initContainerStatuses": [waiting]}}
-    asked: list[str] = []
+    paths: list[str] = []
 
     def get(path: str) -> Any:
-        asked.append(path)
+        paths.append(path)
         return {"items": [] if "/events" in path else [pod]}
 
     monkeypatch.setattr("components.cluster.pod_report.client", lambda _: get)
     assert describe_all("", "kube-system", "multus") == (
         f"pod ds-1 on node server-1:\nphase None\ncontainer install: ErrImagePull {image}: not found"
     )
-    assert asked[0] == "/api/v1/namespaces/kube-system/pods?labelSelector=name%3Dmultus"
+    assert paths[0] == "/api/v1/namespaces/kube-system/pods?labelSelector=name%3Dmultus"
 
 
 @pytest.mark.parametrize("pods", [{}, {"items": None}, {"items": [{}]}, {"items": [None]}, []])
