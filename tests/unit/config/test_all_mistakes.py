@@ -116,7 +116,7 @@ def test_of_several_mistakes_each_is_found_and_nothing_else(names: set[str]) -> 
 def test_what_is_told_of_all_of_them() -> None:
     """Only those that follow from the network, its gateway, the parent interface and the type cannot be told beside the rest."""
     names = set(PLANTED) - {"network", "type without its mode", "interface", "vlan", "servers"}
-    found = {problem.setting for problem in problems(merged(names))}
+    named = {problem.setting for problem in problems(merged(names))}
     for setting in (
         "network.nodes", "network.dns", "network.exclude.1", "macvlan.range", "macvlan.routes", "macvlan.routes.1", "macvlan.mtu",
         "multus.namespaceIsolation", "multus.memoryLimit", "workload.address", "workload.image", "nodeAccess.addresses",
@@ -125,13 +125,13 @@ def test_what_is_told_of_all_of_them() -> None:
         "agents.overrides.agent-9", "agents.overrides.agent-9.cpus", "ssh.user", "ssh.privateKey", "cloudInit.users",
         "machine.cpuModel", "timeouts.boot", "nonsense", "proof.path",
     ):  # fmt: skip
-        assert setting in found, setting
+        assert setting in named, setting
 
 
 def test_a_clash_is_told_beside_a_wrong_interface() -> None:
     """Conflicts were dropped once by words of their text."""
-    found = problems({"network": {"interface": "a b", "nodes": "192.168.122.195-192.168.122.204"}})
-    assert [each.setting for each in found] == ["macvlan.range", "network.interface"]
+    mistakes = problems({"network": {"interface": "a b", "nodes": "192.168.122.195-192.168.122.204"}})
+    assert [problem.setting for problem in mistakes] == ["macvlan.range", "network.interface"]
 
 
 # --- nothing that only a default contradicts
@@ -149,15 +149,15 @@ def leaves(value: Any, path: str = "") -> Iterator[str]:
 def test_a_default_in_place_of_a_wrong_setting_contradicts_nothing(raw: dict[str, Any]) -> None:
     whole = {str(problem) for problem in problems(raw)}
     for path in leaves(raw):
-        found = problems(put(raw, path, {"?": [None]}))
-        assert found
-        own = [each for each in found if each.setting == path or each.setting.startswith(f"{path}.")]
+        mistakes = problems(put(raw, path, {"?": [None]}))
+        assert mistakes
+        own = [mistake for mistake in mistakes if mistake.setting == path or mistake.setting.startswith(f"{path}.")]
         assert own, path
-        assert {str(each) for each in found} - {str(each) for each in own} <= whole, path
+        assert {str(mistake) for mistake in mistakes} - {str(mistake) for mistake in own} <= whole, path
 
 
 @pytest.mark.parametrize(
-    ("raw", "told"),
+    ("raw", "reported"),
     [
         # Beside a mistyped name stands the default of the one that was meant.
         ({"macvlan": {"rnage": "192.168.122.20-192.168.122.30"}, "network": {"nodes": "192.168.122.200-192.168.122.204"},
@@ -180,23 +180,23 @@ def test_a_default_in_place_of_a_wrong_setting_contradicts_nothing(raw: dict[str
         ({"network": {"gateway": 1}}, ["network.gateway"]),
     ],
 )  # fmt: skip
-def test_one_mistake_is_one(raw: dict[str, Any], told: list[str]) -> None:
-    assert [each.setting for each in problems(raw)] == told
+def test_one_mistake_is_one(raw: dict[str, Any], reported: list[str]) -> None:
+    assert [problem.setting for problem in problems(raw)] == reported
 
 
 def test_what_is_not_known_is_no_mistake() -> None:
     raw = {"network": "[secret]", "macvlan": {"range": "10.0.0.1-10.0.0.9"}, "ssh": {"privateKey": "[secret]", "port": 0}}
     with pytest.raises(SettingsError) as caught:
         reading.load("k3s-macvlan", "dev", RawConfiguration(raw, unknown=frozenset({"network", "ssh.privateKey"})))
-    assert [each.setting for each in caught.value.problems] == ["ssh.port"]
+    assert [problem.setting for problem in caught.value.problems] == ["ssh.port"]
 
 
 # --- what each says
 
 PYDANTIC_TEXTS = [
-    re.compile("(?:Value error, )?" + re.sub(r"\\{[^}]*\\}", ".*", re.escape(each["message_template_python"])) + "$")
-    for each in list_all_errors()
-    if not re.fullmatch(r"(\w+ error, )?\{\w+\}", each["message_template_python"])
+    re.compile("(?:Value error, )?" + re.sub(r"\\{[^}]*\\}", ".*", re.escape(error["message_template_python"])) + "$")
+    for error in list_all_errors()
+    if not re.fullmatch(r"(\w+ error, )?\{\w+\}", error["message_template_python"])
 ]
 REMEDY = re.compile(
     r"\b(write|set|remove|use|choose|name|correct|widen|move|lower|add|pin|take|give|put|change|route|shorten|begin|percent-encode|leave)\b"
@@ -204,16 +204,16 @@ REMEDY = re.compile(
 
 
 def test_the_stock_texts_are_known() -> None:
-    assert any(each.match("Input should be greater than or equal to 1") for each in PYDANTIC_TEXTS)
-    assert any(each.match("String should match pattern '^a$'") for each in PYDANTIC_TEXTS)
-    assert not any(each.match("not a name; write one") for each in PYDANTIC_TEXTS)
+    assert any(pattern.match("Input should be greater than or equal to 1") for pattern in PYDANTIC_TEXTS)
+    assert any(pattern.match("String should match pattern '^a$'") for pattern in PYDANTIC_TEXTS)
+    assert not any(pattern.match("not a name; write one") for pattern in PYDANTIC_TEXTS)
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_every_setting_says_what_to_write(path: str) -> None:
     for value in [*VALUES_OF_NO_GOOD, {"a": {"b": 1}, 5: 6}, [[1]], {"x": None}, "\ud800", b"x", 3.5, "x" * 2000]:
         for problem in problems(put({}, path, value)):
-            assert not any(each.match(problem.conflict) for each in PYDANTIC_TEXTS), problem
+            assert not any(pattern.match(problem.conflict) for pattern in PYDANTIC_TEXTS), problem
             assert REMEDY.search(problem.conflict), problem
 
 
@@ -221,7 +221,7 @@ def test_every_setting_says_what_to_write(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "left", "taken"),
+    ("paths", "left", "taken"),
     [
         ([[("a", "b")]], {"a": {"c": [1, 2, 3]}, "d": 1}, {("a", "b")}),
         ([[("a", "c", 0)], [("a", "c", 2)]], {"a": {"b": 1, "c": [2]}, "d": 1}, {("a", "c", 0), ("a", "c", 2)}),
@@ -234,15 +234,15 @@ def test_every_setting_says_what_to_write(path: str) -> None:
         ([[("nothing",)]], {}, {()}),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_taken_out(found: list[list[Any]], left: dict[str, Any], taken: set[Any]) -> None:
+def test_what_is_wrong_is_taken_out(paths: list[list[Any]], left: dict[str, Any], taken: set[Any]) -> None:
     raw: dict[str, Any] = {"a": {"b": 1, "c": [1, 2, 3]}, "d": 1}
-    assert prune(raw, found) == taken
+    assert prune(raw, paths) == taken
     assert raw == left
 
 
 def test_a_setting_with_underscores_is_the_same_setting() -> None:
     raw: dict[str, Any] = {"cloud_init": {"users": []}, "k3s": {"api_address": "a b", "pod_cidr": "192.168.122.0/24"}}
-    assert [each.setting for each in problems(raw)] == ["cloudInit.users", "k3s.apiAddress", "k3s.podCidr"]
+    assert [problem.setting for problem in problems(raw)] == ["cloudInit.users", "k3s.apiAddress", "k3s.podCidr"]
 
 
 def test_a_value_that_several_settings_share_is_wrong_in_each() -> None:

@@ -38,39 +38,39 @@ def filled(tmp_path: Path) -> Filled:
 
     def fill(**raw: Any) -> tuple[Settings, Path]:
         settings = parse("dev", {"artifacts": {"directory": str(tmp_path)}, **raw})
-        found = []
-        for each in downloads.for_settings(settings):
-            data = content(each)
-            (tmp_path / each.file).write_bytes(data)
-            found.append(
+        entries = []
+        for download in downloads.for_settings(settings):
+            data = content(download)
+            (tmp_path / download.file).write_bytes(data)
+            entries.append(
                 Artifact(
-                    file=each.file,
-                    kind=each.kind,
-                    source=each.source,
+                    file=download.file,
+                    kind=download.kind,
+                    source=download.source,
                     sha256=hashlib.sha256(data).hexdigest(),
                     size=len(data),
-                    version=each.version,
-                    reference=each.reference,
-                    checksum=each.checksum,
+                    version=download.version,
+                    reference=download.reference,
+                    checksum=download.checksum,
                 )
             )
-        manifest = Manifest(artifacts=tuple(found))
+        manifest = Manifest(artifacts=tuple(entries))
         (tmp_path / "manifest.json").write_text(manifest.model_dump_json(by_alias=True))
         return settings, tmp_path
 
     return fill
 
 
-def told(settings: Settings, *, files: bool = True) -> list[str]:
+def reported(settings: Settings, *, files: bool = True) -> list[str]:
     _, problems = artifacts.find(settings, verify=files)
     return [str(problem) for problem in problems]
 
 
 def listed(settings: Settings) -> ArtifactSet:
     """The artifacts as the manifest lists them."""
-    found, problems = artifacts.find(settings, verify=False)
-    assert found is not None and not problems
-    return found
+    artifact_set, problems = artifacts.find(settings, verify=False)
+    assert artifact_set is not None and not problems
+    return artifact_set
 
 
 # --- what is wanted
@@ -107,8 +107,8 @@ def test_where_a_release_is(environment: dict[str, str], releases: str | None, u
 
 def test_an_image_wanted_twice_is_one_file() -> None:
     names = [
-        each.file
-        for each in downloads.for_settings(
+        download.file
+        for download in downloads.for_settings(
             parse("dev", {"workload": {"image": "ghcr.io/a/b:1"}, "multus": {"image": "ghcr.io/a/b:1"}})
         )
     ]
@@ -134,11 +134,11 @@ def test_everything_wrong_is_told_at_once(filled: Filled) -> None:
     (directory / f"k3s-{VERSION}").unlink()
     (directory / "k3s-install.sh").write_bytes(b"x" * (directory / "k3s-install.sh").stat().st_size)
     (directory / settings.plugins.url.rpartition("/")[2]).write_bytes(b"short")
-    problems = told(settings)
+    problems = reported(settings)
     assert len(problems) == 3
-    assert any("cannot be read" in each and f"k3s-{VERSION}" in each for each in problems)
-    assert any("has the SHA-256" in each and "k3s-install.sh" in each for each in problems)
-    assert any("has 5 bytes" in each for each in problems)
+    assert any("cannot be read" in problem and f"k3s-{VERSION}" in problem for problem in problems)
+    assert any("has the SHA-256" in problem and "k3s-install.sh" in problem for problem in problems)
+    assert any("has 5 bytes" in problem for problem in problems)
 
 
 def test_a_preview_reads_the_manifest_alone(filled: Filled) -> None:
@@ -147,7 +147,7 @@ def test_a_preview_reads_the_manifest_alone(filled: Filled) -> None:
         if file.name != "manifest.json":
             file.unlink()
     assert listed(settings)
-    assert len(told(settings)) == len(downloads.for_settings(settings))
+    assert len(reported(settings)) == len(downloads.for_settings(settings))
 
 
 def test_other_settings_than_it_was_filled_for(filled: Filled) -> None:
@@ -164,16 +164,16 @@ def test_other_settings_than_it_was_filled_for(filled: Filled) -> None:
     manifest = json.loads((directory / "manifest.json").read_text())
     manifest["architecture"] = "arm64"
     (directory / "manifest.json").write_text(json.dumps(manifest))
-    problems = told(other)
+    problems = reported(other)
     assert len(problems) == 6
     for part in ("arm64", "k3s v1.28.15+k3s1", f"it has {VERSION}", "nginx:1.27", "install-script", "base-image"):
-        assert any(part in each for each in problems), part
+        assert any(part in problem for problem in problems), part
 
 
 def test_the_same_digest_from_elsewhere_fits(filled: Filled) -> None:
     settings, directory = filled()
     elsewhere = parse("dev", {"artifacts": {"directory": str(directory)}, "image": {"source": "https://mirror.example/i.qcow2"}})
-    assert not told(elsewhere)
+    assert not reported(elsewhere)
     assert settings.image.source != elsewhere.image.source
 
 
@@ -185,7 +185,7 @@ def test_the_same_digest_from_elsewhere_fits(filled: Filled) -> None:
 def test_a_manifest_that_is_none(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / "manifest.json").write_text(text)
-    (problem,) = told(parse("dev", {"artifacts": {"directory": str(tmp_path)}}))
+    (problem,) = reported(parse("dev", {"artifacts": {"directory": str(tmp_path)}}))
     assert problem.startswith("artifacts.directory") and "./lab fetch" in problem
 
 
@@ -237,8 +237,8 @@ def test_the_base_image_stays_the_same_volume_where_its_digest_is_set(filled: Fi
 def test_the_base_image_is_named_by_its_content_where_only_a_checksum_file_is_set(filled: Filled) -> None:
     settings, _directory = filled(image={"source": "http://m/i.qcow2", "checksum": "http://m/SUMS"})
     artifact_set = listed(settings)
-    found, image = artifact_set.of("base-image"), make("p", "dev", artifact_set.applied_to(settings)).image
-    assert image.checksum == f"sha256:{found.sha256}" and found.sha256[:20] in image.name
+    artifact, image = artifact_set.of("base-image"), make("p", "dev", artifact_set.applied_to(settings)).image
+    assert image.checksum == f"sha256:{artifact.sha256}" and artifact.sha256[:20] in image.name
 
 
 def test_settings_name_what_is_on_the_nodes(filled: Filled) -> None:
@@ -261,7 +261,7 @@ def test_other_files_are_another_disk_and_the_base_image_is_not_on_it(filled: Fi
     filled(workload={"image": "nginx:1.27"})
     changed = listed(other)
     assert changed.digest != artifact_set.digest
-    assert not [each for each in json.loads(artifact_set.index)["files"] if each["name"].endswith(".qcow2")]
+    assert not [file for file in json.loads(artifact_set.index)["files"] if file["name"].endswith(".qcow2")]
 
 
 # --- the disk
@@ -276,8 +276,8 @@ def test_the_disk_is_an_archive_of_the_length_that_was_told(filled: Filled) -> N
     with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
         members = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
     assert next(iter(members)) == f"k3s-macvlan-artifacts-{artifact_set.digest}.json"
-    for each in json.loads(artifact_set.index)["files"]:
-        assert members[each["name"]] == (directory / each["name"]).read_bytes()
+    for file in json.loads(artifact_set.index)["files"]:
+        assert members[file["name"]] == (directory / file["name"]).read_bytes()
 
 
 @pytest.mark.parametrize("change", [lambda path: path.unlink(), lambda path: path.write_bytes(b"x" * path.stat().st_size)])
@@ -293,7 +293,7 @@ def test_a_new_disk_comes_before_the_old_one_goes() -> None:
     provider = disk.ArtifactDiskProvider()
     old = {"uri": "u", "pool": "p", "name": "artifacts-1.img", "path": "/p/1", "digest": "1", "index": "{}", "directory": "/a"}
     new = {**old, "name": "artifacts-2.img", "path": "/p/2", "digest": "2"}
-    found = provider.diff("id", old, new)
-    assert found.replaces and found.delete_before_replace is False
+    difference = provider.diff("id", old, new)
+    assert difference.replaces and difference.delete_before_replace is False
     assert provider.diff("id", old, {**old, "path": "/other/1"}).delete_before_replace is True
     assert not provider.diff("id", old, {**old, "directory": "/b"}).changes

@@ -127,10 +127,10 @@ CASES: list[tuple[str, dict[str, Any], list[str]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("raw", "said"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
-def test_a_conflict_is_named_with_both_sides(raw: dict[str, Any], said: list[str]) -> None:
+@pytest.mark.parametrize(("raw", "parts"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_a_conflict_is_named_with_both_sides(raw: dict[str, Any], parts: list[str]) -> None:
     text = "\n".join(check(raw))
-    for part in said:
+    for part in parts:
         assert part in text
 
 
@@ -177,16 +177,19 @@ def test_a_stack_whose_name_is_no_host_name_is_refused(stack: str) -> None:
 )
 def test_a_hypervisor_whose_key_nobody_checks_is_warned_of(uri: str, warned: bool) -> None:
     settings = parse("dev", {"hypervisors": {"local": {"uri": f"qemu+ssh://root@far/system?{uri}"}}})
-    assert any("hypervisors.local.uri: no_verify" in each for each in conflicts.warnings(settings)) == warned
+    assert any("hypervisors.local.uri: no_verify" in warning for warning in conflicts.warnings(settings)) == warned
 
 
 @pytest.mark.parametrize("acknowledged", [True, False])
 def test_acknowledged_routes_over_the_cluster_are_warned_of(acknowledged: bool) -> None:
     routes = ["10.0.0.0/8", "10.9.0.0/16"]
     settings = parse("dev", {"macvlan": {"routes": routes, "clusterRoutes": acknowledged}})
-    found = [each for each in conflicts.warnings(settings) if each.startswith("macvlan.routes")]
-    told = [f"macvlan.routes: 10.0.0.0/8 covers {setting}" for setting in ("k3s.podCidr 10.42", "k3s.serviceCidr 10.43")]
-    assert [each[: len(text)] for each, text in zip(found, told, strict=True)] == told if acknowledged else found == []
+    warnings = [warning for warning in conflicts.warnings(settings) if warning.startswith("macvlan.routes")]
+    expected = [f"macvlan.routes: 10.0.0.0/8 covers {setting}" for setting in ("k3s.podCidr 10.42", "k3s.serviceCidr 10.43")]
+    if acknowledged:
+        assert [warning[: len(text)] for warning, text in zip(warnings, expected, strict=True)] == expected
+    else:
+        assert warnings == []
 
 
 def test_an_api_address_of_the_network_is_nobody_else_s() -> None:
@@ -199,15 +202,15 @@ def test_an_api_address_of_the_network_is_nobody_else_s() -> None:
     ]
     for address, exclude, claimed in cases:
         settings = parse("dev", {"k3s": {"apiAddress": address}, "network": {"exclude": exclude}})
-        claims = [str(each) for each in plan.make("k3s-macvlan", "dev", settings).claims]
+        claims = [str(claim) for claim in plan.make("k3s-macvlan", "dev", settings).claims]
         assert ("192.168.122.20-192.168.122.20" in claims) == claimed, address
 
 
 def test_all_conflicts_come_together_and_once() -> None:
-    found = check(
+    problems = check(
         {"network": {"gateway": "10.0.0.1"}, "macvlan": {"range": "10.0.0.1-10.0.0.9"}, "macvlanCheck": {"address": "10.9.9.9"}}
     )
-    assert len(found) == len(set(found)) >= 3
+    assert len(problems) == len(set(problems)) >= 3
 
 
 def test_a_fixed_address_is_kept_out_of_the_check() -> None:

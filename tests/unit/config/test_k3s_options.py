@@ -46,7 +46,7 @@ prefer-bundled-bin docker vpn-auth vpn-auth-file disable-apiserver-lb
 OLD_FLAGS = ["multi-cluster-cidr"]
 
 
-def told(key: str, value: Any = "x", *, servers_only: bool = True) -> list[str]:
+def refusal_texts(key: str, value: Any = "x", *, servers_only: bool = True) -> list[str]:
     return [text for _, text in k3s_options.refusals({key: value}, servers_only=servers_only)]
 
 
@@ -72,17 +72,17 @@ def test_each_is_of_one_class() -> None:
 @pytest.mark.parametrize("key", sorted(k3s_options.KNOWN - {"flannel-backend"}))
 def test_each_is_taken_or_refused_with_a_remedy(key: str) -> None:
     for field, servers_only in (("serverConfig", True), ("config", False)):
-        found = mistakes(k3s={field: {key: "0600" if key == "write-kubeconfig-mode" else "x"}})
+        messages = mistakes(k3s={field: {key: "0600" if key == "write-kubeconfig-mode" else "x"}})
         if key in k3s_options.SUPPORTED and not (servers_only and key not in k3s_options.SERVER):
-            assert found == []
+            assert messages == []
         else:
-            assert len(found) == 1
-            assert found[0].startswith(f"k3s.{field}.{key}: ")
-            assert "remove it" in found[0] or "k3s.config" in found[0]
+            assert len(messages) == 1
+            assert messages[0].startswith(f"k3s.{field}.{key}: ")
+            assert "remove it" in messages[0] or "k3s.config" in messages[0]
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "text"),
     [
         ({"write-kubeconfig-mode": 420}, 'write three octal digits as a text, such as "0600"'),
         ({"kubelet-arg": {"max-pods": 200}}, "write a list of name=value"),
@@ -107,12 +107,12 @@ def test_each_is_taken_or_refused_with_a_remedy(key: str) -> None:
         ({"kube-controller-manager-arg": ["cluster-cidr=10.0.0.0/8"]}, "gives cluster-cidr"),
     ],
 )
-def test_what_fails_late_is_refused_at_its_key(config: dict[str, Any], said: str) -> None:
+def test_what_fails_late_is_refused_at_its_key(config: dict[str, Any], text: str) -> None:
     for field in ("config", "serverConfig"):
-        (found,) = mistakes(k3s={field: config})
-        assert found.startswith(f"k3s.{field}.{next(iter(config))}: ")
-        assert said in found
-        assert "secret" not in found
+        (message,) = mistakes(k3s={field: config})
+        assert message.startswith(f"k3s.{field}.{next(iter(config))}: ")
+        assert text in message
+        assert "secret" not in message
 
 
 @pytest.mark.parametrize(
@@ -132,8 +132,10 @@ def test_what_k3s_can_do_here_is_taken(config: dict[str, Any]) -> None:
 
 
 def test_all_of_them_are_told_at_once() -> None:
-    found = mistakes(k3s={"config": {"token": "x", "docker": True}, "serverConfig": {"flannel-backend": "none", "data-dri": "/d"}})
-    assert [each.partition(":")[0] for each in found] == [
+    messages = mistakes(
+        k3s={"config": {"token": "x", "docker": True}, "serverConfig": {"flannel-backend": "none", "data-dri": "/d"}}
+    )
+    assert [message.partition(":")[0] for message in messages] == [
         "k3s.config.docker", "k3s.config.token", "k3s.serverConfig.data-dri", "k3s.serverConfig.flannel-backend",
     ]  # fmt: skip
 
@@ -141,10 +143,10 @@ def test_all_of_them_are_told_at_once() -> None:
 def test_an_option_of_servers_stops_no_agent_from_starting() -> None:
     raw: dict[str, Any] = {"k3s": {"config": {"disable": ["traefik"]}}}
     assert mistakes(**raw) == []
-    (found,) = mistakes(**raw, agents={"count": 1}, macvlan={"addressesPerNode": 2})
-    assert found.startswith("k3s.config.disable: is an option of servers alone, and an agent of K3s does not start with it")
+    (message,) = mistakes(**raw, agents={"count": 1}, macvlan={"addressesPerNode": 2})
+    assert message.startswith("k3s.config.disable: is an option of servers alone, and an agent of K3s does not start with it")
 
 
 def test_an_option_of_agents_is_not_for_servers() -> None:
-    assert told("disable-apiserver-lb") == ["is an option of K3s's agents, which no server reads; set it in k3s.config"]
-    assert told("disable-apiserver-lb", servers_only=False) == []
+    assert refusal_texts("disable-apiserver-lb") == ["is an option of K3s's agents, which no server reads; set it in k3s.config"]
+    assert refusal_texts("disable-apiserver-lb", servers_only=False) == []

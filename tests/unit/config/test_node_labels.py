@@ -55,7 +55,7 @@ def test_what_kubernetes_and_k3s_set_themselves_is_refused_with_the_rule(key: st
     for group in ({"labels": {key: "x", "a": "b c"}}, {"overrides": {"server-1": {"labels": {key: "x", "a": "b c"}}}}):
         with pytest.raises(SettingsError) as caught:
             parse("dev", {"servers": group})
-        by_setting = {each.setting: each.conflict for each in caught.value.problems}
+        by_setting = {problem.setting: problem.conflict for problem in caught.value.problems}
         (own,) = [text for setting, text in by_setting.items() if setting.endswith(f"labels.{key}")]
         assert node_labels.OWN[key] in own
         assert "remove it" in own

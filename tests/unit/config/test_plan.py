@@ -107,8 +107,8 @@ def test_claims_hold_fixed_and_overridden_addresses() -> None:
         "192.168.122.30-192.168.122.30",
         "192.168.122.150-192.168.122.250",
     ]
-    found = plans.make("k3s-macvlan", "dev", settings).claims
-    assert [str(claim) for claim in found] == ["192.168.122.40-192.168.122.40", "192.168.122.180-192.168.122.210"]
+    claims = plans.make("k3s-macvlan", "dev", settings).claims
+    assert [str(claim) for claim in claims] == ["192.168.122.40-192.168.122.40", "192.168.122.180-192.168.122.210"]
 
 
 def test_claims_of_the_default_are_one_range() -> None:
@@ -248,7 +248,7 @@ def test_a_node_pulls_what_its_pods_will_surely_need() -> None:
 @given(shapes)
 def test_addresses_of_the_nodes_own_access_are_claimed_and_given_once(shape: tuple[int, int]) -> None:
     plan = make(*shape, nodeAccess={"enabled": True, "addresses": "192.168.122.20-192.168.122.60"})
-    found = [node.access_address for node in plan.nodes]
-    assert len(set(found)) == len(found)
-    assert all(address is not None and any(address in claim for claim in plan.claims) for address in found)
+    addresses = [node.access_address for node in plan.nodes]
+    assert len(set(addresses)) == len(addresses)
+    assert all(address is not None and any(address in claim for claim in plan.claims) for address in addresses)
     assert {node.access_address for node in make(*shape).nodes} == {None}

@@ -103,7 +103,7 @@ def test_the_place_of_the_releases_is_one_setting(name: str, end: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("releases", "more", "said"),
+    ("releases", "more", "text"),
     [
         ("https://m/releases/", {}, "write https://m/releases"),
         ("https://m/releases/download", {}, "write https://m/releases"),
@@ -111,10 +111,10 @@ def test_the_place_of_the_releases_is_one_setting(name: str, end: str) -> None:
         ("https://m/releases", {"installScript": {"environment": {"INSTALL_K3S_MIRROR": "cn"}}}, "INSTALL_K3S_MIRROR too"),
     ],
 )
-def test_a_place_of_the_releases_that_cannot_be_meant(releases: str, more: dict[str, Any], said: str) -> None:
+def test_a_place_of_the_releases_that_cannot_be_meant(releases: str, more: dict[str, Any], text: str) -> None:
     with pytest.raises(SettingsError) as error:
         parse("dev", {"k3s": {"releases": releases, **more}})
-    assert said in str(error.value) and "secret" not in str(error.value)
+    assert text in str(error.value) and "secret" not in str(error.value)
 
 
 def test_only_cn_warns_of_the_default_route() -> None:
@@ -154,8 +154,8 @@ def test_no_text_breaks_the_reading(text: str, key: str) -> None:
 
 @pytest.mark.parametrize("name", ["k3s-maclan", "k3smacvlan", "K3S-Macvlan", "k3s_macvlan", "macvlan"])
 def test_a_key_under_a_name_near_the_project_s_is_told(name: str) -> None:
-    (found,) = misnamed("k3s-macvlan", [f"{name}:macvlan", "k3s-macvlan:servers"])
-    assert str(found) == f"{name}:macvlan: is under the name {name}, which nothing reads; write k3s-macvlan:macvlan"
+    (problem,) = misnamed("k3s-macvlan", [f"{name}:macvlan", "k3s-macvlan:servers"])
+    assert str(problem) == f"{name}:macvlan: is under the name {name}, which nothing reads; write k3s-macvlan:macvlan"
 
 
 @pytest.mark.parametrize("key", ["k3s-macvlan:x", "pulumi:tags", "kubernetes:context", "command:x", "aws:region", "k3s-metallb:x"])
@@ -173,7 +173,7 @@ def test_what_a_misnamed_key_would_set_is_not_held_against_the_default() -> None
     raw = {"network": {"nodes": "192.168.122.190-192.168.122.203"}, "proof": {"path": "x"}}
     with pytest.raises(SettingsError) as caught:
         reading.load("k3s-macvlan", "dev", RawConfiguration(raw, problems=misnamed_keys))
-    assert [each.setting for each in caught.value.problems] == ["k3s-maclan:macvlan", "proof.path"]
+    assert [problem.setting for problem in caught.value.problems] == ["k3s-maclan:macvlan", "proof.path"]
     with pytest.raises(SettingsError) as caught:
         default_route = {**raw, "macvlan": {"defaultRoute": True}}
         reading.load("k3s-macvlan", "dev", RawConfiguration(default_route, problems=misnamed_keys))
@@ -230,7 +230,7 @@ def test_a_conflict_is_told_beside_a_mistake() -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "said"),
+    ("raw", "text"),
     [
         ({"servers": {"count": 2}}, "count = 2: etcd needs a majority"),
         ({"servers": {"count": 0}}, "servers.count = 0"),
@@ -296,8 +296,8 @@ def test_a_conflict_is_told_beside_a_mistake() -> None:
         ({"servers": None}, "servers"),
     ],
 )
-def test_a_mistake_is_named(raw: dict[str, Any], said: str) -> None:
-    assert said in mistakes(raw)
+def test_a_mistake_is_named(raw: dict[str, Any], text: str) -> None:
+    assert text in mistakes(raw)
 
 
 @pytest.mark.parametrize("master", ["", "enp2s0", "eth0", "bond0", "br-lan", "v.lan"])
@@ -388,8 +388,8 @@ def test_no_error_repeats_what_may_be_a_secret(raw: dict[str, Any]) -> None:
 
 
 def test_a_private_key_is_in_no_text_of_the_settings() -> None:
-    found, _ = read({"ssh": {"privateKey": PRIVATE}})
-    for text in (repr(found), str(found), found.model_dump_json(), repr(found.ssh)):
+    settings, _ = read({"ssh": {"privateKey": PRIVATE}})
+    for text in (repr(settings), str(settings), settings.model_dump_json(), repr(settings.ssh)):
         assert PRIVATE.splitlines()[1] not in text
 
 
@@ -549,7 +549,7 @@ def test_what_is_accepted_is_the_same_after_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "said"),
+    ("raw", "text"),
     [
         ({"k3s": {"apiAddress": "0.0.0.0"}}, "k3s.apiAddress = '0.0.0.0': is no address of one machine for the others"),
         ({"k3s": {"apiAddress": "224.0.0.5"}}, "is no address of one machine"),
@@ -564,16 +564,18 @@ def test_what_is_accepted_is_the_same_after_json() -> None:
         ({"servers": {"taints": ["../x:NoSchedule"]}}, "not a taint"),
     ],
 )
-def test_what_the_nodes_would_refuse_later(raw: dict[str, Any], said: str) -> None:
+def test_what_the_nodes_would_refuse_later(raw: dict[str, Any], text: str) -> None:
     with pytest.raises(SettingsError) as error:
         parse("dev", raw)
-    assert said in str(error.value)
+    assert text in str(error.value)
 
 
 def test_the_forms_that_kubernetes_takes() -> None:
     labels = {"disk": "", "example.com/disk": "a", "a-b.example/Disk_1.x": "b-1"}
-    found = parse("dev", {"servers": {"labels": labels, "taints": ["example.com/a=b:NoExecute", "a:NoSchedule", "a=:NoSchedule"]}})
-    assert found.servers.labels == labels
+    settings = parse(
+        "dev", {"servers": {"labels": labels, "taints": ["example.com/a=b:NoExecute", "a:NoSchedule", "a=:NoSchedule"]}}
+    )
+    assert settings.servers.labels == labels
 
 
 def test_no_error_shows_a_password_of_a_url_even_with_a_slash() -> None:

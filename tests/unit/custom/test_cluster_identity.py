@@ -25,15 +25,15 @@ def test_allowed(old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "text"),
     [
         ("v1.28.15+k3s1", "v1.27.8+k3s2", "cannot go back"),
         ("v1.27.8+k3s2", "v1.27.7+k3s1", "cannot go back"),
         ("v1.27.8+k3s2", "v1.29.10+k3s1", "Set a v1.28 release first"),
     ],
 )
-def test_refused(old: str, new: str, said: str) -> None:
-    assert said in refusal(old, new)
+def test_refused(old: str, new: str, text: str) -> None:
+    assert text in refusal(old, new)
 
 
 def checked(olds: dict[str, Any], **news: Any) -> tuple[dict[str, Any], list[str]]:

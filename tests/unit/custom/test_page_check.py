@@ -79,7 +79,7 @@ def test_the_title_may_be_written_otherwise(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "seen"),
+    ("answer", "last"),
     [
         (page(b"<title>Login</title>"), "status 200 and the title 'Login'"),
         (page(b""), "status 200 and the title ''"),
@@ -88,11 +88,11 @@ def test_the_title_may_be_written_otherwise(body: bytes) -> None:
     ],
 )
 def test_another_page_is_none_and_the_error_says_what_was_seen(
-    answer: Callable[[http.server.BaseHTTPRequestHandler, int], None], seen: str
+    answer: Callable[[http.server.BaseHTTPRequestHandler, int], None], last: str
 ) -> None:
     with serving(answer) as url, pytest.raises(TimeoutError) as caught:
         prove(url, TITLE, 0.6)
-    assert f"seen last: {seen}." in str(caught.value)
+    assert f"seen last: {last}." in str(caught.value)
     for part in (url, TITLE, "timeouts.proof", "proof.enabled: false"):
         assert part in str(caught.value)
 

@@ -24,18 +24,18 @@ Wait = Callable[[str], None]
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wait]:
     """heard(text) returns when the text has been said; the interval is short, and speaking is allowed."""
-    said: list[str] = []
+    messages: list[str] = []
     something = threading.Condition()
 
     def say(text: str) -> None:
         with something:
-            said.append(text)
+            messages.append(text)
             something.notify_all()
 
     def wait(text: str) -> None:
         with something:
-            begun = len(said)
-            assert something.wait_for(lambda: any(line.startswith(text) for line in said[begun:]), timeout=30), said
+            begun = len(messages)
+            assert something.wait_for(lambda: any(line.startswith(text) for line in messages[begun:]), timeout=30), messages
 
     monkeypatch.setattr(reporting, "SAY_EVERY", 0.01)
     monkeypatch.setattr(reporting, "say", say)

@@ -17,13 +17,13 @@ NUMBERS = [f"M{number}" for number in range(1, 26)] + [f"L{number}" for number i
 
 
 def rows() -> dict[str, list[str]]:
-    found = {}
+    by_trouble = {}
     for line in (ROOT / "docs/known-troubles.md").read_text().splitlines():
         if re.match(r"\| [ML]\d+ \|", line):
             cells = [cell.strip() for cell in line.strip("|").split(" | ")]
-            assert cells[0].strip() not in found, f"{cells[0]} is there twice"
-            found[cells[0].strip()] = cells
-    return found
+            assert cells[0].strip() not in by_trouble, f"{cells[0]} is there twice"
+            by_trouble[cells[0].strip()] = cells
+    return by_trouble
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_a_row_says_what_is_done_and_names_tests_that_exist(number: str, collect
     assert trouble
     assert here
     named = re.findall(r"`(tests/[^`]+)`", shown)
-    assert "".join(f"`{each}`" for each in named) == shown.replace("` `", "``")
+    assert "".join(f"`{test}`" for test in named) == shown.replace("` `", "``")
     assert named or here.startswith("Cannot arise: ")
-    known = collected | {each.partition("[")[0] for each in collected}
-    assert [each for each in named if each not in known] == []
+    known = collected | {test.partition("[")[0] for test in collected}
+    assert [test for test in named if test not in known] == []

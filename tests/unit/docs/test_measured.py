@@ -30,13 +30,13 @@ def texts() -> dict[str, str]:
 
 def cited() -> dict[str, set[str]]:
     """The numbers that each file cites: `measured.md 23`, `measured.md 23, 24`."""
-    found = {}
+    by_file = {}
     for name, text in texts().items():
-        lists = re.findall(r"measured\.md[`)\]]*,? +(N?\d+(?:(?:,| and) N?\d+)*)", text)
-        numbers = {number for each in lists for number in re.findall(r"N?\d+", each)}
+        parts = re.findall(r"measured\.md[`)\]]*,? +(N?\d+(?:(?:,| and) N?\d+)*)", text)
+        numbers = {number for part in parts for number in re.findall(r"N?\d+", part)}
         if numbers:
-            found[name] = numbers
-    return found
+            by_file[name] = numbers
+    return by_file
 
 
 def numbers() -> list[str]:
@@ -44,18 +44,18 @@ def numbers() -> list[str]:
 
 
 def test_each_number_has_one_line_and_they_are_in_order() -> None:
-    found = numbers()
+    listed = numbers()
     rows = [line for line in PAGE.read_text().splitlines() if re.match(r"\| (?!#|-)", line)]
-    assert len(found) == len(rows) > 40 and len(set(found)) == len(found)
-    plain = [int(number) for number in found if number.isdigit()]
+    assert len(listed) == len(rows) > 40 and len(set(listed)) == len(listed)
+    plain = [int(number) for number in listed if number.isdigit()]
     assert plain == sorted(plain)
 
 
 def test_what_is_cited_is_there() -> None:
-    found = cited()
-    assert {"components/network/pod.py", "components/libvirt/domain_spec.py", "docs/own-pods.md"} <= set(found)
+    by_file = cited()
+    assert {"components/network/pod.py", "components/libvirt/domain_spec.py", "docs/own-pods.md"} <= set(by_file)
     known = set(numbers())
-    assert {name: numbers - known for name, numbers in found.items() if numbers - known} == {}
+    assert {name: numbers - known for name, numbers in by_file.items() if numbers - known} == {}
 
 
 def test_no_page_is_cited_that_is_not_there() -> None:

@@ -46,13 +46,13 @@ def blocks(page: Path, language: str) -> list[str]:
 
 def commands() -> list[tuple[str, str]]:
     """(page, command) for each line of the `sh` blocks, without its comment unless that is the mark."""
-    found = []
+    lines = []
     for page in PAGES:
         for line in "\n".join(blocks(page, "sh")).splitlines():
             command, _sign, _comment = line.partition(" #") if NOT_RUN not in line else (line, "", "")
             if command.strip():
-                found.append((page.name, command.strip()))
-    return found
+                lines.append((page.name, command.strip()))
+    return lines
 
 
 def test_blocks_name_their_language() -> None:
@@ -88,15 +88,15 @@ def test_a_pulumi_command_names_its_stack() -> None:
 
 
 def stack_files() -> list[tuple[str, dict[str, Any]]]:
-    found = []
+    documents = []
     for page in PAGES:
         for text in blocks(page, "yaml"):
             document = yaml.safe_load(text)
             if "config" in document:
                 name = re.match(r"# Pulumi\.([a-z]+)\.yaml\n", text)
                 assert name, f"{page.name}: a stack file begins with its name"
-                found.append((name.group(1), document))
-    return found
+                documents.append((name.group(1), document))
+    return documents
 
 
 @pytest.mark.parametrize(("name", "document"), stack_files(), ids=[name for name, _ in stack_files()])
@@ -105,27 +105,27 @@ def test_a_stack_file_is_valid(name: str, document: dict[str, Any]) -> None:
     reading.load(own, name, from_document(document, own))
 
 
-def asked(value: Any) -> Iterator[str]:
+def networks_annotations(value: Any) -> Iterator[str]:
     """The networks annotation of a manifest and of each template in it."""
     if isinstance(value, dict):
-        found = (value.get("annotations") or {}).get(NETWORKS)
-        yield from [found] if found else []
+        annotation = (value.get("annotations") or {}).get(NETWORKS)
+        yield from [annotation] if annotation else []
         for item in value.values():
-            yield from asked(item)
+            yield from networks_annotations(item)
 
 
 def test_annotations_and_networks_in_manifests_are_read_by_multus() -> None:
-    seen = 0
+    count = 0
     for page in PAGES:
         for text in blocks(page, "yaml"):
             document = yaml.safe_load(text)
-            for value in asked(document):
+            for value in networks_annotations(document):
                 assert requests(value, "default")
-                seen += 1
+                count += 1
             if document.get("kind") == "NetworkAttachmentDefinition":
                 assert json.loads(document["spec"]["config"])["name"] == document["metadata"]["name"]
-                seen += 1
-    assert seen >= 6
+                count += 1
+    assert count >= 6
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
@@ -142,14 +142,14 @@ def test_every_key_is_in_the_readme_s_table() -> None:
 def settings_in(text: str) -> set[str]:
     """Dotted names in code spans that begin with a key of the settings."""
     keys = {to_camel(name) for name in Settings.model_fields}
-    return {each for each in re.findall(r"`([a-zA-Z0-9]+(?:\.[a-zA-Z0-9]+)+)", text) if each.split(".")[0] in keys}
+    return {setting for setting in re.findall(r"`([a-zA-Z0-9]+(?:\.[a-zA-Z0-9]+)+)", text) if setting.split(".")[0] in keys}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
 def test_settings_that_a_page_names_exist(page: Path) -> None:
     known = re.findall(r"(?m)^\| `([^`]+)` ", (ROOT / "docs/settings.md").read_text())
     for name in settings_in(page.read_text()):
-        assert any(each == name or each.startswith(f"{name}.") for each in known), f"{page.name}: no setting {name}"
+        assert any(setting == name or setting.startswith(f"{name}.") for setting in known), f"{page.name}: no setting {name}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])

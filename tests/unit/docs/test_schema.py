@@ -107,9 +107,9 @@ def test_every_stack_file_is_valid_and_names_the_schema(schema: jsonschema.Draft
 
 
 def test_every_stack_file_of_the_docs_is_valid(schema: jsonschema.Draft7Validator) -> None:
-    found = stack_files()
-    assert len(found) > 3
-    for _name, document in found:
+    documents = stack_files()
+    assert len(documents) > 3
+    for _name, document in documents:
         schema.validate(document)
 
 
@@ -193,7 +193,7 @@ def test_what_pulumi_writes_and_settings_of_others_are_valid(schema: jsonschema.
 def test_patterns_are_those_of_every_editor() -> None:
     document = json.loads((ROOT / "docs/stack.schema.json").read_text())
     patterns = [part["pattern"] for part in parts(document) if isinstance(part.get("pattern"), str)]
-    assert patterns and not [each for each in patterns if "(?i" in each]
+    assert patterns and not [pattern for pattern in patterns if "(?i" in pattern]
     mac = ecma(r"^(?i:[0-9a-f][02468ace](:[0-9a-f]{2}){5})$")
     assert re.fullmatch(mac, "52:54:00:AA:00:fF") and "(?i" not in mac
     for only_python in (r"(?P<name>x)", r"\Ax\Z", r"a(?i)b"):

@@ -17,9 +17,9 @@ STACKS = "".join(path.read_text() for path in sorted(ROOT.glob("Pulumi.testnet*.
 
 
 def test_every_address_of_the_stack_file_is_named() -> None:
-    found = set(re.findall(r"https?://[^\s\]\"']+", STACKS))
-    assert len(found) >= 7
-    assert {url for url in found if f"`{url}`" not in PAGE} == set()
+    urls = set(re.findall(r"https?://[^\s\]\"']+", STACKS))
+    assert len(urls) >= 7
+    assert {url for url in urls if f"`{url}`" not in PAGE} == set()
 
 
 def test_every_version_that_is_installed_there_is_named() -> None:

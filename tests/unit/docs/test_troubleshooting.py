@@ -30,9 +30,9 @@ def plain(text: str) -> str:
 
 def texts(node: ast.AST) -> Iterator[str]:
     """Constant pieces of the strings in an expression."""
-    for each in ast.walk(node):
-        if isinstance(each, ast.Constant) and isinstance(each.value, str):
-            yield each.value
+    for part in ast.walk(node):
+        if isinstance(part, ast.Constant) and isinstance(part.value, str):
+            yield part.value
 
 
 def raised() -> Iterator[tuple[str, list[str]]]:
@@ -41,7 +41,7 @@ def raised() -> Iterator[tuple[str, list[str]]]:
         for node in ast.walk(ast.parse(path.read_text())):
             where = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
             if isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
-                names = {ast.unparse(each) for each in (node.targets if isinstance(node, ast.Assign) else [node.target])}
+                names = {ast.unparse(target) for target in (node.targets if isinstance(node, ast.Assign) else [node.target])}
                 if names & VARIABLES:
                     for part in node.value.values if isinstance(node.value, ast.Dict) else [node.value]:
                         yield where, list(texts(part))

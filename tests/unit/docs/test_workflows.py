@@ -332,10 +332,10 @@ def test_the_preview_of_a_pull_request(runner: Runner, team: bool) -> None:
     secrets = dict.fromkeys(("PULUMI_ACCESS_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "")
     env = {**job, **secrets, "PULUMI_BACKEND_URL": state["url"], "PULUMI_CONFIG_PASSPHRASE": passphrase if team else ""}
     assert set(STEPS["preview.preview.Preview"]["env"]) <= set(env)
-    said = preview(runner, env)
-    assert re.search(r"\+ \d+ to create", said), said
-    assert "k3s-macvlan@v" in said
-    assert "[mandatory]" not in said
+    output = preview(runner, env)
+    assert re.search(r"\+ \d+ to create", output), output
+    assert "k3s-macvlan@v" in output
+    assert "[mandatory]" not in output
     runner.step("preview.Check that what lives in a machine goes with it", env)
 
 
@@ -351,11 +351,11 @@ def test_the_page_names_every_setting_of_the_repository() -> None:
 
 
 def test_the_page_names_every_policy_and_its_level() -> None:
-    said = dict(re.findall(r"(?m)^\| `([a-z-]+)` \| (mandatory|advisory) \|", (ROOT / "docs/pull-requests.md").read_text()))
+    levels = dict(re.findall(r"(?m)^\| `([a-z-]+)` \| (mandatory|advisory) \|", (ROOT / "docs/pull-requests.md").read_text()))
     pack = (ROOT / "policy/rules/pack.py").read_text()
     advisory = set(re.findall(r'_rule\("([a-z-]+)", .*ADVISORY\)', pack))
     known = set(re.findall(r'(?:_rule\(|name=)"([a-z-]+)"', pack))
-    assert said == {name: "advisory" if name in advisory else "mandatory" for name in known}
+    assert levels == {name: "advisory" if name in advisory else "mandatory" for name in known}
 
 
 def test_commands_of_the_page_say_that_no_test_runs_them() -> None:

@@ -23,10 +23,10 @@ def disjoint(draw: st.DrawFn) -> list[DhcpRange]:
     """Ranges as a network may have them: disjoint, in any order, adjacent or not, with lease times or not."""
     cuts = sorted(draw(st.sets(st.integers(1, 254), min_size=2, max_size=12)))
     leases = st.sampled_from([None, ("2", "hours")])
-    found = [
+    ranges = [
         DhcpRange(BASE + first, BASE + last - 1, draw(leases)) for first, last in itertools.pairwise(cuts) if draw(st.booleans())
     ]
-    return draw(st.permutations(found))
+    return draw(st.permutations(ranges))
 
 
 CLAIMS = st.lists(
@@ -35,7 +35,7 @@ CLAIMS = st.lists(
 
 
 def addresses(ranges: list[DhcpRange]) -> set[tuple[IPv4Address, Any]]:
-    return {(address, each.lease) for each in ranges for address in each}
+    return {(address, dhcp_range.lease) for dhcp_range in ranges for address in dhcp_range}
 
 
 def plain(ranges: list[DhcpRange]) -> set[IPv4Address]:
@@ -47,7 +47,7 @@ def test_subtract_leaves_exactly_the_rest(before: list[DhcpRange], claims: list[
     left = subtract(before, claims)
     assert plain(left) == plain(before) - plain(claims)
     assert plain(left) | plain(intersect(before, claims)) == plain(before)
-    assert len(addresses(left)) == sum(len(each) for each in left)
+    assert len(addresses(left)) == sum(len(dhcp_range) for dhcp_range in left)
 
 
 @given(disjoint(), CLAIMS)

@@ -251,8 +251,8 @@ def test_a_preview_says_what_hands_changed_and_what_it_will_be(
     assert news["definition"] == {"root disk": "qcow2, cache none", "running guest: CPU mode": "maximum"}
     assert DomainProvider().diff("id", olds, news).changes
     assert DomainProvider().diff("id", olds, news).changes
-    said = capsys.readouterr().out
-    assert said.count("root disk was changed by hand: qcow2, cache unsafe, instead of qcow2, cache none") == 1
+    output = capsys.readouterr().out
+    assert output.count("root disk was changed by hand: qcow2, cache unsafe, instead of qcow2, cache none") == 1
     # After the update, and after a refresh that finds nothing.
     definitions: list[dict[str, str]] = [news["definition"], {}]
     for definition in definitions:

@@ -43,12 +43,12 @@ CONSOLES = {
 }
 
 
-@pytest.mark.parametrize("said", CONSOLES)
+@pytest.mark.parametrize("words", CONSOLES)
 @pytest.mark.parametrize("virt_type", ["kvm", "qemu"])
-def test_the_console_s_own_words_are_explained(said: str, virt_type: str) -> None:
-    text = meaning(clean(CONSOLES[said]), virt_type=virt_type, port=2222)
-    assert said in text and "virtType" not in text
-    if said == "has booted":
+def test_the_console_s_own_words_are_explained(words: str, virt_type: str) -> None:
+    text = meaning(clean(CONSOLES[words]), virt_type=virt_type, port=2222)
+    assert words in text and "virtType" not in text
+    if words == "has booted":
         assert "port 2222 (ssh.port)" in text
 
 
@@ -89,9 +89,9 @@ def test_the_load_is_of_one_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_taken_address_is_not_lost_among_the_last_lines() -> None:
     boot = [f"line {number}" for number in range(60)]
-    said = "[   12.3] cloud-init[410]: lan: 10.0.0.20 is in use: 02:00:00:00:00:01 answered for it"
+    conflict = "[   12.3] cloud-init[410]: lan: 10.0.0.20 is in use: 02:00:00:00:00:01 answered for it"
     port = "[   12.4] cloud-init[410]: ssh.port: SELinux does not let sshd listen on port 8080"
-    lines = console_lines("\r\n".join([*boot[:20], said, port, "", *boot[20:], "\x1b[0m", ""]))
-    assert lines == [said, port, *boot[45:]]
-    assert console_lines("\n".join([*boot, said])) == [*boot[46:], said]
+    lines = console_lines("\r\n".join([*boot[:20], conflict, port, "", *boot[20:], "\x1b[0m", ""]))
+    assert lines == [conflict, port, *boot[45:]]
+    assert console_lines("\n".join([*boot, conflict])) == [*boot[46:], conflict]
     assert console_lines("") == []

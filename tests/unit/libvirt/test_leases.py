@@ -179,8 +179,8 @@ def test_ours_are_given_back_unless_they_run(
     segment["here"] = False
     server = Server(lease(NOBODYS, 7, "ours"))
     lease_release.give_back(HOST, server, NETWORK, [NOBODYS])
-    said = capfd.readouterr().out
-    assert "stands until" in said and f"dhcp_release virbr7 10.9.1.7 {NOBODYS}" in said
+    output = capfd.readouterr().out
+    assert "stands until" in output and f"dhcp_release virbr7 10.9.1.7 {NOBODYS}" in output
 
 
 # --- a real server

@@ -124,7 +124,7 @@ def test_nobody_calls_and_ssh_does_not_end(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("said", "hint"),
+    ("output", "hint"),
     [
         ("Host key verification failed.", "Connect once with ssh and check the key"),
         ("me@h: Permission denied (publickey,password).", "does not let this user log in by key"),
@@ -133,9 +133,9 @@ def test_nobody_calls_and_ssh_does_not_end(tmp_path: Path, monkeypatch: pytest.M
         ("ssh: Could not resolve hostname h: Name or service not known", "The host name in the connection URI is unknown"),
     ],
 )
-def test_what_ssh_says_comes_with_a_way_out(said: str, hint: str) -> None:
-    text = explain(Exception("End of file while reading data: Input/output error"), "qemu+ssh://h/system", said)
-    assert said in text and hint in text
+def test_what_ssh_says_comes_with_a_way_out(output: str, hint: str) -> None:
+    text = explain(Exception("End of file while reading data: Input/output error"), "qemu+ssh://h/system", output)
+    assert output in text and hint in text
 
 
 @pytest.mark.parametrize("uri", ["qemu:///system", "qemu+tls://h/system", "test:///default", "qemu+libssh2://h/system"])

@@ -15,14 +15,14 @@ STATUS = "k8s.v1.cni.cncf.io/network-status"
 
 
 def test_the_sample_is_json_that_names_the_kubeconfig_on_the_host() -> None:
-    found = json.loads(_sample(CniPaths(bin="/b", conf="/c")))
-    assert found["kubeconfig"] == "/c/multus.d/multus.kubeconfig"
-    assert (found["type"], found["delegates"][0]["name"]) == ("multus", "cbr0")
+    document = json.loads(_sample(CniPaths(bin="/b", conf="/c")))
+    assert document["kubeconfig"] == "/c/multus.d/multus.kubeconfig"
+    assert (document["type"], document["delegates"][0]["name"]) == ("multus", "cbr0")
 
 
 def test_multus_may_change_nothing_but_status_and_events() -> None:
     for rule in _rules():
-        resources, verbs = ({str(each) for each in cast("list[str]", found or [])} for found in (rule.resources, rule.verbs))
+        resources, verbs = ({str(name) for name in cast("list[str]", names or [])} for names in (rule.resources, rule.verbs))
         assert "*" not in resources | verbs
         if verbs - {"get", "list", "watch"}:
             assert resources <= {"pods/status", "events"}
@@ -30,8 +30,8 @@ def test_multus_may_change_nothing_but_status_and_events() -> None:
 
 
 @pytest.mark.parametrize(
-    ("annotations", "found"),
+    ("annotations", "interfaces"),
     [({}, []), ({STATUS: "[]"}, []), ({STATUS: "null"}, []), ({STATUS: '[{"a": 1}]'}, [{"a": 1}]), ({STATUS: "{}"}, [])],
 )
-def test_the_status_of_a_pod(annotations: dict[str, Any], found: list[Any]) -> None:
-    assert network_status(annotations) == found
+def test_the_status_of_a_pod(annotations: dict[str, Any], interfaces: list[Any]) -> None:
+    assert network_status(annotations) == interfaces

@@ -22,8 +22,8 @@ STATUS = "k8s.v1.cni.cncf.io/network-status"
 
 
 def made(**macvlan: Any) -> dict[str, Any]:
-    found = parse("dev", {"macvlan": macvlan})
-    return configuration(found.macvlan, found.network, "enp1s0", found.macvlan.range)
+    settings = parse("dev", {"macvlan": macvlan})
+    return configuration(settings.macvlan, settings.network, "enp1s0", settings.macvlan.range)
 
 
 def test_the_articles_network_to_the_letter() -> None:
@@ -57,15 +57,15 @@ def test_the_default_has_no_route_and_no_gateway() -> None:
 )
 @pytest.mark.parametrize("ipam", ["host-local", "static"])
 def test_each_mode(kind: str, mode: str, ipam: str) -> None:
-    found = made(type=kind, mode=mode, ipam=ipam, mtu=1400, cniVersion="1.0.0")
-    assert (found["type"], found["mode"], found["mtu"], found["cniVersion"]) == (kind, mode, 1400, "1.0.0")
-    assert found["ipam"]["type"] == ipam
+    document = made(type=kind, mode=mode, ipam=ipam, mtu=1400, cniVersion="1.0.0")
+    assert (document["type"], document["mode"], document["mtu"], document["cniVersion"]) == (kind, mode, 1400, "1.0.0")
+    assert document["ipam"]["type"] == ipam
     if ipam == "static":
-        assert found["capabilities"] == {"ips": True}
-        assert found["ipam"]["routes"] == []
+        assert document["capabilities"] == {"ips": True}
+        assert document["ipam"]["routes"] == []
     else:
-        assert "capabilities" not in found
-        assert found["ipam"]["subnet"] == "192.168.122.0/24"
+        assert "capabilities" not in document
+        assert document["ipam"]["subnet"] == "192.168.122.0/24"
     assert "mtu" not in made(type=kind, mode=mode)
 
 
@@ -91,8 +91,10 @@ def test_multicast_goes_out_on_the_network_itself() -> None:
 
 
 def test_a_slice_is_the_range_of_its_node() -> None:
-    found = parse("dev", {})
-    ipam = configuration(found.macvlan, found.network, "enp1s0", AddressRange.parse("192.168.122.202-192.168.122.203"))["ipam"]
+    settings = parse("dev", {})
+    ipam = configuration(settings.macvlan, settings.network, "enp1s0", AddressRange.parse("192.168.122.202-192.168.122.203"))[
+        "ipam"
+    ]
     assert (ipam["rangeStart"], ipam["rangeEnd"]) == ("192.168.122.202", "192.168.122.203")
 
 
@@ -127,8 +129,8 @@ def test_canonical_json_is_equal_where_the_documents_are(document: dict[str, Any
     ],
 )
 def test_the_pods_annotation(raw: dict[str, Any], text: str) -> None:
-    found = parse("dev", raw)
-    assert attachment(found.macvlan, found.workload, found.network) == text
+    settings = parse("dev", raw)
+    assert attachment(settings.macvlan, settings.workload, settings.network) == text
 
 
 ETH0 = {"name": "cbr0", "interface": "eth0", "ips": ["10.42.0.9"], "mac": "0a:00:00:00:00:02", "default": True}

@@ -17,9 +17,9 @@ def node(tmp_path: Path) -> Node:
 
 @pytest.fixture
 def k3s(node: Node, tmp_path: Path) -> Iterator[K3s]:
-    found = K3s(node, tmp_path)
-    with found.listening:
-        yield found
+    installed = K3s(node, tmp_path)
+    with installed.listening:
+        yield installed
 
 
 @pytest.fixture

@@ -32,10 +32,10 @@ def test_disk_has_grown_before(node: Node) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "kind", "said"),
+    ("source", "kind", "text"),
     [("/dev/vda1", "zfs", "zfs"), ("overlay", "overlay", "cannot find"), ("/dev/vda1", "ext4", "FAILED: no room")],
 )
-def test_disk_cannot_grow(node: Node, source: str, kind: str, said: str) -> None:
+def test_disk_cannot_grow(node: Node, source: str, kind: str, text: str) -> None:
     disk(node, source, kind, 'echo "FAILED: no room" >&2; exit 2' if kind == "ext4" else ":")
     done = node.run("disk-grow")
-    assert done.returncode == 1 and said in done.stderr
+    assert done.returncode == 1 and text in done.stderr

@@ -71,7 +71,7 @@ RELEASES = "http://mirror/k3s/releases"
 
 
 @pytest.mark.parametrize(
-    ("reads", "told"),
+    ("reads", "expected"),
     [
         ("GITHUB_URL=${GITHUB_URL:-x}", {"GITHUB_URL": RELEASES}),
         ("INSTALL_K3S_ARTIFACT_URL=${INSTALL_K3S_ARTIFACT_URL:-x}", {"INSTALL_K3S_ARTIFACT_URL": f"{RELEASES}/download"}),
@@ -81,14 +81,14 @@ RELEASES = "http://mirror/k3s/releases"
         ),
     ],
 )
-def test_the_place_of_the_releases_is_told_as_the_install_script_reads_it(k3s: K3s, reads: str, told: dict[str, str]) -> None:
+def test_the_place_of_the_releases_is_told_as_the_install_script_reads_it(k3s: K3s, reads: str, expected: dict[str, str]) -> None:
     given = k3s.node.root / "given"
     first, rest = INSTALLER.split("\n", 1)
     k3s.installer.write_text(f"{first}\nenv > {given}\n{reads}\n{rest}")
     assert k3s.run(RELEASES=RELEASES).returncode == 0
-    seen = dict(line.partition("=")[::2] for line in given.read_text().splitlines())
+    variables = dict(line.partition("=")[::2] for line in given.read_text().splitlines())
     names = ("GITHUB_URL", "INSTALL_K3S_ARTIFACT_URL", "RELEASES")
-    assert {name: seen[name] for name in names if name in seen} == told
+    assert {name: variables[name] for name in names if name in variables} == expected
     assert k3s.run(RELEASES=RELEASES).returncode == 0 and k3s.installs() == 1
     assert k3s.run(RELEASES="http://other/releases").returncode == 0 and k3s.installs() == 2
 
@@ -121,16 +121,16 @@ def test_k3s_server_works_when_its_schema_is_made(k3s: K3s) -> None:
     assert done.returncode == 1 and "does not work after 1 s" in done.stderr
     (k3s.node.stub / "no-schema").unlink()
     assert k3s.run().returncode == 0
-    asked = [line for line in (k3s.node.stub / "curl.log").read_text().splitlines() if "/openapi/v2" in line]
-    assert all("Accept: application/com.github.proto-openapi.spec.v2@v1.0+protobuf" in line for line in asked)
+    requests = [line for line in (k3s.node.stub / "curl.log").read_text().splitlines() if "/openapi/v2" in line]
+    assert all("Accept: application/com.github.proto-openapi.spec.v2@v1.0+protobuf" in line for line in requests)
 
 
 def test_k3s_server_is_asked_for_nothing_before_it_listens(k3s: K3s) -> None:
     k3s.listening.close()
     done = k3s.run(SERVICE_LIMIT="2")
     assert done.returncode == 1 and "does not work after 2 s" in done.stderr
-    asked = (k3s.node.stub / "curl.log").read_text()
-    assert "openapi" not in asked and "readyz" not in asked
+    requests = (k3s.node.stub / "curl.log").read_text()
+    assert "openapi" not in requests and "readyz" not in requests
 
 
 def test_k3s_checksum_mismatch_runs_nothing(k3s: K3s) -> None:
@@ -141,7 +141,7 @@ def test_k3s_checksum_mismatch_runs_nothing(k3s: K3s) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "text"),
     [
         ({"INSTALL_URL": "https://user:geheim@down.invalid/x"}, "k3s.installScript.url"),
         ({"INSTALL_ENV": '{"INSTALL_K3S_VERSION": "v9"}'}, "INSTALL_K3S_VERSION"),
@@ -151,9 +151,9 @@ def test_k3s_checksum_mismatch_runs_nothing(k3s: K3s) -> None:
         ({"ROLE": "both"}, "server or agent"),
     ],
 )
-def test_k3s_refuses(k3s: K3s, change: dict[str, str], said: str) -> None:
+def test_k3s_refuses(k3s: K3s, change: dict[str, str], text: str) -> None:
     done = k3s.run(**change)
-    assert done.returncode == 1 and said in done.stderr
+    assert done.returncode == 1 and text in done.stderr
     assert "geheim" not in done.stderr
     assert k3s.installs() == 0 and k3s.node.restarts() == 0
 
@@ -195,15 +195,15 @@ JOURNALS = {
 }
 
 
-@pytest.mark.parametrize(("said", "role"), [*((said, "server") for said in JOURNALS), ("wrong token", "agent")])
-def test_k3s_refused_join_is_named_before_the_limit(k3s: K3s, said: str, role: str) -> None:
+@pytest.mark.parametrize(("journal", "role"), [*((journal, "server") for journal in JOURNALS), ("wrong token", "agent")])
+def test_k3s_refused_join_is_named_before_the_limit(k3s: K3s, journal: str, role: str) -> None:
     (k3s.node.stub / "api").unlink()
-    line = f"{JOURNALS[said]}\n"
+    line = f"{JOURNALS[journal]}\n"
     (k3s.node.stub / "journal").write_text(line * 4 + f"K3S_TOKEN={TOKEN} K10{'a' * 64}::server:other\n")
     begin = time.monotonic()
     done = k3s.run(ROLE=role, SERVICE_LIMIT="60")
     assert done.returncode == 1 and time.monotonic() - begin < 40
-    assert said.rstrip(":") in done.stderr and "Seen: " in done.stderr
+    assert journal.rstrip(":") in done.stderr and "Seen: " in done.stderr
     assert "::server:other" not in done.stderr and "[redacted]" in done.stderr
 
 
@@ -247,18 +247,18 @@ def test_k3s_agent_is_upgraded_after_all_servers(k3s: K3s) -> None:
     done = k3s.run(ROLE="agent", SERVER="192.168.122.180", K3S_VERSION=new)
     assert done.returncode == 0, done.stderr
     assert k3s.installs() == 2
-    asked = [line for line in (k3s.node.stub / "curl.log").read_text().splitlines() if "labelSelector" in line]
-    assert len(asked) == 2
-    assert all("client-kube-proxy" in line for line in asked)
+    requests = [line for line in (k3s.node.stub / "curl.log").read_text().splitlines() if "labelSelector" in line]
+    assert len(requests) == 2
+    assert all("client-kube-proxy" in line for line in requests)
 
 
-@pytest.mark.parametrize("said", [servers(one=VERSION), servers(), "", "no JSON"])
-def test_k3s_agent_is_never_newer_than_a_server(k3s: K3s, said: str) -> None:
+@pytest.mark.parametrize("servers_json", [servers(one=VERSION), servers(), "", "no JSON"])
+def test_k3s_agent_is_never_newer_than_a_server(k3s: K3s, servers_json: str) -> None:
     k3s.run(ROLE="agent", SERVER="192.168.122.180")
     k3s.node.file(f"{AGENT}/client-kube-proxy.key", "x")
-    (k3s.node.stub / "servers.json").write_text(said)
+    (k3s.node.stub / "servers.json").write_text(servers_json)
     done = k3s.run(ROLE="agent", SERVER="192.168.122.180", K3S_VERSION="v1.28.15+k3s1", LIMIT_SECONDS="1")
     assert done.returncode == 1
     assert "an agent must not be newer than its servers: " in done.stderr
-    assert (f"one has {VERSION}" if "one" in said else "no server answers") in done.stderr
+    assert (f"one has {VERSION}" if "one" in servers_json else "no server answers") in done.stderr
     assert k3s.installs() == 1

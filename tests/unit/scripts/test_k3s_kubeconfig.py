@@ -28,9 +28,9 @@ def test_kubeconfig_is_printed_when_it_is_whole(node: Node) -> None:
     time.sleep(1)
     assert process.poll() is None, "that is but the beginning"
     path.write_text(KUBECONFIG.format("S0VZ"))
-    out, said = process.communicate(timeout=30)
-    assert (process.returncode, out) == (0, KUBECONFIG.format("S0VZ")), said
-    assert "S0VZ" not in said
+    out, errors = process.communicate(timeout=30)
+    assert (process.returncode, out) == (0, KUBECONFIG.format("S0VZ")), errors
+    assert "S0VZ" not in errors
 
 
 def test_kubeconfig_that_does_not_come(node: Node) -> None:

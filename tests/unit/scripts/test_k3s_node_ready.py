@@ -38,30 +38,30 @@ def test_node_becomes_ready_while_it_is_watched(node: Node) -> None:
     began = time.monotonic()
     done = node.run("k3s-node-ready", NODE_NAME="k3s-1", LIMIT_SECONDS="30")
     assert done.returncode == 0 and time.monotonic() - began < 30, done.stderr
-    asked = (node.stub / "curl.log").read_text().splitlines()
-    assert len(asked) == 1 and "fieldSelector=metadata.name%3Dk3s-1&watch=true" in asked[0]
+    requests = (node.stub / "curl.log").read_text().splitlines()
+    assert len(requests) == 1 and "fieldSelector=metadata.name%3Dk3s-1&watch=true" in requests[0]
 
 
 @pytest.mark.parametrize("silent", ["", "60"])
 @pytest.mark.parametrize(
-    "said", ['{"kind":"Status","message":"nodes is forbidden"}', '{"type":"DELETED","object":{"kind":"Node"}}', "<html>"]
+    "events", ['{"kind":"Status","message":"nodes is forbidden"}', '{"type":"DELETED","object":{"kind":"Node"}}', "<html>"]
 )
-def test_node_that_the_api_does_not_tell_of(node: Node, said: str, silent: str) -> None:
+def test_node_that_the_api_does_not_tell_of(node: Node, events: str, silent: str) -> None:
     kubelet(node, "True")
-    (node.stub / "events.json").write_text(said)
+    (node.stub / "events.json").write_text(events)
     (node.stub / "open").write_text(silent or "0")
     done = node.run("k3s-node-ready", NODE_NAME="k3s-1", LIMIT_SECONDS="1")
     assert done.returncode == 1 and "not Ready after 1 s: " in done.stderr
     if not silent:
-        assert ("no event of a node" if said == "<html>" else "no such node for this kubelet") in done.stderr
+        assert ("no event of a node" if events == "<html>" else "no such node for this kubelet") in done.stderr
 
 
-@pytest.mark.parametrize(("ready", "boot", "said"), [("False", "this", "cni plugin"), ("True", "older", "former boot")])
-def test_node_not_ready(node: Node, ready: str, boot: str, said: str) -> None:
+@pytest.mark.parametrize(("ready", "boot", "text"), [("False", "this", "cni plugin"), ("True", "older", "former boot")])
+def test_node_not_ready(node: Node, ready: str, boot: str, text: str) -> None:
     kubelet(node, ready, boot)
     (node.stub / "journal").write_text(f"starting with --token {TOKEN}\n")
     done = node.run("k3s-node-ready", NODE_NAME="k3s-1", LIMIT_SECONDS="1")
-    assert done.returncode == 1 and said in done.stderr and f"Ready {ready} KubeletNotReady" in done.stderr
+    assert done.returncode == 1 and text in done.stderr and f"Ready {ready} KubeletNotReady" in done.stderr
     assert "--token [redacted]" in done.stderr and TOKEN not in done.stderr
 
 

@@ -24,12 +24,12 @@ def test_lan_is_free(lan: Lan) -> None:
 def test_lan_names_every_stranger(lan: Lan) -> None:
     for address in ("192.168.222.21", "192.168.222.202", "192.168.222.250", "192.168.222.204"):
         ip(f"-n mvtest-lan address add {address}/24 dev port0")
-    found = re.search(r"link/ether (\S+)", ip("-n mvtest-lan link show port0").stdout)
-    assert found
+    link = re.search(r"link/ether (\S+)", ip("-n mvtest-lan link show port0").stdout)
+    assert link
     done = lan.ask(MAC=MAC.upper(), RANGES="192.168.222.200-192.168.222.203,192.168.222.250")
     assert done.returncode == 1
     for address in ("192.168.222.21", "192.168.222.202", "192.168.222.250"):
-        assert f"{address} is in use: {found[1]} answered for it" in done.stderr
+        assert f"{address} is in use: {link[1]} answered for it" in done.stderr
     assert "192.168.222.204" not in done.stderr
     assert MAC not in ip("-n mvtest-lan neighbour show").stdout, "the question leaves no trace in the stranger's table"
 
@@ -41,7 +41,7 @@ def test_lan_asks_for_no_more_than_a_thousand(lan: Lan) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "text"),
     [
         ({"MAC": "52:54:00:aa:00:99"}, "no interface has the MAC"),
         ({"MAC": "$(touch pwned)"}, "not a MAC address"),
@@ -49,6 +49,6 @@ def test_lan_asks_for_no_more_than_a_thousand(lan: Lan) -> None:
         ({"ADDRESS": "$(touch pwned)"}, "must be IPv4 addresses"),
     ],
 )
-def test_lan_wrong_parameters(lan: Lan, change: dict[str, str], said: str) -> None:
+def test_lan_wrong_parameters(lan: Lan, change: dict[str, str], text: str) -> None:
     done = lan.ask(**change)
-    assert done.returncode == 1 and said in done.stderr
+    assert done.returncode == 1 and text in done.stderr

@@ -83,7 +83,7 @@ def test_macvlan_leaves_nothing_when_killed(lan: Lan, number: signal.Signals) ->
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "text"),
     [
         ({"MAC": "52:54:00:aa:00:99"}, "no interface has the MAC"),
         ({"TEST_ADDRESS": "192.168.222.21/24"}, "address of this node itself"),
@@ -96,17 +96,17 @@ def test_macvlan_leaves_nothing_when_killed(lan: Lan, number: signal.Signals) ->
         ({"MAC": "$(touch pwned)"}, "not a MAC address"),
     ],
 )
-def test_macvlan_refuses(lan: Lan, change: dict[str, str], said: str) -> None:
+def test_macvlan_refuses(lan: Lan, change: dict[str, str], text: str) -> None:
     done = lan.check(**change)
-    assert done.returncode == 1 and said in done.stderr
+    assert done.returncode == 1 and text in done.stderr
     assert leftovers() == []
 
 
-@pytest.mark.parametrize(("release", "code", "said"), [("3.8.0", 1, "too old"), ("3.10.0-957.el7", 0, "4.0 or later is advised")])
-def test_macvlan_kernel(lan: Lan, release: str, code: int, said: str) -> None:
+@pytest.mark.parametrize(("release", "code", "text"), [("3.8.0", 1, "too old"), ("3.10.0-957.el7", 0, "4.0 or later is advised")])
+def test_macvlan_kernel(lan: Lan, release: str, code: int, text: str) -> None:
     lan.command("uname", f"#!/bin/sh\necho {release}\n")
     done = lan.check()
-    assert done.returncode == code and said in done.stderr
+    assert done.returncode == code and text in done.stderr
 
 
 def test_macvlan_module_missing(lan: Lan) -> None:

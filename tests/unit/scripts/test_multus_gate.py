@@ -24,7 +24,7 @@ def test_gate_opens(node: Node, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "text", "said"),
+    ("path", "text", "message"),
     [
         (f"{CONF_DIR}/00-multus.conflist", None, "neither 00-multus.conf nor 00-multus.conflist exists"),
         (f"{CONF_DIR}/00-multus.conflist", "{", "not a valid CNI configuration"),
@@ -41,7 +41,7 @@ def test_gate_opens(node: Node, name: str) -> None:
         (f"{BIN_DIR}/macvlan", "#!/bin/sh\nexit 1\n", "/macvlan does not answer"),
     ],
 )
-def test_gate_names_what_is_missing(node: Node, path: str, text: str | None, said: str) -> None:
+def test_gate_names_what_is_missing(node: Node, path: str, text: str | None, message: str) -> None:
     multus(node)
     target = node.root / path.lstrip("/")
     if text is None:
@@ -49,6 +49,6 @@ def test_gate_names_what_is_missing(node: Node, path: str, text: str | None, sai
     else:
         target.write_text(text)
     done = gate(node)
-    assert done.returncode == 1 and said in done.stderr
+    assert done.returncode == 1 and message in done.stderr
     assert len(re.findall(r"^  /var|^  \S*multus|^  neither", done.stderr, re.M)) == 1, "only what is missing"
     assert f"{CONF_DIR} has:" in done.stderr

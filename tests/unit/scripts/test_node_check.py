@@ -14,8 +14,8 @@ pytestmark = pytest.mark.unit
 
 
 KERNEL = "6.12.0-55.el10.x86_64"
-NEEDED = [each for each in kernel_modules.modules(settings.K3s()) if not each.startswith("?")]
-POLICIES = [each[1:] for each in kernel_modules.modules(settings.K3s()) if each.startswith("?")]
+NEEDED = [module for module in kernel_modules.modules(settings.K3s()) if not module.startswith("?")]
+POLICIES = [module[1:] for module in kernel_modules.modules(settings.K3s()) if module.startswith("?")]
 
 
 class Image:
@@ -25,7 +25,7 @@ class Image:
         self.k3s, self.node = k3s, k3s.node
         self.node.file("proc/sys/kernel/osrelease", f"{KERNEL}\n")
         self.system("almalinux", "rhel centos fedora")
-        self.modules([each.partition("|")[0] for each in [*NEEDED, *POLICIES]])
+        self.modules([module.partition("|")[0] for module in [*NEEDED, *POLICIES]])
 
     def system(self, name: str, like: str) -> None:
         self.node.file("etc/os-release", f'NAME="Any Linux"\nID="{name}"\nID_LIKE="{like}"\nVERSION_ID=10\n')
@@ -52,12 +52,13 @@ def image(k3s: K3s) -> Image:
 
 @pytest.mark.parametrize("suffix", ["", ".xz", ".zst"])
 def test_an_image_with_all_that_k3s_needs(image: Image, suffix: str) -> None:
-    image.modules([each.partition("|")[2] or each for each in [*NEEDED, *POLICIES]], suffix=suffix)  # the older kind of iptables
+    older = [module.partition("|")[2] or module for module in [*NEEDED, *POLICIES]]  # the older kind of iptables
+    image.modules(older, suffix=suffix)
     assert "lacks" not in image.tried(0)
 
 
 def test_modules_that_are_built_in_or_loaded_count(image: Image) -> None:
-    names = [each.partition("|")[0] for each in [*NEEDED, *POLICIES]]
+    names = [module.partition("|")[0] for module in [*NEEDED, *POLICIES]]
     image.modules(names[4:], builtin=names[1:4])
     assert f"the kernel {KERNEL} lacks {names[0]}. " in image.tried()
     (image.node.root / "sys/module" / names[0]).mkdir(parents=True)
@@ -67,7 +68,7 @@ def test_modules_that_are_built_in_or_loaded_count(image: Image) -> None:
 @pytest.mark.parametrize("missing", NEEDED)
 def test_each_module_that_k3s_needs_is_named_when_it_is_missing(image: Image, missing: str) -> None:
     other = f"x_{missing.partition('|')[0]}_y"  # its name is part of another
-    image.modules([other, *(each.partition("|")[0] for each in [*NEEDED, *POLICIES] if each != missing)])
+    image.modules([other, *(module.partition("|")[0] for module in [*NEEDED, *POLICIES] if module != missing)])
     assert f"lacks {missing.replace('|', ' or ')}. What brings it: package kernel-modules-extra-{KERNEL}" in image.tried()
 
 
@@ -90,8 +91,8 @@ def test_each_module_that_k3s_needs_is_named_when_it_is_missing(image: Image, mi
 def test_the_package_is_the_distribution_s(image: Image, name: str, like: str, package: str) -> None:
     image.system(name, like)
     image.modules([])
-    said = image.tried()
-    assert package in said and "br_netfilter" in said and "vxlan" in said and "nf_tables or ip_tables" in said
+    output = image.tried()
+    assert package in output and "br_netfilter" in output and "vxlan" in output and "nf_tables or ip_tables" in output
 
 
 def test_a_kernel_that_was_upgraded_under_the_machine(image: Image) -> None:
@@ -105,7 +106,7 @@ def test_a_kernel_of_which_nothing_tells_is_not_refused(image: Image) -> None:
 
 
 def test_without_ipset_network_policies_are_not_enforced(image: Image) -> None:
-    image.modules([each.partition("|")[0] for each in NEEDED])
+    image.modules([module.partition("|")[0] for module in NEEDED])
     assert "lacks xt_set: network policies are not enforced" in image.tried(0)
 
 
@@ -117,8 +118,8 @@ def test_all_that_an_image_lacks_is_said_at_once(image: Image) -> None:
     path.mkdir()
     for name in ("bash", "timeout", "flock", "tar", "ip", "systemctl", "grep", "sleep", "date", "cat"):
         (path / name).symlink_to(shutil.which(name, path=f"{image.node.bin}:/usr/bin:/bin:/usr/sbin:/sbin") or "")
-    said = image.tried(PATH=str(path))
-    assert "no python3 curl: add" in said and "no cgroup controller memory" in said and "br_netfilter" in said
+    output = image.tried(PATH=str(path))
+    assert "no python3 curl: add" in output and "no cgroup controller memory" in output and "br_netfilter" in output
 
 
 @pytest.mark.parametrize(("old", "code"), [("true", 0), ("false", 1)])
@@ -141,8 +142,8 @@ def test_a_root_that_is_read_only(image: Image) -> None:
         f'#!/bin/sh\n[ -n "$INSIDE" ] || exec env INSIDE=1 unshare --mount sh -c \'{mount} && exec /bin/bash "$@"\' sh "$@"\n'
         'exec /bin/bash "$@"\n',
     )
-    said = image.tried(SHELL_OF_TEST=str(image.node.bin / "bash"))
-    assert "/etc cannot be written: images with a read-only root are not supported" in said
+    output = image.tried(SHELL_OF_TEST=str(image.node.bin / "bash"))
+    assert "/etc cannot be written: images with a read-only root are not supported" in output
 
 
 def test_a_node_on_which_k3s_was_installed_is_not_asked_again(image: Image) -> None:

@@ -18,16 +18,16 @@ def test_node_ready_without_cloud_init(node: Node) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "said"), [(0, 0, "cloud-init=done"), (2, 0, "cloud-init=degraded"), (1, 1, "rebuild the VM")]
+    ("status", "code", "text"), [(0, 0, "cloud-init=done"), (2, 0, "cloud-init=degraded"), (1, 1, "rebuild the VM")]
 )
-def test_node_ready_status(node: Node, status: int, code: int, said: str) -> None:
+def test_node_ready_status(node: Node, status: int, code: int, text: str) -> None:
     node.command("cloud-init", f"#!/bin/sh\n[ \"$2\" = --wait ] && exit {status}\necho 'detail: broken module'\n")
     node.command("sync", '#!/bin/sh\ntouch "$STUB/synced"\n')
     node.file("var/log/cloud-init-output.log", "old line\n" * 30 + "apt failed\ntoken: abcdef\n")
     done = node.run("node-ready", LIMIT_SECONDS="5")
     assert done.returncode == code
     assert (node.stub / "synced").exists() == (code == 0), "a power cut may take what is not on the disk"
-    assert said in done.stdout + done.stderr
+    assert text in done.stdout + done.stderr
     if status:
         assert "detail: broken module" in done.stderr
     if code:

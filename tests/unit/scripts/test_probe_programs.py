@@ -85,7 +85,7 @@ Make = Callable[[ModuleType, Callable[[bytes], list[bytes]]], Packets]
 
 def test_addresses_of_ranges() -> None:
     numbers = lan_probe.addresses("10.0.0.1", "10.0.1.1-10.0.1.3,10.0.2.9")
-    assert [socket.inet_ntoa(each) for each in numbers] == ["10.0.0.1", "10.0.1.1", "10.0.1.2", "10.0.1.3", "10.0.2.9"]
+    assert [socket.inet_ntoa(number) for number in numbers] == ["10.0.0.1", "10.0.1.1", "10.0.1.2", "10.0.1.3", "10.0.2.9"]
     assert len(lan_probe.addresses("10.0.0.1", "10.1.0.0-10.1.255.255")) == 1024
     with pytest.raises(ValueError, match="x"):
         lan_probe.addresses("10.0.0.1", "x")

@@ -21,13 +21,13 @@ def link(name: str, index: int, mac: str = "52:54:00:00:00:01", kind: str = "") 
 def test_of_interfaces_with_one_mac_the_physical_one_is_meant(tmp_path: Path) -> None:
     links = [link("br0", 2, kind="bridge"), link("bare", 3), link("enp1s0", 4), link("other", 1, "52:54:00:00:00:02")]
     (tmp_path / "sys/class/net/enp1s0/device").mkdir(parents=True)
-    found = nic.links_of(links, "52:54:00:00:00:01".upper(), str(tmp_path), "")
-    assert [each["ifname"] for each in found] == ["enp1s0", "bare", "br0"]
+    chosen = nic.links_of(links, "52:54:00:00:00:01".upper(), str(tmp_path), "")
+    assert [interface["ifname"] for interface in chosen] == ["enp1s0", "bare", "br0"]
 
 
 def test_an_interface_is_found_by_its_name_and_its_other_names() -> None:
     links = [link("enp1s0", 1), link("eno1", 2) | {"altnames": ["lan"]}]
-    assert [each["ifname"] for each in nic.links_of(links, "", "", "lan")] == ["eno1"]
+    assert [interface["ifname"] for interface in nic.links_of(links, "", "", "lan")] == ["eno1"]
     assert nic.links_of(links, "52:54:00:00:00:01", "", "wan") == []
 
 

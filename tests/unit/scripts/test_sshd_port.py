@@ -106,8 +106,8 @@ def test_a_port_that_selinux_keeps_leaves_the_server_where_it_was(sshd: Sshd) ->
     sshd.config(DEBIAN)
     sshd.node.file("sys/fs/selinux/enforce", "1")
     (sshd.node.stub / "conflict").write_text("Conflicting portcon rules\nFailed to build policydb")
-    said = sshd.set(8080)
-    assert "ssh.port: SELinux does not let sshd listen on port 8080" in said and "Conflicting portcon rules" in said
+    output = sshd.set(8080)
+    assert "ssh.port: SELinux does not let sshd listen on port 8080" in output and "Conflicting portcon rules" in output
     assert sshd.ports() == ["22"]
     assert not (sshd.node.root / "etc/ssh/k3s_macvlan_port.cil").exists()
 
