@@ -1,4 +1,4 @@
-"""A stack's raw configuration, as the engine hands it to the program, or as it is in the content of a stack file. Pure.
+"""A stack's raw configuration, as the engine hands it to the program, or as it is in the content of a stack file.
 
 The program gets it from the engine, with secrets decrypted. The tools and the benchmark read the stack's file, where a secret is
 not readable.

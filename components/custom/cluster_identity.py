@@ -26,7 +26,7 @@ class ReleaseArgs:
     serial: Input[str]
     """`OverlayDisk.serial` of the first server's disk."""
     alone: Input[bool]
-    """Whether it is the only server, so that its data are the cluster."""
+    """Whether the first server is the only one, so that its data are the cluster."""
 
 
 class ReleaseProvider(ResourceProvider):

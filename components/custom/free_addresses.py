@@ -166,8 +166,8 @@ def _ip(*words: str) -> list[dict[str, Any]]:
 class FreeAddresses(Resource, module="libvirt", name="FreeAddresses"):
     """Addresses of a LAN at which nobody answered when the stack took them.
 
-    Raises AddressInUseError if somebody does, with every address and MAC. What this machine cannot see it does not say: one
-    that is no neighbour of the LAN queries nobody, and a machine that is switched off does not answer.
+    Raises AddressInUseError if somebody does, with every address and MAC. Not all can be seen from here: a machine
+    without an address on the LAN cannot query it, and one that is switched off does not answer.
     """
 
     def __init__(self, resource_name: str, args: FreeAddressesArgs, opts: ResourceOptions | None = None) -> None:

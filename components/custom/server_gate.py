@@ -3,6 +3,9 @@
 The wait is a hook of an update, because only an update knows that there was something before it: when a cluster is made,
 nothing waits and all machines boot at once. It waits inside the program, for the program's own steps, so that it ends with
 them: when one of them fails, and at Ctrl-C.
+
+`Failure` knows of a failed step of the run, `Serving` waits for the steps of one server, and `Settled` is the resource whose
+update does so; the next server's machine depends on it.
 """
 
 from __future__ import annotations
@@ -75,7 +78,7 @@ class SettledArgs:
 
 
 class SettledProvider(PlainProvider):
-    """Keeps what the machine was made of."""
+    """Stores what the machine is made of, so that another machine or a restart is an update, before which the hook waits."""
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         return DiffResult(changes=_olds.get("machine") != _news.get("machine"))

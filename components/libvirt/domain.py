@@ -114,8 +114,8 @@ class DomainProvider(DeclarativeProvider):
         return wrong
 
     def check(self, _olds: Props, news: Props) -> CheckResult:
-        """As for all; and properties that a refresh has reported as changed by hand get what they should be, so that a preview
-        shows both. What was added by hand is carried over; the engine checks again without old inputs when a domain is
+        """As DeclarativeProvider.check; in addition, properties that a refresh has reported as changed by hand get the values that
+        they should have, so that a preview shows both. What was added by hand is carried over; the engine checks again without old inputs when a domain is
         recreated, so the preview of that shows it as lost.
         """
         result = super().check(_olds, {**news, "unmanaged": _olds.get("unmanaged") or []})
@@ -131,7 +131,7 @@ class DomainProvider(DeclarativeProvider):
         return result
 
     def diff(self, _id: str, _olds: Props, _news: Props) -> DiffResult:
-        """As for all. It says in words what the engine shows as names of inputs only: what was changed by hand, what is lost."""
+        """As DeclarativeProvider.diff. It says in words what the engine shows as names of inputs only: what was changed by hand, what is lost."""
         changed, wanted = _mapping(_olds.get("definition")), _mapping(_news.get("definition"))
         drift = {property_name: text for property_name, text in changed.items() if text != wanted.get(property_name)}
         result = super().diff(_id, {**_olds, "definition": drift}, {**_news, "definition": {}})

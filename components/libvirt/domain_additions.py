@@ -69,7 +69,8 @@ USUAL: Mapping[str, Callable[[ET.Element], bool]] = {
     "rng": lambda device: _backend(device) == "virtio /dev/urandom",
     "watchdog": lambda device: device.get("model") == "itco",  # libvirt 9.1 and later give q35 one
 }
-"""Devices that a definition has from this program or from libvirt itself, and of these the ones that are meant."""
+"""Kinds of devices that this program or libvirt puts into a definition by itself; the function says whether one device is such a
+default."""
 
 
 def _is_ours(device: ET.Element, root: ET.Element, spec: DomainSpec, former: Collection[str]) -> bool:

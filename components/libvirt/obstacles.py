@@ -26,7 +26,7 @@ def obstacles(domain: Any, stored: str, live: str | None, spec: DomainSpec) -> l
 
 
 def under_way(domain: Any, stored: str, live: str | None, path: str) -> list[str]:
-    """Those that stand in the way of a change of the disk too. path: of the file this program made for it."""
+    """Obstacles that also prevent a change of the disk. path: of the file that this program created for it."""
     name = quote(domain.name())
     sentences = disk_obstacles(domain, stored, live, path)
     if live is None:

@@ -21,7 +21,8 @@ def definitions(domain: Any) -> tuple[str, str | None]:
 
 
 def attached(connection: Any, pool_name: str, spec: DomainSpec, known: Collection[str], *documents: str | None) -> set[str]:
-    """Files of extra disks that this program has attached: the ones it knows, and of the domain's others those of its making."""
+    """Files of extra disks that this program has attached: `known`, those of `spec`, and read-only disks of the domain that are
+    volumes of the stack's pool."""
     known_paths = {*known, *spec.extra_disks}
     others = {path for document in documents if document is not None for path in domain_xml.shared_files(document)}
     others -= {*known_paths, spec.disk_path, spec.seed_path}
@@ -29,7 +30,7 @@ def attached(connection: Any, pool_name: str, spec: DomainSpec, known: Collectio
 
 
 def owned(connection: Any, pool_name: str, paths: Collection[str]) -> set[str]:
-    """Those of the files that are volumes of the stack's pool and of its making."""
+    """Those of the files that are volumes of the stack's pool with the stack's mark."""
     if not paths:
         return set()
     pool = find(connection.storagePoolLookupByName, pool_name)
@@ -37,7 +38,7 @@ def owned(connection: Any, pool_name: str, paths: Collection[str]) -> set[str]:
 
 
 def inventory(domain: Any, stored: str, live: str | None, spec: DomainSpec, former: Collection[str]) -> list[str]:
-    """All of it in words, without what may be secret."""
+    """All that is unmanaged in the domain, one phrase each, without what may be secret."""
     phrases = domain_additions.unmanaged(stored, spec, former)
     if live is not None:
         only = domain_additions.only_running(live, stored, spec, former)

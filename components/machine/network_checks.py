@@ -1,4 +1,4 @@
-"""Parameters of the checks of a node's addresses and of macvlan. Pure."""
+"""The checks of a node's addresses and of macvlan: their parameters, and the resource that probes addresses from here."""
 
 from __future__ import annotations
 

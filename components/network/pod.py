@@ -40,7 +40,7 @@ class MacvlanPodArgs:
     workload: Workload
     """The setting workload."""
     lan: Network
-    """The setting network."""
+    """The setting network: the LAN that the pod's address is on."""
     after: Sequence[Any]
     """Steps it waits for, so that it cannot start without its second interface."""
     limit: int

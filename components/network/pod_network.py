@@ -36,7 +36,7 @@ class MacvlanNetworkArgs:
     cluster: Cluster
     """The cluster."""
     multus: Multus
-    """Its definition's CRD comes first."""
+    """Its CRD must exist before the NetworkAttachmentDefinition."""
     macvlan: Macvlan
     """The setting macvlan."""
     network: Network
