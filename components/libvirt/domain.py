@@ -115,8 +115,8 @@ class DomainProvider(DeclarativeProvider):
 
     def check(self, _olds: Props, news: Props) -> CheckResult:
         """As DeclarativeProvider.check; in addition, properties that a refresh has reported as changed by hand get the values that
-        they should have, so that a preview shows both. What was added by hand is carried over; the engine checks again without old inputs when a domain is
-        recreated, so the preview of that shows it as lost.
+        they should have, so that a preview shows both. What was added by hand is carried over; the engine checks again without old
+        inputs when a domain is recreated, so the preview of that shows it as lost.
         """
         result = super().check(_olds, {**news, "unmanaged": _olds.get("unmanaged") or []})
         inputs = result.inputs
@@ -131,7 +131,8 @@ class DomainProvider(DeclarativeProvider):
         return result
 
     def diff(self, _id: str, _olds: Props, _news: Props) -> DiffResult:
-        """As DeclarativeProvider.diff. It says in words what the engine shows as names of inputs only: what was changed by hand, what is lost."""
+        """As DeclarativeProvider.diff. It says in words what the engine shows as names of inputs only: what was changed by hand, and
+        what is lost."""
         changed, wanted = _mapping(_olds.get("definition")), _mapping(_news.get("definition"))
         drift = {property_name: text for property_name, text in changed.items() if text != wanted.get(property_name)}
         result = super().diff(_id, {**_olds, "definition": drift}, {**_news, "definition": {}})
