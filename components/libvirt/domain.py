@@ -131,8 +131,8 @@ class DomainProvider(DeclarativeProvider):
         return result
 
     def diff(self, _id: str, _olds: Props, _news: Props) -> DiffResult:
-        """As DeclarativeProvider.diff. It says in words what the engine shows as names of inputs only: what was changed by hand, and
-        what is lost."""
+        """As DeclarativeProvider.diff. It says in words what the engine shows as names of inputs only: what was changed by hand,
+        and what is lost."""
         changed, wanted = _mapping(_olds.get("definition")), _mapping(_news.get("definition"))
         drift = {property_name: text for property_name, text in changed.items() if text != wanted.get(property_name)}
         result = super().diff(_id, {**_olds, "definition": drift}, {**_news, "definition": {}})

@@ -445,7 +445,15 @@ def test_a_run_that_is_cut_off_stops_the_testnet(lab: Lab, number: signal.Signal
     testnet = lab.program("testnet", TESTNET.replace("exec) shift;", "exec) echo inside; exec sleep 5;"))
     env = lab.env | {"LAB_TESTNET": str(testnet), "TESTNET": "ok pulumi"}
     command = [str(lab.root / "lab"), "test", "provider", "e2e"]
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True) as running:
+    with subprocess.Popen(
+        command,
+        env=env,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Ctrl-C arrives even if these tests run in the background of a shell, which ignores it there.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no thread of these tests holds a lock
+    ) as running:
         assert running.stdout is not None
         while running.stdout.readline() != "inside\n":
             assert running.poll() is None
