@@ -109,17 +109,15 @@ class Cluster(ComponentResource):
         # Read in parallel with the installation, because K3s writes it long before its API answers. Both begin together, so that
         # its limit does not include the steps before the installation.
         founder = self.nodes[first.node.name]
-        written = command.run(
+        written = first.run(
             f"{name}-kubeconfig",
             command.Script(
                 name="k3s-kubeconfig.sh",
                 environment={"LIMIT_SECONDS": str(2 * args.timeouts.k3s)},
                 limit=2 * args.timeouts.k3s + 30,
             ),
-            connection=first.connection,
-            triggers=[first.disk_id],
             secret_output=True,
-            opts=ResourceOptions.merge(first.child_options, ResourceOptions(parent=self, depends_on=founder.install_depends_on)),
+            opts=ResourceOptions(parent=self, depends_on=founder.install_depends_on),
         )
         self.kubeconfig = Output.secret(written.stdout.apply(lambda found: kubeconfig(found, args.api_address, args.owner)))
         self.provider = kubernetes.Provider(

@@ -42,7 +42,7 @@ class CniPlugins(ComponentResource):
         super().__init__("k3s-macvlan:plugins:CniPlugins", name, {}, opts)
         checksum = args.plugins.checksum
         digest = checksum.removeprefix("sha256:") if checksum.startswith("sha256:") else ""
-        self.installed = command.run(
+        self.installed = args.machine.run(
             f"{name}-install",
             command.Script(
                 name="plugins-install.sh",
@@ -56,8 +56,7 @@ class CniPlugins(ComponentResource):
                 },
                 limit=args.limit + 30,
             ),
-            connection=args.machine.connection,
-            triggers=[args.machine.disk_id, args.version],
-            opts=ResourceOptions.merge(args.machine.child_options, ResourceOptions(parent=self, depends_on=list(args.depends_on))),
+            args.version,
+            opts=ResourceOptions(parent=self, depends_on=list(args.depends_on)),
         )
         self.register_outputs({})

@@ -58,7 +58,6 @@ class K3sNode(ComponentResource):
     def __init__(self, name: str, args: K3sNodeArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("k3s-macvlan:k3s:K3sNode", name, {}, opts)
         machine, node = args.machine, args.machine.node
-        inside = ResourceOptions.merge(machine.child_options, ResourceOptions(parent=self))
         self.install_depends_on = [machine.ssh_ready, *args.depends_on]
         if args.artifacts is not None:
             artifacts = command.Script(
@@ -67,15 +66,13 @@ class K3sNode(ComponentResource):
                 limit=args.timeouts.k3s + 30,
             )
             self.install_depends_on.append(
-                command.run(
+                machine.run(
                     f"{name}-artifacts",
                     artifacts,
-                    connection=machine.connection,
-                    triggers=[machine.disk_id],
-                    opts=ResourceOptions.merge(inside, ResourceOptions(depends_on=[machine.ssh_ready])),
+                    opts=ResourceOptions(parent=self, depends_on=[machine.ssh_ready]),
                 )
             )
-        self.k3s_installed = command.run(
+        self.k3s_installed = machine.run(
             f"{name}-install",
             command.Script(
                 name="k3s-install.sh",
@@ -96,14 +93,13 @@ class K3sNode(ComponentResource):
                 limit=2 * args.timeouts.k3s + 30,
                 stdin=args.config_yaml.apply(lambda text: files(node.role, text, args.registries_yaml)),
             ),
-            connection=machine.connection,
-            triggers=[machine.disk_id, machine.hardware],
-            opts=ResourceOptions.merge(inside, ResourceOptions(depends_on=self.install_depends_on)),
+            machine.hardware,
+            opts=ResourceOptions(parent=self, depends_on=self.install_depends_on),
         )
         # In parallel with all other steps, and nothing waits for it. From an artifact disk K3s imports images itself. A machine
         # pulls ahead only when it is created, so another image later is no change of this step.
         if args.artifacts is None:
-            command.run(
+            machine.run(
                 f"{node.name}-images",
                 command.Script(
                     name="image-pull.sh",
@@ -114,11 +110,7 @@ class K3sNode(ComponentResource):
                     },
                     limit=args.timeouts.k3s + 300 * len(node.images),
                 ),
-                connection=machine.connection,
-                triggers=[machine.disk_id],
-                opts=ResourceOptions.merge(
-                    inside, ResourceOptions(depends_on=[machine.ssh_ready], ignore_changes=["create", "stdin"])
-                ),
+                opts=ResourceOptions(parent=self, depends_on=[machine.ssh_ready], ignore_changes=["create", "stdin"]),
             )
         plugins = CniPlugins(
             f"{name}-plugins",
@@ -132,16 +124,16 @@ class K3sNode(ComponentResource):
             ),
             ResourceOptions(parent=self),
         )
-        ready = command.run(
+        ready = machine.run(
             f"{name}-ready",
             command.Script(
                 name="k3s-node-ready.sh",
                 environment={"NODE_NAME": node.name, "LIMIT_SECONDS": str(args.timeouts.node_ready)},
                 limit=args.timeouts.node_ready + 60,
             ),
-            connection=machine.connection,
-            triggers=[machine.disk_id, machine.hardware, args.k3s.version],
-            opts=ResourceOptions.merge(inside, ResourceOptions(depends_on=[self.k3s_installed])),
+            machine.hardware,
+            args.k3s.version,
+            opts=ResourceOptions(parent=self, depends_on=[self.k3s_installed]),
         )
         self.node_ready_steps = [ready, plugins.installed, machine.cloud_init_done]
         if machine.serving_steps:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pulumi
 from pulumi import ComponentResource, Input, Output, ResourceHookBinding, ResourceOptions
-from pulumi_command.remote import ConnectionArgs
+from pulumi_command.remote import Command, ConnectionArgs
 
 from components.config.plan import NodePlan
 from components.config.settings import Machine as MachineSettings
@@ -252,8 +252,8 @@ class VirtualMachine(ComponentResource):
                 ),
             ),
         )
-        cloud_init_done = self._run(
-            "booted",
+        cloud_init_done = self.run(
+            f"{self._name}-booted",
             command.Script(
                 name="node-ready.sh",
                 environment={"LIMIT_SECONDS": str(self._limits.cloud_init)},
@@ -280,8 +280,8 @@ class VirtualMachine(ComponentResource):
         )
 
     def _grow_file_system(self, disk: OverlayDisk) -> None:
-        self._run(
-            "disk-grow",
+        self.run(
+            f"{self._name}-disk-grow",
             command.Script(name="disk-grow.sh", limit=300),
             str(self.node.disk),
             opts=ResourceOptions(depends_on=[self.cloud_init_done, disk]),
@@ -294,28 +294,44 @@ class VirtualMachine(ComponentResource):
         if args.network.kind == "bridge":
             environment = lan_check(node, pods=True)
             script = command.Script(name=LAN_CHECK, environment=environment, limit=60)
-            last = self._run("lan-check", script, opts=ResourceOptions(depends_on=[last]))
+            last = self.run(f"{self._name}-lan-check", script, opts=ResourceOptions(depends_on=[last]))
         if node.check_address is not None:
             environment = macvlan_check(node, node.check_address, args.macvlan, args.network, ping=args.ping)
             script = command.Script(name="macvlan-check.sh", environment=environment, limit=90)
             # Later the address may be one of the pods' (seen: of an agent that was about to leave).
-            last = self._run("macvlan-check", script, run_once_per_machine=True, opts=ResourceOptions(depends_on=[last]))
+            last = self.run(
+                f"{self._name}-macvlan-check", script, run_once_per_machine=True, opts=ResourceOptions(depends_on=[last])
+            )
         return last
 
     def sync(self, after: Sequence[Input[str]]) -> None:
         """What was installed, pulled and started until now survives a power cut. after: identities of the last of it."""
-        self._run("sync", command.Script(name="node-sync.sh", limit=120), *after, opts=ResourceOptions(depends_on=[self.ssh_ready]))
+        script = command.Script(name="node-sync.sh", limit=120)
+        self.run(f"{self._name}-sync", script, *after, opts=ResourceOptions(depends_on=[self.ssh_ready]))
 
-    def _run(
-        self, suffix: str, script: command.Script, *triggers: Input[str], opts: ResourceOptions, run_once_per_machine: bool = False
-    ) -> pulumi.Resource:
-        """Run a script on the node; triggers: what runs it again, besides a replaced disk."""
+    def run(
+        self,
+        name: str,
+        script: command.Script | None,
+        *triggers: Input[str],
+        opts: ResourceOptions,
+        on_delete: command.Script | None = None,
+        run_once_per_machine: bool = False,
+        secret_output: bool = False,
+    ) -> Command:
+        """`command.run` on this node, deleted with its domain.
+
+        triggers: what runs the script again, besides a replaced disk. opts: those of the step; its parent is the machine unless
+        they name one.
+        """
         return command.run(
-            f"{self._name}-{suffix}",
+            name,
             script,
             connection=self.connection,
             triggers=[self.disk_id, *triggers],
+            on_delete=on_delete,
             run_once_per_machine=run_once_per_machine,
+            secret_output=secret_output,
             opts=ResourceOptions.merge(self.child_options, opts),
         )
 

@@ -113,15 +113,13 @@ class Multus(ComponentResource):
         )
         # Created before the DaemonSet and so deleted after it: pods first, then the daemon, then its files.
         cleaners = [
-            command.run(
+            machine.run(
                 f"{machine.node.name}-multus-clean",
                 None,
                 on_delete=command.Script(
                     name="multus-clean.sh", environment={"CONF_DIR": args.paths.conf, "BIN_DIR": args.paths.bin}, limit=60
                 ),
-                connection=machine.connection,
-                triggers=[machine.disk_id],
-                opts=ResourceOptions.merge(machine.child_options, ResourceOptions(parent=self, depends_on=[machine.ssh_ready])),
+                opts=ResourceOptions(parent=self, depends_on=[machine.ssh_ready]),
             )
             for machine in args.machines
         ]
@@ -147,7 +145,7 @@ class Multus(ComponentResource):
             ),
         )
         self.multus_ready = {
-            machine.node.name: command.run(
+            machine.node.name: machine.run(
                 f"{machine.node.name}-multus-gate",
                 command.Script(
                     name="multus-gate.sh",
@@ -159,12 +157,9 @@ class Multus(ComponentResource):
                     },
                     limit=args.timeouts.multus + 30,
                 ),
-                connection=machine.connection,
-                triggers=[machine.disk_id, args.version, args.settings.image],
-                opts=ResourceOptions.merge(
-                    machine.child_options,
-                    ResourceOptions(parent=self, depends_on=[daemon_set, *args.cluster.nodes[machine.node.name].node_ready_steps]),
-                ),
+                args.version,
+                args.settings.image,
+                opts=ResourceOptions(parent=self, depends_on=[daemon_set, *args.cluster.nodes[machine.node.name].node_ready_steps]),
             )
             for machine in args.machines
         }

@@ -39,12 +39,10 @@ class NodeAccess(ComponentResource):
         machine, node = args.machine, args.machine.node
         ranges = " ".join(str(network) for network in summarize_address_range(node.slice.first, node.slice.last))
         on = {"ACTION": "on", "PARENT": args.master, "ADDRESS": str(node.access_address), "RANGES": ranges}
-        command.run(
+        machine.run(
             name,
             command.Script(name="node-access.sh", environment=on, limit=120),
             on_delete=command.Script(name="node-access.sh", environment={"ACTION": "off"}, limit=120),
-            connection=machine.connection,
-            triggers=[machine.disk_id],
-            opts=ResourceOptions.merge(machine.child_options, ResourceOptions(parent=self, depends_on=[machine.ssh_ready])),
+            opts=ResourceOptions(parent=self, depends_on=[machine.ssh_ready]),
         )
         self.register_outputs({})
