@@ -45,10 +45,11 @@ def load(
     its digest compared too, which is done only where nothing else is wrong.
     """
     settings, problems, wrong = parse_as_far_as_possible(raw.values, unknown=raw.unknown)
-    # Not whether it is in `raw`: the engine adds the defaults of Pulumi.yaml.
-    defaults = Settings()
-    unset = {to_camel(name) for name in Settings.model_fields if getattr(settings, name) == getattr(defaults, name)}
-    wrong |= {name for problem in raw.problems for name in problem.reads if name in unset}
+    if raw.problems:
+        # Not whether it is in `raw`: the engine adds the defaults of Pulumi.yaml.
+        defaults = Settings()
+        unset = {to_camel(name) for name in Settings.model_fields if getattr(settings, name) == getattr(defaults, name)}
+        wrong |= {name for problem in raw.problems for name in problem.reads if name in unset}
     plan = make(project, stack, settings)
     problems += raw.problems
     # Where a setting is wrong, its default replaces it; what only that default contradicts is no mistake.
