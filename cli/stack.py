@@ -94,8 +94,7 @@ def load_settings(stack: str, root: Path = ROOT) -> tuple[models.Settings, plans
 
     Raises SettingsError with every mistake that shows without the stack's secrets, LabError if there is no file or no YAML in it.
     """
-    name = project(root)
-    loaded = reading.load(name, stack.rsplit("/", 1)[-1], raw.from_document(_document(stack, root), name))
+    loaded = reading.load(project(root), stack.rsplit("/", 1)[-1], _raw_configuration(stack, root))
     return loaded.settings, loaded.plan
 
 
@@ -106,15 +105,18 @@ def unread(stack: str, root: Path = ROOT) -> list[Problem]:
 
 def secrets_of(stack: str, root: Path = ROOT) -> frozenset[str]:
     """The settings of the stack's file that are secrets."""
-    return raw.from_document(_document(stack, root), project(root)).unknown
+    return _raw_configuration(stack, root).unknown
 
 
 def read_settings(stack: str, root: Path = ROOT) -> tuple[models.Settings, plans.Plan]:
     """The same for verbs that only read a stack: conflicts between settings do not stop them."""
-    name = project(root)
-    configuration = raw.from_document(_document(stack, root), name)
+    configuration = _raw_configuration(stack, root)
     config = reading.parse(stack, configuration.values, unknown=configuration.unknown)
-    return config, plans.make(name, stack.rsplit("/", 1)[-1], config)
+    return config, plans.make(project(root), stack.rsplit("/", 1)[-1], config)
+
+
+def _raw_configuration(stack: str, root: Path) -> raw.RawConfiguration:
+    return raw.from_document(_document(stack, root), project(root))
 
 
 def _document(stack: str, root: Path) -> dict[str, Any]:
