@@ -88,7 +88,7 @@ class Run:
         self._begin = time.monotonic()
         self.tested = self.tested or name != "lint"
         if name in QUICK:
-            self._record(name, [process.run(command) for command in commands(name)])
+            self._run(name)
         elif name == "provider":
             self._provider()
         else:
@@ -135,14 +135,14 @@ class Run:
         elif _has_binding():
             uri = os.environ.get("LAB_LIBVIRT_URI") or "test:///default"
             say(f"the provider tests run on {uri}: {why}")
-            self._pytest("provider", ["env", f"LAB_LIBVIRT_URI={uri}"])
+            self._run("provider", ["env", f"LAB_LIBVIRT_URI={uri}"])
         else:
             self._skip("provider", f"{why}, and libvirt-python cannot be imported")
 
     def _e2e(self, tier: str) -> None:
         if os.environ.get("LAB_E2E_STACK"):
             if _prepare_host():
-                self._pytest(tier)
+                self._run(tier)
             else:
                 self._skip(tier, "what it needs cannot be installed (see above)")
             return
@@ -155,13 +155,13 @@ class Run:
     def _inside(self, tier: str, *variables: str) -> None:
         """On the closed test network. That it does not start is a failure and no reason to skip."""
         if self.network.start():
-            self._pytest(tier, self.network.inside(*variables))
+            self._run(tier, self.network.inside(*variables))
         else:
             why = "the closed test network does not start (.lab/testnet.log); LAB_TESTNET=none does without it"
             self._report(tier, "FAILED", why)
 
-    def _pytest(self, tier: str, prefix: Sequence[str] = ()) -> None:
-        """Run pytest on a tier. prefix: the command that runs pytest."""
+    def _run(self, tier: str, prefix: Sequence[str] = ()) -> None:
+        """Run the commands of a tier and record its result. prefix: the command that runs them, as of the closed test network."""
         self._record(tier, [process.run([*prefix, *command]) for command in commands(tier)])
 
     def _record(self, tier: str, statuses: Sequence[int]) -> None:
