@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from namespaces import namespaces
 from pulumi.output import UNKNOWN
 
 from components.custom import free_addresses
@@ -143,27 +144,16 @@ def wire(own_namespaces: None) -> Iterator[None]:
     if os.geteuid() != 0 or not shutil.which("ip"):
         pytest.skip("SKIPPED: needs root and iproute2 for network namespaces")
 
-    def clear() -> None:
-        for name in NAMES:
-            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
-
-    clear()
     here, there = NAMES
-    for words in (
-        f"netns add {here}",
-        f"netns add {there}",
+    commands = (
         f"-n {here} link add name nic0 type veth peer name port0 address {MAC} netns {there}",
         f"-n {here} address add 10.9.0.1/24 dev nic0",
         f"-n {here} link set nic0 up",
         f"-n {there} address add {ONE}/24 dev port0",
         f"-n {there} link set port0 up",
-    ):
-        done = subprocess.run(["ip", *words.split()], capture_output=True, text=True, check=False)
-        if done.returncode:
-            clear()
-            pytest.skip(f"SKIPPED: no network namespaces here: ip {words}: {done.stderr}")
-    yield
-    clear()
+    )
+    with namespaces(NAMES, commands):
+        yield
 
 
 def queried(*addresses: IPv4Address) -> tuple[list[str], dict[str, str]]:

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from namespaces import namespaces
 
 from components.custom import free_addresses
 from components.libvirt import lease_release, leases, network_xml
@@ -202,14 +203,7 @@ def served(tmp_path: Path, own_namespaces: None) -> Iterator[Path]:
     if os.geteuid() != 0 or not shutil.which("ip") or program is None:
         pytest.skip("SKIPPED: needs root, iproute2 for network namespaces, and dnsmasq")
 
-    def clear() -> None:
-        for name in (HERE, THERE):
-            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
-
-    clear()
-    for words in (
-        f"netns add {HERE}",
-        f"netns add {THERE}",
+    commands = (
         f"-n {HERE} link set lo up",
         f"-n {HERE} link add virbr7 address 52:54:00:07:07:07 type bridge",
         f"-n {HERE} address add 10.9.1.1/24 dev virbr7",
@@ -217,11 +211,7 @@ def served(tmp_path: Path, own_namespaces: None) -> Iterator[Path]:
         f"-n {HERE} link set port0 master virbr7 up",
         f"-n {HERE} link set virbr7 up",
         f"-n {THERE} link set nic0 up",
-    ):
-        done = subprocess.run(["ip", *words.split()], capture_output=True, text=True, check=False)
-        if done.returncode:
-            clear()
-            pytest.skip(f"SKIPPED: no network namespaces here: ip {words}: {done.stderr}")
+    )
     leased = tmp_path / "leases"
     hosts = tmp_path / "hosts"
     hosts.write_text("52:54:00:00:00:0a,10.9.1.180,node\n")
@@ -230,27 +220,16 @@ def served(tmp_path: Path, own_namespaces: None) -> Iterator[Path]:
         f"dhcp-range=10.9.1.2,10.9.1.99,255.255.255.0\ndhcp-hostsfile={hosts}\ndhcp-leasefile={leased}\nno-ping\n"
         f"log-facility={tmp_path / 'log'}\n"
     )
-    server = subprocess.Popen(
-        [
-            "ip",
-            "netns",
-            "exec",
-            HERE,
-            program,
-            "--keep-in-foreground",
-            f"--conf-file={tmp_path / 'conf'}",
-            "--pid-file",
-            "--user=root",
-        ],
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        until(leased.exists)
-        yield leased
-    finally:
-        server.terminate()
-        server.wait()
-        clear()
+    command = ["ip", "netns", "exec", HERE, program]
+    command += ["--keep-in-foreground", f"--conf-file={tmp_path / 'conf'}", "--pid-file", "--user=root"]
+    with namespaces((HERE, THERE), commands):
+        server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        try:
+            until(leased.exists)
+            yield leased
+        finally:
+            server.terminate()
+            server.wait()
 
 
 def until(true: Any) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from namespaces import ip, namespaces
 
-from .fake_node import MAC, K3s, Lan, Node, ip
+from .fake_node import MAC, K3s, Lan, Node
 
 
 @pytest.fixture
@@ -29,30 +30,17 @@ def lan(tmp_path: Path, own_namespaces: None) -> Iterator[Lan]:
     if not shutil.which("ip") or not shutil.which("nsenter"):
         pytest.skip("needs iproute2 and nsenter")
 
-    def clear() -> None:
-        for name in ("macvlan-check", "mvtest-node", "mvtest-lan"):
-            if name in ip("netns list").stdout:
-                ip(f"netns delete {name}")
-
-    clear()
-    for words in (
-        "netns add mvtest-node",
-        "netns add mvtest-lan",
+    commands = (
         f"-n mvtest-node link add nic0 address {MAC} type veth peer name port0 netns mvtest-lan",
         "-n mvtest-node address add 192.168.222.21/24 dev nic0",
         "-n mvtest-node link set nic0 up",
         "-n mvtest-lan address add 192.168.222.1/24 dev port0",
         "-n mvtest-lan link set port0 up",
-    ):
-        done = ip(words)
-        if done.returncode:
-            clear()
-            pytest.skip(f"no network namespaces here: ip {words}: {done.stderr}")
-    if ip("-n mvtest-node link add link nic0 name mvtry type macvlan mode bridge").returncode:
-        clear()
-        pytest.skip("this kernel has no macvlan")
-    ip("-n mvtest-node link delete mvtry")
-    machine = Lan(tmp_path)
-    machine.command("modprobe", "#!/bin/sh\n")
-    yield machine
-    clear()
+    )
+    with namespaces(("mvtest-node", "mvtest-lan"), commands, leftovers=("macvlan-check",)):
+        if ip("-n mvtest-node link add link nic0 name mvtry type macvlan mode bridge").returncode:
+            pytest.skip("this kernel has no macvlan")
+        ip("-n mvtest-node link delete mvtry")
+        machine = Lan(tmp_path)
+        machine.command("modprobe", "#!/bin/sh\n")
+        yield machine

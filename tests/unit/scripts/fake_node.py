@@ -193,10 +193,6 @@ CHECK = {
 }
 
 
-def ip(words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["ip", *words.split()], capture_output=True, text=True, check=False)
-
-
 class Lan(Node):
     """A node with one NIC (a veth) on a segment with its gateway."""
 

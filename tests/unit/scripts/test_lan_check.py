@@ -4,8 +4,9 @@ import hashlib
 import re
 
 import pytest
+from namespaces import ip
 
-from .fake_node import MAC, SCRIPTS, Lan, ip, stripped
+from .fake_node import MAC, SCRIPTS, Lan, stripped
 
 pytestmark = pytest.mark.unit
 

@@ -5,8 +5,9 @@ import signal
 import time
 
 import pytest
+from namespaces import ip
 
-from .fake_node import MAC, Lan, ip
+from .fake_node import MAC, Lan
 
 pytestmark = pytest.mark.unit
 
