@@ -1,6 +1,7 @@
 """`lab` in a folder of its own, with programs on PATH that record how they are called."""
 
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -142,3 +143,8 @@ class Lab:
 
     def stack_file(self) -> str:
         return (self.root / "Pulumi.dev.yaml").read_text()
+
+
+def let_ctrl_c_arrive() -> None:
+    """For `preexec_fn`: a shell has its background jobs ignore Ctrl-C, and so the programs of tests that run in one."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -11,7 +11,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from lab_harness import ARCHIVE, PULUMI, ROOT, STACK_FILE, TESTNET, VERSION, Lab
+from lab_harness import ARCHIVE, PULUMI, ROOT, STACK_FILE, TESTNET, VERSION, Lab, let_ctrl_c_arrive
 
 from cli.verbs.test import groups
 
@@ -451,8 +451,7 @@ def test_a_run_that_is_cut_off_stops_the_testnet(lab: Lab, number: signal.Signal
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # Ctrl-C arrives even if these tests run in the background of a shell, which ignores it there.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no thread of these tests holds a lock
+        preexec_fn=let_ctrl_c_arrive,  # noqa: PLW1509 - no thread of these tests holds a lock
     ) as running:
         assert running.stdout is not None
         while running.stdout.readline() != "inside\n":

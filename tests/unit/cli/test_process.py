@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from lab_harness import let_ctrl_c_arrive
 
 from cli.folders import ROOT
 
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.unit
 
 
 def start(code: str) -> subprocess.Popen[str]:
-    """Python with this code, in a process group of its own, where Ctrl-C arrives even if these tests run in the background."""
+    """Python with this code, in a process group of its own. Ctrl-C arrives in it."""
     return subprocess.Popen(
         [sys.executable, "-c", f"from cli import process\n{code}"],
         cwd=ROOT,
@@ -23,7 +24,7 @@ def start(code: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no thread of these tests holds a lock
+        preexec_fn=let_ctrl_c_arrive,  # noqa: PLW1509 - no thread of these tests holds a lock
     )
 
 
