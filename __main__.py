@@ -4,6 +4,7 @@ import pulumi
 
 from components import interrupt, outputs
 from components.cluster.cluster import Cluster, ClusterArgs
+from components.cluster.pod_report import pod_report
 from components.config import reading
 from components.config.problems import SettingsError
 from components.config.raw import from_engine
@@ -12,11 +13,13 @@ from components.machine.hypervisor import Hypervisor, HypervisorArgs
 from components.machine.login_key import client_key
 from components.machine.network_checks import free_addresses
 from components.machine.virtual_machine import VirtualMachine, VirtualMachineArgs
+from components.network.changed_network import changed_network_report
+from components.network.leftover_pod import leftover_pod_hook
 from components.network.multus import Multus, MultusArgs
-from components.network.node_access import NodeAccess, NodeAccessArgs
+from components.network.node_networks import NodeNetworks, NodeNetworksArgs
 from components.network.page import Page, PageArgs
 from components.network.pod import MacvlanPod, MacvlanPodArgs
-from components.network.pod_network import MacvlanNetwork, MacvlanNetworkArgs
+from components.network.pod_network import PodNetwork, PodNetworkArgs
 
 interrupt.exit_without_traceback()
 project, stack = pulumi.get_project(), pulumi.get_stack()
@@ -62,8 +65,6 @@ for node in plan.nodes:
         network=config.network,
         machine=config.machine,
         cloud_init=config.cloud_init,
-        macvlan=config.macvlan,
-        ping=config.macvlan_check.ping,
         timeouts=config.timeouts,
         failure=failure,
         previous_server=next((machine for machine in reversed(machines) if machine.server_gate), None),
@@ -81,6 +82,7 @@ cluster = Cluster(
         namespaces=plan.namespaces,
         k3s=config.k3s,
         plugins=config.plugins,
+        plugin_names=plan.plugins,
         cni=plan.cni,
         timeouts=config.timeouts,
         failure=failure,
@@ -94,40 +96,46 @@ multus = Multus(
         cluster=cluster,
         settings=config.multus,
         paths=plan.cni,
-        plugin_names=config.plugins.names,
+        plugin_names=plan.plugins,
         version=config.k3s.version,
         timeouts=config.timeouts,
     ),
 )
 
-# Network and pod.
-network = MacvlanNetwork(
-    config.macvlan.name,
-    MacvlanNetworkArgs(
-        machines=machines,
-        cluster=cluster,
-        multus=multus,
-        macvlan=config.macvlan,
-        network=config.network,
-        master=plan.master,
-    ),
-)
-access = [
-    NodeAccess(f"{machine.node.name}-access", NodeAccessArgs(machine=machine, macvlan=config.macvlan, master=plan.master))
+# Networks and pods.
+on_nodes = [
+    NodeNetworks(
+        f"{machine.node.name}-networks",
+        NodeNetworksArgs(
+            machine=machine,
+            plugins_installed=cluster.nodes[machine.node.name].plugins_installed,
+            bin_directory=plan.cni.bin,
+            version=config.k3s.version,
+        ),
+    )
     for machine in machines
-    if machine.node.access_address is not None
 ]
+changed = changed_network_report("changed-network", cluster.kubeconfig)
+networks = {
+    network.name: PodNetwork(
+        network.name,
+        PodNetworkArgs(network=network, machines=machines, on_nodes=on_nodes, cluster=cluster, multus=multus, changed=changed),
+    )
+    for network in plan.networks
+}
+report = pod_report("pod-report", cluster.kubeconfig)
+make_way = leftover_pod_hook("pod-makes-way", cluster.kubeconfig, config.timeouts.pod)
 pods = [
     MacvlanPod(
         pod.name,
         MacvlanPodArgs(
             cluster=cluster,
-            pod=pod.name,
+            pod=pod,
             machine=next((machine for machine in machines if machine.node is pod.node), None),
-            network=network,
-            macvlan=config.macvlan,
+            networks=networks,
+            make_way=make_way,
+            report=report,
             workload=config.workload,
-            lan=config.network,
             after=[*multus.multus_ready.values(), *(machine.network_checked for machine in machines)],
             limit=config.timeouts.pod,
         ),
@@ -141,9 +149,10 @@ for machine in machines:
 # Proof and exports.
 pages = [
     Page(
-        f"{pod.pod}-page",
-        PageArgs(pod=pod, port=config.workload.port, proof=config.proof, limit=config.timeouts.proof),
+        f"{pod.pod}-{interface.network.name}",
+        PageArgs(pod=pod, interface=interface, port=config.workload.port, proof=config.proof, limit=config.timeouts.proof),
     )
     for pod in pods
+    for interface in pod.interfaces
 ]
-outputs.export(pages=pages, cluster=cluster, machines=machines, key=key, ssh=config.ssh)
+outputs.export(pages=pages, networks=plan.networks, cluster=cluster, machines=machines, key=key, ssh=config.ssh)

@@ -19,7 +19,7 @@ from typing import Any
 
 from bench import chart, compare, machine, recorded, tables
 from bench.by_hand import ByHandError
-from bench.checkout import ROOT, BenchError, prepare, revision, stack_document
+from bench.checkout import ROOT, BenchError, changed, pod_network, prepare, revision, stack_document
 
 SIZES = (1, 5, 20)
 Say = Callable[[str], None]
@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("verbs", nargs="+", choices=VERBS, metavar="verb")
     options.add_argument("-s", "--stack", default="dev", help="whose settings are taken; the stack itself is not touched")
     options.add_argument("--nodes", help="in place of the stack's network.nodes, where that stack is up on the same network")
-    options.add_argument("--pods", help="likewise, in place of its macvlan.range")
+    options.add_argument("--pods", help="likewise, in place of the range of its network in podNetworks")
     options.add_argument("--rounds", type=int, default=2, help="rounds of by hand and `up` (2)")
     options.add_argument("--times", type=int, default=5, help="how often each verb is run (5)")
     options.add_argument("-f", "--figures", type=Path, default=ROOT / ".lab/bench.json", help="the JSON file (.lab/bench.json)")
@@ -72,12 +72,8 @@ def _document(options: argparse.Namespace) -> dict[str, Any]:
     base = ROOT / f"Pulumi.{options.stack}.yaml"
     if not base.exists():
         raise BenchError(f"there is no {base.name}: -s takes the name of a stack file that is here")
-    changes: dict[str, dict[str, Any]] = {}
-    if options.nodes:
-        changes["network"] = {"nodes": options.nodes}
-    if options.pods:
-        changes |= {"macvlan": {"range": options.pods}, "macvlanCheck": {"address": options.pods.rpartition("-")[2]}}
-    return stack_document(base, changes)
+    document = stack_document(base, {"network": {"nodes": options.nodes}} if options.nodes else {})
+    return changed(document, {"podNetworks": {pod_network(document): {"range": options.pods}}}) if options.pods else document
 
 
 def _keep(options: argparse.Namespace, figures: dict[str, Any]) -> None:

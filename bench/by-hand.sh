@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The scenario as a person would script it: a cloud image booted on libvirt, K3s by its install script, the macvlan plugin,
+# The scenario as a person would script it: a cloud image booted on libvirt, K3s by its install script, the CNI plugins,
 # Multus and the pod by kubectl on the node. The baseline that `up` is measured against; bench/by_hand.py calls it.
 #
 # Environment, all from the stack's settings and plan:
@@ -8,8 +8,8 @@
 #   MEMORY, CPUS, DISK (MiB, count, GiB)                VIRT_TYPE, CPU_MODE, CPU_MODEL, CACHE, MACHINE
 #   IMAGE, CHECKSUM                                     SSH_USER
 #   INSTALL_URL, INSTALL_ENV (NAME=VALUE, one a line), K3S_VERSION, K3S_REGISTRY
-#   PLUGINS_URL, PLUGINS, CNI_BIN, CNI_CONF             CHECK_ADDRESS (with prefix)
-#   POD, NAMESPACE, PAGE (the first address of the pods' range), PORT, TITLE     LIMIT (seconds of each wait)
+#   PLUGINS_URL, PLUGINS, CNI_BIN, CNI_CONF             CHECK_ADDRESS (one of the pods', with prefix)
+#   POD, NAMESPACE, PAGE (the pod's address), PORT, TITLE                        LIMIT (seconds of each wait)
 # In $WORK: registries.yaml, multus.yaml, pod.yaml, written from the same settings.
 # Prints "STAGE SECONDS" as each stage is done, seconds since the start. Leaves nothing: machine, disks, reservation.
 set -euo pipefail
@@ -142,7 +142,7 @@ kubectl="sudo k3s kubectl"
 on_node "timeout $LIMIT sh -c 'until $kubectl get nodes 2> /dev/null | grep -qw Ready; do sleep 1; done'"
 stage ready
 
-# --- the plugin, Multus, the network and the pod
+# --- the plugins, Multus, the network and the pod
 
 for plugin in $PLUGINS; do members="${members:-} ./$plugin"; done
 on_node "curl -sfL $(printf %q "$PLUGINS_URL") | sudo tar -xz -C $CNI_BIN$members"

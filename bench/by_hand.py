@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address
 from pathlib import Path
 from string import Template
 from tempfile import TemporaryDirectory
@@ -12,9 +13,10 @@ from tempfile import TemporaryDirectory
 import yaml
 
 from components.cluster import k3s_files
+from components.config.network_plan import AttachmentPlan, NodeNetworkPlan
 from components.config.plan import Plan, with_prefix
 from components.config.settings import Settings
-from components.network import pod, pod_network
+from components.network import cni
 
 HERE = Path(__file__).resolve().parent
 SCRIPT = HERE / "by-hand.sh"
@@ -34,7 +36,10 @@ def environment(settings: Settings, plan: Plan, work: Path) -> dict[str, str]:
     node, shape, network = plan.nodes[0], settings.machine, settings.network
     if settings.k3s.config or settings.k3s.server_config or settings.cloud_init:
         raise ByHandError("the scenario by hand knows no k3s.config, k3s.serverConfig and cloudInit: take a stack without them")
-    check = node.check_address or settings.macvlan.range.last
+    node_network, _, page = _network(plan)
+    own = node_network.network.settings
+    # Nobody has it before the pod is there.
+    check = own.range.last if own.range else page
     return {
         "WORK": str(work),
         "NAME": f"{plan.project}-{plan.stack}-by-hand",
@@ -60,17 +65,33 @@ def environment(settings: Settings, plan: Plan, work: Path) -> dict[str, str]:
         "K3S_VERSION": settings.k3s.version,
         "K3S_REGISTRY": settings.k3s.system_default_registry,
         "PLUGINS_URL": settings.plugins.url,
-        "PLUGINS": " ".join(settings.plugins.names),
+        "PLUGINS": " ".join(plan.plugins),
         "CNI_BIN": plan.cni.bin,
         "CNI_CONF": plan.cni.conf,
-        "CHECK_ADDRESS": with_prefix(network.cidr, check),
+        "CHECK_ADDRESS": with_prefix(node_network.network.cidr, check),
         "POD": settings.workload.name,
         "NAMESPACE": settings.workload.namespace,
-        "PAGE": str(settings.workload.address or node.slice.first),
+        "PAGE": str(page),
         "PORT": str(settings.workload.port),
         "TITLE": settings.proof.title,
         "LIMIT": str(LIMIT),
     }
+
+
+def _network(plan: Plan) -> tuple[NodeNetworkPlan, AttachmentPlan, IPv4Address]:
+    """The network for pods on the machine, what the pod has on it, and its address: the one that it has in the book, or the first
+    that host-local gives out. ByHandError where the script does not know such a network."""
+    networks = plan.nodes[0].networks
+    node_network, attachment = networks[0], plan.pods[0].attachments[0]
+    booked = attachment.booked.ip if attachment.booked else None
+    page = booked or (node_network.slice.first if node_network.slice else None)
+    known = node_network.network.of_nodes and node_network.network.settings.ipam != "dhcp"
+    if len(networks) != 1 or not known or page is None:
+        raise ByHandError(
+            "the scenario by hand knows one network for pods, on the nodes' own interface and in their subnet, without ipam dhcp; "
+            f"this stack has {', '.join(network.path for network in plan.networks)}: take another one"
+        )
+    return node_network, attachment, page
 
 
 def _install_environment(settings: Settings) -> dict[str, str]:
@@ -90,21 +111,22 @@ def documents(settings: Settings, plan: Plan) -> dict[str, str]:
         memory_request=multus.memory_request,
         memory_limit=multus.memory_limit,
     )
-    config = pod_network.configuration(settings.macvlan, settings.network, plan.master, plan.nodes[0].slice)
+    node_network, attachment, _ = _network(plan)
+    network = node_network.network
     definition = {
         "apiVersion": "k8s.cni.cncf.io/v1",
         "kind": "NetworkAttachmentDefinition",
-        "metadata": {"name": settings.macvlan.name, "namespace": settings.macvlan.namespace},
-        "spec": {"config": pod_network.canonical(config)},
+        "metadata": {"name": network.name, "namespace": network.settings.namespace},
+        "spec": {"config": cni.canonical(cni.on_node(node_network))},
     }
-    attachment = pod.attachment(settings.macvlan, settings.workload, settings.network)
+    requested = cni.annotation([cni.attachment(network, attachment.booked)], settings.workload.namespace)
     manifest_of_pod = {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
             "name": settings.workload.name,
             "namespace": settings.workload.namespace,
-            "annotations": {"k8s.v1.cni.cncf.io/networks": attachment},
+            "annotations": {"k8s.v1.cni.cncf.io/networks": requested},
         },
         "spec": {"containers": [{"name": "web", "image": settings.workload.image, "imagePullPolicy": "IfNotPresent"}]},
     }

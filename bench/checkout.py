@@ -15,12 +15,13 @@ import yaml
 from bench.process import Cost, measure
 from cli import stack_yaml
 from components.config.raw import split_key
+from components.config.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACE = ROOT / ".lab" / "bench"
 PROJECT = "k3s-macvlan"
 Changes = Mapping[str, Mapping[str, Any]]
-"""By top-level setting, the fields to change."""
+"""By top-level setting, the fields to change; of a field that is a mapping, what it holds."""
 
 
 class BenchError(Exception):
@@ -110,5 +111,19 @@ def changed(document: Mapping[str, Any], changes: Changes) -> dict[str, Any]:
     """The same content with more fields changed."""
     config = dict(document.get("config") or {})
     for key, fields in changes.items():
-        config[f"{PROJECT}:{key}"] = {**(config.get(f"{PROJECT}:{key}") or {}), **fields}
+        config[f"{PROJECT}:{key}"] = _merged(config.get(f"{PROJECT}:{key}") or {}, fields)
     return {**document, "config": config}
+
+
+def _merged(value: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The value with these fields; in a mapping that both have, what the fields do not name stays."""
+    both = {name for name in fields if isinstance(value.get(name), Mapping) and isinstance(fields[name], Mapping)}
+    return {**value, **{name: _merged(value[name], field) if name in both else field for name, field in fields.items()}}
+
+
+def pod_network(document: Mapping[str, Any]) -> str:
+    """Name of the stack's network for pods; BenchError where it has several, of which a benchmark changes none."""
+    networks = (document.get("config") or {}).get(f"{PROJECT}:podNetworks") or Settings().pod_networks
+    if len(networks) != 1:
+        raise BenchError(f"the stack has the networks {', '.join(networks)} (podNetworks): take one with a single network")
+    return str(next(iter(networks)))

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench import scale
-from bench.checkout import BenchError, Checkout, changed
+from bench.checkout import BenchError, Checkout, changed, pod_network
 from cli import engine
 
 WITHOUT_DOCTOR = {"LAB_DOCTOR": "off"}
@@ -62,7 +62,7 @@ def measure(
     for nodes in sizes:
         stack = f"bench-{nodes}"
         checkout.forget(stack)
-        checkout.write_stack(stack, changed(document, scale.changes(nodes)))
+        checkout.write_stack(stack, changed(document, scale.changes(nodes, pod_network(document))))
         verbs: dict[str, list[dict[str, float]]] = {"preview of a new stack": [], "preview": [], "no-op up": []}
         for _ in range(times):
             verbs["preview of a new stack"].append(checkout.lab(stack, "preview", "--suppress-outputs").figures())

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from components.config.settings import Settings
 
-def changes(nodes: int) -> dict[str, dict[str, Any]]:
-    """Settings for one server and the rest agents, with a slice of the pods' range and a pod for each node."""
+DEFAULT_NETWORK = next(iter(Settings().pod_networks))
+"""Name of the network for pods where a stack names none."""
+
+
+def changes(nodes: int, network: str = DEFAULT_NETWORK) -> dict[str, dict[str, Any]]:
+    """Settings for one server and the rest agents, with a slice of the range of `network` and a pod for each node."""
     # libvirt's test driver as host, and a port where nobody listens: no real machine can be reached.
     single_node: dict[str, dict[str, Any]] = {
         "hypervisors": {"local": {"uri": "test:///default"}},
@@ -19,7 +24,6 @@ def changes(nodes: int) -> dict[str, dict[str, Any]]:
     return single_node | {
         "agents": {"count": nodes - 1},
         "network": {"nodes": "192.168.122.100-192.168.122.139"},
-        "macvlan": {"range": "192.168.122.140-192.168.122.239", "addressesPerNode": 4},
-        "macvlanCheck": {"address": "192.168.122.140"},
+        "podNetworks": {network: {"range": "192.168.122.140-192.168.122.239", "addressesPerNode": 4}},
         "workload": {"perNode": True},
     }

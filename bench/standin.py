@@ -56,12 +56,27 @@ def kubernetes_outputs(inputs: dict[str, Any], number: int) -> dict[str, Any]:
         "__fieldManager": f"pulumi-kubernetes-{number:08x}",
     }
     if inputs["kind"] == "Pod":
-        last = number % 256
-        interface = {"name": "macvlan", "interface": "net1", "ips": [f"192.168.122.{last}"], "mac": f"6a:00:00:00:00:{last:02x}"}
-        metadata["annotations"] = {**metadata["annotations"], "k8s.v1.cni.cncf.io/network-status": json.dumps([interface])}
+        annotations = metadata["annotations"]
+        status = network_status(annotations.get("k8s.v1.cni.cncf.io/networks", ""), number)
+        metadata["annotations"] = {**annotations, "k8s.v1.cni.cncf.io/network-status": json.dumps(status)}
     if inputs["kind"] == "Secret":
         outputs["data"] = {"token": base64.b64encode(b"recorded").decode()}
     return outputs
+
+
+def network_status(requested: str, number: int) -> list[dict[str, Any]]:
+    """What Multus would note of the networks that a pod requests: an interface of each, with the addresses that are requested."""
+    entries = json.loads(requested) if requested.startswith("[") else [{"name": name} for name in requested.split(",") if name]
+    last = number % 256
+    return [
+        {
+            "name": entry["name"],
+            "interface": f"net{index}",
+            "ips": [ip.partition("/")[0] for ip in entry.get("ips", [f"10.0.{index}.{last}"])],
+            "mac": entry.get("mac", f"6a:00:00:00:{index:02x}:{last:02x}"),
+        }
+        for index, entry in enumerate(entries, 1)
+    ]
 
 
 def without_secret_marks(value: Any) -> Any:
@@ -131,7 +146,7 @@ def create_nothing(provider: ResourceProvider, props: dict[str, Any]) -> CreateR
     outs = {name: value for name, value in props.items() if not name.startswith("__")}
     outs |= {"taken": {}} if "macs" in outs else {}
     outs |= {"virt_type_used": "qemu"} if "virt_type" in outs else {}
-    outs |= {"status": 200, "seen": outs["title"]} if "title" in outs else {}
+    outs |= {"status": 200, "seen": outs["title"], "unseen": ""} if "title" in outs else {}
     return CreateResult(f"recorded-{uuid.uuid4()}", outs)
 
 

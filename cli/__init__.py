@@ -3,12 +3,13 @@
 command_line    the arguments of all verbs, and the help        needs        what a command needs before it can run
 __main__        imports the module of the verb                  errors       what ends a verb with a message
 verbs/          one module per verb, with `main(options)`: up, preview, destroy, refresh, pulumi (they become pulumi), status,
-                diagram, ssh, kubectl, logs (they read a stack that exists), doctor, fetch, test
+                diagram, ssh, kubectl, logs (they read a stack that exists), attach (its file alone), doctor, fetch, test
 checks/         what doctor examines: tools, hypervisor, machine, download_sites; they yield findings
 
 Pulumi      backend (state, passphrase, login), selection (the stack and its file), engine (the program, plugins), locks, hints
 a stack     stack (settings and outputs), stack_yaml (its file as Pulumi reads it), kube and hypervisor (what the cluster and
-            libvirt report), networks, duplicates and usage (what follows from the report for the pods' addresses)
+            libvirt report); what follows from the report for the pods' addresses: networks, duplicates, usage, book (of
+            addresses) and attachments (of networks that have changed)
 machine     folders, process (other programs), report (lines on stderr), skopeo (images, for fetch), closed_network (for test)
 
 A new verb: its arguments in `command_line`, what it needs in `needs`, and a module in `verbs`. A new check of doctor: a function

@@ -26,6 +26,7 @@ _STACK = re.compile(r"([A-Za-z0-9._-]+/){0,2}[A-Za-z0-9._-]+")
 _USAGE = """
   ./lab [-s STACK] [-y] up | preview | destroy | refresh  [PULUMI ARGUMENTS]
   ./lab [-s STACK] status | doctor [--json]   the stack on one screen; what stands in its way on this machine
+  ./lab [-s STACK] attach NAME [NAME...]      the annotation of a pod that is in the book of addresses
   ./lab [-s STACK] fetch [DIRECTORY]          all that the stack downloads, for machines without the internet
   ./lab [-s STACK] ssh NODE [COMMAND] | kubectl ARGUMENTS | logs NODE | diagram [FILE]
   ./lab pulumi ARGUMENTS                      any other pulumi command, on the same state
@@ -115,11 +116,21 @@ def parser() -> argparse.ArgumentParser:
         ("refresh", "compare the state with what is really there"),
     ):
         pass_words_on(name, "[PULUMI ARGUMENTS]", text, f"Arguments are those of `pulumi {name}`: ./lab {name} --help.")
-    status = add("status", "nodes, pods on the network and the proof of a stack")
+    status = add("status", "nodes, networks, pods on them and the proof of a stack")
     status.add_argument("--json", action="store_true", help="as JSON")
     doctor = add("doctor", "what stands in the way of a stack on this machine; status 1 if there is an error")
     doctor.add_argument("--json", action="store_true", help="as JSON")
     doctor.add_argument("--offline", action="store_true", help="do not query the download sites")
+    attach = add("attach", "the annotation by which a pod gets what is booked for it in podNetworks.NETWORK.addresses")
+    attach.add_argument("names", nargs="+", metavar="NAME", help="names of the book; several are of one pod, on several networks")
+    attach.add_argument(
+        "--network",
+        dest="networks",
+        action="append",
+        default=[],
+        metavar="NETWORK",
+        help="this network alone, net1 first where it is said several times; by default all on which a NAME is booked",
+    )
     fetch = add("fetch", "everything that the stack downloads, into a directory")
     fetch.add_argument("directory", nargs="?", metavar="DIRECTORY", help="by default artifacts.directory of the stack file")
     pass_words_on("ssh", "NODE [COMMAND...]", "a shell on a node, or one command there", "NODE is its name, domain or address.")
@@ -129,7 +140,7 @@ def parser() -> argparse.ArgumentParser:
     logs.add_argument("-n", "--lines", type=int, default=60, help="of each (60)")
     logs.add_argument("--console", action="store_true", help="the console log only: needs no answer from the node")
     logs.add_argument("--journal", action="store_true", help=f"the journal only: units {', '.join(JOURNAL_UNITS)}")
-    diagram = add("diagram", "the stack's network as SVG")
+    diagram = add("diagram", "the stack's networks as SVG")
     diagram.add_argument("file", nargs="?", default="-", metavar="FILE", help="where it is written; by default to stdout")
     diagram.add_argument("--example", action="store_true", help="the picture of README.md, from the documented values")
     pulumi_options = "The stack is an option of that command: ./lab pulumi stack export -s dev. Its own help: ./lab pulumi --help."

@@ -1,7 +1,7 @@
 """Addresses and MAC addresses that more than one interface has, over all pods and nodes. Pure.
 
-Only interfaces on one segment can collide: the same address on two VLANs is no mistake. A segment is named by the parent
-interface of the pods' interfaces; where the parent is not known, by the network's name.
+Only interfaces on one segment can collide: the same address on two VLANs is no mistake. A segment is named by the interface of the
+nodes that the pods' interfaces are on, a NIC (enp1s0) or a VLAN on it (enp1s0.50); where that is not known, by the network's name.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from cli.stack import Node
 from components.config.plan import Plan
 from components.config.settings import Settings
 
-_TYPES_ON_PARENT = ("macvlan", "ipvlan")
-"""Plugins whose interfaces are on the segment of their parent interface."""
+_TYPES_ON_PARENT = ("macvlan", "ipvlan", "vlan")
+"""Plugins whose interfaces are on the segment of their parent interface, or on a VLAN of it."""
+
+_TYPES_WITH_ITS_MAC = ("ipvlan", "vlan")
+"""Those of them whose interfaces have the MAC address of their parent."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Segments:
-    """The segments of nodes and of networks, each by the name of its parent interface."""
+    """The segments of nodes and of networks, each by the name of its interface on the nodes."""
 
     nodes: str = ""
     """The segment that the nodes are on."""
@@ -52,17 +55,19 @@ class Duplicate:
 
 
 def segments(config: Settings, plan: Plan, definitions: Iterable[Definition]) -> Segments:
-    """The segments of the stack's own network and of every other that the API reports."""
+    """The segments of the stack's own networks and of every other that the API reports."""
     node_interface = config.network.interface
-    types = {definition.network: definition.type for definition in definitions}
-    # Without a parent a plugin takes the interface of the default route, which is the nodes' own.
-    parents = {
-        definition.network: definition.master or node_interface for definition in definitions if definition.type in _TYPES_ON_PARENT
-    }
-    stack = f"{config.macvlan.namespace}/{config.macvlan.name}"
-    types[stack], parents[stack] = config.macvlan.type, plan.master
-    # Interfaces of ipvlan have their parent's MAC address; of a network whose type is not known nothing is reported.
-    own = frozenset(network for network, type_ in types.items() if type_ not in ("", "ipvlan"))
+    types, parents = {}, {}
+    for definition in definitions:
+        types[definition.network] = definition.type
+        if definition.type in _TYPES_ON_PARENT:
+            # Without a parent a plugin takes the interface of the default route, which is the nodes' own.
+            parent = definition.master or node_interface
+            parents[definition.network] = parent if definition.vlan is None else f"{parent}.{definition.vlan}"
+    for network in plan.networks:
+        types[network.reference], parents[network.reference] = network.settings.type, network.link
+    # Of a network whose type is not known nothing is reported.
+    own = frozenset(network for network, type_ in types.items() if type_ not in ("", *_TYPES_WITH_ITS_MAC))
     return Segments(nodes=node_interface, parents=parents, own=own)
 
 
@@ -107,8 +112,12 @@ def _of_nodes(
         for address in kube_node.addresses:
             yield "address", stack_segments.nodes, same_address(address), f"node {kube_node.name}"
     for node_plan in plan.nodes if plan else ():
-        if node_plan.access_address and any(node.name == node_plan.name for node in nodes):
-            yield "address", stack_segments.of(plan.master), str(node_plan.access_address), f"node {node_plan.name} (nodeAccess)"  # type: ignore[union-attr]
+        if not any(node.name == node_plan.name for node in nodes):
+            continue
+        for on_node in node_plan.networks:
+            if on_node.access_address:
+                holder = f"node {node_plan.name} (nodeAccess of {on_node.network.name})"
+                yield "address", stack_segments.of(on_node.network.reference), str(on_node.access_address), holder
 
 
 def _shown(kind: str, value: str) -> str:

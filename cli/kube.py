@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any
 
 from cli import networks
 from cli.networks import NETWORKS, STATUS, Interface, NetworkSelection
 
+NETWORK_REVISION = "k3s-macvlan.dev/network-revision"
+"""Annotation of the program's own definitions, a revision, and of its own pods: those of their networks, in the order of their
+requests. That of components.network.changed_network, which imports Pulumi."""
+
 _ENDED = ("Succeeded", "Failed")
+_MULTUS_CONTAINER = "kube-multus"
 _DEFINITIONS = "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions"
 _FAILURES = "/api/v1/events?fieldSelector=reason%3DFailedCreatePodSandBox"
 _LONGEST_MESSAGE = 400
@@ -39,6 +45,15 @@ class Pod:
     """In what it differs from its requests, or why it does not start, each with the remedy."""
     waiting: bool = False
     """Its network is not made yet."""
+    networked: datetime | None = None
+    """When its network was made, as near as the API reports it: the later of its creation and of its sandbox becoming ready."""
+    revisions: tuple[str, ...] | None = None
+    """Of a pod of the program's own: revisions of the networks that it was made with, in the order of `requests`."""
+
+    @property
+    def full_name(self) -> str:
+        """namespace/name."""
+        return f"{self.namespace}/{self.name}"
 
     @property
     def ended(self) -> bool:
@@ -57,6 +72,7 @@ class Pod:
 
     def plain(self) -> dict[str, Any]:
         own = {key: value for key, value in asdict(self).items() if key != "requests"}
+        own["networked"] = self.networked.isoformat() if self.networked else None
         own["interfaces"] = [{**asdict(interface), "own": interface.own} for interface in self.interfaces]
         requests = [selection.model_dump(mode="json", by_alias=True, exclude_defaults=True) for selection in self.requests]
         return {**own, "requests": requests, "ended": self.ended, "complete": self.complete}
@@ -85,6 +101,13 @@ class Definition:
     """Type of its first plugin; empty where its configuration has none."""
     master: str
     """Parent interface; empty where its configuration names none."""
+    vlan: int | None = None
+    """VLAN on the parent interface, of the plugin vlan."""
+    revision: str = ""
+    """Of a definition of the program's own: its revision."""
+    changed: datetime | None = None
+    """When its configuration or an annotation was last changed, by anybody; where the same manager sets a label too, also when that
+    was changed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +118,8 @@ class Cluster:
     pods: list[Pod]
     """Pods with networks of their own, and those whose network cannot be made."""
     definitions: tuple[Definition, ...] = ()
+    multus: Mapping[str, str] = field(default_factory=dict)
+    """Image of Multus by name of the node that it runs on."""
     notes: tuple[str, ...] = ()
     """What the API did not answer, and why, one sentence each."""
 
@@ -118,7 +143,11 @@ def read(kubeconfig: str) -> Cluster:
     failures = get_optional(_FAILURES, "events of pods")
     definition_list = get_optional(_DEFINITIONS, "NetworkAttachmentDefinitions")
     return Cluster(
-        nodes=nodes(node_list), pods=pods(pod_list, failures), definitions=definitions(definition_list), notes=tuple(notes)
+        nodes=nodes(node_list),
+        pods=pods(pod_list, failures),
+        definitions=definitions(definition_list),
+        multus=multus_images(pod_list),
+        notes=tuple(notes),
     )
 
 
@@ -157,8 +186,44 @@ def _definition(item: dict[str, Any]) -> Definition:
     config = config if isinstance(config, dict) else {}
     chained = config.get("plugins")
     first = chained[0] if isinstance(chained, list) and chained and isinstance(chained[0], dict) else config
-    network = f"{metadata.get('namespace', 'default')}/{metadata['name']}"
-    return Definition(network=network, type=str(first.get("type") or ""), master=str(first.get("master") or ""))
+    vlan = first.get("vlanId") if first.get("type") == "vlan" else None
+    return Definition(
+        network=f"{metadata.get('namespace', 'default')}/{metadata['name']}",
+        type=str(first.get("type") or ""),
+        master=str(first.get("master") or ""),
+        vlan=vlan if isinstance(vlan, int) else None,
+        revision=str((metadata.get("annotations") or {}).get(NETWORK_REVISION) or ""),
+        changed=_changed(metadata),
+    )
+
+
+def _changed(metadata: Mapping[str, Any]) -> datetime | None:
+    """The last of its creation and of all updates that concern spec or annotations."""
+    times = [_time(metadata.get("creationTimestamp"))]
+    for entry in metadata.get("managedFields") or ():
+        fields = entry.get("fieldsV1") or {}
+        if "f:spec" in fields or "f:annotations" in (fields.get("f:metadata") or {}):
+            times.append(_time(entry.get("time")))
+    return max((time for time in times if time is not None), default=None)
+
+
+def _time(text: Any) -> datetime | None:
+    """A time of the API, as 2026-11-26T10:00:00Z; None where it is none."""
+    try:
+        time = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return time if time.tzinfo else None
+
+
+def multus_images(document: dict[str, Any]) -> dict[str, str]:
+    """Image of Multus by the name of the node that it runs on, of all pods."""
+    return {
+        str(item.get("spec", {}).get("nodeName") or ""): str(container.get("image") or "")
+        for item in document.get("items") or ()
+        for container in item.get("spec", {}).get("containers") or ()
+        if container.get("name") == _MULTUS_CONTAINER and item.get("status", {}).get("phase") == "Running"
+    }
 
 
 def pods(document: dict[str, Any], failures: dict[str, Any] | None = None) -> list[Pod]:
@@ -189,6 +254,8 @@ def pods(document: dict[str, Any], failures: dict[str, Any] | None = None) -> li
                 interfaces=interfaces,
                 problems=() if ended else tuple(_problems(status, refusal, failure, differences)),
                 waiting=not started,
+                networked=_networked(metadata, status),
+                revisions=tuple(annotations[NETWORK_REVISION].split(",")) if NETWORK_REVISION in annotations else None,
             )
         )
     return sorted(listed, key=lambda pod: (pod.namespace, pod.name))
@@ -211,6 +278,14 @@ def _problems(status: Mapping[str, Any], refusal: str, failure: str, differences
         yield f"no node takes it: {_readable(_condition(status, 'PodScheduled', 'message'))}"
     for difference in differences:
         yield f"{difference}: delete it, so that it is made again"
+
+
+def _networked(metadata: Mapping[str, Any], status: Mapping[str, Any]) -> datetime | None:
+    """A node that was restarted has made its pods' networks again, long after their creation."""
+    ready = _condition(status, "PodReadyToStartContainers") == "True"
+    sandbox = _condition(status, "PodReadyToStartContainers", "lastTransitionTime") if ready else ""
+    times = (_time(metadata.get("creationTimestamp")), _time(sandbox))
+    return max((time for time in times if time is not None), default=None)
 
 
 def _has_sandbox(status: Mapping[str, Any]) -> bool:

@@ -57,6 +57,8 @@ def of(options: argparse.Namespace) -> Needs:
     if options.verb == "fetch":
         # Where skopeo is installed by other means than a package, it is not installed again.
         return Needs(environment="preview", pulumi="none", packages=() if shutil.which("skopeo") else ("skopeo",))
+    if options.verb == "attach":
+        return Needs(environment="preview", pulumi="none")
     if not reaches_hypervisor(options):
         return Needs(environment="preview")
     local, remote = hypervisors(options.stack)

@@ -92,6 +92,8 @@ class Interface:
     """IPv4 and IPv6 addresses that IPAM gave, without prefix length."""
     mac: str = ""
     """MAC address; empty where it is not reported."""
+    gateways: tuple[str, ...] = ()
+    """Gateways of the default routes that its own plugins made, without what an annotation's default-route changes."""
 
     @property
     def own(self) -> bool:
@@ -155,6 +157,7 @@ def interfaces(status: str) -> tuple[Interface, ...]:
             network=str(entry.get("name") or ""),
             addresses=tuple(str(address) for address in entry.get("ips") or ()),
             mac=str(entry.get("mac") or ""),
+            gateways=tuple(str(address) for address in entry.get("gateway") or ()),
         )
         for entry in (entries if isinstance(entries, list) else [])
         if isinstance(entry, dict)
@@ -164,12 +167,12 @@ def interfaces(status: str) -> tuple[Interface, ...]:
 def differences(selections: Sequence[NetworkSelection], reported: Sequence[Interface]) -> tuple[str, ...]:
     """What a pod requests and does not have, interface by interface."""
     texts: list[str] = []
-    for index, interface in enumerate(_matched(selections, reported)):
+    for index, interface in enumerate(matched(selections, reported)):
         texts += _entry(selections[index], interface, reported)
     return tuple(texts)
 
 
-def _matched(selections: Sequence[NetworkSelection], reported: Sequence[Interface]) -> list[Interface | None]:
+def matched(selections: Sequence[NetworkSelection], reported: Sequence[Interface]) -> list[Interface | None]:
     """For each entry its interface: by network and name, and where some are left without one, by the network alone."""
     names = [selection.interface or f"net{index}" for index, selection in enumerate(selections, 1)]
     unmatched = list(reported)

@@ -21,6 +21,7 @@ from cli.folders import ROOT, stack_file
 from components.config import plan as plans
 from components.config import raw, reading
 from components.config import settings as models
+from components.config.former import without_former
 from components.config.problems import Problem, SettingsError
 
 _SECRET = "4dabf18193072939515e22adb298388d"  # noqa: S105 - the key that marks a secret value in Pulumi's JSON
@@ -55,7 +56,8 @@ class Stack:
     mac: str = ""
     """MAC address of the first pod on the network."""
     pages: tuple[Mapping[str, Any], ...] = ()
-    """The output `pages`: of each pod its name, node, address, URL, and what `up` was served."""
+    """The output `pages`: of each pod and network their names, node, address, URL, and what `up` was served or why it did not
+    ask."""
     nodes: tuple[Node, ...] = ()
     ssh_user: str = "ubuntu"
     ssh_port: int = 22
@@ -111,7 +113,10 @@ def secrets_of(stack: str, root: Path = ROOT) -> frozenset[str]:
 def read_settings(stack: str, root: Path = ROOT) -> tuple[models.Settings, plans.Plan]:
     """The same for verbs that only read a stack: conflicts between settings do not stop them."""
     configuration = _raw_configuration(stack, root)
-    config = reading.parse(stack, configuration.values, unknown=configuration.unknown)
+    values, former = without_former(configuration.values, project(root), replaced="podNetworks" in configuration.values)
+    if former:
+        raise SettingsError(stack, former)
+    config = reading.parse(stack, values, unknown=configuration.unknown)
     return config, plans.make(project(root), stack.rsplit("/", 1)[-1], config)
 
 

@@ -86,7 +86,7 @@ class Lab:
         shutil.copytree(ROOT / "cli", self.root / "cli")  # with its compiled files
         for verb in ("status", "ssh", "kubectl", "logs", "diagram"):
             (self.root / f"cli/verbs/{verb}.py").write_text(LOOK)
-        for verb in ("doctor", "fetch"):
+        for verb in ("attach", "doctor", "fetch"):
             (self.root / f"cli/verbs/{verb}.py").write_text(VERB)
         for tier in ("unit", "program", "provider", "e2e"):
             (self.root / "tests" / tier).mkdir(parents=True)

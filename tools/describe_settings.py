@@ -2,7 +2,7 @@
 """Writes what is generated from the settings' models: the config schema in Pulumi.yaml, docs/settings.md, docs/k3s-options.md
 and, for editors, docs/stack.schema.json.
 
-Run it after a change of components/config/settings.py, value_types.py or k3s_options.py:
+Run it after a change of components/config/settings.py, pod_networks.py, value_types.py or k3s_options.py:
 `.venv/bin/python tools/describe_settings.py`. A test compares.
 """
 
@@ -21,10 +21,11 @@ from pydantic.fields import FieldInfo
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
-from stack_schema import settings_schema, stack_schema  # noqa: E402
+from stack_schema import CNI_OBJECT, CNI_OBJECT_MODEL, settings_schema, stack_schema  # noqa: E402
 
 from components.config import k3s_options  # noqa: E402
-from components.config.settings import Settings, to_camel  # noqa: E402
+from components.config.model import to_camel  # noqa: E402
+from components.config.settings import Settings  # noqa: E402
 
 HEAD = """\
 name: k3s-macvlan
@@ -67,9 +68,17 @@ def pulumi_yaml() -> str:
     return HEAD + yaml.safe_dump({"config": config}, sort_keys=False, width=120)
 
 
-_FORMATS = {"ipv4": "address", "ipv4network": "network", "ipv4range": "range", "password": "secret"}
+_FORMATS = {
+    "ipv4": "address",
+    "ipv4network": "network",
+    "ipv4range": "range",
+    "ipv6": "IPv6 address",
+    "ipv6network": "IPv6 network",
+    "ipv6range": "IPv6 range",
+    "password": "secret",
+}
 _TYPES = {"string": "text", "integer": "integer", "boolean": "boolean", "number": "number"}
-_MANY = {"address": "addresses", "network": "networks", "range": "ranges"}
+_MANY = {"address": "addresses", "network": "networks", "range": "ranges", "mapping": "mappings", CNI_OBJECT: f"{CNI_OBJECT}s"}
 
 
 def _type(schema: Mapping[str, Any]) -> str:
@@ -81,7 +90,7 @@ def _type(schema: Mapping[str, Any]) -> str:
         values = [value for value in schema.get("enum", [schema.get("const")]) if value != ""]
         return "one of " + ", ".join(f"`{value}`" for value in values)
     if "$ref" in schema:
-        return "mapping"
+        return CNI_OBJECT if _model(schema) == CNI_OBJECT_MODEL else "mapping"
     if schema.get("type") == "array":
         item = _type(schema["items"])
         return f"list of {_MANY.get(item, item)}"
@@ -106,13 +115,22 @@ def _rows(model: str, prefix: str, models: Mapping[str, Any]) -> Iterator[str]:
     """A row for each field of a model, and of those inside of it."""
     for name, schema in models[model]["properties"].items():
         path = f"{prefix}{name}"
-        values_model = _model(_values(schema))
-        if _model(schema):
-            yield from _rows(_model(schema), f"{path}.", models)
-            continue
-        yield _row(path, schema)
-        if values_model:
-            yield from _rows(values_model, f"{path}.NAME.", models)
+        if not _model(schema):
+            yield _row(path, schema)
+        for inner, step in _inside(schema):
+            yield from _rows(inner, f"{path}.{step}", models)
+
+
+def _inside(schema: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(model, what follows in a path) of each model that a value may be or hold."""
+    if _model(schema):
+        yield _model(schema), ""
+    if _model(_values(schema)):
+        yield _model(_values(schema)), "NAME."
+    if _model(schema.get("items", {})):
+        yield _model(schema["items"]), "N."
+    for choice in schema.get("anyOf", ()):
+        yield from _inside(choice)
 
 
 def _row(path: str, schema: Mapping[str, Any]) -> str:
@@ -130,18 +148,15 @@ def settings_md() -> str:
         "Generated from `components/config/settings.py` by `tools/describe_settings.py`.",
         "",
         "Each top-level name is a key of a stack file (Pulumi.STACK.yaml), `k3s-macvlan:NAME`; what a stack does not set has the",
-        "default. Ranges are written `first-last`, memory in MiB, disks in GiB, limits in seconds. All mistakes of a stack file",
-        "are reported together, before anything is made.",
+        "default. Ranges are written `first-last`, memory in MiB, disks in GiB, limits in seconds. In a path, NAME is a key of a",
+        "mapping and N a place in a list, from 0. All mistakes of a stack file are reported together, before anything is made.",
     ]
     schema = settings_schema()
     for key, field in schema["properties"].items():
         description = " ".join(field["description"].split())
         parts += ["", f"## {key}", "", description, "", "| setting | type | default | meaning |", "|---|---|---|---|"]
-        values_model = _model(_values(field))
-        if _model(field) or values_model:
-            parts += _rows(values_model or _model(field), f"{key}.{'NAME.' if values_model else ''}", schema["definitions"])
-        else:
-            parts.append(_row(key, field))
+        inside = [row for inner, step in _inside(field) for row in _rows(inner, f"{key}.{step}", schema["definitions"])]
+        parts += inside or [_row(key, field)]
     return "\n".join(parts) + "\n"
 
 

@@ -13,10 +13,17 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from components.config.addresses import AddressRange
+from components.config.addresses import AddressRange, Ipv6Range
 from components.config.settings import Settings
 
+CNI_OBJECT, CNI_OBJECT_MODEL = "CNI object", "CniObject"
+"""What a plugin's own configuration is called, and the definition of what all of them have."""
 _DEFINITIONS = "#/definitions/"
+_NETWORK_PATTERNS = {
+    "ipv4network": r"^\d{1,3}(\.\d{1,3}){3}(/[\d.]+)?$",
+    "ipv6network": r"^[0-9a-fA-F.]*:[0-9a-fA-F:.]*(/\d{1,3})?$",
+}
+"""For formats that no editor knows: what is no network at all."""
 _SECURE = {"$ref": f"{_DEFINITIONS}secure"}
 
 
@@ -24,7 +31,7 @@ class _Generate(GenerateJsonSchema):
     """Defaults as they are written in YAML, and no titles made of field names."""
 
     def encode_default(self, dft: Any) -> Any:
-        if isinstance(dft, AddressRange):
+        if isinstance(dft, AddressRange | Ipv6Range):
             return str(dft)
         return super().encode_default(dft)
 
@@ -43,13 +50,32 @@ def settings_schema() -> dict[str, Any]:
     """The schema of `Settings`, by the names that are written in YAML; models are under `definitions`."""
     schema = Settings.model_json_schema(by_alias=True, ref_template=f"{_DEFINITIONS}{{model}}", schema_generator=_Generate)
     schema["definitions"] = schema.pop("$defs")
+    _describe_chain(schema["definitions"])
     for part in parts(schema):
+        # Not a setting of this name.
+        if isinstance(part.get("format"), str) and part["format"] in _NETWORK_PATTERNS:
+            part["pattern"] = _NETWORK_PATTERNS[part["format"]]
         if "pattern" in part:
             part["pattern"] = ecma(part["pattern"])
         if "patternProperties" in part:
             part["patternProperties"] = {ecma(pattern): value for pattern, value in part["patternProperties"].items()}
             part.setdefault("additionalProperties", False)
     return schema
+
+
+def _describe_chain(definitions: dict[str, Any]) -> None:
+    """Say what each plugin of a chain has. The model takes any mapping there, to name the mistake in words of its own."""
+    definitions[CNI_OBJECT_MODEL] = {
+        "description": "Configuration of one CNI plugin.",
+        "type": "object",
+        "properties": {
+            "type": {"type": "string", "minLength": 1, "description": "Name of the plugin; its other keys are the plugin's own."}
+        },
+        "required": ["type"],
+        "additionalProperties": True,
+    }
+    chain = definitions["PodNetwork"]["properties"]["chain"]
+    chain["items"] = {"$ref": f"{_DEFINITIONS}{CNI_OBJECT_MODEL}"}
 
 
 def ecma(pattern: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cli import stack
-from cli.checks import machine
+from cli.checks import machine, pod_networks
 from cli.findings import Finding, Findings, error, guarded, ok, unknown, warning
 from components.config.plan import GIB, NodePlan, Plan, PoolPlan, mac_address
 from components.config.settings import Settings
@@ -181,8 +181,9 @@ def assess(facts: Facts, pool: PoolPlan, plan: Plan, config: Settings) -> Findin
             bridge = network_xml.read_network(facts.network).bridge
         yield from assess_network(facts, config, dnsmasq=_dnsmasq() if local else None)
         yield assess_addresses(facts, plan, config)
-    yield from assess_interfaces(facts)
+    yield from assess_interfaces(facts, own_macs=any(network.type == "macvlan" for network in config.pod_networks.values()))
     if local:
+        yield from guarded("vlan", pod_networks.check(plan, config, bridge, taps(facts, nodes)))
         yield from guarded("routes", machine.routes(config.network.cidr, bridge, local=True))
         claims = list(plan.claims)
         macs = [node.mac for node in plan.nodes]
@@ -197,7 +198,18 @@ def assess(facts: Facts, pool: PoolPlan, plan: Plan, config: Settings) -> Findin
             "what libvirt does not report can stop machines or their frames",
             "run doctor there as well",
         )
+        yield from pod_networks.not_checked(plan, pool.hypervisor)
         yield from guarded("routes", machine.routes(config.network.cidr, "", local=False))
+
+
+def taps(facts: Facts, nodes: Iterable[NodePlan]) -> dict[str, str]:
+    """The port of the network's bridge that each node's machine has, by the node's name; empty for one that does not run."""
+    found = {}
+    for node in nodes:
+        devices = xml.parse(facts.domains[node.domain]).findall("devices/interface") if node.domain in facts.running else []
+        own = (device for device in devices if _attribute(device, "mac", "address").lower() == node.mac.lower())
+        found[node.name] = next((_attribute(device, "target", "dev") for device in own), "")
+    return found
 
 
 def _dnsmasq() -> bool:
@@ -329,12 +341,13 @@ def assess_network(facts: Facts, config: Settings, *, dnsmasq: bool | None) -> F
             f"virsh net-autostart {name}",
         )
     yield from _subnet(root, name, cidr, str(config.network.gateway))
-    findings = list(_mac_filters(root, name))
+    own_macs = any(network.type == "macvlan" for network in config.pod_networks.values())
+    findings = list(_mac_filters(root, name, own_macs=own_macs))
     yield from findings
     if facts.network_active and not findings:
         yield ok(
             "network",
-            f"{name} is active on {_attribute(root, 'bridge', 'name') or 'no bridge'}, and drops no foreign MAC addresses",
+            f"{name} is active on {_attribute(root, 'bridge', 'name') or 'no bridge'}, and drops no frames of pods",
         )
 
 
@@ -354,13 +367,13 @@ def _subnet(root: ET.Element, name: str, cidr: IPv4Network, gateway: str) -> Fin
             "network",
             f"the libvirt network {name} is {subnet}, network.cidr says {cidr}",
             "addresses of another subnet are reached by nobody",
-            f"network.cidr: {subnet}, and network.gateway, network.nodes, macvlan.range inside it",
+            f"network.cidr: {subnet}, and network.gateway, network.nodes, podNetworks.NETWORK.range inside it",
         )
     elif network.ip != gateway:
         yield warning(
             "network",
             f"the hypervisor is {network.ip} on {name}, network.gateway says {gateway}",
-            "the check of macvlan pings the gateway, and routes of pods go by it",
+            "the checks of podNetworks ask for the gateway by ARP, and routes of pods go by it",
             f"network.gateway: {network.ip}, unless another machine routes there",
         )
     if root.find("ip/dhcp") is None:
@@ -377,10 +390,10 @@ def _attribute(root: ET.Element, path: str, name: str) -> str:
     return "" if element is None else element.get(name, "")
 
 
-def _mac_filters(root: ET.Element, name: str) -> Findings:
-    """Settings of the network that drop frames of the pods' own MAC addresses."""
+def _mac_filters(root: ET.Element, name: str, *, own_macs: bool) -> Findings:
+    """Settings of the network that drop frames of pods. own_macs: pods have MAC addresses of their own, and not their node's."""
     why = "each macvlan pod has a MAC address of its own, and frames to it never arrive"
-    if _attribute(root, "bridge", "macTableManager") == "libvirt":
+    if own_macs and _attribute(root, "bridge", "macTableManager") == "libvirt":
         yield error(
             "foreign MACs",
             f"the bridge of {name} has macTableManager='libvirt': it learns no MAC addresses",
@@ -388,12 +401,13 @@ def _mac_filters(root: ET.Element, name: str) -> Findings:
             f"virsh net-edit {name}: take macTableManager out of <bridge>; then virsh net-destroy {name} && virsh net-start {name}",
         )
     mode = _attribute(root, "forward", "mode")
-    if mode in ("vepa", "private", "passthrough", "hostdev") or (mode == "bridge" and root.find("bridge") is None):
+    without_bridge = mode in ("vepa", "private", "passthrough", "hostdev") or (mode == "bridge" and root.find("bridge") is None)
+    if own_macs and without_bridge:
         yield error(
             "foreign MACs",
             f"the network {name} connects machines by macvtap or device (forward mode {mode})",
             f"{why} (macvtap drops what is not for the machine's own)",
-            "a network on a bridge: network.name; or macvlan.type: ipvlan, which shares the node's MAC address",
+            "a network on a bridge: network.name; or podNetworks.NETWORK.type: ipvlan, whose pods have the node's MAC address",
         )
     if any(port.get("isolated") == "yes" for port in root.iter("port")):
         yield error(
@@ -453,14 +467,14 @@ def assess_addresses(facts: Facts, plan: Plan, config: Settings) -> Finding:
             f"in the stack's ranges: {'; '.join(unmanaged)}",
             "the stack takes these addresses for itself, and `up` refuses while others have them",
             f"shut that machine down and wait for its lease to end, virsh net-update {config.network.name} delete ip-dhcp-host for "
-            "a reservation, or other ranges in network.nodes and macvlan.range",
+            "a reservation, or other addresses in network.nodes and podNetworks.NETWORK",
         )
     stale = f"; of deleted machines: {', '.join(str(lease) for lease in facts.stale_leases)}" if facts.stale_leases else ""
     return ok("addresses", f"no lease or reservation of others in {', '.join(str(claim) for claim in plan.claims)}{stale}")
 
 
-def assess_interfaces(facts: Facts) -> Iterable[Finding]:
-    """The machines that exist: nothing on their NICs may drop frames for other MAC addresses than their own."""
+def assess_interfaces(facts: Facts, *, own_macs: bool) -> Iterable[Finding]:
+    """The machines that exist: nothing on their NICs may drop frames of pods. own_macs: these have MAC addresses of their own."""
     for name, domain_xml in sorted(facts.domains.items()):
         for interface in xml.parse(domain_xml).findall("devices/interface"):
             network_filter = interface.find("filterref")
@@ -468,10 +482,10 @@ def assess_interfaces(facts: Facts) -> Iterable[Finding]:
                 yield error(
                     "foreign MACs",
                     f"{name} has the network filter {network_filter.get('filter')}",
-                    "no-mac-spoofing and clean-traffic drop the frames of pods",
+                    "it drops the frames of pods: no-mac-spoofing for their MAC addresses, clean-traffic for their addresses too",
                     f"virsh edit {name}: take <filterref> out; then ./lab refresh",
                 )
-            if interface.get("type") == "direct":
+            if own_macs and interface.get("type") == "direct":
                 yield error(
                     "foreign MACs",
                     f"{name} is connected by macvtap",

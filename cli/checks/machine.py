@@ -92,7 +92,7 @@ def assess_neighbours(entries: Iterable[Mapping[str, Any]], ranges: Sequence[Add
             "addresses",
             f"this machine has lately met machines at addresses of the stack: {', '.join(unmanaged)}",
             "an address in use elsewhere answers from two machines in turn",
-            "find them; or move network.nodes or macvlan.range, or name them in network.exclude",
+            "find them; or move network.nodes or podNetworks.NETWORK.range, or name them in network.exclude",
         )
     return ok("addresses", "this machine has met nobody at the stack's addresses")
 

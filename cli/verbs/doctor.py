@@ -38,7 +38,7 @@ def examine(stack: str, *, offline: bool = False) -> list[Finding]:
             )
         ]
     findings.append(ok("stack file", f"{name}: {len(plan.nodes)} node(s), no mistake"))
-    findings += [warning("stack file", *_halves(text), f"{name}; docs/settings.md") for text in conflicts.warnings(config)]
+    findings += [warning("stack file", *_halves(text), f"{name}; docs/settings.md") for text in conflicts.warnings(plan, config)]
     findings += guarded("tools", tools.check(needs_binding=True))
     for pool in plan.pools:
         findings += guarded(f"hypervisor {pool.hypervisor}", hypervisor.check(pool, plan, config))

@@ -10,10 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from cli import duplicates, hypervisor, kube, usage
+from cli import attachments, book, duplicates, hypervisor, kube, usage
 from cli import stack as stacks
 from cli.stack import Stack, read_settings
+from components.config.network_plan import NetworkPlan
 from components.config.plan import Plan
+from components.config.pod_networks import StaticIpv6
 from components.config.settings import Settings
 
 _PAGE_SECONDS = 2
@@ -33,6 +35,8 @@ class Observation:
     """Pods that have or request an interface of their own, as the API reports them."""
     definitions: tuple[kube.Definition, ...] = ()
     """NetworkAttachmentDefinitions of the cluster."""
+    multus: Mapping[str, str] = field(default_factory=dict)
+    """Image of Multus by name of the node that it runs on."""
     pages: Mapping[str, str] = field(default_factory=dict)
     """What each page answers now, as text, by URL."""
     notes: tuple[str, ...] = ()
@@ -50,7 +54,7 @@ def observe(stack: Stack) -> Observation:
         notes += unreachable
     except Exception as error:
         notes.append(f"machines not queried: {error}")
-    observation = Observation(settings=settings, states=states, pages=pages(stack))
+    observation = Observation(settings=settings, states=states, pages=pages(stack, settings))
     if stack.kubeconfig:
         try:
             cluster = kube.read(stack.kubeconfig)
@@ -58,22 +62,37 @@ def observe(stack: Stack) -> Observation:
             notes.append(f"the Kubernetes API does not answer: {error}")
         else:
             notes += cluster.notes
-            observation = replace(observation, nodes=cluster.nodes, pods=cluster.pods, definitions=cluster.definitions)
+            observation = replace(
+                observation, nodes=cluster.nodes, pods=cluster.pods, definitions=cluster.definitions, multus=cluster.multus
+            )
     return replace(observation, notes=tuple(notes))
 
 
-def pages(stack: Stack) -> dict[str, str]:
-    """What each page says now by its URL, all requested in parallel."""
+def pages(stack: Stack, settings: tuple[Settings, Plan] | None) -> dict[str, str]:
+    """What each page says now by its URL, all requested in parallel. One that the last `up` has not seen, because this machine has
+    no address on its network, is requested only where it has one now."""
+    title = settings[0].proof.title if settings else ""
+    with_url = [page for page in stack.pages if page.get("url") and (not page.get("unseen") or _is_neighbour(page, settings))]
     with ThreadPoolExecutor(max_workers=8) as pool:
-        with_url = [page for page in stack.pages if page.get("url")]
-        return {str(page["url"]): text for page, text in zip(with_url, pool.map(_page, with_url), strict=True)}
+        answers = pool.map(lambda page: _page(str(page["url"]), str(page.get("title") or title)), with_url)
+        return {str(page["url"]): text for page, text in zip(with_url, answers, strict=True)}
 
 
-def _page(page: Mapping[str, Any]) -> str:
+def _is_neighbour(page: Mapping[str, Any], settings: tuple[Settings, Plan] | None) -> bool:
+    """Whether this machine has an address of the page's network."""
+    from components.custom.free_addresses import interfaces  # noqa: PLC0415 - imports Pulumi
+
+    networks = settings[1].networks if settings else ()
+    return any(
+        network.name == page.get("network") and any(address in network.cidr for address in interfaces()) for network in networks
+    )
+
+
+def _page(url: str, expected: str) -> str:
     from components.custom.page_check import prove  # noqa: PLC0415 - imports Pulumi
 
     try:
-        status, title = prove(str(page["url"]), str(page.get("title") or ""), _PAGE_SECONDS)
+        status, title = prove(url, expected, _PAGE_SECONDS)
     except Exception as error:
         text = str(error)
         _reason, _separator, last = text.partition("seen last: ")
@@ -81,10 +100,22 @@ def _page(page: Mapping[str, Any]) -> str:
     return f"served to this machine: {status} {title!r}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Addresses:
+    """What follows from the pods for networks and addresses."""
+
+    parts: Sequence[usage.Part] = ()
+    duplicates: Sequence[duplicates.Duplicate] = ()
+    books: Sequence[book.Book] = ()
+    outdated: Sequence[attachments.Outdated] = ()
+    warnings: Sequence[str] = ()
+    """All that is to be warned of, without the duplicates."""
+
+
 def plain(stack: Stack, observation: Observation) -> dict[str, Any]:
     """The status as plain data, without any secret."""
     kube_nodes = {node.name: node for node in observation.nodes or ()}
-    parts, duplicates_found, warnings = _addresses(stack, observation)
+    addresses = _addresses(stack, observation)
     return {
         "stack": stack.name,
         "url": stack.url,
@@ -104,29 +135,77 @@ def plain(stack: Stack, observation: Observation) -> dict[str, Any]:
             }
             for node in stack.nodes
         ],
+        "networks": _networks(addresses, observation),
         "pods": None if observation.pods is None else [pod.plain() for pod in observation.pods],
-        "addresses": [part.plain() for part in parts],
-        "duplicates": [asdict(duplicate) for duplicate in duplicates_found],
-        "warnings": [*map(str, duplicates_found), *warnings],
+        "addresses": [part.plain() for part in addresses.parts],
+        "duplicates": [asdict(duplicate) for duplicate in addresses.duplicates],
+        "warnings": [*map(str, addresses.duplicates), *addresses.warnings],
         "notes": list(observation.notes),
     }
 
 
-def _addresses(
-    stack: Stack, observation: Observation
-) -> tuple[Sequence[usage.Part], Sequence[duplicates.Duplicate], Sequence[str]]:
-    """Of the pods: what is taken of the stack's range, what several have, and what to be warned of."""
-    if observation.pods is None:
-        return (), (), ()
-    plan, segments = None, duplicates.Segments()
-    parts: Sequence[usage.Part] = ()
-    warnings: Sequence[str] = ()
-    if observation.settings is not None:
-        config, plan = observation.settings
-        segments = duplicates.segments(config, plan, observation.definitions)
-        parts = usage.parts(config, plan, observation.pods, [node.name for node in stack.nodes])
-        warnings = usage.warnings(config, plan, observation.pods, parts)
-    return parts, duplicates.duplicates(observation.pods, stack.nodes, observation.nodes or (), plan, segments), warnings
+def _networks(addresses: _Addresses, observation: Observation) -> list[dict[str, Any]]:
+    return (
+        [_network(network, addresses, observation) for network in observation.settings[1].networks] if observation.settings else []
+    )
+
+
+def _network(network: NetworkPlan, addresses: _Addresses, observation: Observation) -> dict[str, Any]:
+    """A network by the stack file, and what pods have of it; None: not known."""
+    settings, ipv6 = network.settings, network.settings.ipv6
+    own = [part for part in addresses.parts if part.network.name == network.name]
+    outdated = [pod.plain() for pod in addresses.outdated if pod.network == network.reference]
+    its_book = next((found for found in addresses.books if found.network.name == network.name), None)
+    return {
+        "name": network.name,
+        "namespace": settings.namespace,
+        "type": settings.type,
+        "mode": settings.mode_or_default,
+        "link": network.link,
+        "parent": network.parent,
+        "vlan": settings.vlan,
+        "cidr": str(network.cidr),
+        "gateway": _text(network.gateway),
+        "ipam": settings.ipam,
+        "range": _text(settings.range),
+        "ipv6": {"cidr": str(ipv6.cidr), "range": _text(ipv6.range)} if isinstance(ipv6, StaticIpv6) else ipv6,
+        "node_access": _text(settings.node_access),
+        "booked": len(settings.addresses),
+        "free": sum(part.free for part in own) if own else None,
+        "book": None if its_book is None else [entry.plain() for entry in its_book.entries],
+        "unbooked": None if its_book is None else [item.plain() for item in its_book.unbooked],
+        "outdated": None if observation.pods is None else outdated,
+    }
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _addresses(stack: Stack, observation: Observation) -> _Addresses:
+    pods = observation.pods
+    if pods is None:
+        return _Addresses()
+    plan = observation.settings[1] if observation.settings else None
+    outdated = attachments.outdated(pods, observation.definitions)
+    warnings = [
+        *(pod.text for pod in outdated),
+        *attachments.without_default_route(pods, observation.multus, plan),
+    ]
+    if observation.settings is None or plan is None:
+        twice = duplicates.duplicates(pods, stack.nodes, observation.nodes or (), None, duplicates.Segments())
+        return _Addresses(duplicates=twice, outdated=outdated, warnings=warnings)
+    config = observation.settings[0]
+    segments = duplicates.segments(config, plan, observation.definitions)
+    parts = usage.parts(plan, pods, [node.name for node in stack.nodes])
+    books = book.compare(config, plan, pods, segments)
+    return _Addresses(
+        parts=parts,
+        duplicates=duplicates.duplicates(pods, stack.nodes, observation.nodes or (), plan, segments),
+        books=books,
+        outdated=outdated,
+        warnings=[*usage.warnings(plan, pods, parts), *(text for found in books for text in found.warnings), *warnings],
+    )
 
 
 def render(status: dict[str, Any], console: Any) -> None:
@@ -134,8 +213,8 @@ def render(status: dict[str, Any], console: Any) -> None:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    def table(title: str, *columns: str) -> Table:
-        rich_table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    def table(title: str, *columns: str, gap: int = 3) -> Table:
+        rich_table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, gap, 0, 0))
         for column in columns:
             rich_table.add_column(column, style="default", header_style="dim", overflow="fold")
         return rich_table
@@ -157,14 +236,19 @@ def render(status: dict[str, Any], console: Any) -> None:
         )
     console.print(nodes if status["nodes"] else Text(f"Stack {status['stack']}: no nodes", style="bold"))
     console.print()
+    if status["networks"]:
+        _network_tables(status, console, table, word)
     if status["pods"] is not None:
         _pods(status, console, table, word)
     if status["pages"]:
-        pages = table("Pages", "url", "pod", "proven by the last up", "now")
+        pages = table("Pages", "url", "pod", "network", "proven by the last up", "now")
         for page in status["pages"]:
-            proven = f"{page['status']:g} {page.get('title')!r}" if page.get("status") else "no proof (proof.enabled)"
-            served = page["now"].startswith("served")
-            pages.add_row(page.get("url", ""), page.get("pod", ""), proven, word(page["now"] or "not requested", served))
+            proven = page.get("unseen") or "no proof (proof.enabled)"
+            if page.get("status"):
+                proven = f"{page['status']:g} {page.get('title')!r}"
+            served = None if page.get("unseen") and not page["now"] else page["now"].startswith("served")
+            now = word(page["now"] or "not requested", served)
+            pages.add_row(page.get("url", ""), page.get("pod", ""), page.get("network", ""), proven, now)
         console.print(pages)
     for warning in (*_problems(status["pods"] or ()), *status["warnings"]):
         console.print(Text(f"warning: {warning}", style="bold red"))
@@ -173,10 +257,10 @@ def render(status: dict[str, Any], console: Any) -> None:
 
 
 def _pods(status: dict[str, Any], console: Any, table: Callable[..., Any], word: Callable[[str, bool | None], Any]) -> None:
-    """The pods, a row for each address, and the addresses that are taken."""
+    """The pods, a row for each address, and the addresses of ranges that are taken."""
     from rich.text import Text  # noqa: PLC0415
 
-    pods = table("Pods on the network", "pod", "interface", "address", "network", "node", "state")
+    pods = table("Pods on networks", "pod", "interface", "address", "network", "node", "state")
     for pod in status["pods"]:
         secondary = [interface for interface in pod["interfaces"] if interface["own"]]
         rows = [
@@ -187,14 +271,52 @@ def _pods(status: dict[str, Any], console: Any, table: Callable[..., Any], word:
         for index, row in enumerate(rows or [("none", "-", "-")]):
             name, node = (f"{pod['namespace']}/{pod['name']}", pod["node"]) if index == 0 else ("", "")
             pods.add_row(name, *row, node, word(*_state(pod)) if index == 0 else "")
-    console.print(pods if status["pods"] else Text("No pod has an address on the network.", style="bold"))
+    console.print(pods if status["pods"] else Text("No pod has an address on a network.", style="bold"))
     console.print()
     if status["addresses"]:
-        parts = table("Addresses for pods (macvlan.range)", "node", "range", "addresses", "taken", "free")
+        parts = table("Addresses for pods (podNetworks.NETWORK.range)", "network", "node", "range", "addresses", "taken", "free")
         for part in status["addresses"]:
-            free = word(str(part["free"]), False if part["free"] == 0 else None if part["free"] == 1 else True)
-            parts.add_row(part["node"] or "all", part["range"], str(part["size"]), str(part["taken"]), free)
+            good = True if part["free"] > 1 or part["booked"] else None if part["free"] else False
+            cells = (part["network"], part["node"] or "all", part["range"], str(part["size"]), str(part["taken"]))
+            parts.add_row(*cells, word(str(part["free"]), good))
         console.print(parts)
+        console.print()
+
+
+def _network_tables(
+    status: dict[str, Any], console: Any, table: Callable[..., Any], word: Callable[[str, bool | None], Any]
+) -> None:
+    """The networks by the stack file, and their books against the pods."""
+    columns = ("network", "link", "VLAN", "cidr", "ipam", "range", "booked", "free", "IPv6")
+    # Closer, so that a whole range fits into 120 columns.
+    networks = table("Networks for pods", *columns, gap=2)
+    for network in status["networks"]:
+        ipv6 = network["ipv6"]
+        networks.add_row(
+            network["name"],
+            network["link"],
+            str(network["vlan"] or "-"),
+            network["cidr"],
+            network["ipam"],
+            network["range"] or "-",
+            str(network["booked"] or "-"),
+            "-" if network["free"] is None else str(network["free"]),
+            word("accept", None) if ipv6 == "accept" else "-" if ipv6 == "ignore" else ipv6["cidr"],
+        )
+    console.print(networks)
+    console.print()
+    rows = [(network["name"], entry) for network in status["networks"] for entry in network["book"] or ()]
+    if rows:
+        title = "Booked addresses (podNetworks.NETWORK.addresses)"
+        entries = table(title, "network", "name", "address", "MAC address", "pod", "state")
+        for name, entry in rows:
+            addresses = " ".join(filter(None, (entry["ip"], entry["ipv6"])))
+            good = not entry["problems"] if entry["state"] == book.THERE else None
+            state = f"{entry['state']}, DIFFERS (below)" if entry["problems"] else entry["state"]
+            entries.add_row(
+                name, entry["name"], addresses or "-", entry["mac"] or "-", ", ".join(entry["pods"]) or "-", word(state, good)
+            )
+        console.print(entries)
         console.print()
 
 

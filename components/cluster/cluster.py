@@ -42,6 +42,8 @@ class ClusterArgs:
     """The setting k3s."""
     plugins: Plugins
     """The setting plugins."""
+    plugin_names: Sequence[str]
+    """CNI plugins to install."""
     cni: CniPaths
     """CNI directories on the nodes."""
     timeouts: Timeouts
@@ -98,6 +100,7 @@ class Cluster(ComponentResource):
                     registries_yaml=registries_yaml(args.k3s),
                     server=args.api_address,
                     plugins=args.plugins,
+                    plugin_names=args.plugin_names,
                     cni=args.cni,
                     depends_on=[release, self._leave(args, machine, lifetime_owner), *self._turn(node, args.k3s.agents_at_once)],
                     timeouts=args.timeouts,

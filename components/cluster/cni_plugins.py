@@ -21,6 +21,8 @@ class CniPluginsArgs:
     """The node's machine."""
     plugins: Plugins
     """The setting plugins."""
+    names: Sequence[str]
+    """Plugins to install."""
     bin_directory: str
     """Where containerd searches plugins on the node."""
     version: str
@@ -50,7 +52,7 @@ class CniPlugins(ComponentResource):
                     "ARCHIVE_URL": args.plugins.url,
                     "ARCHIVE_SHA256": digest,
                     "ARCHIVE_SUMS_URL": "" if digest else checksum,
-                    "PLUGINS": " ".join(args.plugins.names),
+                    "PLUGINS": " ".join(args.names),
                     "BIN_DIR": args.bin_directory,
                     "LIMIT_SECONDS": str(args.limit),
                 },

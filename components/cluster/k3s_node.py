@@ -35,6 +35,8 @@ class K3sNodeArgs:
     """Address of the server whose release an agent waits for at an upgrade."""
     plugins: Plugins
     """The setting plugins."""
+    plugin_names: Sequence[str]
+    """CNI plugins to install."""
     cni: CniPaths
     """CNI directories on the node."""
     depends_on: Sequence[pulumi.Resource]
@@ -52,6 +54,8 @@ class K3sNode(ComponentResource):
     """The steps before the installation."""
     k3s_installed: pulumi.Resource
     """The step after which K3s runs and, on a server, its API answers."""
+    plugins_installed: pulumi.Resource
+    """The step after which its CNI plugins are there."""
     node_ready_steps: list[pulumi.Resource]
     """The steps after which the node is Ready, has its plugins and has ended its boot."""
 
@@ -117,6 +121,7 @@ class K3sNode(ComponentResource):
             CniPluginsArgs(
                 machine=machine,
                 plugins=args.plugins,
+                names=args.plugin_names,
                 bin_directory=args.cni.bin,
                 version=args.k3s.version,
                 depends_on=[self.k3s_installed],
@@ -135,6 +140,7 @@ class K3sNode(ComponentResource):
             args.k3s.version,
             opts=ResourceOptions(parent=self, depends_on=[self.k3s_installed]),
         )
+        self.plugins_installed = plugins.installed
         self.node_ready_steps = [ready, plugins.installed, machine.cloud_init_done]
         if machine.serving_steps:
             machine.serving_steps.steps.extend(self.node_ready_steps)

@@ -119,6 +119,13 @@ def client(kubeconfig: str) -> Callable[[str], Any]:
     return get
 
 
+def delete(kubeconfig: str, path: str) -> None:
+    """Delete the object at a path of the Kubernetes API, which ends later; OSError as of `client`."""
+    server, director = opener(kubeconfig)
+    with director.open(urllib.request.Request(f"{server}{path}", method="DELETE"), timeout=10) as answer:  # noqa: S310
+        answer.read()
+
+
 def opener(kubeconfig: str) -> tuple[str, urllib.request.OpenerDirector]:
     """The API's URL, and what opens its paths with the kubeconfig's client certificate."""
     document = yaml.safe_load(kubeconfig)

@@ -21,8 +21,9 @@ from urllib.parse import quote
 from pydantic import Field, StringConstraints, ValidationError
 
 from components.config.downloads import ARCHITECTURE, Download, Kind, for_settings
+from components.config.model import Model
 from components.config.problems import Problem
-from components.config.settings import Model, Settings
+from components.config.settings import Settings
 from components.redact import shown
 
 ROOT = Path(__file__).parents[2]

@@ -10,10 +10,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from ipaddress import IPv4Network
 from itertools import combinations
 
-from components.config import k3s_options
+from components.config import k3s_options, network_conflicts
 from components.config.addresses import AddressRange
 from components.config.plan import Claim, NodePlan, Plan, claims, virtual_api_address
 from components.config.problems import Problem, presence
@@ -28,13 +27,9 @@ def conflicts(plan: Plan, settings: Settings) -> list[Problem]:
         *_texts(settings),
         *_groups(plan.nodes, settings),
         *_names(plan.nodes, settings),
-        *_addresses(plan.nodes, settings),
+        *_addresses(plan, settings),
         *_duplicates(plan.nodes, settings),
-        *_slices(plan.nodes, settings),
-        *_pods(settings),
-        *_parent(settings),
-        *_routes(settings),
-        *_routes_twice(settings),
+        *network_conflicts.conflicts(plan, settings),
         *_homeless_pod(plan.nodes, settings),
         *_options_twice(settings),
         *_cluster_networks(settings),
@@ -70,19 +65,9 @@ def _texts(settings: Settings) -> Iterator[Problem]:
             yield _problem("ssh.privateKey", "", f"is {error}; ssh-keygen makes one, or leave it out")
 
 
-def warnings(settings: Settings) -> tuple[str, ...]:
+def warnings(plan: Plan, settings: Settings) -> tuple[str, ...]:
     """What is allowed and seldom wanted."""
-    texts = []
-    if settings.macvlan.default_route:
-        texts.append(
-            "macvlan.defaultRoute: pods on this network reach neither ClusterIP services nor cluster DNS, because their "
-            "default route leaves by net1; machines of the same network need no route to reach them"
-        )
-    if settings.macvlan.cluster_routes:
-        texts += [
-            f"macvlan.routes: {route} covers {setting} {covered}, so pods on this network do not reach it through the cluster"
-            for route, setting, covered in _covering(settings)
-        ]
+    texts = list(network_conflicts.warnings(plan, settings))
     if not settings.k3s.install_script.sha256:
         texts.append("k3s.installScript.sha256 is empty, so the install script is run as it comes")
     for name, hypervisor in sorted(settings.hypervisors.items()):
@@ -99,10 +84,6 @@ def _groups(planned: tuple[NodePlan, ...], settings: Settings) -> Iterator[Probl
     if wanted > len(nodes):
         conflict = f"holds {len(nodes)} addresses for {wanted} nodes; widen it or lower servers.count or agents.count"
         yield _problem("network.nodes", str(nodes), conflict, "servers.count", "agents.count")
-    access = settings.node_access.addresses
-    if settings.node_access.enabled and access is not None and wanted > len(access):
-        conflict = f"holds {len(access)} addresses for {wanted} nodes; widen it"
-        yield _problem("nodeAccess.addresses", str(access), conflict, "nodeAccess.enabled", "servers.count", "agents.count")
     by_uri = Counter(hypervisor.uri for hypervisor in settings.hypervisors.values())
     for name, hypervisor in sorted(settings.hypervisors.items()):
         if by_uri[hypervisor.uri] > 1:
@@ -140,10 +121,6 @@ def _names(nodes: tuple[NodePlan, ...], settings: Settings) -> Iterator[Problem]
     if len(longest) > 63 or not all(c in "abcdefghijklmnopqrstuvwxyz0123456789-" for c in longest):
         conflict = "is used as a host name: at most 63 lower-case letters, digits and '-'; rename the stack"
         yield _problem("(stack name)", longest, conflict)
-    network, pod = settings.macvlan.namespace, settings.workload.namespace
-    if settings.multus.namespace_isolation and network not in ("default", pod):
-        conflict = f"forbids the pod in {pod} the network in {network}; put both in one namespace or switch it off"
-        yield _problem("multus.namespaceIsolation", "True", conflict, "macvlan.namespace", "workload.namespace")
 
 
 def _unavailable(settings: Settings) -> list[tuple[str, AddressRange, tuple[str, ...]]]:
@@ -158,30 +135,35 @@ def _unavailable(settings: Settings) -> list[tuple[str, AddressRange, tuple[str,
 
 
 # The settings that decide, in addition to its own value, whether a claim is one.
-_CLAIMED = {
-    "nodeAccess.addresses": ("nodeAccess.enabled",),
-    "macvlanCheck.address": ("macvlanCheck.enabled",),
-    "k3s.apiAddress": ("network.cidr",),
-}
+_CLAIMED = {"k3s.apiAddress": ("network.cidr",)}
 
 
-def _addresses(nodes: tuple[NodePlan, ...], settings: Settings) -> Iterator[Problem]:
+def _addresses(plan: Plan, settings: Settings) -> Iterator[Problem]:
     cidr, gateway = settings.network.cidr, settings.network.gateway
     if gateway not in cidr:
         yield _problem("network.gateway", str(gateway), f"is outside network.cidr {cidr}; correct one of them", "network.cidr")
-    claimed = claims(nodes, settings)
+    claimed = claims(plan.nodes, plan.networks, settings)
     for claim in claimed:
+        if claim.network is not None:
+            continue
         if not claim.range.within(cidr):
             yield _clash(claim, f"is not inside network.cidr {cidr}; choose addresses of this network", "network.cidr")
         for description, addresses, sources in _unavailable(settings):
             if claim.range.overlaps(addresses):
                 yield _clash(claim, f"holds {description}, which is not ours to give; move or shorten it", *sources)
     for one, other in combinations(claimed, 2):
-        # The check is over before any pod exists, and a static pod address may lie in a range nobody counts from.
-        free_in_macvlan = other.setting in ("macvlanCheck.address", "workload.address")
-        if one.range.overlaps(other.range) and not (one.setting == "macvlan.range" and free_in_macvlan):
+        if one.link == other.link and one.range.overlaps(other.range) and not _booked_in_range(one, other):
             conflict = f"overlaps {one.setting} {_text(one.range)}, so an address could be given twice; move one of them"
-            yield _clash(other, conflict, one.setting, *_CLAIMED.get(one.setting, ()))
+            links = [claim.network.path + name for claim in (one, other) if claim.network for name in (".parent", ".vlan")]
+            yield _clash(other, conflict, one.setting, *links, *_CLAIMED.get(one.setting, ()))
+
+
+def _booked_in_range(one: Claim, other: Claim) -> bool:
+    """Whether they are a static network's range and an entry of its own book, which may lie in it: nobody counts there."""
+    network = one.network
+    if network is None or network is not other.network or network.settings.ipam != "static":
+        return False
+    return one.setting == f"{network.path}.range" and other.setting.startswith(f"{network.path}.addresses.")
 
 
 def _clash(claim: Claim, conflict: str, *others: str) -> Problem:
@@ -209,108 +191,6 @@ def _duplicates(nodes: tuple[NodePlan, ...], settings: Settings) -> Iterator[Pro
         if one.mac == other.mac:
             conflict = f"is the MAC address of {one.name} too; give one of them another"
             yield _problem(f"{path}.mac", other.mac, conflict, source(one, "mac"))
-
-
-def _slices(nodes: tuple[NodePlan, ...], settings: Settings) -> Iterator[Problem]:
-    macvlan, count = settings.macvlan, len(nodes)
-    whole, size = macvlan.range, macvlan.addresses_per_node
-    counted = ("macvlan.ipam", "servers.count", "agents.count")
-    if macvlan.ipam != "host-local":
-        return
-    if size is None and count > 1:
-        fit = f"set it to at most {len(whole) // count}" if len(whole) >= count else f"widen it to {count} or more and set this"
-        conflict = (
-            f"is needed for {count} nodes: host-local counts on each node by itself and would give one address twice; "
-            f"macvlan.range holds {len(whole)} addresses: {fit}"
-        )
-        yield _problem("macvlan.addressesPerNode", "", conflict, "macvlan.range", *counted)
-    if size is not None and size * count > len(whole):
-        conflict = (
-            f"holds {len(whole)} addresses, but {count} nodes x addressesPerNode {size} = {size * count}; widen it, "
-            "or lower addressesPerNode or the number of nodes"
-        )
-        yield _problem("macvlan.range", str(whole), conflict, "macvlan.addressesPerNode", *counted)
-
-
-def _pods(settings: Settings) -> Iterator[Problem]:
-    macvlan, address, plugins = settings.macvlan, settings.workload.address, settings.plugins.names
-    if macvlan.ipam == "static" and address is None:
-        conflict = "gives out no addresses, so the pod needs its own; set workload.address"
-        yield _problem("macvlan.ipam", "'static'", conflict, "workload.address")
-    if macvlan.ipam == "host-local" and address is not None:
-        conflict = "is not asked for by host-local, which counts by itself; set macvlan.ipam: static, or remove the address"
-        yield _problem("workload.address", str(address), conflict, "macvlan.ipam")
-    if settings.workload.per_node and address is not None:
-        conflict = "is one address for a pod on every node; remove it or workload.perNode"
-        yield _problem("workload.address", str(address), conflict, "workload.perNode")
-    needed = [(macvlan.type, "macvlan.type"), *([("static", "macvlan.ipam")] if macvlan.ipam == "static" else [])]
-    for plugin, setting in needed:
-        if plugin not in plugins:
-            conflict = f"lacks {plugin}, which {setting} needs and K3s does not ship; add it"
-            yield _problem("plugins.names", str(list(plugins)), conflict, setting)
-    if settings.macvlan_check.enabled and settings.macvlan_check.address is None:
-        conflict = "is needed for the check; set it, or macvlanCheck.enabled: false"
-        yield _problem("macvlanCheck.address", "", conflict, "macvlanCheck.enabled")
-
-
-# What Ethernet carries, and a NIC has unless something gives it another.
-ETHERNET_MTU = 1500
-
-
-def _parent(settings: Settings) -> Iterator[Problem]:
-    macvlan, network = settings.macvlan, settings.network
-    if macvlan.master not in ("", network.interface):
-        return
-    reads = ("macvlan.master", "network.interface")
-    if macvlan.mode == "passthru":
-        conflict = (
-            f"would take {network.interface} away from the node itself; name a second interface in macvlan.master, "
-            "or use mode bridge"
-        )
-        yield _problem("macvlan.mode", "'passthru'", conflict, *reads)
-    parent = network.mtu or ETHERNET_MTU
-    if macvlan.mtu is not None and macvlan.mtu > parent:
-        source = "network.mtu says" if network.mtu else "a NIC has as a rule"
-        conflict = (
-            f"is {macvlan.mtu - parent} bytes above the {parent} of {network.interface}, which {source}, and the plugin refuses "
-            f"each pod above its parent; set at most {parent}, or network.mtu where the network carries more"
-        )
-        yield _problem("macvlan.mtu", str(macvlan.mtu), conflict, "network.mtu", *reads)
-
-
-def _covering(settings: Settings) -> Iterator[tuple[IPv4Network, str, str]]:
-    """(route, setting, its value) for each of the cluster's addresses that a route covers or lies in.
-
-    Each route by itself: a set of routes covers what one of them covers.
-    """
-    nodes = settings.network.nodes
-    for route in settings.macvlan.routes:
-        for setting, network in (("k3s.podCidr", settings.k3s.pod_cidr), ("k3s.serviceCidr", settings.k3s.service_cidr)):
-            if route.overlaps(network):
-                yield route, setting, str(network)
-        # A wider one leaves the nodes on-link: the kernel takes the most specific route, which is then the interface's own.
-        # Half of all addresses is half of a default route.
-        inside = route.subnet_of(settings.network.cidr) or route.prefixlen <= 1
-        if inside and AddressRange(route.network_address, route.broadcast_address).overlaps(nodes):
-            yield route, "network.nodes", str(nodes)
-
-
-def _routes(settings: Settings) -> Iterator[Problem]:
-    if settings.macvlan.cluster_routes:
-        return
-    for route, setting, covered in _covering(settings):
-        conflict = (
-            f"covers {setting} {covered}, so the pod would send what is meant for the cluster to the network's gateway; route "
-            f"smaller networks that leave it out, or, if you mean it, set macvlan.clusterRoutes: true"
-        )
-        yield Problem("macvlan.routes", str(route), conflict, frozenset({setting, "macvlan.clusterRoutes"}))
-
-
-def _routes_twice(settings: Settings) -> Iterator[Problem]:
-    for route, count in Counter(settings.macvlan.routes).items():
-        if count > 1:
-            conflict = f"stands there {count} times, and the second time the plugin refuses the pod (file exists); write it once"
-            yield Problem("macvlan.routes", str(route), conflict)
 
 
 def _homeless_pod(nodes: tuple[NodePlan, ...], settings: Settings) -> Iterator[Problem]:

@@ -16,7 +16,16 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network
 
 from components.config import node_labels
 from components.config.addresses import AddressRange, merge
-from components.config.settings import NodeGroup, NodeOverride, Settings, Workload
+from components.config.network_plan import (
+    AttachmentPlan,
+    NetworkPlan,
+    NodeNetworkPlan,
+    attachments,
+    counted,
+    networks,
+    node_networks,
+)
+from components.config.settings import NodeGroup, NodeOverride, Settings
 
 # Namespace of all UUIDs made here: uuid5(NAMESPACE_URL, "https://k3s-macvlan.dev").
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://k3s-macvlan.dev")
@@ -88,14 +97,8 @@ class NodePlan:
     """key=value:Effect."""
     images: tuple[str, ...]
     """Images to pull while K3s is installed: those that pods on it will surely need, not that of a pod that may run elsewhere."""
-    slice: AddressRange
-    """Addresses that this node may give to its pods."""
-    exclusive: tuple[AddressRange, ...]
-    """Addresses that only pods on this node and its own macvlan interface can have; empty where nodes share one range."""
-    access_address: IPv4Address | None
-    """Of the node's own macvlan interface, through which it reaches the pods on it; None: it has none."""
-    check_address: IPv4Address | None
-    """Of the temporary interface of the macvlan check, on no two nodes the same; None: no check."""
+    networks: tuple[NodeNetworkPlan, ...]
+    """The networks for pods on it, in the plan's order."""
 
     @property
     def first(self) -> bool:
@@ -111,6 +114,8 @@ class PodPlan:
     """In Kubernetes."""
     node: NodePlan | None
     """The node it is bound to; None: it may run on any."""
+    attachments: tuple[AttachmentPlan, ...]
+    """The networks that it is on, net1 first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,8 +173,10 @@ class Plan:
     """What the API's certificates hold: addresses of the servers, those that further ones would get, and k3s.apiAddress."""
     cni: CniPaths
     """CNI directories on the nodes."""
-    master: str
-    """Parent interface of the pods' interfaces on the nodes."""
+    networks: tuple[NetworkPlan, ...]
+    """The networks for pods: the nodes' own first, then by name."""
+    plugins: tuple[str, ...]
+    """CNI plugins to install: those that the networks need, and plugins.names."""
     namespaces: tuple[str, ...]
     """Of Kubernetes: those that the settings name and a new cluster does not have."""
 
@@ -218,58 +225,16 @@ def _node_names(role: str, count: int) -> list[str]:
     return [f"{role}-{index + 1}" for index in range(count)]
 
 
-def _counted(addresses: AddressRange, role: str, index: int) -> IPv4Address:
-    """Servers up from the start of the range, agents down from its end: a new node moves no other."""
-    # At the end of all addresses the count ends: conflicts.py reports a range that is too small.
-    counted = int(addresses.first) + index if role == "server" else int(addresses.last) - index
-    return IPv4Address(max(0, min(counted, 2**32 - 1)))
-
-
-def _access_address(settings: Settings, role: str, index: int) -> IPv4Address | None:
-    access = settings.node_access
-    return _counted(access.addresses, role, index) if access.enabled and access.addresses else None
-
-
-def _slice(settings: Settings, role: str, index: int) -> AddressRange:
-    """This node's part of the macvlan range, counted like the node addresses; all of it where there are no slices."""
-    whole, size = settings.macvlan.range, settings.macvlan.addresses_per_node
-    if size is None:
-        return whole
-    first = _counted(whole, "server", (index if role == "server" else len(whole) // size - 1 - index) * size)
-    return AddressRange(first, _counted(AddressRange.single(first), "server", size - 1))
-
-
-def _exclusive(settings: Settings, own: AddressRange, access: IPv4Address | None) -> tuple[AddressRange, ...]:
-    """Addresses of pods on this node alone: its slice, or all where there is one node; none where nodes share the range."""
-    if settings.macvlan.addresses_per_node is None and settings.servers.count + settings.agents.count > 1:
-        return ()
-    single = [address for address in (access, settings.workload.address) if address is not None]
-    return (own, *(AddressRange.single(address) for address in single if address not in own))
-
-
-def _check_address(settings: Settings, own: AddressRange, first: bool) -> IPv4Address | None:
-    """An address that is free during the check: the one of the settings on a single node, and where there are slices the end of the
-    node's own.
-
-    Nodes that share one range (static addresses) have no address each, so only the first is checked.
-    """
-    check = settings.macvlan_check
-    if not check.enabled:
-        return None
-    if settings.macvlan.addresses_per_node is not None:
-        return own.last
-    return check.address if first else None
-
-
-def _nodes(project: str, stack: str, settings: Settings, pools: dict[str, PoolPlan]) -> Iterator[NodePlan]:
+def _nodes(
+    project: str, stack: str, settings: Settings, pools: dict[str, PoolPlan], planned: tuple[NetworkPlan, ...]
+) -> Iterator[NodePlan]:
     groups: tuple[tuple[str, NodeGroup], ...] = (("server", settings.servers), ("agent", settings.agents))
     images = _images(settings)
+    count = settings.servers.count + settings.agents.count
     for role, group in groups:
         for index, name in enumerate(_node_names(role, group.count)):
             override = group.overrides.get(name, NodeOverride())
             pool = pools.get(override.hypervisor or group.hypervisor)
-            own = _slice(settings, role, index)
-            access = _access_address(settings, role, index)
             labels = {**group.labels, **(override.labels or {})}
             yield NodePlan(
                 name=name,
@@ -278,7 +243,7 @@ def _nodes(project: str, stack: str, settings: Settings, pools: dict[str, PoolPl
                 index=index,
                 uuid=str(uuid.uuid5(_NAMESPACE, f"{project}/{stack}/{name}")),
                 mac=override.mac or mac_address(project, stack, name),
-                address=override.address or _counted(settings.network.nodes, role, index),
+                address=override.address or counted(settings.network.nodes, role, index),
                 pool=pool or next(iter(pools.values())),
                 cpus=override.cpus or group.cpus,
                 memory=override.memory or group.memory,
@@ -287,10 +252,7 @@ def _nodes(project: str, stack: str, settings: Settings, pools: dict[str, PoolPl
                 api_labels=tuple((key, value) for key, value in sorted(labels.items()) if not node_labels.of_kubelet(key)),
                 taints=group.taints if override.taints is None else override.taints,
                 images=images,
-                slice=own,
-                exclusive=_exclusive(settings, own, access),
-                access_address=access,
-                check_address=_check_address(settings, own, first=role == "server" and index == 0),
+                networks=node_networks(planned, role, index, count),
             )
 
 
@@ -301,39 +263,56 @@ def _images(settings: Settings) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """Addresses of the network that are the stack's."""
+    """Addresses that are the stack's."""
 
     setting: str
     """Path of the setting that says so."""
     range: AddressRange
     """The addresses."""
+    link: str
+    """Interface of the nodes that they are on: addresses on two links do not meet."""
+    network: NetworkPlan | None = None
+    """The network for pods that they are of; None: the nodes'."""
+
+    @property
+    def of_nodes(self) -> bool:
+        """Whether they are of the nodes' own network."""
+        return self.network is None or self.network.of_nodes
 
 
-def claims(nodes: tuple[NodePlan, ...], settings: Settings) -> tuple[Claim, ...]:
-    """All addresses that are the stack's: the two ranges first, then single addresses, which may lie in a range."""
+def claims(nodes: tuple[NodePlan, ...], planned: tuple[NetworkPlan, ...], settings: Settings) -> tuple[Claim, ...]:
+    """All addresses that are the stack's, over all segments: ranges of nodes first, then those of networks, each with its single
+    addresses, which may lie in a range."""
     names = {node.name for node in nodes}
-    claimed = [
-        Claim(setting="network.nodes", range=settings.network.nodes),
-        Claim(setting="macvlan.range", range=settings.macvlan.range),
-    ]
+    interface = settings.network.interface
+    claimed = [Claim(setting="network.nodes", range=settings.network.nodes, link=interface)]
     groups: tuple[tuple[str, NodeGroup], ...] = (("server", settings.servers), ("agent", settings.agents))
     claimed += [
-        Claim(setting=f"{role}s.overrides.{name}.address", range=AddressRange.single(override.address))
+        Claim(setting=f"{role}s.overrides.{name}.address", range=AddressRange.single(override.address), link=interface)
         for role, group in groups
         for name, override in group.overrides.items()
         if override.address and name in names and override.address not in settings.network.nodes
     ]
-    if settings.node_access.enabled and settings.node_access.addresses:
-        claimed.append(Claim(setting="nodeAccess.addresses", range=settings.node_access.addresses))
-    if settings.workload.address:
-        claimed.append(Claim(setting="workload.address", range=AddressRange.single(settings.workload.address)))
-    if settings.macvlan_check.enabled and settings.macvlan_check.address:
-        claimed.append(Claim(setting="macvlanCheck.address", range=AddressRange.single(settings.macvlan_check.address)))
     virtual = virtual_api_address(settings)
     # What network.exclude names has another machine, a load balancer say.
     if virtual and virtual in settings.network.cidr and not any(virtual in excluded for excluded in settings.network.exclude):
-        claimed.append(Claim(setting="k3s.apiAddress", range=AddressRange.single(virtual)))
+        claimed.append(Claim(setting="k3s.apiAddress", range=AddressRange.single(virtual), link=interface))
+    for network in planned:
+        claimed += _network_claims(network)
     return tuple(claimed)
+
+
+def _network_claims(network: NetworkPlan) -> Iterator[Claim]:
+    own = network.settings
+    if own.range is not None:
+        yield Claim(setting=f"{network.path}.range", range=own.range, link=network.link, network=network)
+    if own.node_access is not None:
+        yield Claim(setting=f"{network.path}.nodeAccess", range=own.node_access, link=network.link, network=network)
+    for name, booked in own.addresses.items():
+        # With dhcp the address is the DHCP server's to give.
+        if booked.ip is not None and own.ipam != "dhcp":
+            setting = f"{network.path}.addresses.{name}.ip"
+            yield Claim(setting=setting, range=AddressRange.single(booked.ip), link=network.link, network=network)
 
 
 def virtual_api_address(settings: Settings) -> IPv4Address | None:
@@ -347,15 +326,20 @@ def virtual_api_address(settings: Settings) -> IPv4Address | None:
 def _api_names(nodes: tuple[NodePlan, ...], settings: Settings) -> tuple[str, ...]:
     present = [node.address for node in nodes if node.role == "server"]
     further = range(len(present), min(_FORESEEN_SERVERS, len(settings.network.nodes)))
-    addresses = [*present, *(_counted(settings.network.nodes, "server", index) for index in further)]
+    addresses = [*present, *(counted(settings.network.nodes, "server", index) for index in further)]
     names = [*(str(address) for address in addresses), *([settings.k3s.api_address] if settings.k3s.api_address else [])]
     return tuple(dict.fromkeys(names))
 
 
-def _pods(nodes: tuple[NodePlan, ...], workload: Workload) -> tuple[PodPlan, ...]:
-    if not workload.per_node:
-        return (PodPlan(name=workload.name, node=None),)
-    return tuple(PodPlan(name=f"{workload.name}-{node.name}", node=node) for node in nodes)
+def _pods(nodes: tuple[NodePlan, ...], planned: tuple[NetworkPlan, ...], settings: Settings) -> tuple[PodPlan, ...]:
+    name = settings.workload.name
+    named = [(f"{name}-{node.name}", node) for node in nodes] if settings.workload.per_node else [(name, None)]
+    return tuple(PodPlan(name=pod, node=node, attachments=attachments(planned, settings, pod)) for pod, node in named)
+
+
+def _plugins(planned: tuple[NetworkPlan, ...], settings: Settings) -> tuple[str, ...]:
+    needed = {plugin for network in planned for plugin in network.settings.plugins}
+    return tuple(sorted(needed.union(settings.plugins.names)))
 
 
 def make(project: str, stack: str, settings: Settings) -> Plan:
@@ -370,7 +354,8 @@ def make(project: str, stack: str, settings: Settings) -> Plan:
         )
         for name, hypervisor in sorted(settings.hypervisors.items())
     }
-    nodes = tuple(_nodes(project, stack, settings, pools))
+    planned = networks(settings)
+    nodes = tuple(_nodes(project, stack, settings, pools, planned))
     used = {node.pool.hypervisor for node in nodes}
     return Plan(
         project=project,
@@ -378,18 +363,22 @@ def make(project: str, stack: str, settings: Settings) -> Plan:
         owner=f"{project}/{stack}",
         nodes=nodes,
         pools=tuple(pool for name, pool in pools.items() if name in used),
-        pods=_pods(nodes, settings.workload),
+        pods=_pods(nodes, planned, settings),
         image=image_plan(settings),
-        claims=tuple(merge(claim.range for claim in claims(nodes, settings))),
+        claims=tuple(merge(claim.range for claim in claims(nodes, planned, settings) if claim.of_nodes)),
         api_address=settings.k3s.api_address or str(nodes[0].address),
         api_names=_api_names(nodes, settings),
         cni=CniPaths(
             bin=settings.k3s.cni_bin_directory or cni_bin_directory(settings.k3s.version),
             conf=settings.k3s.cni_conf_directory,
         ),
-        master=settings.macvlan.master or settings.network.interface,
+        networks=planned,
+        plugins=_plugins(planned, settings),
         namespaces=tuple(
-            sorted({settings.multus.namespace, settings.macvlan.namespace, settings.workload.namespace} - _FIRST_NAMESPACES)
+            sorted(
+                {settings.multus.namespace, settings.workload.namespace, *(network.settings.namespace for network in planned)}
+                - _FIRST_NAMESPACES
+            )
         ),
     )
 

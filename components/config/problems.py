@@ -76,14 +76,14 @@ class SettingsError(Exception):
 class Mistake:
     """A mistake that a validator of a model finds."""
 
-    at: tuple[str, ...]
-    """Names that lead to the setting from the model, as they are written in YAML."""
+    at: tuple[int | str, ...]
+    """Names, and places in lists, that lead to the setting from the model, as they are written in YAML."""
     value: Any
     """The setting's value."""
     text: str
     """The conflict and the remedy, to be read after the setting's name."""
     others: tuple[str, ...] = ()
-    """Paths of further settings that it follows from, from the model that holds this one."""
+    """Paths of further settings that it follows from, from the model that reports it."""
     named: bool = False
     """Whether it follows from the setting's name, whatever its value."""
 
@@ -92,7 +92,11 @@ def refuse(mistakes: Iterable[Mistake]) -> None:
     """Raise all of them, if there are any, each at its own setting."""
     details = [
         InitErrorDetails(
-            type=PydanticCustomError(MISTAKE, "{text}", {"text": mistake.text, "others": mistake.others, "named": mistake.named}),
+            type=PydanticCustomError(
+                MISTAKE,
+                "{text}",
+                {"text": mistake.text, "others": mistake.others, "named": mistake.named, "depth": len(mistake.at)},
+            ),
             loc=mistake.at,
             input=mistake.value,
         )
@@ -129,6 +133,8 @@ _TEXTS: dict[str, Callable[[dict[str, Any]], str]] = {
     "literal_error": lambda context: f"not a value that is known here; write {context['expected']}",
     "ip_v4_address": lambda _: "not an IPv4 address; write one as 192.168.122.1",
     "ip_v4_network": lambda _: "not an IPv4 network; write one as 192.168.122.0/24",
+    "ip_v6_address": lambda _: "not an IPv6 address; write one as fd00:50::10",
+    "ip_v6_network": lambda _: "not an IPv6 network; write one as fd00:50::/64",
     "tuple_type": lambda _: "not a list; write [a, b], or one element a line after '- '",
     "dict_type": lambda _: "not a mapping; write its keys below it, each as name: value",
     "model_type": lambda _: "not a mapping; write its settings below it, each as name: value",

@@ -13,11 +13,13 @@ from components import redact
 from components.config import artifacts
 from components.config.artifacts import ArtifactSet
 from components.config.conflicts import conflicts, warnings
+from components.config.former import without_former
+from components.config.model import Model, to_camel
 from components.config.plan import Plan, make
 from components.config.problems import MISTAKE, Problem, SettingsError, message, presence, unknown_name
-from components.config.pruning import Location, is_present, prune, unshared
+from components.config.pruning import Location, Places, is_present, prune, unshared
 from components.config.raw import RawConfiguration
-from components.config.settings import Model, Settings, to_camel
+from components.config.settings import Settings
 
 # Values under these paths may be secrets, so no error text repeats them.
 _HIDDEN = ("ssh.privateKey", "k3s.registries", "k3s.installScript.environment", "k3s.config", "k3s.serverConfig", "cloudInit")
@@ -44,7 +46,12 @@ def load(
     artifact_files: whether the artifacts of the stack are left out of it, taken from their manifest alone, or each file is read and
     its digest compared too, which is done only where nothing else is wrong.
     """
-    settings, problems, wrong = parse_as_far_as_possible(raw.values, unknown=raw.unknown)
+    replaced = _differs("podNetworks", raw.values)
+    values, former = without_former(raw.values, project, replaced=replaced)
+    settings, problems, wrong = parse_as_far_as_possible(values, unknown=raw.unknown)
+    problems += former
+    if former and not replaced:
+        wrong |= {"podNetworks"}
     if raw.problems:
         # Not whether it is in `raw`: the engine adds the defaults of Pulumi.yaml.
         defaults = Settings()
@@ -60,11 +67,20 @@ def load(
         problems += [problem for problem in unfit if not problem.follows_from(wrong, raw.unknown)]
     if problems:
         raise SettingsError(stack, sorted(set(problems)))
-    texts = warnings(settings)
+    texts = warnings(plan, settings)
     if artifact_set:
         settings = artifact_set.applied_to(settings)
         plan = make(project, stack, settings)
     return Configuration(settings, plan, artifact_set, texts)
+
+
+def _differs(setting: str, values: Mapping[str, Any]) -> bool:
+    """Whether a top-level setting has another value than its default, which the engine adds to what the stack says."""
+    own = {name: value for name, value in values.items() if to_camel(str(name)) == setting}
+    try:
+        return Settings.model_validate(own) != Settings()
+    except (ValidationError, RecursionError):
+        return True
 
 
 # --- single settings ---
@@ -93,6 +109,7 @@ def parse_as_far_as_possible(
     """
     problems: list[Problem] = []
     wrong: set[str] = set()
+    places = Places()
     try:
         rest: dict[str, Any] = unshared(raw)
     except RecursionError:
@@ -103,19 +120,27 @@ def parse_as_far_as_possible(
         except RecursionError:
             return _too_deep(problems)
         except ValidationError as error:
-            details = _without_emptied(error.errors(include_url=False))
+            details = _without_emptied(_in_place(error, places))
             problems += [problem for problem in map(_problem, details) if not problem.follows_from(wrong, unknown)]
             # An unknown name was probably meant to be the one that is near, so what its default contradicts is no mistake.
             unknown_names = [(detail, _unknown_name(detail)[1]) for detail in details if detail["type"] == "extra_forbidden"]
             near = [(*detail["loc"][:-1], name) for detail, name in unknown_names if name]
-            wrong |= {_as_in_yaml(location) for location in near if not is_present(rest, location)}
+            wrong |= {_as_in_yaml(location) for location in near if not is_present(rest, location, places)}
             sources = [_sources(detail) for detail in details]
             wrong |= {_as_in_yaml(first) for first, *_others in sources}
-            wrong |= {_as_in_yaml(location) for location in prune(rest, sources)}
+            wrong |= {_as_in_yaml(location) for location in prune(rest, sources, places)}
 
 
 def _too_deep(problems: list[Problem]) -> tuple[Settings, list[Problem], frozenset[str]]:
     return Settings(), [*problems, Problem("(all)", "", "is nested too deeply to be read; write it flatter")], frozenset({""})
+
+
+def _in_place(error: ValidationError, places: Places) -> list[ErrorDetails]:
+    """What pydantic found in what is left of the configuration, with the locations of the whole of it."""
+    details = error.errors(include_url=False)
+    for detail in details:
+        detail["loc"] = places.original(detail["loc"])
+    return details
 
 
 def _without_emptied(details: list[ErrorDetails]) -> list[ErrorDetails]:
@@ -144,7 +169,7 @@ def _value_text(path: str, value: Any, kind: str) -> str:
         return ""
     if isinstance(value, (BaseModel, Mapping, list, tuple)) or (value is None and kind == MISTAKE):
         return ""
-    text = redact.without_credentials(repr(value))
+    text = redact.without_credentials(repr(value) if isinstance(value, str | int | float | NoneType) else str(value))
     return text if len(text) <= 100 else text[:97] + "..."
 
 
@@ -156,22 +181,29 @@ def _unknown_name(detail: ErrorDetails) -> tuple[str, str]:
 def _sources(detail: ErrorDetails) -> list[Location]:
     """The settings that a mistake follows from; the first is the one it is reported at."""
     location = detail["loc"][:-1] if detail["loc"][-1:] == ("[key]",) else detail["loc"]
-    others = (detail.get("ctx") or {}).get("others", ()) if detail["type"] == MISTAKE else ()
-    return [location, *((*location[:-1], *other.split(".")) for other in others)]
+    if detail["type"] != MISTAKE:
+        return [location]
+    reporting = location[: len(location) - detail["ctx"]["depth"]]
+    return [location, *((*reporting, *other.split(".")) for other in detail["ctx"]["others"])]
 
 
 def _model(location: Location) -> type[Model] | None:
     """The model of the settings at `location`, if there is one."""
     kind: Any = Settings
     for step in location:
-        if isinstance(kind, type) and issubclass(kind, Model):
+        if _is_model(kind):
             fields = {to_camel(name): field.annotation for name, field in kind.model_fields.items()}
             kind = fields.get(to_camel(str(step)))
         else:
-            kind = next(reversed(get_args(kind)), None)
+            kind = next((argument for argument in reversed(get_args(kind)) if argument is not Ellipsis), None)
         while get_origin(kind) in (Annotated, Union, UnionType):
-            kind = next(argument for argument in get_args(kind) if argument is not NoneType)
-    return kind if isinstance(kind, type) and issubclass(kind, Model) else None
+            kinds = [argument for argument in get_args(kind) if argument is not NoneType]
+            kind = next(filter(_is_model, kinds), kinds[0])
+    return kind if _is_model(kind) else None
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Model)
 
 
 def _as_in_yaml(location: Location) -> str:

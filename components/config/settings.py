@@ -14,19 +14,12 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from components.config import k3s_options
 from components.config.addresses import AddressRange
+from components.config.model import Model
+from components.config.pod_networks import PodNetwork
 from components.config.problems import Mistake, matching, refuse
 from components.config.value_types import (
     INTERFACE_PATTERN,
@@ -43,11 +36,9 @@ from components.config.value_types import (
     Mac,
     Name,
     OptionName,
-    ParentInterface,
     Path,
     PluginName,
     Quantity,
-    Route,
     Seconds,
     Source,
     Subnet,
@@ -56,23 +47,6 @@ from components.config.value_types import (
     Url,
     quantity_bytes,
 )
-
-# --- Kinds of values --------------------------------------------------------------------------------------------------
-
-
-def to_camel(name: str) -> str:
-    """`cloud_init` as it is written in YAML: `cloudInit` (pydantic's own would make `k3S` of `k3s`)."""
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() for word in rest)
-
-
-class Model(BaseModel):
-    """Base of all settings: frozen, camelCase in YAML, an unknown key is a mistake."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, use_attribute_docstrings=True
-    )
-
 
 # --- Hypervisors and the network --------------------------------------------------------------------------------------
 
@@ -114,7 +88,8 @@ class Network(Model):
     """Name of the nodes' interface on this network; given to it by its MAC address at first boot."""
     mtu: Annotated[int, Field(strict=True, ge=576, le=65535)] | None = None
     """MTU in bytes that the nodes give their interface, no more than the libvirt network's `<mtu size=…>` or the bridge's; absent:
-    the NIC's own, which is 1500 unless libvirt gives it another. At most this is `macvlan.mtu`. A change recreates the nodes."""
+    the NIC's own, which is 1500 unless libvirt gives it another. At most this is the `mtu` of networks for pods on it. A change
+    recreates the nodes."""
 
     @property
     def libvirt_name(self) -> str | None:
@@ -500,8 +475,8 @@ class Plugins(Model):
     """Archive of a containernetworking/plugins release; the node downloads it."""
     checksum: Checksum = "sha256:b98f74a0f8522f0a83867178729c1aa70f2158f90c45a2ca8fa791db1c76b303"
     """sha256:<hex> of the archive, or the URL of a checksum file that names it."""
-    names: Annotated[tuple[PluginName, ...], Field(min_length=1)] = ("macvlan",)
-    """Plugins to install from it."""
+    names: tuple[PluginName, ...] = ()
+    """Plugins to install from it besides those that `podNetworks` need."""
 
     @model_validator(mode="after")
     def _algorithm(self) -> Plugins:
@@ -551,52 +526,7 @@ class Multus(Model):
         return self
 
 
-# --- The macvlan network, the pod and its proof -----------------------------------------------------------------------
-
-MACVLAN_MODES = ("bridge", "vepa", "private", "passthru")
-IPVLAN_MODES = ("l2", "l3", "l3s")
-
-
-class Macvlan(Model):
-    """The NetworkAttachmentDefinition that gives pods an address of the real network."""
-
-    name: Name = "macvlan-conf"
-    """Name of the NetworkAttachmentDefinition."""
-    namespace: Name = "default"
-    """Its namespace."""
-    cni_version: Literal["0.3.0", "0.3.1", "0.4.0", "1.0.0"] = "0.3.1"
-    """CNI version of the configuration."""
-    type: Literal["macvlan", "ipvlan"] = "macvlan"
-    """macvlan: a MAC address per pod; ipvlan: the node's MAC address for all."""
-    mode: Literal["bridge", "vepa", "private", "passthru", "l2", "l3", "l3s"] = "bridge"
-    """macvlan: bridge, vepa, private, passthru; ipvlan: l2, l3, l3s."""
-    master: ParentInterface = ""
-    """Parent interface on the node, not of a VLAN; empty: `network.interface`, which is found by its MAC address."""
-    mtu: Annotated[int, Field(strict=True, ge=68, le=65535)] | None = None
-    """MTU of the pods' interface in bytes, at most the parent's (`network.mtu`); absent: the parent's."""
-    ipam: Literal["host-local", "static"] = "host-local"
-    """host-local: from `range`, counted on the node; static: each pod names its address in its annotation."""
-    range: AddressRange = AddressRange.parse("192.168.122.200-192.168.122.210")
-    """Addresses for pods; they are taken out of libvirt's DHCP range."""
-    addresses_per_node: Annotated[int, Field(strict=True, ge=1, le=65536)] | None = None
-    """Size of each node's own slice of `range`; needed for more than one node, because host-local counts per node."""
-    data_directory: Path | None = "/run/cni/macvlan"
-    """host-local's record of given addresses on the node. In /run, so that a reboot leaves no address taken for ever."""
-    default_route: bool = False
-    """Add the route 0.0.0.0/0 via the gateway. It takes the pod off ClusterIP and DNS; warns."""
-    routes: tuple[Route, ...] = ()
-    """Further destinations to route through the gateway from the pod; multicast groups (in 224.0.0.0/4) without it."""
-    cluster_routes: bool = False
-    """Take `routes` that cover addresses of the cluster (k3s.podCidr, k3s.serviceCidr, network.nodes). They take the pod off what
-    they cover; warns."""
-
-    @model_validator(mode="after")
-    def _mode(self) -> Macvlan:
-        modes = MACVLAN_MODES if self.type == "macvlan" else IPVLAN_MODES
-        if self.mode not in modes:
-            conflict = f"is not a mode of {self.type}; its modes are {', '.join(modes)}; write one of them"
-            refuse([Mistake(("mode",), self.mode, conflict, ("type",))])
-        return self
+# --- The pod and its proof -------------------------------------------------------------------------------------------
 
 
 class Workload(Model):
@@ -612,42 +542,19 @@ class Workload(Model):
     """Port the image listens on."""
     per_node: bool = False
     """A pod on every node instead of one anywhere; each is proven."""
-    address: Address | None = None
-    """Fixed address of the pod, with `macvlan.ipam: static`."""
-
-
-class NodeAccess(Model):
-    """Access from each node to the macvlan pods on it, which the kernel otherwise does not allow."""
-
-    enabled: bool = False
-    """Give each node a macvlan interface of its own with an address of `addresses` and a route for the pods' range."""
-    addresses: AddressRange | None = None
-    """One address per node, counted like `network.nodes`."""
-
-    @model_validator(mode="after")
-    def _addresses(self) -> NodeAccess:
-        if self.enabled and self.addresses is None:
-            conflict = "is needed: a range of the network with one address per node, used by nobody else; set it"
-            refuse([Mistake(("addresses",), None, conflict, ("enabled",))])
-        return self
-
-
-class MacvlanCheck(Model):
-    """The check on each node that macvlan works, before K3s is installed."""
-
-    enabled: bool = True
-    """Make the check."""
-    address: Address | None = IPv4Address("192.168.122.205")
-    """Address the temporary macvlan interface gets; must be free."""
-    ping: bool = True
-    """Ping the gateway through it; switch off for a gateway that does not answer."""
+    networks: tuple[Name, ...] | None = None
+    """Names of `podNetworks` that the pod is on, net1 first; absent: all, those on the nodes' own network first, then by name. Its
+    address and MAC address are those that the network's `addresses` have under the pod's name."""
 
 
 class Proof(Model):
     """The HTTP request `up` ends with."""
 
     enabled: bool = True
-    """Make the request; needs a machine on the same network as the pods (a hypervisor is)."""
+    """Make the request."""
+    networks: tuple[Name, ...] | None = None
+    """Names of `podNetworks` on which the page must be served to this machine; absent: those on the nodes' own network. On others
+    it is requested where this machine has an address of their subnet."""
     path: Annotated[
         str,
         matching(
@@ -711,15 +618,13 @@ class Settings(Model):
     """CNI plugins: archive `url`, `checksum`, `names`."""
     multus: Multus = Multus()
     """Multus: `image`, `namespace`, `memoryLimit`, `logLevel`, ..."""
-    macvlan: Macvlan = Macvlan()
-    """The NetworkAttachmentDefinition: `name`, `type`, `mode`, `master`, `range`, `ipam`, `defaultRoute`, ..."""
+    pod_networks: Annotated[dict[Name, PodNetwork], Field(min_length=1)] = {
+        "macvlan-conf": PodNetwork(range=AddressRange.parse("192.168.122.200-192.168.122.210"))
+    }
+    """Networks for pods by the name of their NetworkAttachmentDefinition: `parent`, `vlan`, `cidr`, `ipam`, `range`, ..."""
     workload: Workload = Workload()
-    """The pod: `name`, `image`, `port`, one `perNode`, a fixed `address` with static IPAM."""
-    node_access: NodeAccess = NodeAccess()
-    """Access from nodes to their own macvlan pods: `enabled`, `addresses` (a range with one per node)."""
-    macvlan_check: MacvlanCheck = MacvlanCheck()
-    """The check before K3s is installed: `enabled`, `address`, `ping`."""
+    """The pod: `name`, `image`, `port`, one `perNode`, its `networks`."""
     proof: Proof = Proof()
-    """The HTTP request at the end: `enabled`, `path`, `title`."""
+    """The HTTP request at the end: `enabled`, `path`, `title`, `networks` on which it must be answered."""
     timeouts: Timeouts = Timeouts()
     """Limits of each wait in seconds. With another one a step on a node runs again, to no effect, since it is an input."""

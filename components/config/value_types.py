@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import AddressValueError, IPv4Address, IPv4Network
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -91,6 +91,18 @@ def _network(value: Any) -> Any:
     return value
 
 
+def _ipv6_address(value: Any) -> Any:
+    if not isinstance(value, str | IPv6Address):
+        raise ValueError("not an IPv6 address; write one as fd00:50::10")
+    return value
+
+
+def _ipv6_network(value: Any) -> Any:
+    if not isinstance(value, str | IPv6Network):
+        raise ValueError("not an IPv6 network; write one as fd00:50::/64")
+    return value
+
+
 def _quantity(value: str) -> str:
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?", value):
         raise ValueError("not a Kubernetes quantity; write one as 100m or 256Mi")
@@ -118,16 +130,11 @@ def _text(value: str) -> str:
 
 
 # K3s's own links in its plugin directory (scripts/package-cli); plugins-install.sh refuses to replace them.
-_K3S_PLUGINS = ("bandwidth", "bridge", "firewall", "flannel", "host-local", "loopback", "portmap")
+K3S_PLUGINS = frozenset({"bandwidth", "bridge", "firewall", "flannel", "host-local", "loopback", "portmap"})
 
 
 def _plugin(value: str) -> str:
-    if value == "dhcp":
-        raise ValueError(
-            "needs a daemon of its own on every node, which the program does not run, so each pod that asks it for an address "
-            "would stay in ContainerCreating; remove it, and use macvlan.ipam host-local or static"
-        )
-    if value in _K3S_PLUGINS:
+    if value in K3S_PLUGINS:
         raise ValueError("is a plugin that K3s brings itself and that must not be replaced; remove it")
     return value
 
@@ -168,8 +175,8 @@ def _parent_interface(value: str) -> str:
         )
     if _VLAN.fullmatch(value):
         raise ValueError(
-            "is the sub-interface of a VLAN, which the program makes on no node and its checks do not probe: VLANs are not "
-            "supported; name an interface that the nodes have without them, or remove it for network.interface"
+            "is the sub-interface of a VLAN, which a network for pods makes by itself; name the interface that the nodes have "
+            "without it here, and the VLAN's number in podNetworks.NAME.vlan"
         )
     return value
 
@@ -182,6 +189,8 @@ Image = Annotated[str, AfterValidator(_image)]
 Folder = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_folder)]
 Address = Annotated[IPv4Address, BeforeValidator(_address)]
 Subnet = Annotated[IPv4Network, BeforeValidator(_network)]
+Ipv6Address = Annotated[IPv6Address, BeforeValidator(_ipv6_address)]
+Ipv6Subnet = Annotated[IPv6Network, BeforeValidator(_ipv6_network)]
 Quantity = Annotated[str, AfterValidator(_quantity)]
 K3sVersion = Annotated[str, AfterValidator(_version)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=1024), AfterValidator(_text)]
@@ -265,20 +274,19 @@ OptionName = Annotated[
 ]
 
 
-def _route(value: IPv4Network) -> IPv4Network:
+def _destination(value: IPv4Network) -> IPv4Network:
     if value.prefixlen == 0:
-        raise ValueError("0.0.0.0/0 takes the pod off ClusterIP and DNS; if you mean it, set macvlan.defaultRoute: true")
+        raise ValueError(
+            "0.0.0.0/0 takes the pod off ClusterIP and DNS; if you mean it, set defaultRoute: true; if only replies are meant to "
+            "go that way, replies: by-source"
+        )
     return value
 
 
-Route = Annotated[IPv4Network, BeforeValidator(_network), AfterValidator(_route)]
+Destination = Annotated[IPv4Network, BeforeValidator(_network), AfterValidator(_destination)]
 # Empty: none; a server's own address serves.
 ApiAddress = Annotated[
     str,
     matching(rf"^({_DOMAIN_ANY_CASE})?$", "neither an IPv4 address nor a host name; write one as 192.168.122.170 or k3s.example"),
     AfterValidator(_api_address),
-]
-# Empty: that of the nodes on the network.
-ParentInterface = Annotated[
-    str, matching(r"^([A-Za-z0-9][A-Za-z0-9._-]{0,14})?$", _INTERFACE_FORM), AfterValidator(_parent_interface)
 ]

@@ -12,13 +12,15 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from typing import Any
 
 from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, DiffResult, Resource
 
+from components.custom.free_addresses import interfaces
 from components.custom.provider import PlainProvider, properties
-from components.custom.reporting import PlainError, progress
+from components.custom.reporting import PlainError, progress, say
 
 _INTERVAL = 0.25
 _MAX_PAGE = 2**20
@@ -36,6 +38,10 @@ class HttpProofArgs:
     """Identity of the pod that serves it. Another pod is another proof."""
     limit: Input[int]
     """Seconds until the proof has failed."""
+    cidr: Input[str]
+    """The network of the pod's address, as 192.168.50.0/24."""
+    required: Input[bool]
+    """Whether the page is requested by a machine without an address of that network too, which then fails as a rule."""
 
 
 class PageError(PlainError, TimeoutError):
@@ -43,25 +49,33 @@ class PageError(PlainError, TimeoutError):
 
 
 class HttpProofProvider(PlainProvider):
-    outputs = ("status", "seen")
+    outputs = ("status", "seen", "unseen")
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         changed = [name for name in ("url", "title", "pod") if _olds.get(name) != _news.get(name)]
+        # A page that was required was seen.
+        changed += ["required"] if _news.get("required") and _olds.get("unseen") else []
         return DiffResult(changes=bool(changed), replaces=changed, delete_before_replace=True)
 
     def create(self, props: dict[str, Any]) -> CreateResult:
+        if not props["required"] and not any(address in IPv4Network(props["cidr"]) for address in interfaces()):
+            unseen = f"this machine has no address in {props['cidr']}, so it did not ask for {props['url']}"
+            say(unseen)
+            return CreateResult(props["url"], {**props, "status": 0, "seen": "", "unseen": unseen})
         with progress(lambda: f"asking for {props['url']}"):
             status, title = prove(props["url"], props["title"], float(props["limit"]))
-        return CreateResult(props["url"], {**props, "status": status, "seen": title})
+        return CreateResult(props["url"], {**props, "status": status, "seen": title, "unseen": ""})
 
 
 class HttpProof(Resource, module="proof", name="HttpProof"):
     """One successful request for the page. Raises when the page is not served in time, saying what was seen last."""
 
     status: Output[int]
-    """HTTP status of the answer."""
+    """HTTP status of the answer; 0 where none was asked for."""
     seen: Output[str]
     """Title of the page that was served."""
+    unseen: Output[str]
+    """Why the page was not asked for; empty where it was."""
 
     def __init__(self, resource_name: str, args: HttpProofArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__(HttpProofProvider(), resource_name, properties(args, HttpProofProvider.outputs), opts)
@@ -93,7 +107,7 @@ def prove(url: str, title: str, limit: float) -> tuple[int, str]:
                 f"{url} did not serve the title {title!r} within timeouts.proof = {limit:.0f} s; seen last: {last}. The pod "
                 "has this address, so look at the way to it: this machine must be a neighbour on the pod's network (a "
                 "hypervisor is; a node never reaches its own macvlan pods), and no filter may drop foreign MAC "
-                "addresses. Where this machine is no neighbour, set proof.enabled: false"
+                "addresses. Where this machine is no neighbour, leave this network out of proof.networks ([] for none)"
             )
         time.sleep(_INTERVAL)
 

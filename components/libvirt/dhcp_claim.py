@@ -222,7 +222,7 @@ def _clear(connection: Any, network: Any, definitions: Sequence[Layer], macs: se
     if taken:
         raise HypervisorError(
             f"libvirt network {inputs['network']!r} has given others addresses in the ranges {', '.join(map(str, claims))} "
-            f"that this stack wants for itself: {'; '.join(taken)}. Set other ranges (network.nodes, macvlan.range), give "
+            f"that this stack wants for itself: {'; '.join(taken)}. Set other ranges (network.nodes, podNetworks), give "
             "those machines other addresses, or shut them down and wait for the leases to end. A lease of a machine that is "
             f"gone for good is ended on the hypervisor by: dhcp_release {facts.bridge} ADDRESS MAC (Debian: dnsmasq-utils)"
         )

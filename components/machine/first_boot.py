@@ -38,7 +38,7 @@ def _at_boot(node: NodePlan, ssh_port: int, network: Network) -> list[list[str]]
     if ssh_port != SSH_PORT:
         scripts.append(_booting("sshd-port.sh", {"PORT": str(ssh_port)}))
     if network.kind == "bridge":
-        scripts.append(_booting(LAN_CHECK, lan_check(node, pods=False)))
+        scripts.append(_booting(LAN_CHECK, lan_check(node)))
     return scripts
 
 

@@ -13,7 +13,7 @@ from pulumi_command.remote import Command, ConnectionArgs
 
 from components.config.plan import NodePlan
 from components.config.settings import Machine as MachineSettings
-from components.config.settings import Macvlan, Network, Ssh, Timeouts
+from components.config.settings import Network, Ssh, Timeouts
 from components.custom.credentials import SshKeyPair
 from components.custom.server_gate import Failure, Serving, Settled, SettledArgs
 from components.libvirt.domain import Domain, DomainArgs
@@ -24,7 +24,7 @@ from components.machine import first_boot
 from components.machine.boot_report import boot_report, console_log
 from components.machine.hypervisor import Hypervisor
 from components.machine.login_key import ClientKey
-from components.machine.network_checks import LAN_CHECK, lan_check, macvlan_check
+from components.machine.network_checks import LAN_CHECK, lan_check
 from components.node import cloud_init, command
 from components.node.port_wait import port_open_hook
 from components.node.ssh import connection
@@ -59,10 +59,6 @@ class VirtualMachineArgs:
     """The setting machine."""
     cloud_init: Mapping[str, Any]
     """The setting cloudInit."""
-    macvlan: Macvlan
-    """The setting macvlan, for the check of its parent interface."""
-    ping: bool
-    """The setting macvlanCheck.ping."""
     timeouts: Timeouts
     """The setting timeouts, in seconds."""
     failure: Failure
@@ -73,10 +69,10 @@ class VirtualMachineArgs:
 
 class VirtualMachine(ComponentResource):
     """A node's machine, booted and checked: DHCP reservation or static address, disk, NoCloud seed, domain; the wait for SSH and
-    cloud-init; and the checks of its addresses on a LAN and of macvlan.
+    cloud-init; and the check of its address on a LAN.
 
     Errors: what libvirt refuses; a machine that does not answer within `timeouts.boot`, with what the hypervisor shows of it; an
-    address that another machine has; macvlan that does not work on the node.
+    address that another machine has.
     """
 
     node: NodePlan
@@ -96,7 +92,7 @@ class VirtualMachine(ComponentResource):
     ssh_ready: pulumi.Resource
     """The machine lets commands in, and has done what the setting cloudInit asks for. Commands depend on it."""
     network_checked: pulumi.Resource
-    """The node's addresses are free and macvlan works on it. Pods on the network depend on it; K3s is installed in parallel."""
+    """Nobody else has the node's address. Checks of networks for pods depend on it; K3s is installed in parallel."""
     serving_steps: Serving | None
     """On a server, the steps after which its K3s serves; K3sNode adds them."""
     server_gate: pulumi.Resource | None
@@ -288,21 +284,11 @@ class VirtualMachine(ComponentResource):
         )
 
     def _checked_network(self) -> pulumi.Resource:
-        """The last of the checks of the node's addresses, or `ssh_ready` where there is none."""
-        node, args = self.node, self._args
-        last = self.ssh_ready
-        if args.network.kind == "bridge":
-            environment = lan_check(node, pods=True)
-            script = command.Script(name=LAN_CHECK, environment=environment, limit=60)
-            last = self.run(f"{self._name}-lan-check", script, opts=ResourceOptions(depends_on=[last]))
-        if node.check_address is not None:
-            environment = macvlan_check(node, node.check_address, args.macvlan, args.network, ping=args.ping)
-            script = command.Script(name="macvlan-check.sh", environment=environment, limit=90)
-            # Later the address may be one of the pods' (seen: of an agent that was about to leave).
-            last = self.run(
-                f"{self._name}-macvlan-check", script, run_once_per_machine=True, opts=ResourceOptions(depends_on=[last])
-            )
-        return last
+        """The check of the node's address on a LAN, or `ssh_ready` where the network's DHCP server answers for it."""
+        if self._args.network.kind == "libvirt":
+            return self.ssh_ready
+        script = command.Script(name=LAN_CHECK, environment=lan_check(self.node), limit=60)
+        return self.run(f"{self._name}-lan-check", script, opts=ResourceOptions(depends_on=[self.ssh_ready]))
 
     def sync(self, after: Sequence[Input[str]]) -> None:
         """What was installed, pulled and started until now survives a power cut. after: identities of the last of it."""

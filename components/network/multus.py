@@ -9,8 +9,8 @@ the configuration stays on disk when the daemon stops, so that pods wait for it 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pulumi
 from pulumi import ComponentResource, CustomTimeouts, ResourceHookBinding, ResourceOptions
@@ -50,7 +50,7 @@ class MultusArgs:
     """The setting multus."""
     paths: CniPaths
     """CNI directories on the nodes."""
-    plugin_names: tuple[str, ...]
+    plugin_names: Sequence[str]
     """Plugins that must be on a node before its pods may start."""
     version: str
     """K3s's release. Another one rolls the DaemonSet: with the old layout, the directory that a running pod has mounted is then no
@@ -312,9 +312,3 @@ def _pod(args: MultusArgs, account: pulumi.Input[str], token: pulumi.Input[str],
 
 def _host_path(name: str, path: str) -> core.VolumeArgs:
     return core.VolumeArgs(name=name, host_path=core.HostPathVolumeSourceArgs(path=path))
-
-
-def network_status(annotations: dict[str, Any]) -> list[dict[str, Any]]:
-    """The entries of a pod's network-status annotation, [] where there is none."""
-    entries = json.loads(annotations.get("k8s.v1.cni.cncf.io/network-status", "[]"))
-    return entries if isinstance(entries, list) else []

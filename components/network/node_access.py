@@ -6,12 +6,15 @@ in bridge mode on the same parent, is another child, so the pods answer it (mult
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import summarize_address_range
 
+import pulumi
 from pulumi import ComponentResource, ResourceOptions
 
-from components.config.settings import Macvlan
+from components.config.addresses import AddressRange
+from components.config.network_plan import NodeNetworkPlan
 from components.machine.virtual_machine import VirtualMachine
 from components.node import command
 
@@ -21,28 +24,50 @@ class NodeAccessArgs:
     """Inputs of `NodeAccess`."""
 
     machine: VirtualMachine
-    """The node's machine; its plan has the address."""
-    macvlan: Macvlan
-    """The setting macvlan."""
-    master: str
-    """The pods' parent interface on the node."""
+    """The node's machine."""
+    node_network: NodeNetworkPlan
+    """The network on this node, with the node's own address on it."""
+    after: Sequence[pulumi.Resource]
+    """What makes the pods' parent interface, where the machine does not have it."""
 
 
 class NodeAccess(ComponentResource):
-    """Interface mvaccess0 on one node with routes for the pods of that node, kept over reboots; deleted with the component.
+    """A macvlan interface of the node's own on one network, with routes for the network's pods, kept over reboots; deleted with the
+    component.
 
-    Only the node's own slice of the range is routed by it: pods of other nodes are reached over the network.
+    With host-local only the node's own slice of the range is routed by it: pods of other nodes are reached over the network.
     """
 
     def __init__(self, name: str, args: NodeAccessArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("k3s-macvlan:access:NodeAccess", name, {}, opts)
-        machine, node = args.machine, args.machine.node
-        ranges = " ".join(str(network) for network in summarize_address_range(node.slice.first, node.slice.last))
-        on = {"ACTION": "on", "PARENT": args.master, "ADDRESS": str(node.access_address), "RANGES": ranges}
-        machine.run(
+        network = args.node_network.network
+        link = {"LINK": network.access_link}
+        on = {
+            "ACTION": "on",
+            "PARENT": network.link,
+            "ADDRESS": str(args.node_network.access_address),
+            "RANGES": " ".join(str(block) for addresses in _of_pods(args.node_network) for block in _blocks(addresses)),
+        }
+        args.machine.run(
             name,
-            command.Script(name="node-access.sh", environment=on, limit=120),
-            on_delete=command.Script(name="node-access.sh", environment={"ACTION": "off"}, limit=120),
-            opts=ResourceOptions(parent=self, depends_on=[machine.ssh_ready]),
+            command.Script(name="node-access.sh", environment={**link, **on}, limit=120),
+            on_delete=command.Script(name="node-access.sh", environment={**link, "ACTION": "off"}, limit=120),
+            opts=ResourceOptions(parent=self, depends_on=[args.machine.ssh_ready, *args.after]),
         )
         self.register_outputs({})
+
+
+def _of_pods(node_network: NodeNetworkPlan) -> list[AddressRange]:
+    """Addresses of the network's pods that may be on this node."""
+    settings = node_network.network.settings
+    if node_network.slice is not None:
+        return [node_network.slice]
+    if settings.ipam == "dhcp":
+        cidr = node_network.network.cidr
+        return [AddressRange(cidr.network_address, cidr.broadcast_address)]
+    booked = [AddressRange.single(entry.ip) for _, entry in sorted(settings.addresses.items()) if entry.ip is not None]
+    return [*([settings.range] if settings.range is not None else []), *booked]
+
+
+def _blocks(addresses: AddressRange) -> list[str]:
+    return [str(block) for block in summarize_address_range(addresses.first, addresses.last)]

@@ -1,4 +1,4 @@
-"""Page: the page that a pod serves on the real network, and the check that it is served."""
+"""Page: the page that a pod serves on one network, and the check that it is served."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pulumi import ComponentResource, Output, ResourceOptions
 
 from components.config.settings import Proof
 from components.custom.page_check import HttpProof, HttpProofArgs
-from components.network.pod import MacvlanPod
+from components.network.pod import MacvlanPod, PodInterface
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +17,8 @@ class PageArgs:
 
     pod: MacvlanPod
     """The pod that serves it."""
+    interface: PodInterface
+    """Where it serves it."""
     port: int
     """TCP port of the pod."""
     proof: Proof
@@ -26,7 +28,7 @@ class PageArgs:
 
 
 class Page(ComponentResource):
-    """The page of one pod. Errors: what the check reports, with the URL and the last answer."""
+    """The page of one pod on one network. Errors: what the check reports, with the URL and the last answer."""
 
     url: Output[str]
     """By the pod's own address."""
@@ -36,12 +38,21 @@ class Page(ComponentResource):
     def __init__(self, name: str, args: PageArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("k3s-macvlan:page:Page", name, {}, opts)
         port = "" if args.port == 80 else f":{args.port}"
-        self.pod = args.pod
-        self.url = args.pod.address.apply(lambda address: f"http://{address}{port}{args.proof.path}")
+        self.pod, self.interface = args.pod, args.interface
+        network = args.interface.network
+        self.url = args.interface.address.apply(lambda address: f"http://{address}{port}{args.proof.path}")
+        required = network.of_nodes if args.proof.networks is None else network.name in args.proof.networks
         self.proof = (
             HttpProof(
-                f"{args.pod.pod}-proof",
-                HttpProofArgs(url=self.url, title=args.proof.title, pod=args.pod.uid, limit=args.limit),
+                f"{name}-proof",
+                HttpProofArgs(
+                    url=self.url,
+                    title=args.proof.title,
+                    pod=args.pod.uid,
+                    limit=args.limit,
+                    cidr=str(network.cidr),
+                    required=required,
+                ),
                 ResourceOptions(parent=self),
             )
             if args.proof.enabled

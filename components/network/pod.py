@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pulumi import ComponentResource, CustomTimeouts, Input, Output, ResourceHookBinding, ResourceOptions, RunError
+from pulumi import (
+    ComponentResource,
+    CustomTimeouts,
+    ErrorHook,
+    Input,
+    Output,
+    ResourceHook,
+    ResourceHookBinding,
+    ResourceOptions,
+    RunError,
+)
 from pulumi.output import UNKNOWN
 from pulumi.runtime import is_dry_run
 from pulumi_kubernetes.core import v1 as core
 from pulumi_kubernetes.meta import v1 as meta
 
 from components.cluster.cluster import Cluster
-from components.config.plan import with_prefix
-from components.config.settings import Macvlan, Network, Workload
+from components.cluster.network_status import NETWORK_STATUS, network_status
+from components.config.network_plan import NetworkPlan
+from components.config.plan import PodPlan
+from components.config.settings import Workload
 from components.machine.virtual_machine import VirtualMachine
-from components.network.multus import network_status
-from components.network.pod_network import MacvlanNetwork
-
-_STATUS = "k8s.v1.cni.cncf.io/network-status"
+from components.network import cni
+from components.network.changed_network import NETWORK_REVISION
+from components.network.leftover_pod import NETWORKS
+from components.network.pod_network import PodNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,51 +41,64 @@ class MacvlanPodArgs:
 
     cluster: Cluster
     """The cluster."""
-    pod: str
-    """The pod's name."""
+    pod: PodPlan
+    """The pod's name and what it has on its networks."""
     machine: VirtualMachine | None
     """The node that it is bound to; None: any."""
-    network: MacvlanNetwork
-    """Its network."""
-    macvlan: Macvlan
-    """The setting macvlan."""
+    networks: Mapping[str, PodNetwork]
+    """All networks by name."""
+    make_way: ResourceHook
+    """Deletes a pod of its name that an earlier run has left."""
+    report: ErrorHook
+    """Logs why the pod is not ready."""
     workload: Workload
     """The setting workload."""
-    lan: Network
-    """The setting network: the LAN that the pod's address is on."""
     after: Sequence[Any]
     """Steps it waits for, so that it cannot start without its second interface."""
     limit: int
     """Seconds until it is Ready."""
 
 
-class MacvlanPod(ComponentResource):
-    """The pod, awaited until it is Ready with its second interface.
+@dataclass(frozen=True, kw_only=True)
+class PodInterface:
+    """An interface of a pod on a network."""
 
-    Address and MAC are read from the pod's network-status and never assumed: host-local gives a recreated pod another address
-    (measured). Errors: a pod that is not Ready in time, with its events; RunError for a pod without net1.
+    network: NetworkPlan
+    """The network."""
+    address: Output[str]
+    """Its IPv4 address."""
+    mac: Output[str]
+    """Its MAC address."""
+
+
+class MacvlanPod(ComponentResource):
+    """The pod, awaited until it is Ready with its interfaces on its networks.
+
+    Addresses and MAC addresses are read from the pod's network-status and never assumed: host-local gives a recreated pod another
+    address (measured). Errors: a pod that is not Ready in time, with its events; RunError for a pod without one of them.
     """
 
-    address: Output[str]
-    """IPv4 address of net1."""
-    mac: Output[str]
-    """MAC address of net1."""
+    interfaces: list[PodInterface]
+    """Its interfaces on networks, net1 first."""
     uid: Output[str]
     """The pod's metadata.uid; another pod has another one."""
 
     def __init__(self, name: str, args: MacvlanPodArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("k3s-macvlan:macvlan:MacvlanPod", name, {}, opts)
         workload, machine, limit = args.workload, args.machine, f"{args.limit}s"
+        attached = args.pod.attachments
+        entries = [cni.attachment(item.network, item.booked) for item in attached]
+        networks = [args.networks[item.network.name] for item in attached]
         annotations: dict[str, Input[str]] = {
-            "k8s.v1.cni.cncf.io/networks": attachment(args.macvlan, workload, args.lan),
-            "k3s-macvlan.dev/network-revision": args.network.revision,
+            NETWORKS: cni.annotation(entries, workload.namespace),
+            NETWORK_REVISION: ",".join(network.revision for network in networks),
             # RFC 9535; an escaped path fails after the pod was made (docs/measured.md 23).
-            "pulumi.com/waitFor": json.dumps(["condition=Ready", f"jsonpath={{.metadata.annotations['{_STATUS}']}}"]),
+            "pulumi.com/waitFor": json.dumps(["condition=Ready", f"jsonpath={{.metadata.annotations['{NETWORK_STATUS}']}}"]),
         }
         pod = core.Pod(
             name,
             metadata=meta.ObjectMetaArgs(
-                name=args.pod,
+                name=args.pod.name,
                 namespace=workload.namespace,
                 labels={"app.kubernetes.io/name": workload.name, "app.kubernetes.io/managed-by": "pulumi"},
                 annotations=annotations,
@@ -97,45 +122,49 @@ class MacvlanPod(ComponentResource):
                 ResourceOptions(
                     parent=self,
                     deleted_with=machine.domain if machine else None,
-                    depends_on=[*args.network.ready, *args.after],
-                    # A running pod keeps the network that it was created with.
+                    depends_on=[*(step for network in networks for step in network.ready), *args.after],
+                    # A running pod keeps the networks that it was created with.
                     replace_on_changes=["metadata.annotations"],
                     delete_before_replace=True,
                     custom_timeouts=CustomTimeouts(create=limit, update=limit, delete=limit),
-                    hooks=ResourceHookBinding(on_error=[args.network.report]),
+                    hooks=ResourceHookBinding(before_create=[args.make_way], on_error=[args.report]),
                 ),
             ),
         )
-        self.pod = args.pod
+        self.pod = args.pod.name
         self.node = machine.node.name if machine else None
-        interface: Output[dict[str, Any]] = pod.metadata.annotations.apply(lambda known: _interface(known, args.pod))
-        self.address = interface.apply(lambda entry: str(entry["ips"][0]))
-        self.mac = interface.apply(lambda entry: str(entry["mac"]))
+        known = pod.metadata.annotations
+        self.interfaces = [
+            _pod_interface(item.network, f"net{number}", known, self.pod) for number, item in enumerate(attached, start=1)
+        ]
         self.uid = pod.metadata.uid
-        self.register_outputs({"address": self.address, "mac": self.mac})
+        self.register_outputs({interface.network.name: interface.address for interface in self.interfaces})
 
 
-def _interface(annotations: dict[str, Any] | None, pod: str) -> Any:
-    """`second_interface`, not known yet in a preview that would make the pod: the provider then gives back its inputs."""
-    if is_dry_run() and not network_status(annotations or {}):
-        return Output.from_input(UNKNOWN)
-    return second_interface(annotations, pod)
+def _pod_interface(network: NetworkPlan, interface: str, annotations: Output[Any], pod: str) -> PodInterface:
+    entry: Output[dict[str, Any]] = annotations.apply(lambda known: _interface(known, network.reference, interface, pod))
+    return PodInterface(
+        network=network, address=entry.apply(lambda found: str(found["ips"][0])), mac=entry.apply(lambda found: str(found["mac"]))
+    )
 
 
-def attachment(macvlan: Macvlan, workload: Workload, network: Network) -> str:
-    """The value of the pod's networks annotation."""
-    if workload.address is not None:
-        address = with_prefix(network.cidr, workload.address)
-        return json.dumps([{"name": macvlan.name, "namespace": macvlan.namespace, "ips": [address]}])
-    return macvlan.name if macvlan.namespace == workload.namespace else f"{macvlan.namespace}/{macvlan.name}"
+def _interface(annotations: dict[str, Any] | None, network: str, interface: str, pod: str) -> Any:
+    """`pod_interface`, or not known in a preview: for a pod that is to be made the provider gives back its inputs, for one that is
+    to be replaced the former one's annotations, which may lack an interface or have it on another network."""
+    try:
+        return pod_interface(annotations, network, interface, pod)
+    except RunError:
+        if is_dry_run():
+            return Output.from_input(UNKNOWN)
+        raise
 
 
-def second_interface(annotations: dict[str, Any] | None, pod: str) -> dict[str, Any]:
-    """The network-status entry of net1; RunError where a pod has none."""
+def pod_interface(annotations: dict[str, Any] | None, network: str, interface: str, pod: str) -> dict[str, Any]:
+    """The network-status entry of an interface, as net1, on a network, as default/macvlan-conf; RunError where a pod has none."""
     for entry in network_status(annotations or {}):
-        if entry.get("interface") == "net1" and entry.get("ips") and entry.get("mac"):
+        if (entry.get("interface"), entry.get("name")) == (interface, network) and entry.get("ips") and entry.get("mac"):
             return entry
     raise RunError(
-        f"pod {pod} runs without net1: its network-status annotation names no such interface. It came up while Multus was "
-        f"not in place; delete it (kubectl delete pod {pod}) and run `pulumi up --refresh`"
+        f"pod {pod} runs without {interface} on {network}: its network-status annotation names no such interface. It came up while "
+        f"Multus was not in place; delete it (kubectl delete pod {pod}) and run `pulumi up --refresh`"
     )

@@ -1,138 +1,98 @@
-"""MacvlanNetwork: the network that gives pods an address of their own on the real network."""
+"""PodNetwork: one network that gives pods addresses of their own."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network
-from typing import Any
 
 import pulumi
-from pulumi import ComponentResource, ErrorHook, ResourceOptions
+from pulumi import Alias, ComponentResource, ResourceHook, ResourceHookBinding, ResourceOptions
 from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.meta import v1 as meta
 
 from components.cluster.cluster import Cluster
-from components.cluster.pod_report import pod_report
-from components.config.addresses import AddressRange
-from components.config.settings import Macvlan, Network
+from components.config.network_plan import NetworkPlan, NodeNetworkPlan
 from components.machine.virtual_machine import VirtualMachine
+from components.network import cni
+from components.network.changed_network import NETWORK_REVISION
 from components.network.multus import Multus
+from components.network.node_networks import NodeNetworks
 from components.node import command
 
-# Multus looks here for the configuration of a NetworkAttachmentDefinition that has none of its own.
+# Multus looks here for the configuration of a NetworkAttachmentDefinition that has none of its own. A list has its own ending
+# (multus-cni: pkg/types, libcni ConfFiles).
 _NODE_NETWORKS = "/etc/cni/multus/net.d"
-_NO_GATEWAY = "0.0.0.0"  # noqa: S104
 
 
 @dataclass(frozen=True, kw_only=True)
-class MacvlanNetworkArgs:
-    """Inputs of `MacvlanNetwork`."""
+class PodNetworkArgs:
+    """Inputs of `PodNetwork`."""
 
+    network: NetworkPlan
+    """The network."""
     machines: Sequence[VirtualMachine]
     """All nodes."""
+    on_nodes: Sequence[NodeNetworks]
+    """What the networks need on each of them."""
     cluster: Cluster
     """The cluster."""
     multus: Multus
     """Its CRD must exist before the NetworkAttachmentDefinition."""
-    macvlan: Macvlan
-    """The setting macvlan."""
-    network: Network
-    """The setting network."""
-    master: str
-    """The parent interface on the nodes."""
+    changed: ResourceHook
+    """Runs after an update of its definition."""
 
 
-class MacvlanNetwork(ComponentResource):
+class PodNetwork(ComponentResource):
     """The NetworkAttachmentDefinition; with slices of the range per node, also each node's own configuration of it."""
 
+    network: NetworkPlan
+    """The plan it is made from."""
     revision: str
     """16 hex digits, others when the configuration changes."""
     ready: list[pulumi.Resource]
     """The steps after which pods may use the network."""
-    report: ErrorHook
-    """For the pods: logs why one is not ready."""
 
-    def __init__(self, name: str, args: MacvlanNetworkArgs, opts: ResourceOptions | None = None) -> None:
-        super().__init__("k3s-macvlan:macvlan:MacvlanNetwork", name, {}, opts)
+    def __init__(self, name: str, args: PodNetworkArgs, opts: ResourceOptions | None = None) -> None:
+        former = ResourceOptions(aliases=[Alias(type_="k3s-macvlan:macvlan:MacvlanNetwork")])
+        super().__init__("k3s-macvlan:network:PodNetwork", name, {}, ResourceOptions.merge(former, opts))
+        self.network = network = args.network
+        self.revision = cni.revision(network)
         own = ResourceOptions.merge(args.cluster.child_options, ResourceOptions(parent=self))
-        sliced = args.macvlan.addresses_per_node is not None and args.macvlan.ipam == "host-local"
-        whole = configuration(args.macvlan, args.network, args.master, args.macvlan.range)
         self.definition = CustomResource(
             f"{name}-definition",
             api_version="k8s.cni.cncf.io/v1",
             kind="NetworkAttachmentDefinition",
-            metadata=meta.ObjectMetaArgs(name=args.macvlan.name, namespace=args.macvlan.namespace),
+            # The revision, so that a change shows where each node has the configuration in a file.
+            metadata=meta.ObjectMetaArgs(
+                name=network.name,
+                namespace=network.settings.namespace,
+                annotations={NETWORK_REVISION: self.revision},
+            ),
             # Empty, it is each node's own file (cniconfig.go of the definition's client). Without the field, a network that is
             # cut into slices later would be sent with `spec: null`, which its CRD refuses (seen).
-            spec={"config": "" if sliced else canonical(whole)},
-            opts=ResourceOptions.merge(own, ResourceOptions(depends_on=[args.multus.crd])),
+            spec={"config": "" if network.sliced else cni.canonical(cni.whole(network))},
+            opts=ResourceOptions.merge(
+                own, ResourceOptions(depends_on=[args.multus.crd], hooks=ResourceHookBinding(after_update=[args.changed]))
+            ),
         )
-        files = {
-            machine.node.name: canonical(configuration(args.macvlan, args.network, args.master, machine.node.slice))
-            for machine in (args.machines if sliced else [])
-        }
-        path = f"{_NODE_NETWORKS}/{args.macvlan.name}.conf"
         written = [
-            command.file(
-                f"{machine.node.name}-network",
-                path,
-                files[machine.node.name],
-                connection=machine.connection,
-                triggers=[machine.disk_id],
-                opts=ResourceOptions.merge(machine.child_options, ResourceOptions(parent=self, depends_on=[machine.ssh_ready])),
-            )
-            for machine in (args.machines if sliced else [])
+            self._file(machine, node_network)
+            for machine in args.machines
+            for node_network in machine.node.networks
+            if node_network.network is network and network.sliced
         ]
-        # Without the nodes' files: adding a node must not replace the pods of other nodes.
-        common = {"whole": whole, "addressesPerNode": args.macvlan.addresses_per_node}
-        self.revision = hashlib.sha256(canonical(common).encode()).hexdigest()[:16]
-        self.ready = [self.definition, *written]
-        self.report = pod_report("pod-report", args.cluster.kubeconfig)
+        checked = [step for node_networks in args.on_nodes for step in node_networks.checked[network.name]]
+        self.ready = [self.definition, *written, *checked]
         self.register_outputs({"revision": self.revision})
 
-
-def configuration(macvlan: Macvlan, network: Network, master: str, addresses: AddressRange) -> dict[str, Any]:
-    """The CNI configuration. https://www.cni.dev/plugins/current/main/macvlan/, .../main/ipvlan/, .../ipam/host-local/
-
-    No route and no gateway unless the settings name them: neighbours need none, and a default route by net1 takes the pod off
-    ClusterIP and DNS (measured: its route stands before eth0's). Multicast is on-link: through a gateway the groups'
-    frames would be unicast to it.
-    """
-    config: dict[str, Any] = {
-        "cniVersion": macvlan.cni_version,
-        "name": macvlan.name,
-        "type": macvlan.type,
-        "master": master,
-        "mode": macvlan.mode,
-    }
-    if macvlan.mtu is not None:
-        config["mtu"] = macvlan.mtu
-    everywhere = [IPv4Network("0.0.0.0/0")] if macvlan.default_route else []
-    by_gateway = [*everywhere, *(route for route in macvlan.routes if not route.is_multicast)]
-    on_link = [{"dst": str(route)} for route in macvlan.routes if route.is_multicast]
-    gateway = str(network.gateway)
-    if macvlan.ipam == "static":
-        # The address comes with the pod's annotation.
-        config["capabilities"] = {"ips": True}
-        config["ipam"] = {"type": "static", "routes": [*({"dst": str(route), "gw": gateway} for route in by_gateway), *on_link]}
-        return config
-    config["ipam"] = {
-        "type": "host-local",
-        "subnet": str(network.cidr),
-        "rangeStart": str(addresses.first),
-        "rangeEnd": str(addresses.last),
-        # host-local gives each address a gateway, the subnet's first host where none is set, and a route without one of its own
-        # takes that; 0.0.0.0 is none for the kernel (measured, plugins v1.4.0).
-        "routes": [*({"dst": str(route)} for route in by_gateway), *({**route, "gw": _NO_GATEWAY} for route in on_link)],
-        **({"gateway": gateway} if by_gateway else {}),
-        **({"dataDir": macvlan.data_directory} if macvlan.data_directory else {}),
-    }
-    return config
-
-
-def canonical(document: dict[str, Any]) -> str:
-    """JSON that is equal where the documents are."""
-    return json.dumps(document, sort_keys=True, separators=(",", ":"))
+    def _file(self, machine: VirtualMachine, node_network: NodeNetworkPlan) -> pulumi.Resource:
+        configuration = cni.on_node(node_network)
+        ending = "conflist" if "plugins" in configuration else "json"
+        return command.file(
+            f"{machine.node.name}-{self.network.name}-network",
+            f"{_NODE_NETWORKS}/{self.network.name}.{ending}",
+            cni.canonical(configuration),
+            connection=machine.connection,
+            triggers=[machine.disk_id],
+            opts=ResourceOptions.merge(machine.child_options, ResourceOptions(parent=self, depends_on=[machine.ssh_ready])),
+        )

@@ -7,9 +7,9 @@ lines and docstrings, so that an edit of those changes nothing in any stack.
 A script names its parts and its programs in Python by lines that also work where the files are:
 
     source "${0%/*}/parts/pause.sh"
-    ping=$(< "${0%/*}/ping.py")
+    nic=$(< "${0%/*}/nic.py")
 
-The first is replaced by the part. The second becomes the program as a quoted text, which the script starts by `python3 -c "$ping"`.
+The first is replaced by the part. The second becomes the program as a quoted text, which the script starts by `python3 -c "$nic"`.
 """
 
 from __future__ import annotations

@@ -22,6 +22,9 @@ from rules import downloads, names, network, workloads
 
 NAME = "k3s-macvlan"
 MULTUS = "DaemonSet/kube-multus-ds"
+# What the program takes where a stack sets nothing. A test compares: the pack is published without the program.
+INTERFACE, CIDR = "enp1s0", "192.168.122.0/24"
+POD_CIDR, SERVICE_CIDR = "10.42.0.0/16", "10.43.0.0/16"
 MANDATORY, ADVISORY = EnforcementLevel.MANDATORY, EnforcementLevel.ADVISORY
 
 Rule = Callable[[str, Any], Iterator[str]]
@@ -36,7 +39,13 @@ def policies() -> list[Policy]:
             report(message, None)
 
     def out_of_dhcp(args: StackValidationArgs, report: ReportViolation) -> None:
-        for message, urn in addresses.unclaimed(resource.urn for resource in args.resources):
+        nodes = _setting("network")
+        unclaimed = addresses.unclaimed(
+            (resource.urn for resource in args.resources),
+            interface=str(nodes.get("interface", INTERFACE)),
+            cidr=str(nodes.get("cidr", CIDR)),
+        )
+        for message, urn in unclaimed:
             report(message, urn)
 
     return [
@@ -69,14 +78,14 @@ def policies() -> list[Policy]:
         ),
         ResourceValidationPolicy(
             name="range-in-network",
-            description="The pods' addresses are hosts of their network.",
+            description="The pods' addresses, and next hops of their routes, are hosts of their network.",
             validate=in_network,
             enforcement_level=MANDATORY,
         ),
         # It works on what range-in-network has collected: switching that one off switches this one off too.
         StackValidationPolicy(
             name="range-out-of-dhcp",
-            description="The pods' addresses are taken out of DHCP.",
+            description="The pods' addresses on the nodes' own network are taken out of DHCP.",
             validate=out_of_dhcp,
             enforcement_level=MANDATORY,
         ),
@@ -115,15 +124,20 @@ def _default_route(args: ResourceValidationArgs, report: ReportViolation) -> Non
 def _cluster_routes(args: ResourceValidationArgs, report: ReportViolation) -> None:
     acknowledged = [*args.get_config().get("acknowledged", []), *acknowledged_by_setting("clusterRoutes")]
     k3s = _setting("k3s")
-    cluster = [str(k3s.get("podCidr", "10.42.0.0/16")), str(k3s.get("serviceCidr", "10.43.0.0/16"))]
+    cluster = [str(k3s.get("podCidr", POD_CIDR)), str(k3s.get("serviceCidr", SERVICE_CIDR))]
     for message in network.cluster_routes(args.resource_type, args.props, acknowledged, cluster):
         report(message, None)
 
 
 def acknowledged_by_setting(*names: str) -> list[str]:
-    """The program's own network, where one of the settings macvlan.`names` asks for the route; the program then warns by itself."""
-    macvlan = _setting("macvlan")
-    return [str(macvlan.get("name", "macvlan-conf"))] if any(macvlan.get(name) is True for name in names) else []
+    """The networks of the program's own for which one of the settings podNetworks.NETWORK.`names` asks for the route; the program
+    then warns by itself."""
+    networks = _setting("podNetworks")
+    return [
+        str(network)
+        for network, fields in networks.items()
+        if isinstance(fields, Mapping) and any(fields.get(name) is True for name in names)
+    ]
 
 
 def _setting(name: str) -> Mapping[str, Any]:

@@ -52,11 +52,16 @@ def text(value: Any) -> str | None:
 
 def document(value: Any) -> Mapping[str, Any]:
     """The JSON object that a text holds; empty where it holds none."""
-    try:
-        parsed = json.loads(value) if isinstance(value, str) else None
-    except ValueError:
-        parsed = None
+    parsed = from_json(value)
     return parsed if isinstance(parsed, dict) else {}
+
+
+def from_json(value: Any) -> Any:
+    """What a text holds as JSON; None where it is none."""
+    try:
+        return json.loads(value) if isinstance(value, str) else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def environment(command: Any) -> dict[str, str]:

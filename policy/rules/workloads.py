@@ -28,6 +28,14 @@ def pod_spec(kind: str, props: Any) -> Any:
     return at(props, *path) if path else None
 
 
+def annotation(kind: str, props: Any, name: str) -> Any:
+    """An annotation of a resource's pods, None where they have none."""
+    provider, _, of = kind.partition(":")
+    path = _POD.get(of.rpartition(":")[2]) if provider == "kubernetes" else None
+    # A pod's metadata is next to its specification.
+    return at(props, *path[:-1], "metadata", "annotations", name) if path else None
+
+
 def containers(kind: str, props: Any) -> Iterator[Any]:
     """All containers of a resource's pods, of every sort."""
     spec = pod_spec(kind, props)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,12 +108,17 @@ def test_a_default_route_needs_the_setting_or_the_configuration(monkeypatch: pyt
     configure(analyzer, "no-default-route", {"acknowledged": ["macvlan-conf"]})
     assert not analyze(analyzer, *NAD)
     for setting, broken in (
-        ({"defaultRoute": True}, False),
-        ({"defaultRoute": True, "name": "macvlan-conf"}, False),
-        ({"defaultRoute": False}, True),
-        ({"defaultRoute": True, "name": "another"}, True),
+        ({"macvlan-conf": {"defaultRoute": True}}, False),
+        ({"another": {}, "macvlan-conf": {"defaultRoute": True}}, False),
+        ({"macvlan-conf": {"clusterRoutes": True}}, False),
+        ({"macvlan-conf": {"defaultRoute": False}}, True),
+        ({"macvlan-conf": {"defaultRoute": "true"}}, True),
+        ({"macvlan-conf": None}, True),
+        ({"another": {"defaultRoute": True}}, True),
+        ({}, True),
+        (["macvlan-conf"], True),
     ):
-        monkeypatch.setenv("PULUMI_CONFIG", json.dumps({"k3s-macvlan:macvlan": json.dumps(setting)}))
+        monkeypatch.setenv("PULUMI_CONFIG", json.dumps({"k3s-macvlan:podNetworks": json.dumps(setting)}))
         assert ("no-default-route" in analyze(servicer(), *NAD)) is broken, setting
 
 
@@ -129,9 +135,10 @@ def test_a_route_into_the_cluster_needs_the_setting_or_the_configuration(monkeyp
     halves = nad("0.0.0.0/1")
     assert list(analyze(servicer(), *halves)) == ["no-default-route"]
     for settings, route, broken in (
-        ({"macvlan": {"name": "lan", "clusterRoutes": True}}, "10.0.0.0/8", False),
-        ({"macvlan": {"name": "lan", "clusterRoutes": True}}, "0.0.0.0/1", False),
-        ({"macvlan": {"name": "lan", "defaultRoute": True}}, "10.0.0.0/8", True),
+        ({"podNetworks": {"lan": {"clusterRoutes": True}}}, "10.0.0.0/8", False),
+        ({"podNetworks": {"lan": {"clusterRoutes": True}}}, "0.0.0.0/1", False),
+        ({"podNetworks": {"lan": {"defaultRoute": True}}}, "10.0.0.0/8", True),
+        ({"podNetworks": {"iot": {"clusterRoutes": True}}}, "10.0.0.0/8", True),
         ({"k3s": {"podCidr": "10.9.0.0/16"}}, "10.9.1.0/24", True),
         ({"k3s": {"podCidr": "172.30.0.0/16"}}, "10.42.0.0/16", False),
     ):
@@ -153,6 +160,35 @@ def test_the_stack_rule_uses_what_the_resource_rules_saw() -> None:
     assert "192.168.122.200-192.168.122.210" in diagnostic.message
     analyze(analyzer, CLAIM[0], {"ranges": ["192.168.122.180-192.168.122.210"]}, urn="urn::dhcp")
     assert not analyzer.AnalyzeStack(proto.AnalyzeStackRequest(resources=resources), None).diagnostics
+
+
+@pytest.mark.parametrize(
+    ("nodes", "reported"),
+    [
+        ({}, True),
+        ({"interface": "enp1s0", "cidr": "192.168.122.0/24"}, True),
+        ({"cidr": "192.168.0.0/16"}, True),
+        ({"interface": "eth0"}, False),
+        ({"cidr": "10.0.0.0/24"}, False),
+    ],
+)
+def test_where_the_nodes_are_is_read_from_the_settings(
+    monkeypatch: pytest.MonkeyPatch, nodes: dict[str, str], reported: bool
+) -> None:
+    monkeypatch.setenv("PULUMI_CONFIG", json.dumps({"k3s-macvlan:network": json.dumps(nodes)}))
+    analyzer = servicer()
+    analyze(analyzer, *CLAIM, urn="urn::dhcp")
+    analyze(analyzer, NAD[0], {"spec": {"config": json.dumps({**NETWORK, "master": "enp1s0"})}}, urn="urn::lan")
+    resources = [
+        proto.AnalyzerResource(type=kind, urn=urn, name="x") for urn, kind in (("urn::dhcp", CLAIM[0]), ("urn::lan", NAD[0]))
+    ]
+    diagnostics = analyzer.AnalyzeStack(proto.AnalyzeStackRequest(resources=resources), None).diagnostics
+    assert bool(diagnostics) is reported
+
+
+def test_the_pack_is_published_by_itself() -> None:
+    for file in (Path(__file__).parents[1] / "rules").glob("*.py"):
+        assert not re.search(r"(?m)^\s*(from|import) (components|cli|bench|tools)\b", file.read_text()), file.name
 
 
 def test_unknown_and_secret_values_say_nothing() -> None:

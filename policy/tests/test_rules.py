@@ -29,14 +29,22 @@ def command(**variables: str) -> dict[str, Any]:
     return {"create": shlex.join(words)}
 
 
-def attachment(plugin: dict[str, Any], *, listed: bool = False) -> dict[str, Any]:
-    config = {"name": "lan", "plugins": [plugin]} if listed else {"name": "lan", **plugin}
+def attachment(plugin: dict[str, Any], *following: str, listed: bool = False) -> dict[str, Any]:
+    plugins = [plugin, *({"type": kind} for kind in following)]
+    config = {"name": "lan", "plugins": plugins} if listed or following else {"name": "lan", **plugin}
     return {"metadata": {"name": "lan"}, "spec": {"config": json.dumps(config)}}
 
 
-def host_local(first: str | None = None, last: str | None = None, **more: Any) -> dict[str, Any]:
+def host_local(first: str | None = None, last: str | None = None, master: str = "enp1s0", **more: Any) -> dict[str, Any]:
     limits = {key: f"192.168.122.{host}" for key, host in (("rangeStart", first), ("rangeEnd", last)) if host}
-    return {"type": "macvlan", "ipam": {"type": "host-local", "subnet": "192.168.122.0/24", **limits, **more}}
+    return {"type": "macvlan", "master": master, "ipam": {"type": "host-local", "subnet": "192.168.122.0/24", **limits, **more}}
+
+
+def ranges(*sets: list[str | None]) -> dict[str, Any]:
+    """host-local with several sets of ranges, each (subnet, start, end)."""
+    keys = ("subnet", "rangeStart", "rangeEnd")
+    entries = [[{key: value for key, value in zip(keys, given, strict=True) if value}] for given in sets]
+    return {"type": "macvlan", "ipam": {"type": "host-local", "ranges": entries}}
 
 
 # --- images and downloads
@@ -188,6 +196,7 @@ def test_a_default_route_is_acknowledged_by_name(route: str, listed: bool) -> No
     [message] = network.default_routes(NAD, props, ["other"])
     assert "network lan" in message
     assert route in message
+    assert "podNetworks.lan.defaultRoute: true" in message
     assert not list(network.default_routes(NAD, props, ["lan"]))
 
 
@@ -199,8 +208,80 @@ def test_a_route_into_the_cluster_is_acknowledged_by_name(route: str, covered: i
     props, cluster = attachment(host_local(routes=[{"dst": "224.0.0.0/4"}, {"dst": route}])), ["10.42.0.0/16", "10.43.0.0/16", "x"]
     messages = list(network.cluster_routes(NAD, props, ["other"], cluster))
     assert len(messages) == covered
-    assert all(route in message for message in messages)
+    assert all(route in message and "podNetworks.lan.clusterRoutes: true" in message for message in messages)
     assert not list(network.cluster_routes(NAD, props, ["lan"], cluster))
+
+
+@pytest.mark.parametrize("route", [{"dst": "0.0.0.0/0", "gw": "192.168.122.1"}, {"dst": "10.42.0.0/16", "gw": "192.168.122.1"}])
+@pytest.mark.parametrize("ipam", ["host-local", "static"])
+@pytest.mark.parametrize(("following", "reported"), [(("sbr",), 0), (("tuning", "sbr"), 0), (("tuning",), 1), ((), 1)])
+def test_routes_with_source_based_routing_after_them_are_for_replies_alone(
+    route: dict[str, str], ipam: str, following: tuple[str, ...], reported: int
+) -> None:
+    props = attachment(host_local(type=ipam, routes=[route]), *following)
+    messages = [*network.default_routes(NAD, props, []), *network.cluster_routes(NAD, props, [], ["10.42.0.0/16"])]
+    assert len(messages) == reported
+
+
+def test_source_based_routing_of_another_plugin_or_network_does_not_count() -> None:
+    plugin = host_local(routes=[{"dst": "0.0.0.0/0"}])
+    before = {"spec": {"config": json.dumps({"name": "lan", "plugins": [{"type": "sbr"}, plugin]})}}
+    assert len(list(network.default_routes(NAD, before, []))) == 1
+    assert len(list(network.default_routes(NAD, attachment(plugin | {"type": "sbr"}), []))) == 1
+
+
+@pytest.mark.parametrize(
+    ("request_", "reported"),
+    [
+        (None, 1),
+        ([], 1),
+        ([{"option": "subnet-mask"}], 1),
+        ([{"option": "subnet-mask", "skipDefault": True}], 0),
+        ([{"skipDefault": True}, {"option": "routers"}], 1),
+        ([{"option": "3", "skipDefault": True}], 1),
+    ],
+)
+def test_dhcp_requests_a_default_route_unless_it_says_otherwise(request_: Any, reported: int) -> None:
+    ipam = {"type": "dhcp"} | ({} if request_ is None else {"request": request_})
+    messages = list(network.default_routes(NAD, attachment({"type": "macvlan", "ipam": ipam}), []))
+    assert len(messages) == reported
+    assert all("podNetworks.lan.defaultRoute: true" in message for message in messages)
+    assert not list(network.default_routes(NAD, attachment({"type": "macvlan", "ipam": ipam}), ["lan"]))
+    assert not list(network.default_routes(NAD, attachment({"type": "macvlan", "ipam": ipam}, "sbr"), []))
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        (POD, ["metadata"]),
+        (DAEMON_SET, ["spec", "template", "metadata"]),
+        ("kubernetes:batch/v1:CronJob", ["spec", "jobTemplate", "spec", "template", "metadata"]),
+    ],
+)
+@pytest.mark.parametrize(
+    ("asked", "reported"),
+    [
+        ([{"name": "lan", "default-route": ["192.168.122.1"]}], 1),
+        ([{"name": "iot"}, {"name": "lan", "default-route": ["192.168.122.1"]}], 1),
+        ([{"name": "lan", "default-route": []}, "lan"], 0),
+        ([{"name": "quiet", "default-route": ["192.168.122.1"]}], 0),
+    ],
+)
+def test_a_default_route_by_annotation_is_acknowledged_by_the_network_s_name(
+    kind: str, path: list[str], asked: list[Any], reported: int
+) -> None:
+    props: dict[str, Any] = {"annotations": {"k8s.v1.cni.cncf.io/networks": json.dumps(asked)}}
+    for key in reversed(path):
+        props = {key: props}
+    messages = list(network.default_routes(kind, props, ["quiet"]))
+    assert len(messages) == reported
+    assert all("network lan" in message for message in messages)
+
+
+@pytest.mark.parametrize("annotations", [None, {}, {"k8s.v1.cni.cncf.io/networks": "lan,home/iot"}, UNKNOWN_OBJECT_VALUE])
+def test_pods_that_request_networks_by_name_are_free(annotations: Any) -> None:
+    props = unknown_checking_proxy({"metadata": {"annotations": annotations}})
+    assert not list(network.default_routes(POD, props, []))
 
 
 def test_other_routes_are_free() -> None:
@@ -212,6 +293,9 @@ def test_other_routes_are_free() -> None:
 def test_a_file_on_a_node_counts_as_the_definition_does() -> None:
     props = {"stdin": json.dumps({"name": "lan", **host_local(routes=[{"dst": "0.0.0.0/0"}])})}
     assert len(list(network.default_routes(COMMAND, props, []))) == 1
+    for following, reported in (("tuning", 1), ("sbr", 0)):
+        listed = attachment(host_local(routes=[{"dst": "0.0.0.0/0"}]), following)["spec"]["config"]
+        assert len(list(network.default_routes(COMMAND, {"stdin": listed}, []))) == reported
     assert not list(network.default_routes(COMMAND, {"stdin": '{"/etc/a": {"content": "b"}}'}, []))
 
 
@@ -228,18 +312,57 @@ def test_a_file_on_a_node_counts_as_the_definition_does() -> None:
         (host_local("200", "210", subnet="nonsense"), 1),
         ({"ipam": {"type": "static"}}, 0),
         ({"ipam": {"type": "host-local", "ranges": [[{"subnet": "10.0.0.0/24"}, {"subnet": "10.0.1.0/33"}]]}}, 1),
+        (ranges(["10.0.0.0/24", "10.0.0.10", "10.0.0.20"], ["fd00::/64", "fd00::100", "fd00::1ff"]), 0),
+        (ranges(["fd00:0:0:50::/64", None, None], ["fd00::/120", None, "fd00::ff"]), 0),
+        (ranges(["fd00::/64", "fd00::1ff", "fd00::100"]), 1),
+        (ranges(["fd00::/64", "fd00::", "fd00::10"]), 1),
+        (ranges(["fd00::/64", "fd00::1", "fd00:0:0:1::"]), 1),
+        (ranges(["fd00::/64", "10.0.0.10", "10.0.0.20"]), 1),
+        (ranges(["10.0.0.0/24", "10.0.0.10", "fd00::1"]), 1),
     ],
 )
-def test_ranges_are_hosts_of_their_subnet(plugin: dict[str, Any], wrong: int) -> None:
-    assert len(list(network.outside(NAD, attachment(plugin)))) == wrong
+@pytest.mark.parametrize("following", [[], ["tuning"]])
+def test_ranges_are_hosts_of_their_subnet(plugin: dict[str, Any], wrong: int, following: list[str]) -> None:
+    assert len(list(network.outside(NAD, attachment(plugin, *following)))) == wrong
 
 
-def unclaimed(*claims: Any, plugin: dict[str, Any] | None = None) -> list[tuple[str, str]]:
+@pytest.mark.parametrize(
+    ("routes", "wrong"),
+    [
+        ([("10.9.0.0/16", "192.168.122.254")], []),
+        ([("10.9.0.0/16", None), ("224.0.0.0/4", "0.0.0.0"), ("0.0.0.0/0", None)], []),
+        ([("10.9.0.0/16", "192.168.50.1")], ["10.9.0.0/16"]),
+        ([("10.9.0.0/16", "192.168.122.255")], ["10.9.0.0/16"]),
+        ([("10.8.0.1/32", "0.0.0.0"), ("10.9.0.0/16", "10.8.0.1")], []),
+        ([("10.9.0.0/16", "10.8.0.1"), ("10.8.0.1/32", "0.0.0.0")], ["10.9.0.0/16"]),
+        ([("fd01::/64", "fe80::1")], []),
+        ([("fd01::/64", "fd00::1")], ["fd01::/64"]),
+        ([("10.9.0.0/16", "nonsense")], []),
+    ],
+)
+def test_next_hops_are_on_the_network(routes: list[tuple[str, str | None]], wrong: list[str]) -> None:
+    written = [{"dst": to, **({"gw": via} if via else {})} for to, via in routes]
+    messages = list(network.outside(NAD, attachment(host_local("200", "210", routes=written))))
+    assert [message.split()[3] for message in messages] == wrong
+    # Whose subnet is not known here.
+    for ipam in ("static", "dhcp"):
+        assert not list(network.outside(NAD, attachment(host_local(type=ipam, routes=written))))
+
+
+def test_an_ipv6_next_hop_is_in_the_ipv6_range_s_subnet() -> None:
+    plugin = ranges(["10.0.0.0/24", None, None], ["fd00::/64", None, None])
+    for via, wrong in (("fd00::1", 0), ("fd01::1", 1), ("10.0.0.1", 0)):
+        plugin["ipam"]["routes"] = [{"dst": "::/0", "gw": via}]
+        assert len(list(network.outside(NAD, attachment(plugin)))) == wrong
+
+
+def unclaimed(*claims: Any, plugin: dict[str, Any] | None = None, cidr: str = "192.168.122.0/24") -> list[tuple[str, str]]:
     addresses = network.Addresses()
     for index, ranges in enumerate(claims):
         addresses.collect(f"urn::claim-{index}", CLAIM, unknown_checking_proxy({"ranges": ranges}))
     addresses.collect("urn::lan", NAD, attachment(plugin or host_local("200", "210")))
-    return list(addresses.unclaimed(["urn::lan", *(f"urn::claim-{index}" for index in range(len(claims)))]))
+    urns = ["urn::lan", *(f"urn::claim-{index}" for index in range(len(claims)))]
+    return list(addresses.unclaimed(urns, interface="enp1s0", cidr=cidr))
 
 
 def test_claims_cover_the_range() -> None:
@@ -266,7 +389,49 @@ def test_on_a_lan_the_question_is_the_claim() -> None:
             "urn::addresses", "pulumi-python:dynamic/libvirt:FreeAddresses", unknown_checking_proxy({"ranges": ranges})
         )
         addresses.collect("urn::lan", NAD, attachment(host_local("200", "210")))
-        assert len(list(addresses.unclaimed(["urn::addresses", "urn::lan"]))) == wrong
+        urns = ["urn::addresses", "urn::lan"]
+        assert len(list(addresses.unclaimed(urns, interface="enp1s0", cidr="192.168.122.0/24"))) == wrong
+
+
+@pytest.mark.parametrize(("cidr", "reported"), [("192.168.122.0/24", 1), ("192.168.0.0/17", 1), ("10.0.0.0/8", 0)])
+def test_the_question_itself_says_on_which_network_it_is(cidr: str, reported: int) -> None:
+    addresses = network.Addresses()
+    question = {"ranges": ["192.168.122.180-192.168.122.199"], "cidr": cidr}
+    addresses.collect("urn::addresses", "pulumi-python:dynamic/libvirt:FreeAddresses", question)
+    addresses.collect("urn::lan", NAD, attachment(host_local("200", "210")))
+    # Whatever a setting says.
+    assert len(list(addresses.unclaimed(["urn::addresses", "urn::lan"], interface="enp1s0", cidr="172.16.0.0/12"))) == reported
+
+
+@pytest.mark.parametrize("claims", [[], [["192.168.122.180-192.168.122.199"]]])
+@pytest.mark.parametrize(
+    ("plugin", "reported"),
+    [
+        (host_local("200", "210", master="enp1s0"), 1),
+        (host_local("200", "210", master=""), 1),
+        ({"type": "macvlan", "ipam": host_local("200", "210")["ipam"]}, 1),
+        (host_local("200", "210", master="enp1s0.50"), 0),
+        (host_local("200", "210", master="vlan50"), 0),
+        (host_local("200", "210", master="enp2s0"), 0),
+        (host_local(subnet="192.168.50.0/24"), 0),
+        (ranges(["192.168.50.0/24", None, None], ["fd00::/64", None, None]), 0),
+        (ranges(["192.168.122.0/24", "192.168.122.200", "192.168.122.210"], ["fd00::/64", None, None]), 1),
+        # The DHCP server gives out a part of it.
+        (ranges(["192.168.0.0/16", "192.168.121.250", "192.168.122.3"]), 1),
+    ],
+)
+def test_only_the_nodes_own_network_is_taken_out_of_dhcp(claims: list[Any], plugin: dict[str, Any], reported: int) -> None:
+    assert len(unclaimed(*claims, plugin=plugin)) == reported
+
+
+def test_of_a_wider_range_only_the_part_on_the_nodes_network_is_named() -> None:
+    plugin = ranges(["192.168.0.0/16", "192.168.121.250", "192.168.122.3"])
+    [(message, _)] = unclaimed(["192.168.122.0-192.168.122.1"], plugin=plugin)
+    assert message.startswith("192.168.122.2-192.168.122.3 of 192.168.121.250-192.168.122.3 is not taken out")
+
+
+def test_a_cidr_that_is_none_leaves_nothing_out() -> None:
+    assert len(unclaimed(["192.168.122.180-192.168.122.199"], cidr="nonsense")) == 1
 
 
 def test_a_network_without_any_claim() -> None:
@@ -278,7 +443,7 @@ def test_a_network_without_any_claim() -> None:
 def test_what_is_no_longer_in_the_stack_does_not_count() -> None:
     addresses = network.Addresses()
     addresses.collect("urn::lan", NAD, attachment(host_local("200", "210")))
-    assert not list(addresses.unclaimed(["urn::other"]))
+    assert not list(addresses.unclaimed(["urn::other"], interface="enp1s0", cidr="192.168.122.0/24"))
 
 
 def test_claims_that_are_not_known_yet() -> None:

@@ -116,6 +116,13 @@ class Checkout:
         document["config"].setdefault(f"k3s-macvlan:{key}", {}).update(fields)
         file.write_text(yaml.safe_dump(document))
 
+    def network(self, **fields: Any) -> None:
+        """Set fields of the network macvlan-conf in the stack's file; None removes one."""
+        file = self.path / f"Pulumi.{self.stack}.yaml"
+        networks = yaml.safe_load(file.read_text())["config"].get("k3s-macvlan:podNetworks", {})
+        network = {"range": "192.168.122.200-192.168.122.210", **networks.get("macvlan-conf", {}), **fields}
+        self.set("podNetworks", **{"macvlan-conf": {name: value for name, value in network.items() if value is not None}})
+
     def node(self, command: str, name: str = "server-1") -> str:
         """Run a command on a node, as root."""
         outputs = self.outputs()

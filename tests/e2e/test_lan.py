@@ -85,8 +85,7 @@ def checkout(lan: bridge_lan.Lan, before: dict[str, Any], second: SecondHost) ->
             dns=[lan.gateway],
             nodes="10.77.0.20-10.77.0.29",
         )
-        found.set("macvlan", range="10.77.0.200-10.77.0.210")
-        found.set("macvlanCheck", address="10.77.0.205")
+        found.network(range="10.77.0.200-10.77.0.210")
         yield found
         found.lab("-y", "destroy")
         shutil.rmtree(path)
@@ -158,7 +157,7 @@ def test_an_agent_on_another_hypervisor_joins_by_the_lan(checkout: Checkout, lan
     machine = checkout.node("cat /var/lib/cloud/data/instance-id")
     checkout.set("hypervisors", second={"uri": second.uri})
     checkout.set("agents", count=1, memory=2048, hypervisor="second")
-    checkout.set("macvlan", addressesPerNode=5)
+    checkout.network(addressesPerNode=5)
     checkout.set("workload", perNode=True)
     checkout.lab("-y", "up")
     outputs = checkout.outputs()

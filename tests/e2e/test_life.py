@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 import time
@@ -227,7 +228,7 @@ def served_by_somebody(limit: float) -> None:
 def test_change_of_the_pod_touches_only_the_pod(checkout: Checkout) -> None:
     checkout.set("workload", image="docker.io/library/nginx:1.25-alpine")
     planned, _ = checkout.preview()
-    assert set(planned) == {"nginx-macvlan", "nginx-macvlan-proof", "server-1-sync"}, planned
+    assert set(planned) == {"nginx-macvlan", "nginx-macvlan-macvlan-conf-proof", "server-1-sync"}, planned
     checkout.lab("-y", "up")
     assert checkout.outputs()["proof"]["status"] == 200
 
@@ -261,7 +262,7 @@ def test_an_agent_joins_with_a_pod_on_every_node(checkout: Checkout) -> None:
     """Two nodes that count addresses by themselves, and no address twice."""
     began = checkout.node("systemctl show --property=InvocationID k3s")
     checkout.set("agents", count=1, cpus=1, memory=1536)
-    checkout.set("macvlan", addressesPerNode=5)
+    checkout.network(addressesPerNode=5)
     checkout.set("workload", perNode=True)
     checkout.lab("-y", "up")
     pages = every_page_is_served(checkout)
@@ -284,23 +285,26 @@ def test_pods_reach_each_other_and_a_node_not_its_own(checkout: Checkout) -> Non
 @pytest.mark.once
 def test_a_node_reaches_its_own_pod_where_that_is_set(checkout: Checkout) -> None:
     """By an interface of its own, which a reboot does not take away; off again, nothing of it is left."""
-    checkout.set("nodeAccess", enabled=True, addresses="192.168.122.170-192.168.122.171")
+    checkout.network(nodeAccess="192.168.122.170-192.168.122.171")
     checkout.lab("-y", "up")
     url = {each["node"]: each["url"] for each in checkout.outputs()["pages"]}
     assert asked(checkout, "agent-1", url["agent-1"]) == "200"
     assert asked(checkout, "agent-1", url["server-1"]) == "200"
-    assert "enabled" in checkout.node("systemctl is-enabled k3s-macvlan-access.service", "agent-1")
-    checkout.set("nodeAccess", enabled=False)
+    units = "systemctl list-unit-files --no-legend 'k3s-macvlan-access-*'; ip -brief link"
+    there = checkout.node(units, "agent-1")
+    assert re.search(r"k3s-macvlan-access-mva-[0-9a-f]{8}\.service +enabled", there) and "\nmva-" in there, there
+    checkout.network(nodeAccess=None)
     checkout.lab("-y", "up")
     assert asked(checkout, "agent-1", url["agent-1"]) == "000"
-    assert "mvaccess0" not in checkout.node("ip -brief link", "agent-1")
+    left = checkout.node(units, "agent-1")
+    assert "k3s-macvlan-access" not in left and "mva-" not in left, left
 
 
 @pytest.mark.once
 def test_a_node_that_leaves_is_forgotten(checkout: Checkout) -> None:
     domain = checkout.outputs()["nodes"][1]["domain"]
     checkout.set("agents", count=0)
-    checkout.set("macvlan", addressesPerNode=None)
+    checkout.network(addressesPerNode=None)
     checkout.set("workload", perNode=False)
     checkout.lab("-y", "up")
     assert domain not in virsh("list", "--all", "--name").split()

@@ -308,7 +308,7 @@ def made(resource: Registered) -> dict[str, Any]:
         case "Domain":
             return {"virt_type_used": "qemu"}
         case "HttpProof":
-            return {"status": 200, "seen": inputs["title"]}
+            return {"status": 200, "seen": inputs["title"], "unseen": ""}
         case "Command":
             return {"stdout": _kubeconfig() if "k3s-kubeconfig.sh" in str(inputs.get("create")) else "", "stderr": ""}
         case "Secret":
@@ -318,7 +318,10 @@ def made(resource: Registered) -> dict[str, Any]:
             address, mac = (POD_ADDRESS, POD_MAC) if place is None else pod_on(place)
             status = [
                 {"name": "cbr0", "interface": "eth0", "ips": ["10.42.0.9"], "mac": "0a:00:00:00:00:02", "default": True},
-                {"name": "default/macvlan-conf", "interface": "net1", "ips": [address], "mac": mac},
+                *(
+                    {"name": network, "interface": f"net{index + 1}", "ips": [address], "mac": mac}
+                    for index, network in enumerate(_networks(inputs["metadata"]))
+                ),
             ]
             annotations = {
                 **inputs["metadata"]["annotations"],
@@ -326,6 +329,14 @@ def made(resource: Registered) -> dict[str, Any]:
             }
             return {"metadata": {**inputs["metadata"], "annotations": annotations, "uid": POD_UID}}
     return {"metadata": {**inputs["metadata"], "uid": resource.name}} if "metadata" in inputs else {}
+
+
+def _networks(metadata: Mapping[str, Any]) -> list[str]:
+    """What the annotation asks for, each as namespace/name."""
+    text = metadata["annotations"]["k8s.v1.cni.cncf.io/networks"]
+    if text.startswith("["):
+        return [f"{entry['namespace']}/{entry['name']}" for entry in json.loads(text)]
+    return [name if "/" in name else f"{metadata['namespace']}/{name}" for name in text.split(",")]
 
 
 def pod_on(node: str) -> tuple[str, str]:

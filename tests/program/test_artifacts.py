@@ -53,7 +53,7 @@ def ha(**more: Any) -> dict[str, Any]:
     return {
         "servers": {"count": 3},
         "agents": {"count": 1},
-        "macvlan": {"range": "192.168.122.200-192.168.122.229", "addressesPerNode": 3},
+        "podNetworks": {"macvlan-conf": {"range": "192.168.122.200-192.168.122.229", "addressesPerNode": 3}},
         **more,
     }
 

@@ -47,12 +47,21 @@ SCENARIO: dict[str, Any] = {"k3s": {"version": "v1.27.8+k3s2"}}
 R, U, K, C = "replaced", "updated", "kept", "changed"
 """kept: the input is another, and the provider says that nothing follows. changed: Kubernetes says what follows."""
 
+NETWORK = {"macvlan-conf-definition": C, "nginx-macvlan": C}
+"""A network that is another: its definition, and the stack's own pod on it."""
+
+
+def net(**settings: Any) -> dict[str, Any]:
+    """Another value in the one network."""
+    return {"podNetworks": {"macvlan-conf": settings}}
+
+
 IN_MACHINE = {
     "server-1-answers": R,
     "server-1-booted": R,
     "server-1-disk-grow": R,
     "server-1-images": R,
-    "server-1-macvlan-check": R,
+    "server-1-macvlan-conf-check": R,
     "server-1-k3s-install": R,
     "server-1-k3s-ready": R,
     "k3s-kubeconfig": R,
@@ -134,7 +143,7 @@ TABLE: list[tuple[str, dict[str, Any], dict[str, str]]] = [
     ("k3s.apiAddress", {"k3s": {"apiAddress": "k3s.example"}}, {"server-1-k3s-install": U, "k3s-kubernetes": C}),
     (
         "plugins.names",
-        {"plugins": {"names": ["macvlan", "tuning"]}},
+        {"plugins": {"names": ["bond"]}},
         {"server-1-k3s-plugins-install": U, "server-1-multus-gate": U},
     ),
     ("plugins.url", {"plugins": {"url": "https://mirror.example/p.tgz"}}, {"server-1-k3s-plugins-install": U}),
@@ -144,19 +153,27 @@ TABLE: list[tuple[str, dict[str, Any], dict[str, str]]] = [
         {"multus-daemonset": C, "server-1-multus-gate": R},
     ),
     ("multus.memoryLimit", {"multus": {"memoryLimit": "512Mi"}}, {"multus-daemonset": C}),
-    ("macvlan.mode", {"macvlan": {"mode": "vepa"}}, {"macvlan-conf-definition": C, "nginx-macvlan": C}),
-    ("macvlan.defaultRoute", {"macvlan": {"defaultRoute": True}}, {"macvlan-conf-definition": C, "nginx-macvlan": C}),
+    ("podNetworks.*.mode", net(mode="vepa"), {**NETWORK, "server-1-macvlan-conf-check": U}),
+    ("podNetworks.*.defaultRoute", net(defaultRoute=True), NETWORK),
     (
-        "macvlan.range",
-        {"macvlan": {"range": "192.168.122.200-192.168.122.220"}},
-        {"local-dhcp": U, "macvlan-conf-definition": C, "nginx-macvlan": C},
+        "podNetworks.*.range",
+        net(range="192.168.122.200-192.168.122.220"),
+        {**NETWORK, "local-dhcp": U, "server-1-macvlan-conf-check": U},
     ),
-    ("macvlanCheck.address", {"macvlanCheck": {"address": "192.168.122.206"}}, {"server-1-macvlan-check": U}),
+    # Another gateway is another network to check.
+    ("podNetworks.*.gateway", net(gateway="192.168.122.9"), {"server-1-macvlan-conf-check": R}),
+    ("podNetworks.*.mtu", net(mtu=1400), {**NETWORK, "server-1-macvlan-conf-check": R}),
+    (
+        "podNetworks.*.replies",
+        net(replies="by-source"),
+        {**NETWORK, "server-1-k3s-plugins-install": U, "server-1-multus-gate": U},
+    ),
+    ("podNetworks.*.addresses of others", net(addresses={"printer": {"mac": "02:00:00:00:00:01"}}), {}),
     ("workload.image", {"workload": {"image": "docker.io/library/nginx:1.27"}}, {"nginx-macvlan": C}),
-    ("proof.title", {"proof": {"title": "Other"}}, {"nginx-macvlan-proof": R}),
+    ("proof.title", {"proof": {"title": "Other"}}, {"nginx-macvlan-macvlan-conf-proof": R}),
     ("timeouts.boot", {"timeouts": {"boot": 900}}, {}),
     ("timeouts.pod", {"timeouts": {"pod": 900}}, {}),
-    ("timeouts.proof", {"timeouts": {"proof": 900}}, {"nginx-macvlan-proof": K}),
+    ("timeouts.proof", {"timeouts": {"proof": 900}}, {"nginx-macvlan-macvlan-conf-proof": K}),
     ("timeouts.shutdown", {"timeouts": {"shutdown": 90}}, {"server-1-domain": K}),
 ]
 
@@ -166,8 +183,7 @@ LAN: dict[str, Any] = {
         "kind": "bridge", "name": "br0", "cidr": "10.30.0.0/24", "gateway": "10.30.0.1", "dns": ["10.30.0.1"],
         "nodes": "10.30.0.20-10.30.0.39",
     },
-    "macvlan": {"range": "10.30.0.200-10.30.0.229"},
-    "macvlanCheck": {"address": "10.30.0.205"},
+    "podNetworks": {"macvlan-conf": {"range": "10.30.0.200-10.30.0.229"}},
     "hypervisors": {"local": {"uri": "qemu+ssh://me@far/system"}},
 }  # fmt: skip
 NEW_MACHINE_ON_LAN = {**NEW_MACHINE, "server-1-lan-check": R}
@@ -177,9 +193,9 @@ ON_LAN: list[tuple[str, dict[str, Any], dict[str, str]]] = [
     ("network.name", {"network": {"name": "br1"}}, {"server-1-domain": R}),
     ("network.nodes, same start", {"network": {"nodes": "10.30.0.20-10.30.0.29"}}, {"addresses": U}),
     (
-        "macvlan.range",
-        {"macvlan": {"range": "10.30.0.200-10.30.0.239"}},
-        {"addresses": U, "server-1-lan-check": U, "macvlan-conf-definition": C, "nginx-macvlan": C},
+        "podNetworks.*.range",
+        net(range="10.30.0.200-10.30.0.239"),
+        {**NETWORK, "addresses": U, "server-1-macvlan-conf-check": U},
     ),
     (
         "hypervisors.*.uri, the same host",
@@ -258,7 +274,7 @@ def many(servers: int, agents: int, **more: Any) -> dict[str, Any]:
     return {
         "servers": {"count": servers, **more},
         "agents": {"count": agents},
-        "macvlan": {"range": "192.168.122.200-192.168.122.229", "addressesPerNode": 3},
+        **net(range="192.168.122.200-192.168.122.229", addressesPerNode=3),
     }
 
 

@@ -32,7 +32,7 @@ SHARED = {
     "DaemonSet multus-daemonset",
     "DhcpClaim local-dhcp",
     "Hypervisor local",
-    "MacvlanNetwork macvlan-conf",
+    "PodNetwork macvlan-conf",
     "Multus multus",
     "NetworkAttachmentDefinition macvlan-conf-definition",
     "Release k3s-release",
@@ -54,21 +54,22 @@ PER_NODE = {
     "Command {}-k3s-plugins-install",
     "Command {}-k3s-ready",
     "Command {}-leave",
-    "Command {}-macvlan-check",
+    "Command {}-macvlan-conf-check",
     "Command {}-multus-clean",
     "Command {}-multus-gate",
     "Command {}-sync",
     "Domain {}-domain",
     "K3sNode {}-k3s",
+    "NodeNetworks {}-networks",
     "OverlayDisk {}-disk",
     "Reservation {}-reservation",
     "SeedImage {}-seed",
     "SshKeyPair {}-host-key",
     "VirtualMachine {}",
 }
-SLICED = {"Command {}-network"}
+SLICED = {"Command {}-macvlan-conf-network"}
 PER_SERVER = {"Settled {}-settled"}
-PER_POD = {"HttpProof {}-proof", "MacvlanPod {}", "Page {}-page", "Pod {}"}
+PER_POD = {"HttpProof {}-macvlan-conf-proof", "MacvlanPod {}", "Page {}-macvlan-conf", "Pod {}"}
 KUBERNETES = {
     "multus-role", "multus-binding", "multus-config", "multus-crd", "multus-daemonset", "macvlan-conf-definition",
     "multus-token", "multus-account",
@@ -86,7 +87,7 @@ OUTSIDE = {
 }
 # They live and die with the cluster: with its one server, or with the token of several.
 CLUSTER = KUBERNETES
-TOP = {"Hypervisor", "VirtualMachine", "Cluster", "Multus", "MacvlanNetwork", "MacvlanPod", "Page", "NodeAccess"}
+TOP = {"Hypervisor", "VirtualMachine", "Cluster", "Multus", "PodNetwork", "NodeNetworks", "MacvlanPod", "Page", "NodeAccess"}
 OUTSIDE_PER_NODE = {"{}-domain", "{}-disk", "{}-reservation", "{}-seed", "{}-host-key", "{}-settled"}
 
 MODES = ("up", "first", "again")
@@ -99,7 +100,7 @@ def nodes_of(name: str) -> tuple[list[str], bool]:
     settings = parse(name, config_of(name))
     servers = [f"server-{index + 1}" for index in range(settings.servers.count)]
     agents = [f"agent-{index + 1}" for index in range(settings.agents.count)]
-    return servers + agents, settings.macvlan.addresses_per_node is not None
+    return servers + agents, settings.pod_networks["macvlan-conf"].addresses_per_node is not None
 
 
 def pods_of(name: str) -> dict[str, str | None]:
@@ -144,7 +145,7 @@ def shape(servers: int, agents: int) -> dict[str, Any]:
         "servers": {"count": servers},
         "agents": {"count": agents},
         "network": {"nodes": "192.168.122.170-192.168.122.199"},
-        "macvlan": {"range": "192.168.122.200-192.168.122.245", **sliced},
+        "podNetworks": {"macvlan-conf": {"range": "192.168.122.200-192.168.122.245", **sliced}},
     }
 
 
@@ -184,7 +185,7 @@ def test_each_step_waits_for_what_it_needs(deploy: Run, name: str, mode: str) ->
             f"{node}-domain": {f"{node}-reservation", f"{node}-disk", f"{node}-seed"},
             f"{node}-answers": {f"{node}-domain"},
             f"{node}-booted": {f"{node}-answers"},
-            f"{node}-macvlan-check": {f"{node}-answers"},
+            f"{node}-macvlan-conf-check": {f"{node}-answers"},
             f"{node}-disk-grow": {f"{node}-booted", f"{node}-disk"},
             f"{node}-leave": {f"{node}-domain"} | ({"server-1-k3s-install"} if node != "server-1" else set()),
             f"{node}-k3s-install": {f"{node}-answers", f"{node}-leave", "k3s-token", "k3s-release"},
@@ -201,7 +202,7 @@ def test_each_step_waits_for_what_it_needs(deploy: Run, name: str, mode: str) ->
         }
         for step, needed in steps.items():
             assert needed <= deployment.before(step), step
-        beside = {f"{node}-macvlan-check", f"{node}-booted"}
+        beside = {f"{node}-macvlan-conf-check", f"{node}-booted"}
         assert not beside & deployment.before(f"{node}-k3s-install"), "they run beside K3s"
         others = {resource.name for resource in deployment.custom if f"{node}-images" in deployment.before(resource.name)}
         assert not others, "nothing waits for images that are pulled ahead"
@@ -232,10 +233,10 @@ def test_the_pod_comes_after_its_network_every_gate_and_every_check(deploy: Run,
         before = deployment.before(pod)
         assert "macvlan-conf-definition" in before
         for node in nodes:
-            assert {f"{node}-multus-gate", f"{node}-macvlan-check", f"{node}-k3s-plugins-install"} <= before
+            assert {f"{node}-multus-gate", f"{node}-macvlan-conf-check", f"{node}-k3s-plugins-install"} <= before
             if sliced:
-                assert f"{node}-network" in before
-        assert pod in deployment.before(f"{pod}-proof")
+                assert f"{node}-macvlan-conf-network" in before
+        assert pod in deployment.before(f"{pod}-macvlan-conf-proof")
 
 
 @EVERY
@@ -260,7 +261,8 @@ def test_kubernetes_resources_use_our_provider_alone(deploy: Run, name: str, mod
 def test_what_lives_in_a_machine_goes_with_it(deploy: Run, name: str, mode: str) -> None:
     deployment = deploy(name, mode=mode)
     nodes, pods = nodes_of(name)[0], pods_of(name)
-    outside = OUTSIDE | {pattern.format(node) for node in nodes for pattern in OUTSIDE_PER_NODE} | {f"{pod}-proof" for pod in pods}
+    outside = OUTSIDE | {pattern.format(node) for node in nodes for pattern in OUTSIDE_PER_NODE}
+    outside |= {f"{pod}-macvlan-conf-proof" for pod in pods}
     for resource in deployment.custom:
         if resource.name in outside:
             assert resource.deleted_with == "", resource.name
@@ -287,7 +289,10 @@ def test_everything_is_under_its_component(deploy: Run, name: str, mode: str) ->
 def test_nothing_is_renamed_protected_or_kept_without_saying_so(deploy: Run, name: str, mode: str) -> None:
     for resource in deploy(name, mode=mode).resources.values():
         if not resource.type.startswith("kubernetes:"):  # its SDK has aliases for the versions of the API
-            assert resource.aliases == (), resource.name
+            # Stacks of former releases have their one network under this type.
+            former = ['type: "k3s-macvlan:macvlan:MacvlanNetwork"'] if resource.kind == "PodNetwork" else []
+            assert len(resource.aliases) == len(former), resource.name
+            assert all(text in alias for text, alias in zip(former, resource.aliases, strict=True)), resource.aliases
         assert not resource.protect, resource.name
 
 
@@ -305,10 +310,12 @@ def test_hooks_and_limits(deploy: Run, name: str, mode: str) -> None:
         assert booted.hooks == report
         assert booted.timeouts["create"] == f"{limits.cloud_init + 30 + command.DIAL_SECONDS}s"
     for pod in map(deployment.__getitem__, pods_of(name)):
-        assert pod.hooks == {"onError": ["kubernetes-api-restarted", "pod-report"]}
+        assert pod.hooks == {"beforeCreate": ["pod-makes-way"], "onError": ["kubernetes-api-restarted", "pod-report"]}
         assert pod.timeouts["create"] == f"{limits.pod}s"
         assert pod.delete_before_replace
         assert "pod-report" in deployment.error_hooks
+    definition = deployment["macvlan-conf-definition"]
+    assert definition.hooks == {"afterUpdate": ["changed-network"], "onError": ["kubernetes-api-restarted"]}
     assert deployment["multus-daemonset"].timeouts["create"] == f"{limits.multus}s"
     assert deployment["multus-daemonset"].hooks == {"onError": ["kubernetes-api-restarted", "multus-report"]}
     for resource in map(deployment.__getitem__, KUBERNETES):
@@ -327,7 +334,8 @@ OWN_LIMIT = {"PersistentVolume", "PersistentVolumeClaim", "ReplicationController
 
 def test_namespaces_that_the_settings_name_come_before_what_is_in_them(deploy: Run) -> None:
     assert not deploy("dev").of("Namespace")
-    change = {"multus": {"namespace": "network"}, "macvlan": {"namespace": "shop"}, "workload": {"namespace": "shop"}}
+    networks = {"podNetworks": {"macvlan-conf": {"namespace": "shop"}}}
+    change = {"multus": {"namespace": "network"}, **networks, "workload": {"namespace": "shop"}}
     deployment = deploy("dev", change)
     assert [resource.name for resource in deployment.of("Namespace")] == ["k3s-namespace-network", "k3s-namespace-shop"]
     for resource in deployment.custom:
@@ -384,8 +392,8 @@ def test_the_article_is_a_warning_and_the_default_is_not(deploy: Run) -> None:
     def warned(deployment: Deployment) -> str:
         return "\n".join(text for level, text in deployment.log if level == "WARNING")
 
-    assert "macvlan.defaultRoute" in warned(deploy("cn"))
-    assert "macvlan.defaultRoute" not in warned(deploy("dev"))
+    assert "podNetworks.macvlan-conf.defaultRoute" in warned(deploy("cn"))
+    assert "podNetworks.macvlan-conf.defaultRoute" not in warned(deploy("dev"))
 
 
 # --- on a bridge of the hosts
@@ -395,13 +403,12 @@ LAN: dict[str, Any] = {
         "kind": "bridge", "name": "br0", "cidr": "10.30.0.0/24", "gateway": "10.30.0.1", "dns": ["10.30.0.1", "9.9.9.9"],
         "nodes": "10.30.0.20-10.30.0.39",
     },
-    "macvlan": {"range": "10.30.0.200-10.30.0.229"},
-    "macvlanCheck": {"address": "10.30.0.205"},
+    "podNetworks": {"macvlan-conf": {"range": "10.30.0.200-10.30.0.229"}},
 }  # fmt: skip
 TWO_HOSTS = {
     "hypervisors": {"local": {}, "far": {"uri": "qemu+ssh://root@far/system"}},
     "agents": {"count": 1, "hypervisor": "far"},
-    "macvlan": {"addressesPerNode": 10},
+    "podNetworks": {"macvlan-conf": {"addressesPerNode": 10}},
 }
 
 
@@ -415,7 +422,7 @@ def test_a_bridge_has_no_dhcp_of_libvirt_s_and_is_asked_first(deploy: Run, mode:
     for name in ("local-pool", "local-image", "server-1-disk", "server-1-seed", "server-1-domain"):
         assert "addresses" in deployment.before(name), f"{name} would be made before the addresses are known to be free"
     assert {"server-1-answers"} <= deployment.before("server-1-lan-check")
-    assert {"server-1-lan-check"} <= deployment.before("server-1-macvlan-check")
+    assert {"server-1-lan-check"} <= deployment.before("server-1-macvlan-conf-check")
     assert {"server-1-lan-check"} <= deployment.before("nginx-macvlan")
     assert "server-1-lan-check" not in deployment.before("server-1-k3s-install"), "the check runs beside K3s"
     assert deployment["server-1-lan-check"].deleted_with == deployment["server-1-domain"].urn
@@ -425,20 +432,20 @@ def test_a_bridge_has_no_dhcp_of_libvirt_s_and_is_asked_first(deploy: Run, mode:
 
 
 @UPS
-def test_macvlan_is_checked_once_on_a_machine(deploy: Run, name: str) -> None:
-    """Later the test address may be one of the pods'."""
+def test_a_network_is_checked_once_on_a_machine(deploy: Run, name: str) -> None:
+    """Later the addresses may be those of pods."""
     for step in deploy(name).of("Command"):
-        assert step.input("update") == ("true" if step.name.endswith("-macvlan-check") else None), step.name
+        assert step.input("update") == ("true" if step.name.endswith("-macvlan-conf-check") else None), step.name
 
 
 def test_what_cloud_init_is_asked_for_is_done_before_anything_else(deploy: Run) -> None:
     deployment = deploy("dev", {"cloudInit": {"packages": ["nfs-common"]}})
-    for step in ("macvlan-check", "k3s-install", "images", "multus-clean"):
+    for step in ("macvlan-conf-check", "k3s-install", "images", "multus-clean"):
         assert "server-1-booted" in deployment.before(f"server-1-{step}"), step
 
 
-def test_pods_wait_for_the_lan_without_the_check_of_macvlan_too(deploy: Run) -> None:
-    deployment = deploy("dev", merged(LAN, {"macvlanCheck": {"enabled": False}}))
+def test_pods_wait_for_the_lan_without_the_check_of_their_network_too(deploy: Run) -> None:
+    deployment = deploy("dev", merged(LAN, {"podNetworks": {"macvlan-conf": {"check": False}}}))
     assert {"server-1-lan-check"} <= deployment.before("nginx-macvlan")
 
 
@@ -502,10 +509,10 @@ def test_no_two_nodes_share_an_identity(deploy: Run, servers: int, agents: int) 
         (domains, "seed_path"), (hosts, "ip"), (hosts, "mac"), (hosts, "name"),
     ):  # fmt: skip
         assert len({resource.input(key) for resource in resources}) == count, key
-    checks = [step.input("create") for step in deployment.of("Command") if step.name.endswith("-macvlan-check")]
-    addresses = {word for text in checks for word in text.split() if word.startswith("TEST_ADDRESS=")}
-    assert len(addresses) == count, "two nodes would check one address at the same time"
-    files = [step.input("stdin") for step in deployment.of("Command") if step.name.endswith("-network")]
+    checks = [step.input("create") for step in deployment.of("Command") if step.name.endswith("-macvlan-conf-check")]
+    addresses = {word for text in checks for word in text.split() if word.startswith("FREE=")}
+    assert len(addresses) == count, "two nodes would ask for each other's addresses"
+    files = [step.input("stdin") for step in deployment.of("Command") if step.name.endswith("-macvlan-conf-network")]
     assert len(set(files)) == (count if count > 1 else 0), "two nodes would give out the same addresses"
     spec = deployment["macvlan-conf-definition"].input("spec")
     assert set(spec) == {"config"} and bool(spec["config"]) == (count == 1), "Multus takes the node's file for an empty one"
@@ -632,18 +639,19 @@ def test_labels_that_no_kubelet_may_set_go_through_the_api(deploy: Run) -> None:
 
 
 def test_the_check_on_the_node_knows_the_pods_parent_and_mtu(deploy: Run) -> None:
-    (plain,) = (step for step in deploy("dev").of("Command") if step.name == "server-1-macvlan-check")
-    assert "PARENT=" not in plain.input("create") and "MTU=" not in plain.input("create")
-    settings = {"macvlan": {"master": "enp2s0", "mtu": 9000}, "network": {"mtu": 9000}}
+    (plain,) = (step for step in deploy("dev").of("Command") if step.name == "server-1-macvlan-conf-check")
+    assert "LINK=" not in plain.input("create") and "MTU=" not in plain.input("create")
+    network = {"parent": "enp2s0", "cidr": "10.9.0.0/24", "range": "10.9.0.5-10.9.0.9", "mtu": 9000}
+    settings = {"podNetworks": {"macvlan-conf": network}, "network": {"mtu": 9000}}
     deployment = deploy("dev", settings)
-    command = deployment["server-1-macvlan-check"].input("create")
-    assert " PARENT=enp2s0 " in command and " MTU=9000 " in command
+    command = deployment["server-1-macvlan-conf-check"].input("create")
+    assert " LINK=enp2s0 " in command and " MTU=9000 " in command
     assert yaml.safe_load(deployment["server-1-seed"].input("network_config"))["ethernets"]["enp1s0"]["mtu"] == 9000
     assert "mtu" not in deploy("dev")["server-1-seed"].input("network_config")
 
 
 def test_a_pod_on_every_node_with_a_page_and_a_proof_each(deploy: Run) -> None:
-    access = {"nodeAccess": {"enabled": True, "addresses": "192.168.122.246-192.168.122.253"}}
+    access = {"podNetworks": {"macvlan-conf": {"nodeAccess": "192.168.122.246-192.168.122.253"}}}
     deployment = deploy("dev", merged(shape(3, 2), {"workload": {"perNode": True}, **access}))
     nodes = ["server-1", "server-2", "server-3", "agent-1", "agent-2"]
     assert len(deployment.sorted()) == len(deployment.resources)
@@ -651,8 +659,8 @@ def test_a_pod_on_every_node_with_a_page_and_a_proof_each(deploy: Run) -> None:
         pod = deployment[f"nginx-macvlan-{node}"]
         assert pod.input("spec")["nodeSelector"] == {"kubernetes.io/hostname": node}
         assert pod.deleted_with == deployment[f"{node}-domain"].urn
-        assert f"nginx-macvlan-{node}" in deployment.before(f"nginx-macvlan-{node}-proof")
-        access_step = deployment[f"{node}-access"]
+        assert f"nginx-macvlan-{node}" in deployment.before(f"nginx-macvlan-{node}-macvlan-conf-proof")
+        access_step = deployment[f"{node}-macvlan-conf-access"]
         assert access_step.deleted_with == deployment[f"{node}-domain"].urn
         assert f"{node}-answers" in deployment.before(access_step.name)
     assert [page["node"] for page in deployment.outputs["pages"]] == nodes

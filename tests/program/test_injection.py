@@ -121,5 +121,5 @@ def test_the_domains_document_says_what_the_inputs_say(deployment: Deployment) -
 
 
 def test_the_proof_expects_the_title_as_it_is(deployment: Deployment) -> None:
-    assert deployment["nginx-macvlan-proof"].input("title") == EVIL
-    assert deployment["nginx-macvlan-proof"].input("url").endswith("/?a=%27&b=~")
+    assert deployment["nginx-macvlan-macvlan-conf-proof"].input("title") == EVIL
+    assert deployment["nginx-macvlan-macvlan-conf-proof"].input("url").endswith("/?a=%27&b=~")

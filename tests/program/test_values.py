@@ -103,7 +103,7 @@ def test_a_preview_of_a_pod_made_anew_goes_through(deploy: Run, name: str) -> No
     """The provider then answers with the inputs, in which no network-status can be."""
     deployment = deploy(name, mode="replaced")
     for pod in pods_of(name):
-        assert deployment[f"{pod}-proof"].input("url") is UNKNOWN
+        assert deployment[f"{pod}-macvlan-conf-proof"].input("url") is UNKNOWN
 
 
 # --- secrets
@@ -220,11 +220,13 @@ def test_the_stack_tells_the_page_its_pod_and_its_nodes(deploy: Run, name: str) 
         address, mac = (POD_ADDRESS, POD_MAC) if node is None else pod_on(node)
         page = {
             "pod": pod,
+            "network": "macvlan-conf",
             "url": f"http://{address}/",
             "address": address,
             "mac": mac,
             "status": 200,
             "title": "Welcome to nginx!",
+            "unseen": "",
         }
         pages.append(page if node is None else {**page, "node": node})
     assert outputs["pages"] == pages
@@ -248,7 +250,7 @@ def test_without_proof_there_is_none(deploy: Run) -> None:
 
 def test_port_and_path_are_in_the_address(deploy: Run) -> None:
     deployment = deploy("dev", {"workload": {"port": 8080}, "proof": {"path": "/a"}})
-    assert deployment["nginx-macvlan-proof"].input("url") == f"http://{POD_ADDRESS}:8080/a"
+    assert deployment["nginx-macvlan-macvlan-conf-proof"].input("url") == f"http://{POD_ADDRESS}:8080/a"
 
 
 # --- the scenario to the letter
@@ -295,8 +297,10 @@ def test_cn_has_the_articles_network_and_dev_no_route(deploy: Run) -> None:
         },
     }
     dev = json.loads(deploy("dev")["macvlan-conf-definition"].input("spec")["config"])
-    assert dev["ipam"]["routes"] == []
-    assert "gateway" not in dev["ipam"]
+    interface, tuning = dev["plugins"]
+    assert interface["ipam"]["routes"] == []
+    assert "gateway" not in interface["ipam"]
+    assert tuning == {"type": "tuning", "sysctl": {"net.ipv6.conf.IFNAME.disable_ipv6": "1"}}
 
 
 @UPS
@@ -352,7 +356,9 @@ def test_the_machines_are_what_the_stack_file_says(deploy: Run, name: str) -> No
     assert user_data["hostname"] == yaml.safe_load(seed.input("meta_data"))["local-hostname"] == domain.input("name")
     nic = yaml.safe_load(seed.input("network_config"))["ethernets"]["enp1s0"]
     assert nic["match"] == {"macaddress": domain.input("mac")}
-    assert deployment["local-dhcp"].input("ranges") == [f"192.168.122.180-{settings.macvlan.range.last}"]
+    pods = settings.pod_networks["macvlan-conf"].range
+    assert pods is not None
+    assert deployment["local-dhcp"].input("ranges") == [f"192.168.122.180-{pods.last}"]
 
 
 # --- bad settings
@@ -379,7 +385,7 @@ def test_the_machine_is_asked_for_what_k3s_needs(deploy: Run) -> None:
 def test_bad_settings_end_the_run_before_anything_is_registered() -> None:
     change = {
         "k3s": {"version": "latest"},
-        "macvlan": {"range": "192.168.122.210-192.168.122.200", "mode": "l7"},
+        "podNetworks": {"macvlan-conf": {"range": "192.168.122.210-192.168.122.200", "mode": "l7"}},
         "network": {"gateway": "fe80::1"},
         "workload": {"image": "nginx"},
         "nonsense": 1,
@@ -387,7 +393,8 @@ def test_bad_settings_end_the_run_before_anything_is_registered() -> None:
     with pytest.raises(pulumi.RunError) as caught:
         run(config_of("dev", change))
     text = str(caught.value)
-    for setting in ("k3s.version", "macvlan.range", "macvlan.mode", "network.gateway", "workload.image", "nonsense"):
+    network = ("podNetworks.macvlan-conf.range", "podNetworks.macvlan-conf.mode")
+    for setting in ("k3s.version", *network, "network.gateway", "workload.image", "nonsense"):
         assert setting in text
     assert "6 mistakes" in text
     assert caught.value.deployment.resources == {}  # type: ignore[attr-defined]
@@ -395,9 +402,9 @@ def test_bad_settings_end_the_run_before_anything_is_registered() -> None:
 
 def test_a_key_under_a_misspelled_name_ends_the_run_with_the_other_mistakes() -> None:
     change = {
-        "k3s-maclan:macvlan": {"range": "192.168.122.220-192.168.122.230"},
+        "k3s-maclan:podNetworks": {"macvlan-conf": {"range": "192.168.122.220-192.168.122.230"}},
         "other:x": "1",
-        # What only the default of macvlan.range contradicts.
+        # What only the default of podNetworks contradicts.
         "network": {"nodes": "192.168.122.190-192.168.122.203"},
         "workload": {"image": "nginx"},
     }
@@ -405,20 +412,20 @@ def test_a_key_under_a_misspelled_name_ends_the_run_with_the_other_mistakes() ->
         run(config_of("dev", change))
     text = str(caught.value)
     assert "2 mistakes" in text and "workload.image" in text
-    assert "k3s-maclan:macvlan: is under the name k3s-maclan, which nothing reads; write k3s-macvlan:macvlan" in text
+    assert "k3s-maclan:podNetworks: is under the name k3s-maclan, which nothing reads; write k3s-macvlan:podNetworks" in text
     assert caught.value.deployment.resources == {}  # type: ignore[attr-defined]
 
 
 def test_conflicts_end_the_run_before_anything_is_registered() -> None:
     change = {
-        "macvlan": {"range": "192.168.122.190-192.168.122.210"},
+        "podNetworks": {"macvlan-conf": {"range": "192.168.122.190-192.168.122.210"}},
         "network": {"gateway": "192.168.122.185"},
         "servers": {"hypervisor": "far"},
     }
     with pytest.raises(pulumi.RunError) as caught:
         run(config_of("dev", change))
     text = str(caught.value)
-    for setting in ("macvlan.range", "network.nodes", "servers.hypervisor"):
+    for setting in ("podNetworks.macvlan-conf.range", "network.nodes", "servers.hypervisor"):
         assert setting in text
     assert caught.value.deployment.resources == {}  # type: ignore[attr-defined]
 

@@ -1,4 +1,4 @@
-"""Reports the MAC address of another machine that has an address or probes for it; nothing where there is none.
+"""Reports the MAC address that answers an ARP probe for an address; nothing where none does.
 
 Arguments: interface, its MAC address, the IPv4 address.
 The probes have the sender address 0.0.0.0 (RFC 5227) and disturb nobody's ARP table.
@@ -13,6 +13,7 @@ import sys
 import time
 
 ARP = 0x0806
+REPLY = 2
 PROBES = 3
 SECONDS = 0.6
 """The time for an answer to each."""
@@ -24,14 +25,13 @@ def probe(mac: bytes, address: bytes) -> bytes:
     return b"\xff" * 6 + mac + ARP.to_bytes(2, "big") + arp
 
 
-def claimant(frame: bytes, mac: bytes, address: bytes) -> bytes | None:
-    """The MAC address of another machine whose ARP packet claims the address, or probes for it."""
+def answerer(frame: bytes, mac: bytes, address: bytes) -> bytes | None:
+    """The MAC address that sent this reply to `mac`. What its owner sends to everybody arrives also where replies do not."""
     arp = frame[14:42]
-    if len(arp) < 28:
+    if len(arp) < 28 or int.from_bytes(arp[6:8], "big") != REPLY:
         return None
-    sender, claimed, target = arp[8:14], arp[14:18], arp[24:28]
-    conflict = claimed == address or (claimed == bytes(4) and target == address)
-    return sender if conflict and sender != mac else None
+    sender, claimed, to = arp[8:14], arp[14:18], arp[18:24]
+    return sender if claimed == address and to == mac and sender != mac else None
 
 
 def find(interface: str, mac: bytes, address: bytes) -> bytes | None:
@@ -41,7 +41,7 @@ def find(interface: str, mac: bytes, address: bytes) -> bytes | None:
             packets.send(probe(mac, address))
             end = time.monotonic() + SECONDS
             while (left := end - time.monotonic()) > 0:
-                if select.select([packets], [], [], left)[0] and (other := claimant(packets.recv(2048), mac, address)):
+                if select.select([packets], [], [], left)[0] and (other := answerer(packets.recv(2048), mac, address)):
                     return other
     return None
 

@@ -4,19 +4,21 @@
 #
 # Environment:
 #   ACTION     on or off
+#   LINK       name of the node's own interface, e.g. mva-1a2b3c4d
 #   PARENT     the pods' parent interface, e.g. enp1s0
 #   ADDRESS    IPv4 address of the node's own interface, nobody else's
 #   RANGES     the pods' addresses as networks, with blanks between, e.g. "192.168.122.200/29 192.168.122.208/31"
-# Changes: unit k3s-macvlan-access.service and interface mvaccess0; off removes both.
+# Changes: unit k3s-macvlan-access-LINK.service and interface LINK; off removes both.
 # Exit: 0 done; 1 with the reason.
 set -euo pipefail
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin
 ROOT=${ROOT:-}
-: "${ACTION:?}"
-unit=k3s-macvlan-access.service link=mvaccess0
-file=$ROOT/etc/systemd/system/$unit
+: "${ACTION:?}" "${LINK:?}"
 
 fail() { echo "access: $*" >&2; exit 1; }
+[[ $LINK =~ ^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$ ]] || fail "LINK is no interface name"
+link=$LINK unit=k3s-macvlan-access-$LINK.service
+file=$ROOT/etc/systemd/system/$unit
 
 case $ACTION in
   off)
@@ -36,12 +38,12 @@ esac
 [[ $PARENT =~ ^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$ ]] || fail "PARENT is no interface name"
 [[ $ADDRESS =~ ^[0-9.]+$ ]] || fail "ADDRESS is no IPv4 address"
 [[ $RANGES =~ ^[0-9./\ ]+$ ]] || fail "RANGES must be IPv4 networks"
-[[ -e $ROOT/sys/class/net/$PARENT ]] || fail "there is no interface $PARENT on this node (macvlan.master, network.interface)"
+[[ -e $ROOT/sys/class/net/$PARENT ]] || fail "there is no interface $PARENT on this node (parent and vlan of the network)"
 ip=$(command -v ip) || fail "ip is missing: install iproute2"
 
 umask 022
 {
-  printf '[Unit]\nDescription=This node reaches its own macvlan pods\nAfter=network-online.target\nWants=network-online.target\n\n'
+  printf '[Unit]\nDescription=This node reaches its own macvlan pods\nAfter=network-online.target k3s-macvlan-vlan-%s.service\nWants=network-online.target\n\n' "$PARENT"
   printf '[Service]\nType=oneshot\nRemainAfterExit=yes\n'
   printf 'ExecStartPre=-%s link delete %s\n' "$ip" "$link"
   printf 'ExecStart=%s link add %s link %s type macvlan mode bridge\n' "$ip" "$link" "$PARENT"

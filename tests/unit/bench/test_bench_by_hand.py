@@ -60,16 +60,39 @@ def taken_by_the_script() -> set[str]:
     return set(re.findall(r"\$\{?([A-Z][A-Z0-9_]*)", by_hand.SCRIPT.read_text()))
 
 
-@pytest.mark.parametrize("stack", ["cn", "dev", "testnet-stand-in"])
-def test_the_script_is_told_all_that_it_takes(stack: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("stack", "plugins"), [("cn", ["macvlan"]), ("dev", ["macvlan", "tuning"]), ("testnet-stand-in", ["macvlan", "tuning"])]
+)
+def test_the_script_is_told_all_that_it_takes(stack: str, plugins: list[str], tmp_path: Path) -> None:
     environment, documents = handed_over(stack, tmp_path)
     assert environment.keys() == taken_by_the_script()
     assert all(environment[name] for name in environment.keys() - {"CPU_MODEL", "INSTALL_ENV", "K3S_REGISTRY"})
     manifest = list(yaml.safe_load_all(documents["multus.yaml"]))
     assert [document["kind"] for document in manifest][-1] == "DaemonSet" and "${" not in documents["multus.yaml"]
     definition, pod = yaml.safe_load_all(documents["pod.yaml"])
-    assert json.loads(definition["spec"]["config"])["type"] == "macvlan"
+    config = json.loads(definition["spec"]["config"])
+    assert [plugin["type"] for plugin in config.get("plugins", [config])] == environment["PLUGINS"].split() == plugins
     assert pod["metadata"]["annotations"] == {"k8s.v1.cni.cncf.io/networks": "macvlan-conf"}
+
+
+def test_the_script_is_told_where_the_pod_is_found(tmp_path: Path) -> None:
+    environment, _ = handed_over("dev", tmp_path)
+    assert (environment["PAGE"], environment["CHECK_ADDRESS"]) == ("192.168.122.200", "192.168.122.210/24")
+    booked = {"nginx-macvlan": {"ip": "192.168.122.207", "mac": "02:00:00:00:00:07"}}
+    changes = {"podNetworks": {"macvlan-conf": {"ipam": "static", "range": None, "addresses": booked}}}
+    environment, documents = handed_over("dev", tmp_path, changes)
+    assert (environment["PAGE"], environment["CHECK_ADDRESS"]) == ("192.168.122.207", "192.168.122.207/24")
+    assert environment["PLUGINS"] == "macvlan static tuning"
+    _, pod = yaml.safe_load_all(documents["pod.yaml"])
+    [asked] = json.loads(pod["metadata"]["annotations"]["k8s.v1.cni.cncf.io/networks"])
+    assert (asked["name"], asked["ips"], asked["mac"]) == ("macvlan-conf", ["192.168.122.207/24"], "02:00:00:00:00:07")
+
+
+def test_the_definition_has_the_first_node_s_slice(tmp_path: Path) -> None:
+    environment, documents = handed_over("ha", tmp_path)
+    definition, _ = yaml.safe_load_all(documents["pod.yaml"])
+    ipam = json.loads(definition["spec"]["config"])["plugins"][0]["ipam"]
+    assert (ipam["rangeStart"], ipam["rangeEnd"]) == (environment["PAGE"], "192.168.122.205")
 
 
 def test_both_ways_have_the_same_machine(tmp_path: Path) -> None:
@@ -84,6 +107,25 @@ def test_both_ways_have_the_same_machine(tmp_path: Path) -> None:
 def test_a_stack_that_the_script_cannot_make_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ByHandError, match=r"k3s\.config"):
         handed_over("dev", tmp_path, {"k3s": {"config": {"kubelet-arg": ["max-pods=50"]}}})
+
+
+IOT = {"vlan": 50, "cidr": "192.168.50.0/24", "range": "192.168.50.10-192.168.50.19"}
+
+
+@pytest.mark.parametrize(
+    "networks",
+    [
+        {"iot": IOT},
+        {"macvlan-conf": IOT},
+        {"macvlan-conf": {"parent": "enp2s0", "cidr": "192.168.122.0/24"}},
+        {"macvlan-conf": {"cidr": "192.168.50.0/24", "range": "192.168.50.10-192.168.50.19"}},
+        {"macvlan-conf": {"ipam": "dhcp", "range": None}},
+    ],
+    ids=str,
+)
+def test_networks_that_the_script_does_not_know_are_refused(networks: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ByHandError, match=r"one network for pods.* this stack has podNetworks\.macvlan-conf"):
+        handed_over("dev", tmp_path, {"podNetworks": networks})
 
 
 class Host:

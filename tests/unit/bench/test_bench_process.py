@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench import checkout, process, scale
-from bench.checkout import ROOT, BenchError, Checkout, clean_environment, stack_document
+from bench.checkout import ROOT, BenchError, Checkout, clean_environment, pod_network, stack_document
 from bench.compare import settings_of
 from components.config.raw import from_document
 from components.config.reading import parse
@@ -128,10 +128,30 @@ def test_a_stack_file_is_read_as_pulumi_reads_it(tmp_path: Path) -> None:
     assert stack_document(base, {"agents": {"count": 1}}) == {"config": {"k3s-macvlan:agents": fields}}
 
 
+def test_what_a_mapping_in_a_setting_holds_stays(tmp_path: Path) -> None:
+    base = tmp_path / "Pulumi.x.yaml"
+    base.write_text("config:\n  podNetworks: {lan: {range: 10.0.0.1, mtu: 1400}, iot: {vlan: 5}}\n  k3s: {registries: {}}\n")
+    document = stack_document(base, {"podNetworks": {"lan": {"range": "10.0.0.2"}}, "k3s": {"registries": None, "version": "v"}})
+    assert document["config"] == {
+        "k3s-macvlan:podNetworks": {"lan": {"range": "10.0.0.2", "mtu": 1400}, "iot": {"vlan": 5}},
+        "k3s-macvlan:k3s": {"registries": None, "version": "v"},
+    }
+
+
+def test_the_one_network_of_a_stack_is_known_by_its_name() -> None:
+    assert pod_network({}) == pod_network({"config": {"k3s-macvlan:podNetworks": None}}) == scale.DEFAULT_NETWORK
+    assert pod_network({"config": {"k3s-macvlan:podNetworks": {"lan": {}}}}) == "lan"
+    with pytest.raises(BenchError, match=r"networks lan, iot .*take one with a single network"):
+        pod_network({"config": {"k3s-macvlan:podNetworks": {"lan": {}, "iot": {}}}})
+
+
 @pytest.mark.parametrize("nodes", [1, 5, 20])
 @pytest.mark.parametrize("stack", ["cn", "dev", "testnet-stand-in"])
 def test_stacks_of_any_size_are_valid_and_reach_nothing_real(stack: str, nodes: int) -> None:
     document = stack_document(ROOT / f"Pulumi.{stack}.yaml", scale.changes(nodes))
+    own = stack_document(ROOT / f"Pulumi.{stack}.yaml", {})["config"].get("k3s-macvlan:podNetworks", {}).get("macvlan-conf", {})
+    changed = (document["config"].get("k3s-macvlan:podNetworks") or {}).get("macvlan-conf", {})
+    assert {name: own[name] for name in own.keys() - {"range"}}.items() <= changed.items(), "else another program is measured"
     settings, plan = settings_of(document, f"bench-{nodes}")
     assert (len(plan.nodes), len(plan.pods)) == (nodes, nodes)
     assert {pool.uri for pool in plan.pools} == {"test:///default"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -20,14 +21,15 @@ from bench import recorded, standin
 from bench.checkout import BenchError, Checkout
 from cli import engine
 from components.cluster.k3s_files import kubeconfig
-from components.network.multus import network_status
+from components.cluster.network_status import network_status
+from components.custom.page_check import HttpProofProvider
 
 pytestmark = pytest.mark.unit
 
 POD = {
     "apiVersion": "v1",
     "kind": "Pod",
-    "metadata": {"name": "web", "namespace": "default", "annotations": {"a": "b"}},
+    "metadata": {"name": "web", "namespace": "default", "annotations": {"a": "b", "k8s.v1.cni.cncf.io/networks": "lan"}},
     "spec": {},
 }
 
@@ -63,6 +65,27 @@ def test_a_pod_has_its_second_interface_and_what_the_provider_notes() -> None:
         assert outputs["metadata"]["uid"] and outputs["metadata"]["annotations"]["a"] == "b"
     addresses = [network_status(outputs["metadata"]["annotations"])[0]["ips"][0] for outputs in (one, two)]
     assert len(set(addresses)) == 2, "the program refuses one address for two pods"
+
+
+def test_a_pod_has_an_interface_of_each_network_with_the_addresses_that_it_requests() -> None:
+    booked = {"name": "iot", "namespace": "home", "ips": ["192.168.50.10/24", "fd00:50::10/64"], "mac": "02:00:00:00:50:10"}
+    for asked, names in ((json.dumps([{"name": "lan"}, booked]), ["lan", "iot"]), ("lan,home/iot", ["lan", "home/iot"]), ("", [])):
+        pod = {**POD, "metadata": {"name": "web", "annotations": {"k8s.v1.cni.cncf.io/networks": asked}}}
+        (answer,) = create("kubernetes", pod)
+        status = network_status(MessageToDict(answer.properties)["metadata"]["annotations"])
+        assert [(entry["name"], entry["interface"]) for entry in status] == [(name, f"net{i}") for i, name in enumerate(names, 1)]
+        assert all(entry["ips"] and entry["mac"] for entry in status)
+        assert len({entry["mac"] for entry in status}) == len(names)
+        if asked.startswith("["):
+            assert (status[1]["ips"], status[1]["mac"]) == (["192.168.50.10", "fd00:50::10"], "02:00:00:00:50:10")
+
+
+def test_a_proof_has_every_output_of_the_real_one() -> None:
+    inputs = {"title": "Welcome", "url": "http://10.0.0.1", "__provider": "x"}
+    result = standin.create_nothing(HttpProofProvider(), inputs)
+    outputs = result.outs or {}
+    assert set(HttpProofProvider.outputs) <= outputs.keys()
+    assert (outputs["seen"], outputs["unseen"]) == ("Welcome", "")
 
 
 @pytest.mark.parametrize(("namespace", "identity"), [({"namespace": "kube-system"}, "kube-system/x"), ({}, "x")])

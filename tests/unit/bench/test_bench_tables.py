@@ -12,7 +12,7 @@ import pytest
 
 from bench import __main__ as command
 from bench import chart, compare, recorded, tables
-from bench.checkout import ROOT
+from bench.checkout import ROOT, BenchError
 
 pytestmark = pytest.mark.unit
 
@@ -158,8 +158,22 @@ def test_each_measurement_keeps_what_the_other_found(tmp_path: Path, monkeypatch
     assert (taken["stack"], taken["machine"]["guests"]) == ("testnet", "plain emulation")
     for config in configs:
         assert config["k3s-macvlan:network"]["nodes"] == ranges[1]
-        assert config["k3s-macvlan:macvlan"]["range"] == ranges[3]
-        assert config["k3s-macvlan:macvlanCheck"]["address"] == "192.168.122.159"
+        assert config["k3s-macvlan:podNetworks"] == {"macvlan-conf": {"range": ranges[3]}}
+
+
+def test_only_the_range_of_the_stack_s_network_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "ROOT", tmp_path)
+    options = command.parser().parse_args(["compare", "-s", "x", "--pods", "192.168.122.150-192.168.122.159"])
+    stack = tmp_path / "Pulumi.x.yaml"
+    stack.write_text("config:\n  k3s-macvlan:podNetworks: {lan: {range: 192.168.122.3, ipv6: accept}}\n")
+    assert command._document(options)["config"] == {
+        "k3s-macvlan:podNetworks": {"lan": {"range": "192.168.122.150-192.168.122.159", "ipv6": "accept"}}
+    }
+    stack.write_text("config:\n  k3s-macvlan:podNetworks: {lan: {}, iot: {vlan: 5}}\n")
+    with pytest.raises(BenchError, match="networks lan, iot"):
+        command._document(options)
+    options.pods = None
+    assert "k3s-macvlan:podNetworks" in command._document(options)["config"]
 
 
 def test_a_stack_that_is_not_here_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -139,6 +139,14 @@ def test_network(change: dict[str, Any], expected: list[str]) -> None:
     assert levels(hypervisor.assess_network(replace(FINE, **change), config, dnsmasq=False)) == expected
 
 
+def test_pods_with_their_node_s_mac_address_need_no_bridge_that_learns_others() -> None:
+    config, _plan = planned(podNetworks={"macvlan-conf": {"range": "192.168.122.200-192.168.122.210", "type": "ipvlan"}})
+    table = replace(FINE, network=NETWORK.replace("stp='on'", "macTableManager='libvirt'"))
+    assert levels(hypervisor.assess_network(table, config, dnsmasq=False)) == ["ok"]
+    isolated = replace(FINE, network=NETWORK.replace("<ip ", "<port isolated='yes'/><ip "))
+    assert levels(hypervisor.assess_network(isolated, config, dnsmasq=False)) == ["error"]
+
+
 def test_leases_and_reservations_of_strangers() -> None:
     config, layout = planned()
     ours, theirs = layout.nodes[0].mac, "52:54:00:99:99:99"
@@ -183,7 +191,9 @@ def test_filters_and_macvtap_on_machines() -> None:
             "c": nic.format("direct", ""),
         },
     )
-    assert levels(hypervisor.assess_interfaces(facts)) == ["error", "error"]
+    assert levels(hypervisor.assess_interfaces(facts, own_macs=True)) == ["error", "error"]
+    (finding,) = hypervisor.assess_interfaces(facts, own_macs=False)
+    assert "clean-traffic" in finding.observed, "macvtap passes what has the node's own MAC address"
 
 
 def test_a_hypervisor_that_does_not_answer_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -447,7 +457,8 @@ def test_before_up_what_pulumi_reads_past_is_told(
 
 
 def test_doctor_fetch_and_the_program_find_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    raw = {"network": {"gateway": "192.168.122.185", "interface": "a b"}, "macvlan": {"routes": ["10.0.0.0/8"], "mtu": 9000}}
+    lan = {"range": "192.168.122.200-192.168.122.210", "routes": [{"to": "10.0.0.0/8"}], "mtu": 9000}
+    raw = {"network": {"gateway": "192.168.122.185", "interface": "a b"}, "podNetworks": {"macvlan-conf": lan}}
     (tmp_path / "Pulumi.yaml").write_text("name: k3s-macvlan\n")
     (tmp_path / "Pulumi.x.yaml").write_text(json.dumps({"config": {f"k3s-macvlan:{key}": value for key, value in raw.items()}}))
     with pytest.raises(SettingsError) as program:

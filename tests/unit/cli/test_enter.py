@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from cli import command_line, hypervisor, kube, stack
 from cli.errors import LabError
 from cli.folders import ROOT
 from cli.verbs import kubectl, logs, ssh, status
+from components.config import plan as plans
+from components.config import reading
 
-from .test_stack import ETH0, NET1, NODE, OUTPUTS, URL
+from .test_stack import ETH0, NET1, NODE, OUTPUTS, PAGE, URL
 from .test_stack import pod as kube_pod
 
 pytestmark = pytest.mark.unit
@@ -200,13 +203,15 @@ def test_status_shows_what_differs_what_is_twice_and_what_is_left(capsys: pytest
         "fd00:122::201",
         "Failed: holds no address",
         "warning: the address 192.168.122.200 is on 2 interfaces: pod default/one net1 (node server-1); pod default/twin net1",
-        "warning: macvlan.range 192.168.122.200-192.168.122.210 of node server-1: one address of 11 is left",
-        "server-1 192.168.122.200-192.168.122.210 11 10 1",
+        "warning: podNetworks.macvlan-conf.range 192.168.122.200-192.168.122.210 of node server-1: one address of 11 is left",
+        "macvlan-conf server-1 192.168.122.200-192.168.122.210 11 10 1",
     ):
         assert words in text, f"{words}: {text}"
-    assert document["addresses"] == [
-        {"node": "server-1", "range": "192.168.122.200-192.168.122.210", "size": 11, "taken": 10, "free": 1}
-    ]
+    (part,) = document["addresses"]
+    assert {key: part[key] for key in ("network", "node", "size", "taken", "booked", "free")} == {
+        "network": "macvlan-conf", "node": "server-1", "size": 11, "taken": 10, "booked": 0, "free": 1,
+    }  # fmt: skip
+    assert part["range"] == "192.168.122.200-192.168.122.210"
     assert [(duplicate["kind"], duplicate["value"]) for duplicate in document["duplicates"]] == [("address", "192.168.122.200")]
     one = next(pod for pod in document["pods"] if pod["name"] == "one")
     assert one["requests"] == [{"name": "macvlan-conf", "namespace": "default", "ips": ["192.168.122.207/24"]}]
@@ -215,7 +220,7 @@ def test_status_shows_what_differs_what_is_twice_and_what_is_left(capsys: pytest
 
 def test_status_without_settings_counts_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     document = status.plain(stack.parse_outputs("dev", OUTPUTS), observation(settings=None))
-    assert document["addresses"] == [] and "Addresses for pods" not in rendered(document, capsys)
+    assert document["addresses"] == document["networks"] == [] and "for pods" not in rendered(document, capsys)
 
 
 def test_status_when_nothing_answers(capsys: pytest.CaptureFixture[str]) -> None:
@@ -223,6 +228,9 @@ def test_status_when_nothing_answers(capsys: pytest.CaptureFixture[str]) -> None
     document = status.plain(stack.parse_outputs("dev", OUTPUTS), nothing)
     text = rendered(document, capsys)
     assert text.count("not known") == 2 and "timed out" in text and document["pods"] is None
+    (network,) = document["networks"]
+    assert network["range"] == "192.168.122.200-192.168.122.210"
+    assert [network[key] for key in ("free", "book", "unbooked", "outdated")] == [None] * 4
     nothing = observation(states={}, nodes=None, pods=None)
     assert "no nodes" in rendered(status.plain(stack.parse_outputs("dev", {}), nothing), capsys)
 
@@ -244,6 +252,7 @@ def test_look_takes_what_the_api_tells(monkeypatch: pytest.MonkeyPatch) -> None:
         nodes=[kube.KubeNode(name="server-1", ready=True, version="v1")],
         pods=[],
         definitions=(kube.Definition(network="a/b", type="macvlan", master=""),),
+        multus={"server-1": "multus-cni:v4.3.0"},
         notes=("events of pods not read: 403",),
     )
     monkeypatch.setattr(hypervisor, "domain_states", lambda *_: ({}, []))
@@ -252,11 +261,156 @@ def test_look_takes_what_the_api_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     observed = status.observe(stack.parse_outputs("dev", OUTPUTS))
     assert (observed.nodes, observed.pods) == (cluster.nodes, [])
     assert (observed.definitions, observed.notes) == (cluster.definitions, cluster.notes)
+    assert observed.multus == cluster.multus
+
+
+# --- several networks ---
+
+IOT = {
+    "vlan": 50,
+    "cidr": "192.168.50.0/24",
+    "gateway": "192.168.50.1",
+    "ipam": "static",
+    "ipv6": "accept",
+    "range": "192.168.50.100-192.168.50.109",
+    "addresses": {
+        "nginx-macvlan": {"ip": "192.168.50.12"},
+        "home-assistant": {"ip": "192.168.50.10", "mac": "02:00:00:00:50:10", "namespace": "home"},
+        "printer": {"ip": "192.168.50.11"},
+        "radio": {"ip": "192.168.50.13"},
+    },
+}
+LAN = {"range": "192.168.122.200-192.168.122.210"}
+CAMERAS = {"parent": "enp2s0", "cidr": "10.9.0.0/24", "ipam": "dhcp"}
+CHANGED = "2026-11-26T12:00:00Z"
+
+
+def given(network: str, *ips: str, name: str = "net1", mac: str = "02:00:00:00:00:02", **more: Any) -> dict[str, Any]:
+    return {"name": network, "interface": name, "ips": list(ips), "mac": mac, **more}
+
+
+def eth0(number: int) -> dict[str, Any]:
+    return {**ETH0, "ips": [f"10.42.0.{number}"], "gateway": ["10.42.0.254"]}
+
+
+def with_networks() -> status.Observation:
+    config = reading.parse("dev", {"podNetworks": {"macvlan-conf": LAN, "iot": IOT, "cameras": CAMERAS}})
+    plan = plans.make("k3s-macvlan", "dev", config)
+    own = kube_pod("nginx-macvlan", "macvlan-conf,iot", [eth0(1), given("default/macvlan-conf", "192.168.122.200")])
+    own["metadata"]["annotations"][kube.NETWORK_REVISION] = "lan,old"
+    assistant = kube_pod("ha-0", "default/iot", [eth0(2), given("default/iot", "192.168.50.10", mac="02:00:00:00:50:99")])
+    assistant["metadata"] |= {"namespace": "home", "creationTimestamp": "2026-11-26T11:00:00Z"}
+    wanted = json.dumps([{"name": "iot", "default-route": ["192.168.50.1"]}])
+    routed = kube_pod("routed", wanted, [eth0(3), given("default/iot", "192.168.50.99", mac="02:00:00:00:50:98")])
+    twins = [
+        kube_pod(name, "iot", [eth0(4 + number), given("default/iot", "192.168.50.13", mac=f"02:00:00:00:51:0{number}")])
+        for number, name in enumerate(("a", "b"))
+    ]
+    metadata = {"name": "iot", "namespace": "default", "annotations": {kube.NETWORK_REVISION: "new"}}
+    changes = [{"manager": "pulumi", "operation": "Apply", "time": CHANGED, "fieldsV1": {"f:spec": {}}}]
+    definitions = kube.definitions({"items": [{"metadata": {**metadata, "managedFields": changes}, "spec": {"config": ""}}]})
+    pods = kube.pods({"items": [own, assistant, routed, *twins]})
+    multus = {"server-1": "ghcr.io/k8snetworkplumbingwg/multus-cni:v4.3.0"}
+    return observation(settings=(config, plan), pods=pods, definitions=definitions, multus=multus)
+
+
+def test_status_holds_the_book_of_each_network_against_the_pods(capsys: pytest.CaptureFixture[str]) -> None:
+    document = json.loads(json.dumps(status.plain(stack.parse_outputs("dev", OUTPUTS), with_networks())))
+    by_name = {network["name"]: network for network in document["networks"]}
+    iot = by_name["iot"]
+    expected = {
+        "link": "enp1s0.50", "parent": "enp1s0", "vlan": 50, "cidr": "192.168.50.0/24", "gateway": "192.168.50.1", "ipam": "static",
+        "range": "192.168.50.100-192.168.50.109", "ipv6": "accept", "booked": 4, "free": 10,
+    }  # fmt: skip
+    assert {key: iot[key] for key in expected} == expected
+    assert {entry["name"]: (entry["state"], entry["pods"]) for entry in iot["book"]} == {
+        "nginx-macvlan": ("requested", ["default/nginx-macvlan"]),
+        "home-assistant": ("there", ["home/ha-0"]),
+        "printer": ("not there", []),
+        "radio": ("there", ["default/a", "default/b"]),
+    }
+    assert [(item["pod"], item["address"]) for item in iot["unbooked"]] == [("default/routed", "192.168.50.99")]
+    assert iot["outdated"] == [
+        {"pod": "default/nginx-macvlan", "network": "default/iot", "own": True},
+        {"pod": "home/ha-0", "network": "default/iot", "own": False},
+    ]
+    assert (by_name["cameras"]["link"], by_name["cameras"]["free"], by_name["cameras"]["book"]) == ("enp2s0", None, [])
+    assert by_name["macvlan-conf"]["free"] == 10 and by_name["macvlan-conf"]["ipv6"] == "ignore"
+    shown = [
+        "the address 192.168.50.13 is on 2 interfaces: pod default/a",
+        "pod home/ha-0 net1 is that of podNetworks.iot.addresses.home-assistant, and it has the MAC address 02:00:00:00:50:99",
+        "pod default/routed net1 has 192.168.50.99, which podNetworks.iot.addresses does not have",
+        "pod default/nginx-macvlan has default/iot as it was before its last change: ./lab up",
+        "pod home/ha-0 has default/iot as it was before its definition last changed, at 2026-11-26 12:00:00 UTC",
+        "pod default/routed: its annotation's default-route by net1 (default/iot) has had no effect",
+    ]
+    for words in shown:
+        assert sum(warning.startswith(words) for warning in document["warnings"]) == 1, f"{words}: {document['warnings']}"
+    assert len(document["warnings"]) == len(shown)
+    text = " ".join(rendered(document, capsys).split())
+    for words in (
+        "iot enp1s0.50 50 192.168.50.0/24 static 192.168.50.100-192.168.50.109 4 10 accept",
+        "cameras enp2s0 - 10.9.0.0/24 dhcp - - - -",
+        "iot home-assistant 192.168.50.10 02:00:00:00:50:10 home/ha-0 there, DIFFERS (below)",
+        "iot printer 192.168.50.11 - - not there",
+        "iot radio 192.168.50.13 - default/a, default/b there",
+        *(f"warning: {words}" for words in shown),
+    ):
+        assert words in text, f"{words}: {text}"
+
+
+def test_a_network_with_ipv6_addresses_of_its_own_shows_them(capsys: pytest.CaptureFixture[str]) -> None:
+    ipv6 = {"cidr": "fd00:50::/64", "range": "fd00:50::-fd00:50::ffff:ffff:ffff:ffff"}
+    config = reading.parse("dev", {"podNetworks": {"macvlan-conf": {**LAN, "ipv6": ipv6}}})
+    settings = config, plans.make("k3s-macvlan", "dev", config)
+    document = status.plain(stack.parse_outputs("dev", OUTPUTS), observation(settings=settings))
+    assert document["networks"][0]["ipv6"] == ipv6 and "fd00:50::/64" in rendered(document, capsys)
+
+
+UNSEEN: dict[str, Any] = {
+    "pod": "nginx-macvlan",
+    "network": "iot",
+    "url": "http://192.168.50.12/",
+    "address": "192.168.50.12",
+    "mac": "02:00:00:00:00:01",
+    "status": 0,
+    "title": "",
+    "unseen": "this machine has no address in 192.168.50.0/24, so it did not ask for http://192.168.50.12/",
+}
+
+
+def test_a_page_that_was_not_asked_for_says_why_and_is_not_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def prove(*words: Any) -> tuple[int, str]:
+        asked.append(words)
+        return 200, "Welcome to nginx!"
+
+    monkeypatch.setattr("components.custom.page_check.prove", prove)
+    monkeypatch.setattr("components.custom.free_addresses.interfaces", lambda: [IPv4Address("192.168.122.1")])
+    first = {**PAGE, "network": "macvlan-conf", "unseen": ""}
+    outputs = stack.parse_outputs("dev", {**OUTPUTS, "pages": [first, UNSEEN]})
+    known = with_networks()
+    answers = status.pages(outputs, known.settings)
+    assert [words[0] for words in asked] == list(answers) == [URL]
+    document = status.plain(outputs, replace(known, pages=answers))
+    assert [page["now"] for page in document["pages"]] == ["served to this machine: 200 'Welcome to nginx!'", ""]
+    text = " ".join(rendered(document, capsys).split())
+    assert "macvlan-conf" in text and "iot this machine has no address" in text and "not requested" in text
+    asked.clear()
+    monkeypatch.setattr("components.custom.free_addresses.interfaces", lambda: [IPv4Address("192.168.50.7")])
+    assert status.pages(outputs, known.settings)[UNSEEN["url"]].startswith("served")
+    assert ("http://192.168.50.12/", "Welcome to nginx!", 2) in asked, (
+        "with the title of the settings, since it has none of its own"
+    )
+    assert list(status.pages(outputs, None)) == [URL], "without settings the network is not known"
 
 
 def test_the_page_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("components.custom.page_check.prove", lambda *_: (200, "Welcome to nginx!"))
-    assert "served to this machine: 200" in status.pages(stack.parse_outputs("dev", OUTPUTS))[URL]
+    assert "served to this machine: 200" in status.pages(stack.parse_outputs("dev", OUTPUTS), None)[URL]
 
 
 def test_status_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from lab_harness import ARCHIVE, PULUMI, ROOT, STACK_FILE, TESTNET, VERSION, Lab, let_ctrl_c_arrive
+from lab_harness import ARCHIVE, PULUMI, ROOT, STACK_FILE, TESTNET, VERB, VERSION, Lab, let_ctrl_c_arrive
 
 from cli.verbs.test import groups
 
@@ -161,6 +161,13 @@ def test_the_example_picture_needs_no_stack(lab: Lab) -> None:
 
 def test_the_cli_is_told_where_lab_was_called(lab: Lab) -> None:
     assert f"called in {Path.cwd()}" in lab.run("doctor", CALLER="1")
+
+
+def test_attach_needs_neither_hypervisor_nor_state(lab: Lab) -> None:
+    (lab.root / "cli/verbs/attach.py").write_text(VERB)
+    lab.run("-s", "cn", "attach", "ha", "printer", "--network", "iot", "--network", "lan")
+    assert lab.calls("verb") == ["verb attach cn names=['ha', 'printer'] networks=['iot', 'lan']"]
+    assert not lab.calls("virsh") and not lab.calls("pulumi") and not (lab.root / ".lab/state").exists()
 
 
 def test_doctor_needs_neither_hypervisor_nor_state(lab: Lab) -> None:

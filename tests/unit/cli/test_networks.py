@@ -228,3 +228,8 @@ def test_equal_addresses_have_one_form(one: str, other: str) -> None:
 def test_equal_mac_addresses_have_one_form() -> None:
     assert networks.same_hardware("02:AB:00:00:00:01") == networks.same_hardware("02ab.0000.0001") == "02ab00000001"
     assert networks.same_hardware("") == "" == networks.same_hardware("02:00")
+
+
+def test_the_gateways_of_an_interface_s_own_default_routes_are_read() -> None:
+    status = [{"interface": "eth0", "name": "cbr0", "gateway": ["10.42.0.1"]}, {"interface": "net1", "name": LAN, "gateway": None}]
+    assert [interface.gateways for interface in networks.interfaces(json.dumps(status))] == [("10.42.0.1",), ()]

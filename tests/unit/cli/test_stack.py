@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +118,7 @@ def test_the_tools_find_what_the_program_finds(tmp_path: Path) -> None:
     document = {
         "config": {
             "p:network": {"gateway": "192.168.122.185", "interface": "a b", "name": {"secure": "v1:n"}},
-            "p:macvlan": {"secure": "v1:m"},
-            "p:macvlanCheck": {"address": "192.168.122.203"},
+            "p:podNetworks": {"secure": "v1:m"},
             "p:workload": {"image": {"secure": "v1:i"}, "port": 0},
             "p:ssh": {"privateKey": {"secure": "v1:x"}, "authorizedKeys": [{"secure": "v1:k"}, "ä"]},
             "p:k3s": {"config": {"token": {"secure": "v1:t"}}, "registries": {"secure": "v1:r"}},
@@ -133,7 +133,8 @@ def test_the_tools_find_what_the_program_finds(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert "v1:" not in str(caught.value)
     assert from_document(document, "p").unknown == {
-        "network.name", "macvlan", "workload.image", "ssh.privateKey", "ssh.authorizedKeys.0", "k3s.config.token", "k3s.registries",
+        "network.name", "podNetworks", "workload.image", "ssh.privateKey", "ssh.authorizedKeys.0", "k3s.config.token",
+        "k3s.registries",
     }  # fmt: skip
 
 
@@ -146,10 +147,19 @@ def test_what_looks_at_a_stack_reads_one_with_conflicts(tmp_path: Path) -> None:
     assert str(config.network.gateway) == "192.168.122.185" and plan.nodes[0].domain == "p-x-server-1"
 
 
+def test_a_file_of_a_former_release_is_refused_with_the_text_to_write(tmp_path: Path) -> None:
+    write(tmp_path, "config: {k3s-macvlan:macvlan: {range: 192.168.122.230-192.168.122.239, addressesPerNode: 2}}\n")
+    for read in (stack.read_settings, stack.load_settings):
+        with pytest.raises(
+            SettingsError, match=r"(?s)macvlan: is of a former release.*k3s-macvlan:podNetworks:\s+macvlan-conf:\s+range"
+        ):
+            read("x", tmp_path)
+
+
 def test_every_stack_file_is_read() -> None:
     for path in sorted(ROOT.glob("Pulumi.*.yaml")):
         config, plan = stack.load_settings(path.name.split(".")[1])
-        assert plan.nodes and config.macvlan.name
+        assert plan.nodes and [network.name for network in plan.networks] == list(config.pod_networks)
 
 
 def test_missing_and_broken_stack_files_are_named(tmp_path: Path) -> None:
@@ -191,7 +201,8 @@ def test_a_stack_file_is_read_by_pulumis_rules(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["agents", "k3s-macvlan:agents", "k3s-macvlan:config:agents"])
 @pytest.mark.parametrize("value", ["{count: 1}", """'{"count": 1}'"""])
 def test_each_form_of_a_key_and_of_its_value_is_read(tmp_path: Path, key: str, value: str) -> None:
-    write(tmp_path, f"config:\n  {key}: {value}\n  macvlan: {{addressesPerNode: 2}}\n  other:servers: {{count: 7}}\n")
+    networks = "{lan: {range: 192.168.122.200-192.168.122.203, addressesPerNode: 2}}"
+    write(tmp_path, f"config:\n  {key}: {value}\n  podNetworks: {networks}\n  other:servers: {{count: 7}}\n")
     config, _plan = stack.load_settings("x", tmp_path)
     assert (config.agents.count, config.servers.count) == (1, 1)
 
@@ -217,18 +228,19 @@ def test_a_key_that_is_there_twice_is_named_with_its_lines(tmp_path: Path) -> No
 
 
 def test_settings_outside_of_config_are_told_to_be_put_there(tmp_path: Path) -> None:
-    text = "encryptionsalt: v1:x\nk3s-macvlan:macvlan: {range: 192.168.122.230-192.168.122.239}\nagents: {}\nConfig: {}\n"
+    networks = "{macvlan-conf: {range: 192.168.122.230-192.168.122.239}}"
+    text = f"encryptionsalt: v1:x\nk3s-macvlan:podNetworks: {networks}\nagents: {{}}\nConfig: {{}}\n"
     conflicts = refused(
         tmp_path, text + "config: {k3s-macvlan:workload: {port: 0}, network: {nodes: 192.168.122.190-192.168.122.203}}\n"
     )
-    assert sorted(conflicts) == ["Config", "agents", "k3s-macvlan:macvlan", "workload.port"], (
+    assert sorted(conflicts) == ["Config", "agents", "k3s-macvlan:podNetworks", "workload.port"], (
         "not what follows from the default range"
     )
     assert all(
         "stands outside of config:" in conflicts[key] and "put it below config:" in conflicts[key] for key in ("Config", "agents")
     )
     problems = stack.unread("x", tmp_path)
-    assert [problem.setting for problem in problems] == ["k3s-macvlan:macvlan", "agents", "Config"]
+    assert [problem.setting for problem in problems] == ["k3s-macvlan:podNetworks", "agents", "Config"]
     write(tmp_path, "agents: {count: 1}\n")
     assert stack.read_settings("x", tmp_path)[0].agents.count == 0, "what looks at a stack reads past them like Pulumi"
 
@@ -389,6 +401,7 @@ def test_definitions_tell_type_and_parent() -> None:
     configs = {
         "one": {"type": "macvlan", "master": "enp2s0"},
         "chain": {"plugins": [{"type": "ipvlan", "master": "enp1s0"}, {"type": "tuning"}]},
+        "tagged": {"plugins": [{"type": "vlan", "master": "enp1s0", "vlanId": 50}, {"type": "sbr"}]},
         "sliced": "",
     }
     items = [
@@ -396,10 +409,66 @@ def test_definitions_tell_type_and_parent() -> None:
         for name, config in configs.items()
     ]
     items += [{"metadata": {"name": "odd", "namespace": "lan"}, "spec": {"config": "{"}}, {"metadata": {"name": "none"}}]
-    assert [(definition.network, definition.type, definition.master) for definition in kube.definitions({"items": items})] == [
-        ("default/none", "", ""),
-        ("lan/chain", "ipvlan", "enp1s0"),
-        ("lan/odd", "", ""),
-        ("lan/one", "macvlan", "enp2s0"),
-        ("lan/sliced", "", ""),
+    definitions = kube.definitions({"items": items})
+    assert [(definition.network, definition.type, definition.master, definition.vlan) for definition in definitions] == [
+        ("default/none", "", "", None),
+        ("lan/chain", "ipvlan", "enp1s0", None),
+        ("lan/odd", "", "", None),
+        ("lan/one", "macvlan", "enp2s0", None),
+        ("lan/sliced", "", "", None),
+        ("lan/tagged", "vlan", "enp1s0", 50),
     ]
+
+
+def managed(at: str, **fields: Any) -> dict[str, Any]:
+    return {"manager": "x", "operation": "Apply", "time": at, "fieldsV1": fields}
+
+
+def test_a_definition_has_changed_when_somebody_last_wrote_its_configuration_or_an_annotation() -> None:
+    annotated: dict[str, Any] = {"f:metadata": {"f:annotations": {"f:x": {}}}}
+    labelled: dict[str, Any] = {"f:metadata": {"f:labels": {"f:x": {}}}}
+    entries = [
+        managed("2026-11-26T11:00:00Z", **{"f:spec": {"f:config": {}}}),
+        managed("2026-11-26T12:00:00Z", **annotated),
+        managed("2026-11-26T13:00:00Z", **labelled),
+        managed("no time", **annotated),
+        {"manager": "old"},
+    ]
+    metadata = {"name": "lan", "creationTimestamp": "2026-11-26T10:00:00Z", "annotations": {kube.NETWORK_REVISION: "0123"}}
+    (untouched,) = kube.definitions({"items": [{"metadata": metadata}]})
+    (changed,) = kube.definitions({"items": [{"metadata": metadata | {"managedFields": entries}}]})
+    assert untouched.changed == datetime(2026, 11, 26, 10, tzinfo=UTC) and untouched.revision == "0123"
+    assert changed.changed == datetime(2026, 11, 26, 12, tzinfo=UTC)
+    assert kube.definitions({"items": [{"metadata": {"name": "none"}}]})[0].changed is None
+
+
+def test_a_pod_s_network_is_as_old_as_its_sandbox() -> None:
+    item = pod("whole", "macvlan-conf", [ETH0, NET1])
+    assert kube.pods({"items": [item]})[0].networked is None
+    item["metadata"]["creationTimestamp"] = "2026-11-26T10:00:00Z"
+    assert kube.pods({"items": [item]})[0].networked == datetime(2026, 11, 26, 10, tzinfo=UTC)
+    restarted = {"type": "PodReadyToStartContainers", "status": "True", "lastTransitionTime": "2026-11-27T10:00:00Z"}
+    item["status"]["conditions"] = [restarted]
+    assert kube.pods({"items": [item]})[0].networked == datetime(2026, 11, 27, 10, tzinfo=UTC)
+    item["status"]["conditions"] = [restarted | {"status": "False"}]
+    assert kube.pods({"items": [item]})[0].networked == datetime(2026, 11, 26, 10, tzinfo=UTC)
+    assert kube.pods({"items": [item]})[0].plain()["networked"] == "2026-11-26T10:00:00+00:00"
+
+
+def test_the_annotation_of_the_program_s_own_is_the_one_it_writes() -> None:
+    from components.network import changed_network  # noqa: PLC0415 - imports Pulumi
+
+    assert changed_network.NETWORK_REVISION == kube.NETWORK_REVISION
+    own = pod("own", "macvlan-conf", [ETH0, NET1])
+    own["metadata"]["annotations"][kube.NETWORK_REVISION] = "0123,4567"
+    others, mine = kube.pods({"items": [pod("others", "macvlan-conf", [ETH0, NET1]), own]})
+    assert (others.revisions, mine.revisions) == (None, ("0123", "4567"))
+
+
+def test_multus_is_known_by_its_container_on_each_node() -> None:
+    def multus(node: str, phase: str = "Running") -> dict[str, Any]:
+        containers = [{"name": "sidecar", "image": "x"}, {"name": "kube-multus", "image": f"multus:{node}"}]
+        return {"metadata": {"name": f"m-{node}"}, "spec": {"nodeName": node, "containers": containers}, "status": {"phase": phase}}
+
+    items = [multus("server-1"), multus("agent-1", "Pending"), pod("other")]
+    assert kube.multus_images({"items": items}) == {"server-1": "multus:server-1"}

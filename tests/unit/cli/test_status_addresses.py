@@ -27,7 +27,13 @@ def planned(**raw: Any) -> tuple[Settings, Plan]:
     return config, plans.make("k3s-macvlan", "dev", config)
 
 
-THREE = planned(servers={"count": 1}, agents={"count": 2}, macvlan={"addressesPerNode": 3})
+def lan(**network: Any) -> dict[str, Any]:
+    """The setting podNetworks with the one network of the default."""
+    return {"podNetworks": {"macvlan-conf": {"range": "192.168.122.200-192.168.122.210", **network}}}
+
+
+IOT = {"vlan": 50, "cidr": "192.168.50.0/24", "gateway": "192.168.50.1", "ipam": "static"}
+THREE = planned(servers={"count": 1}, agents={"count": 2}, **lan(addressesPerNode=3))
 
 
 def placed(name: str, *ips: str, node: str = "server-1", net: str = LAN, mac: str = "", **status: Any) -> dict[str, Any]:
@@ -82,8 +88,15 @@ def test_a_node_s_own_addresses_count(item: dict[str, Any], begin: str) -> None:
 def test_addresses_of_nodes_that_only_the_cluster_knows_and_of_the_nodes_own_interface() -> None:
     by_hand = kube.KubeNode(name="by-hand", ready=True, version="", addresses=("192.168.122.201",))
     assert "node by-hand" in twice(placed("a", "192.168.122.201"), known=(by_hand,))[0]
-    access = planned(nodeAccess={"enabled": True, "addresses": "192.168.122.211-192.168.122.219"})
-    assert "node server-1 (nodeAccess)" in twice(placed("a", "192.168.122.211"), of=access)[0]
+    access = planned(**lan(nodeAccess="192.168.122.211-192.168.122.219"))
+    assert "node server-1 (nodeAccess of macvlan-conf)" in twice(placed("a", "192.168.122.211"), of=access)[0]
+
+
+def test_a_node_s_own_interface_is_on_its_network_s_segment() -> None:
+    two = {"podNetworks": {**lan()["podNetworks"], "iot": {**IOT, "nodeAccess": "192.168.50.180-192.168.50.189"}}}
+    of = planned(workload={"networks": ["macvlan-conf"]}, **two)
+    assert "(nodeAccess of iot)" in twice(placed("a", "192.168.50.180", net="default/iot"), of=of)[0]
+    assert twice(placed("a", "192.168.50.180"), of=of) == []
 
 
 def test_a_node_is_not_its_own_duplicate() -> None:
@@ -123,8 +136,24 @@ def test_the_same_address_on_another_segment_is_no_mistake() -> None:
     assert len(twice(*both, definitions=known)) == 1
 
 
+def test_vlans_are_segments_whoever_has_defined_them() -> None:
+    of = planned(podNetworks={**lan()["podNetworks"], "iot": IOT}, workload={"networks": ["macvlan-conf"]})
+    tagged = Definition(network="office/tagged", type="vlan", master="enp1s0", vlan=50)
+    on_link = Definition(network="office/list", type="macvlan", master="enp1s0.50")
+    other = Definition(network="office/other", type="vlan", master="enp1s0", vlan=51)
+    known = (tagged, on_link, other)
+    one = placed("a", "192.168.50.10", net="default/iot")
+    assert len(twice(one, placed("b", "192.168.50.10", net="office/tagged"), of=of, definitions=known)) == 1
+    assert len(twice(one, placed("b", "192.168.50.10", net="office/list"), of=of, definitions=known)) == 1
+    assert twice(one, placed("b", "192.168.50.10", net="office/other"), of=of, definitions=known) == []
+    assert twice(one, placed("b", "192.168.50.10"), of=of, definitions=known) == []
+    # An interface of the plugin vlan has its parent's MAC address, as one of ipvlan has.
+    same = (placed(name, f"192.168.50.{name}", net="office/tagged", mac=NODE["mac"]) for name in ("11", "12"))
+    assert twice(*same, of=of, definitions=known) == []
+
+
 def test_pods_of_ipvlan_share_their_node_s_mac_address() -> None:
-    shared = planned(macvlan={"type": "ipvlan", "mode": "l2"}, plugins={"names": ["ipvlan"]})
+    shared = planned(**lan(type="ipvlan"))
     items = placed("a", "192.168.122.200", mac=NODE["mac"]), placed("b", "192.168.122.201", mac=NODE["mac"])
     assert twice(*items, of=shared) == []
     assert len(twice(*items)) == 1
@@ -134,10 +163,11 @@ def test_pods_of_ipvlan_share_their_node_s_mac_address() -> None:
 
 
 def counted(*items: dict[str, Any], of: tuple[Settings, Plan] = THREE) -> tuple[dict[str, tuple[str, int, int]], tuple[str, ...]]:
+    """Range, taken and free addresses of the one network by node, and the warnings."""
     pods = kube.pods({"items": list(items)})
-    parts = usage.parts(*of, pods, [node.name for node in of[1].nodes])
+    parts = usage.parts(of[1], pods, [node.name for node in of[1].nodes])
     counts = {part.node: (str(part.range), len(part.taken), part.free) for part in parts}
-    return counts, usage.warnings(*of, pods, parts)
+    return counts, usage.warnings(of[1], pods, parts)
 
 
 def test_each_node_s_slice_is_counted_by_itself() -> None:
@@ -159,15 +189,15 @@ def test_a_warning_comes_before_the_last_and_another_when_none_is_left() -> None
     two = placed("a", "192.168.122.200"), placed("b", "192.168.122.201")
     (before,) = counted(*two)[1]
     assert before == (
-        "macvlan.range 192.168.122.200-192.168.122.202 of node server-1: one address of 3 is left; "
-        "widen macvlan.range and macvlan.addressesPerNode, or remove a pod"
+        "podNetworks.macvlan-conf.range 192.168.122.200-192.168.122.202 of node server-1: one address of 3 is left; "
+        "widen podNetworks.macvlan-conf.range and podNetworks.macvlan-conf.addressesPerNode, or remove a pod"
     )
     (last,) = counted(*two, placed("c", "192.168.122.202"))[1]
     assert "all 3 addresses are taken, so the next pod stays in ContainerCreating" in last
 
 
 def test_a_slice_of_one_is_not_warned_of_while_it_is_free() -> None:
-    one = planned(agents={"count": 1}, macvlan={"addressesPerNode": 1})
+    one = planned(agents={"count": 1}, **lan(addressesPerNode=1))
     assert counted(of=one)[1] == ()
     assert "all 1 addresses" in counted(placed("a", "192.168.122.200"), of=one)[1][0]
 
@@ -178,23 +208,70 @@ def test_one_node_has_the_whole_range_and_an_address_is_counted_once() -> None:
 
 
 def test_static_addresses_are_those_of_all_nodes() -> None:
-    static = planned(
-        agents={"count": 1},
-        macvlan={"ipam": "static", "range": "192.168.122.200-192.168.122.202"},
-        plugins={"names": ["macvlan", "static"]},
-        workload={"address": "192.168.122.230"},
-    )
+    static = planned(agents={"count": 1}, **lan(ipam="static", range="192.168.122.200-192.168.122.202"))
     counts, warned = counted(
         placed("a", "192.168.122.200"), placed("b", "192.168.122.201", node="agent-1"), placed("c", "192.168.122.230"), of=static
     )
     assert counts == {"": ("192.168.122.200-192.168.122.202", 2, 1)}
-    assert "one address of 3 is left; widen macvlan.range, or" in warned[0] and len(warned) == 1
+    assert "one address of 3 is left; widen podNetworks.macvlan-conf.range, or" in warned[0] and len(warned) == 1
+
+
+def test_what_the_book_has_of_a_range_is_not_free_and_no_shortage() -> None:
+    book = {name: {"ip": f"192.168.122.{last}"} for name, last in (("a", 200), ("b", 201), ("elsewhere", 230))}
+    static = planned(**lan(ipam="static", range="192.168.122.200-192.168.122.202", addresses=book))
+    there = placed("a", "192.168.122.200")
+    counts, warned = counted(there, of=static)
+    assert counts == {"": ("192.168.122.200-192.168.122.202", 1, 1)} and warned == ()
+    (part,) = usage.parts(static[1], kube.pods({"items": [there]}), ["server-1"])
+    assert part.plain() == {
+        "network": "macvlan-conf", "node": "", "range": "192.168.122.200-192.168.122.202", "size": 3, "taken": 1,
+        "booked": 2, "free": 1,
+    }  # fmt: skip
+
+
+def test_each_network_is_counted_by_itself_and_one_without_a_range_not() -> None:
+    of = planned(
+        podNetworks={
+            **lan()["podNetworks"],
+            "iot": {**IOT, "range": "192.168.50.100-192.168.50.109"},
+            "cameras": {**IOT, "vlan": 51, "cidr": "192.168.51.0/24", "gateway": "192.168.51.1", "ipam": "dhcp"},
+        },
+        workload={"networks": ["macvlan-conf"]},
+    )
+    pods = kube.pods(
+        {
+            "items": [
+                placed("a", "192.168.122.200"),
+                placed("b", "192.168.50.100", net="default/iot"),
+                placed("c", "192.168.51.7", net="default/cameras"),
+            ]
+        }
+    )
+    parts = usage.parts(of[1], pods, ["server-1"])
+    assert [(part.network.name, part.node, len(part.taken), part.free) for part in parts] == [
+        ("macvlan-conf", "server-1", 1, 10),
+        ("iot", "", 1, 9),
+    ]
+    assert usage.warnings(of[1], pods, parts) == ()
 
 
 def test_an_address_from_before_the_range_was_changed_is_told() -> None:
     counts, warned = counted(placed("a", "192.168.122.206"))
     assert counts["server-1"][1] == 0 and counts["agent-1"][1] == 0
-    assert "pod default/a has 192.168.122.206, outside of the range 192.168.122.200-192.168.122.202 of its node" in warned[0]
+    outside = (
+        "pod default/a has 192.168.122.206, outside of the range 192.168.122.200-192.168.122.202 that podNetworks.macvlan-conf has"
+    )
+    assert warned[0].startswith(f"{outside} on its node server-1")
+
+
+def test_an_ipv6_address_is_compared_with_the_node_s_slice_too() -> None:
+    ipv6 = {"cidr": "fd00:50::/64", "range": "fd00:50::100-fd00:50::1ff"}
+    of = planned(agents={"count": 1}, **lan(addressesPerNode=3, ipv6=ipv6))
+    own = of[1].nodes[0].networks[0].ipv6_slice
+    assert own is not None
+    assert counted(placed("a", "192.168.122.200", str(own.first)), of=of)[1] == ()
+    (warned,) = counted(placed("a", "192.168.122.200", str(own.last + 1)), of=of)[1]
+    assert f"outside of the range {own}" in warned
 
 
 def test_a_pod_whose_eth0_is_on_the_network_counts_too() -> None:
@@ -207,5 +284,5 @@ def test_a_pod_whose_eth0_is_on_the_network_counts_too() -> None:
 
 
 def test_only_nodes_that_are_there_are_counted() -> None:
-    parts = usage.parts(*THREE, [], ["agent-1"])
+    parts = usage.parts(THREE[1], [], ["agent-1"])
     assert [part.node for part in parts] == ["agent-1"]

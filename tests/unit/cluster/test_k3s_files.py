@@ -16,11 +16,12 @@ from components.config import plan as plans
 from components.config.reading import parse
 
 pytestmark = pytest.mark.unit
+SLICES = {"podNetworks": {"macvlan-conf": {"range": "192.168.122.200-192.168.122.210", "addressesPerNode": 2}}}
 steady = settings(deadline=None, database=None, derandomize=True)
 
 
 def configs(agent_token: str | None = None, **raw: Any) -> dict[str, dict[str, Any]]:
-    configuration = parse("dev", {"servers": {"count": 3}, "agents": {"count": 1}, "macvlan": {"addressesPerNode": 2}, **raw})
+    configuration = parse("dev", {"servers": {"count": 3}, "agents": {"count": 1}, **SLICES, **raw})
     plan = plans.make("k3s-macvlan", "dev", configuration)
     join = f"https://{plan.servers[0].address}:6443"
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.config.addresses import AddressRange, intersect, merge, subtract
+from components.config.addresses import AddressRange, Ipv6Range, intersect, merge, subtract
 
 pytestmark = pytest.mark.unit
 ROOT = Path(__file__).parents[3]
@@ -22,6 +22,12 @@ steady = settings(deadline=None, database=None, derandomize=True)
 _BASE = int(IPv4Address("192.168.122.0"))
 ranges = st.tuples(st.integers(0, 255), st.integers(0, 255)).map(
     lambda ends: AddressRange(IPv4Address(_BASE + min(ends)), IPv4Address(_BASE + max(ends)))
+)
+
+
+_BASE6 = int(IPv6Address("fd00:50::"))
+ipv6_ranges = st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1)).map(
+    lambda ends: Ipv6Range(IPv6Address(_BASE6 + min(ends)), IPv6Address(_BASE6 + max(ends)))
 )
 
 
@@ -68,7 +74,7 @@ def test_ranges_with_different_attributes_stay_apart() -> None:
 def test_a_range_is_its_text_its_length_and_its_addresses(item: AddressRange) -> None:
     assert AddressRange.parse(str(item)) == item
     assert [int(address) for address in item] == sorted(numbers(item))
-    assert len(item) == len(numbers(item))
+    assert len(item) == item.size == len(numbers(item))
     assert item.first in item
     assert item.last in item
     assert IPv4Address(int(item.last) + 1) not in item
@@ -96,6 +102,35 @@ def test_a_single_address_is_a_range_of_one(text: str) -> None:
 def test_what_is_no_range_is_refused_with_a_reason(text: str) -> None:
     with pytest.raises(ValueError, match=r"192\.168\.122\.200-192\.168\.122\.210|runs backwards"):
         AddressRange.parse(text)
+
+
+@steady
+@given(ipv6_ranges, ipv6_ranges)
+def test_a_range_of_ipv6_is_one_too(one: Ipv6Range, other: Ipv6Range) -> None:
+    assert Ipv6Range.parse(str(one)) == one
+    assert one.within(IPv6Network("fd00:50::/64"))
+    assert one.size == int(one.last) - int(one.first) + 1, "also above 2**63, where `len` ends"
+    assert one.first in one
+    assert IPv6Address(int(one.last) + 1) not in one
+    common = max(int(one.first), int(other.first)) <= min(int(one.last), int(other.last))
+    assert one.overlaps(other) == common == other.overlaps(one)
+    assert next(iter(one)) == one.first
+    assert one.slice(0, one.size) == one
+    assert one.slice(one.size - 1, 1) == Ipv6Range.single(one.last)
+
+
+@pytest.mark.parametrize("text", ["fd00::1", "fd00::1-fd00::1", " fd00:0::1 - FD00::1 "])
+def test_a_single_ipv6_address_is_a_range_of_one(text: str) -> None:
+    assert Ipv6Range.parse(text) == Ipv6Range.single(IPv6Address("fd00::1"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "fd00::1-", "-fd00::1", "fd00::9-fd00::1", "fd00::1-9::x", "fd00::/64", "10.0.0.1", "10.0.0.1-10.0.0.2", "fd00::1-::g"],
+)
+def test_what_is_no_range_of_ipv6_is_refused_with_a_reason(text: str) -> None:
+    with pytest.raises(ValueError, match=r"write a range as fd00:50::100-fd00:50::1ff|runs backwards; write the lower"):
+        Ipv6Range.parse(text)
 
 
 def test_within_a_network_means_both_ends() -> None:

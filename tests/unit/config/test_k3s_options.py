@@ -142,8 +142,9 @@ def test_all_of_them_are_told_at_once() -> None:
 
 def test_an_option_of_servers_stops_no_agent_from_starting() -> None:
     raw: dict[str, Any] = {"k3s": {"config": {"disable": ["traefik"]}}}
+    networks = {"lan": {"range": "192.168.122.200-192.168.122.210", "addressesPerNode": 2}}
     assert mistakes(**raw) == []
-    (message,) = mistakes(**raw, agents={"count": 1}, macvlan={"addressesPerNode": 2})
+    (message,) = mistakes(**raw, agents={"count": 1}, podNetworks=networks)
     assert message.startswith("k3s.config.disable: is an option of servers alone, and an agent of K3s does not start with it")
 
 

@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 from pulumi.runtime import config as pulumi_config
 from pydantic import BaseModel
 
-from components.config import conflicts, plan, reading
+from components.config import plan, reading
+from components.config.model import to_camel
 from components.config.problems import SettingsError
 from components.config.raw import NAMESPACES, RawConfiguration, from_engine, misnamed
 from components.config.reading import parse
-from components.config.settings import Settings, to_camel
+from components.config.settings import Settings
+from components.network import cni
 
 pytestmark = pytest.mark.unit
 
@@ -118,7 +120,7 @@ def test_a_place_of_the_releases_that_cannot_be_meant(releases: str, more: dict[
 
 
 def test_only_cn_warns_of_the_default_route() -> None:
-    warned = {name: "\n".join(conflicts.warnings(parse(name, stack_file(name)))) for name in STACKS}
+    warned = {name: "\n".join(reading.load("k3s-macvlan", name, RawConfiguration(stack_file(name))).warnings) for name in STACKS}
     assert [name for name, text in warned.items() if "defaultRoute" in text] == ["cn"]
 
 
@@ -154,8 +156,8 @@ def test_no_text_breaks_the_reading(text: str, key: str) -> None:
 
 @pytest.mark.parametrize("name", ["k3s-maclan", "k3smacvlan", "K3S-Macvlan", "k3s_macvlan", "macvlan"])
 def test_a_key_under_a_name_near_the_project_s_is_told(name: str) -> None:
-    (problem,) = misnamed("k3s-macvlan", [f"{name}:macvlan", "k3s-macvlan:servers"])
-    assert str(problem) == f"{name}:macvlan: is under the name {name}, which nothing reads; write k3s-macvlan:macvlan"
+    (problem,) = misnamed("k3s-macvlan", [f"{name}:podNetworks", "k3s-macvlan:servers"])
+    assert str(problem) == f"{name}:podNetworks: is under the name {name}, which nothing reads; write k3s-macvlan:podNetworks"
 
 
 @pytest.mark.parametrize("key", ["k3s-macvlan:x", "pulumi:tags", "kubernetes:context", "command:x", "aws:region", "k3s-metallb:x"])
@@ -169,15 +171,15 @@ def test_a_namespace_in_use_is_never_a_misspelling(name: str) -> None:
 
 
 def test_what_a_misnamed_key_would_set_is_not_held_against_the_default() -> None:
-    misnamed_keys = tuple(misnamed("k3s-macvlan", ["k3s-maclan:macvlan"]))
+    misnamed_keys = tuple(misnamed("k3s-macvlan", ["k3s-maclan:podNetworks"]))
     raw = {"network": {"nodes": "192.168.122.190-192.168.122.203"}, "proof": {"path": "x"}}
     with pytest.raises(SettingsError) as caught:
         reading.load("k3s-macvlan", "dev", RawConfiguration(raw, problems=misnamed_keys))
-    assert [problem.setting for problem in caught.value.problems] == ["k3s-maclan:macvlan", "proof.path"]
+    assert [problem.setting for problem in caught.value.problems] == ["k3s-maclan:podNetworks", "proof.path"]
     with pytest.raises(SettingsError) as caught:
-        default_route = {**raw, "macvlan": {"defaultRoute": True}}
-        reading.load("k3s-macvlan", "dev", RawConfiguration(default_route, problems=misnamed_keys))
-    assert "macvlan.range" in str(caught.value), "one that is set itself is held to it"
+        own = {**raw, "podNetworks": {"lan": {"range": "192.168.122.200-192.168.122.210"}}}
+        reading.load("k3s-macvlan", "dev", RawConfiguration(own, problems=misnamed_keys))
+    assert "podNetworks.lan.range" in str(caught.value), "one that is set itself is held to it"
 
 
 def test_every_key_of_the_engine_is_examined() -> None:
@@ -193,7 +195,7 @@ def test_all_mistakes_come_together_with_setting_value_and_reason() -> None:
         {
             "network": {"cidr": "fe80::/64", "nodes": "192.168.122.199-192.168.122.180", "extra": 1},
             "k3s": {"version": "stable"},
-            "macvlan": {"mode": "l9"},
+            "podNetworks": {"lan": {"range": "192.168.122.200-192.168.122.210", "mode": "l9"}},
             "workload": {"image": "nginx"},
             "plugins": {"checksum": "md5:0"},
             "nonsense": 1,
@@ -207,7 +209,7 @@ def test_all_mistakes_come_together_with_setting_value_and_reason() -> None:
         "network.extra",
         "network.extra",
         "k3s.version = 'stable': not a K3s release; write it as v1.27.8+k3s2",
-        "macvlan.mode = 'l9'",
+        "podNetworks.lan.mode = 'l9'",
         "workload.image = 'nginx': names no tag or digest",
         "plugins.checksum = 'md5:0': not a checksum; write sha256:",
         "nonsense",
@@ -216,8 +218,11 @@ def test_all_mistakes_come_together_with_setting_value_and_reason() -> None:
 
 
 def test_a_mistake_between_fields_is_told_beside_one_in_a_field() -> None:
-    text = mistakes({"servers": {"count": 2, "cpus": 0}, "macvlan": {"mode": "l2", "mtu": 1}, "ssh": {"user": "root", "port": 0}})
-    for part in ("servers.cpus", "servers.count = 2", "macvlan.mtu", "macvlan.mode = 'l2'", "ssh.port", "ssh.user = 'root'"):
+    lan = {"range": "192.168.122.200-192.168.122.210", "mode": "l2", "mtu": 1}
+    text = mistakes({"servers": {"count": 2, "cpus": 0}, "podNetworks": {"lan": lan}, "ssh": {"user": "root", "port": 0}})
+    for part in (
+        "servers.cpus", "servers.count = 2", "podNetworks.lan.mtu", "podNetworks.lan.mode = 'l2'", "ssh.port", "ssh.user = 'root'",
+    ):  # fmt: skip
         assert part in text
 
 
@@ -251,31 +256,22 @@ def test_a_conflict_is_told_beside_a_mistake() -> None:
         ({"k3s": {"installScript": {"environment": {"INSTALL_K3S_VERSION": "v1"}}}}, "INSTALL_K3S_VERSION"),
         ({"k3s": {"installScript": {"sha256": "zz"}}}, "k3s.installScript.sha256 = 'zz'"),
         ({"plugins": {"checksum": "sha512:" + "0" * 128}}, "write sha256:<hex>"),
-        ({"plugins": {"names": []}}, "plugins.names"),
         ({"multus": {"memoryLimit": "128Mi"}}, "set 256Mi or more"),
         ({"multus": {"image": "ghcr.io/k8snetworkplumbingwg/multus-cni:v4.2.4-thick"}}, "is the thick Multus"),
         ({"multus": {"image": "r/multus-cni:thick"}}, "is the thick Multus"),
         ({"multus": {"memoryRequest": "1Gi"}}, "multus.memoryRequest = '1Gi': is above memoryLimit = 256Mi; lower it"),
-        (
-            {"macvlan": {"mode": "l2"}},
-            "macvlan.mode = 'l2': is not a mode of macvlan; its modes are bridge, vepa, private, passthru",
-        ),
-        ({"macvlan": {"master": "enp1s0.50"}}, "macvlan.master = 'enp1s0.50': is the sub-interface of a VLAN"),
-        ({"macvlan": {"master": "vlan50"}}, "macvlan.master = 'vlan50': is the sub-interface of a VLAN"),
-        ({"plugins": {"names": ["macvlan", "dhcp"]}}, "plugins.names.1 = 'dhcp': needs a daemon of its own on every node"),
+        ({"podNetworks": {}}, "podNetworks: holds 0; name at least 1"),
+        ({"podNetworks": {"lan": "192.168.122.200-192.168.122.210"}}, "podNetworks.lan = '192.168.122.200-192.168.122.210': not a"),
+        ({"podNetworks": {"Lan": {}}}, "podNetworks.Lan = 'Lan': not a name"),
+        ({"podNetworks": {"lan": {"master": "enp1s0"}}}, "podNetworks.lan.master: no such setting"),
+        ({"workload": {"networks": "lan"}}, "workload.networks = 'lan': not a list"),
         ({"plugins": {"names": ["macvlan", "bridge"]}}, "plugins.names.1 = 'bridge': is a plugin that K3s brings itself"),
         ({"k3s": {"apiAddress": "192.168.122.300"}}, "k3s.apiAddress = '192.168.122.300': neither an IPv4 address nor a host name"),
-        ({"macvlan": {"type": "ipvlan"}}, "macvlan.mode = 'bridge': is not a mode of ipvlan; its modes are l2"),
-        (
-            {"macvlan": {"routes": ["0.0.0.0/0"]}},
-            "macvlan.routes.0 = '0.0.0.0/0': 0.0.0.0/0 takes the pod off ClusterIP and DNS; if you",
-        ),
         ({"workload": {"image": "nginx"}}, "pin it, for example nginx:1.25"),
         ({"proof": {"title": ""}}, "proof.title = ''"),
         ({"timeouts": {"boot": 0}}, "timeouts.boot = 0"),
         ({"network": {"cidr": "192.168.122.1/24"}}, "network.cidr = '192.168.122.1/24'"),
         ({"network": {"gateway": "fe80::1"}}, "network.gateway = 'fe80::1'"),
-        ({"macvlan": {"range": "fe80::1-fe80::9"}}, "macvlan.range = 'fe80::1-fe80::9'"),
         *(
             ({"network": {"kind": "bridge"}}, f"network.{name}: is needed with kind: bridge")
             for name in ("name", "cidr", "gateway", "dns", "nodes")
@@ -300,15 +296,10 @@ def test_a_mistake_is_named(raw: dict[str, Any], text: str) -> None:
     assert text in mistakes(raw)
 
 
-@pytest.mark.parametrize("master", ["", "enp2s0", "eth0", "bond0", "br-lan", "v.lan"])
-def test_an_interface_that_is_no_vlan_may_bear_the_pods(master: str) -> None:
-    assert parse("dev", {"macvlan": {"master": master}}).macvlan.master == master
-
-
-def test_a_field_that_may_be_empty_is_named_once_and_by_its_own_name() -> None:
-    text = mistakes({"macvlan": {"master": "a b"}})
+def test_a_field_that_may_be_absent_is_named_once_and_by_its_own_name() -> None:
+    text = mistakes({"podNetworks": {"lan": {"range": "192.168.122.200-192.168.122.210", "parent": "a b"}}})
     assert "1 mistake " in text
-    assert "macvlan.master = 'a b': " in text
+    assert "podNetworks.lan.parent = 'a b': " in text
 
 
 @pytest.mark.parametrize("value", ["AA:BB:CC:00:00:02", "aa:bb:cc:00:00:02"])
@@ -317,10 +308,15 @@ def test_a_mac_address_may_be_written_either_way(value: str) -> None:
     assert plan.nodes[0].mac == "aa:bb:cc:00:00:02"
 
 
+NO_NAMES = ("A", "a_b", "-a", "a-", "a" * 64, "ä", "a.b", "a b", "", "a\n", 5)
+LAN: dict[str, Any] = {"podNetworks": {"lan": {"range": "192.168.122.200-192.168.122.210"}}}
+
+
 @pytest.mark.parametrize(
     ("path", "values"),
     [
-        ("macvlan.name", ["A", "a_b", "-a", "a-", "a" * 64, "ä", "a.b", "a b", "", "a\n", 5]),
+        ("podNetworks", [{name: {"range": "192.168.122.200-192.168.122.210"}} for name in NO_NAMES]),
+        ("workload.name", ["A", "a_b", "-a", "a-", "a" * 64, "ä", "a.b", "a b", "", "a\n", 5]),
         ("workload.namespace", ["Default", "a/b", "a" * 64, ""]),
         ("network.name", ["a b", "a/b", "../x", "ä", "a" * 65, "", "-x", "<x>"]),
         ("network.interface", ["a" * 16, "a b", "e;n", "", "ä"]),
@@ -334,17 +330,22 @@ def test_a_mac_address_may_be_written_either_way(value: str) -> None:
         ("servers.labels", [{"a b": "c"}, {"a": "b c"}, {"a": "x" * 64}, {"-/x": "y"}, {"../x": "y"}, {"a": "ä"}]),
         ("servers.taints", [["a=b"], ["a=b:Never"], ["a b=c:NoSchedule"], "a=b:NoSchedule"]),
         ("servers.cpus", [0, -1, 1.5, "two", 10**30, [2], {}, True]),
-        ("macvlan.dataDirectory", ["run", "/a b", "/../x", "/$(x)"]),
+        ("podNetworks.lan.parent", ["a" * 16, "a b", "e;n", "", "ä"]),
+        ("podNetworks.lan.namespace", ["Default", "a/b", "a" * 64, ""]),
+        ("podNetworks.lan.addresses", [{name: {"mac": "02:00:00:00:00:01"}} for name in NO_NAMES]),
+        ("podNetworks.lan.dataDirectory", ["run", "/a b", "/../x", "/$(x)"]),
     ],
 )
 def test_names_that_libvirt_kubernetes_or_a_shell_would_refuse(path: str, values: list[Any]) -> None:
     for value in values:
-        assert path.split(".", 1)[0] in mistakes(put({}, path, value)), value
+        assert path.rpartition(".")[2] in mistakes(put(LAN if path.startswith("podNetworks.") else {}, path, value)), value
 
 
 def put(raw: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """`raw` with the setting at `path`."""
+    """`raw` with the setting at `path`; 0 in it is the only element of a list."""
     first, _, rest = path.partition(".")
+    if rest.startswith("0."):
+        return {**raw, first: [put({}, rest.removeprefix("0."), value)]}
     inner = raw.get(first)
     return {**raw, first: put(inner if isinstance(inner, dict) else {}, rest, value) if rest else value}
 
@@ -405,7 +406,13 @@ VALUES_OF_NO_GOOD: list[Any] = [
     "fe80::1-fe80::2", "v1.31.2+k3s1", "v1.30.6-rc1+k3s1", "v1." + "9" * 5000 + ".1+k3s1", "sha256:" + "0" * 64,
     "https://h/x", "https://[", "https://h:99999/", "/a", "/", "//", "/../", "host-local", "static", "l2", "ipvlan", "passthru",
     "server-1", "agent-1", "local", "52:54:00:00:00:01", "a=b:NoSchedule", "1Gi", "256Mi", "9" * 400 + "Ti", [], [None], ["x"],
-    ["macvlan"], ["macvlan", "static", "ipvlan"], ["192.168.122.1"], {}, {"x": 1}, {"x": {"x": "x"}}, {"": ""}, {"a": "b"},
+    ["macvlan"], ["macvlan", "static", "ipvlan"], ["192.168.122.1"], "dhcp", "accept", "l3", "by-source", "private",
+    "fd00:50::1-fd00:50::f", "fd00:50::-fd00:50::ffff:ffff:ffff:ffff", "fd00:50::/64", "fd00:50::1", "192.168.122.20",
+    [{"to": "10.0.0.0/8"}], [{"to": "10.9.0.0/16", "via": "10.0.0.1"}, {"to": "224.0.0.0/4", "via": "192.168.122.1"}, "x"],
+    [{"type": "tuning", "sysctl": {"net.ipv4.ip_forward": "1", "a": 1}}], [{"type": "nobody's"}], [{}, "x", {"type": "sbr"}],
+    {"cidr": "fd00:50::/64"}, {"cidr": "fd00:50::/64", "range": "fd00:50::-fd00:50::ffff:ffff:ffff:ffff"},
+    {"lan": {"ipam": "dhcp"}}, {"a": {"vlan": 5}, "b": {"parent": "enp2s0"}}, {"a": {"ip": "192.168.122.20", "mac": "x"}},
+    {}, {"x": 1}, {"x": {"x": "x"}}, {"": ""}, {"a": "b"},
     {"server-1": {}}, {"server-1": {"address": "192.168.122.2", "mac": "02:00:00:00:00:01"}},
     {"local": {}}, {"far": {"uri": "qemu+ssh://far/system"}}, {"docker.io": {"endpoint": ["https://h"]}}, {"users": []},
 ]  # fmt: skip
@@ -428,8 +435,8 @@ def paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
         yield path
         for nested in _models(field.annotation):
             many = "dict" in str(field.annotation)
-            keys = {"hypervisors": "local", "overrides": "server-1", "mirrors": "docker.io"}
-            key = f".{keys.get(to_camel(name), 'x')}" if many else ""
+            keys = {"hypervisors": "local", "overrides": "server-1", "mirrors": "docker.io", "podNetworks": "lan"}
+            key = f".{keys.get(to_camel(name), 'x')}" if many else ".0" if "tuple" in str(field.annotation) else ""
             if "docker.io" not in key:  # its dot would split the path
                 yield from paths(nested, f"{path}{key}.")
 
@@ -447,7 +454,9 @@ PATHS = sorted(paths(Settings))
 def accepts(raw: dict[Any, Any]) -> bool:
     """Whether it is taken; anything but a SettingsError fails the test, and a message needs its parts."""
     try:
-        read(raw)
+        _, taken = read(raw)
+        for network in taken.networks:
+            assert "NaN" not in cni.canonical(cni.whole(network))
     except SettingsError as error:
         assert error.problems
         for problem in error.problems:
@@ -477,7 +486,7 @@ def test_any_top_level_is_taken_or_refused(raw: dict[str, Any]) -> None:
 @pytest.mark.parametrize("path", PATHS)
 def test_each_setting_takes_or_refuses_each_nasty_value(path: str) -> None:
     for value in VALUES_OF_NO_GOOD:
-        accepts(put({}, path, value))
+        accepts(put(LAN, path, value))
 
 
 ADDRESSES = st.integers(0, 2**32 - 1) | st.integers(3232266240, 3232266240 + 255)
@@ -501,20 +510,22 @@ def _dotted(number: int) -> str:
     servers=st.sampled_from([1, 3, 5, 99]),
     agents=st.integers(0, 100),
     size=st.none() | st.integers(1, 65536),
-    check=st.none() | ADDRESSES.map(_dotted),
+    access=st.none() | RANGES,
     fixed=st.none() | ADDRESSES.map(_dotted),
 )
 def test_any_addresses_are_taken_or_refused(
     nodes: str, pods: str, exclude: list[str], gateway: str, prefix: int, base: int, servers: int, agents: int,
-    size: int | None, check: str | None, fixed: str | None,
+    size: int | None, access: str | None, fixed: str | None,
 ) -> None:  # fmt: skip
     cidr = f"{_dotted(base & ~((1 << (32 - prefix)) - 1))}/{prefix}"
+    counted = {"range": pods, "addressesPerNode": size, "nodeAccess": access}
+    booked = {"range": pods, "ipam": "static", "addresses": {"nginx-macvlan": {"ip": fixed}}, "nodeAccess": access}
     raw = {
         "network": {"nodes": nodes, "exclude": exclude, "gateway": gateway, "cidr": cidr},
-        "macvlan": {"range": pods, "addressesPerNode": size, "ipam": "static" if fixed else "host-local"},
-        "plugins": {"names": ["macvlan", "static"]},
-        "workload": {"address": fixed},
-        "macvlanCheck": {"address": check, "enabled": check is not None},
+        "podNetworks": {
+            "lan": booked if fixed else counted,
+            "vlan": {**counted, "vlan": 50, "cidr": cidr, "gateway": gateway},
+        },
         "servers": {"count": servers},
         "agents": {"count": agents},
     }
@@ -526,10 +537,10 @@ def test_any_addresses_are_taken_or_refused(
     [
         {"network": {"nodes": "255.255.255.250-255.255.255.255"}, "servers": {"count": 99}},
         {"network": {"nodes": "0.0.0.0-0.0.0.3"}, "agents": {"count": 10}},
-        {"macvlan": {"range": "255.255.255.250-255.255.255.255", "addressesPerNode": 65536}},
-        {"macvlan": {"range": "255.255.255.255", "addressesPerNode": 2}},
-        {"nodeAccess": {"enabled": True, "addresses": "255.255.255.255"}, "servers": {"count": 3}},
-        {"nodeAccess": {"enabled": True, "addresses": "0.0.0.0"}, "agents": {"count": 3}},
+        {"podNetworks": {"lan": {"range": "255.255.255.250-255.255.255.255", "addressesPerNode": 65536}}},
+        {"podNetworks": {"lan": {"range": "255.255.255.255", "addressesPerNode": 2}}},
+        {"podNetworks": {"lan": {"ipam": "dhcp", "nodeAccess": "255.255.255.255"}}, "servers": {"count": 3}},
+        {"podNetworks": {"lan": {"ipam": "dhcp", "nodeAccess": "0.0.0.0"}}, "agents": {"count": 3}},
     ],
 )
 def test_counting_past_the_end_of_all_addresses_is_a_mistake(raw: dict[str, Any]) -> None:
@@ -539,7 +550,9 @@ def test_counting_past_the_end_of_all_addresses_is_a_mistake(raw: dict[str, Any]
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("pods", ["0.0.0.0-255.255.255.255", "10.0.0.0-10.255.255.255"])
 def test_a_huge_range_is_answered_at_once(pods: str) -> None:
-    accepts({"macvlan": {"range": pods, "addressesPerNode": 1000}, "agents": {"count": 2}})
+    accepts({"podNetworks": {"lan": {"range": pods, "addressesPerNode": 1000}}, "agents": {"count": 2}})
+    ipv6 = {"cidr": "::/0", "range": "::1-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}
+    accepts({"podNetworks": {"lan": {"range": pods, "addressesPerNode": 1000, "ipv6": ipv6}}, "agents": {"count": 2}})
 
 
 def test_what_is_accepted_is_the_same_after_json() -> None:
@@ -556,7 +569,6 @@ def test_what_is_accepted_is_the_same_after_json() -> None:
         ({"k3s": {"apiAddress": "..-"}}, "neither an IPv4 address nor a host name"),
         ({"network": {"interface": "lo"}}, "network.interface = 'lo': is no interface on the network"),
         ({"network": {"interface": "enp1s0.50"}}, "network.interface = 'enp1s0.50': is the sub-interface of a VLAN"),
-        ({"macvlan": {"master": "cni0"}}, "macvlan.master = 'cni0': is no interface on the network"),
         ({"ssh": {"port": 10010}}, "K3s listens there on its nodes"),
         ({"servers": {"labels": {"example..com/disk": "a"}}}, "not a key of a Kubernetes label"),
         ({"servers": {"labels": {"a.-b/c": "a"}}}, "not a key of a Kubernetes label"),

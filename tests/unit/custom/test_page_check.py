@@ -10,10 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
+from components.custom import page_check
 from components.custom.page_check import HttpProofProvider, prove
 
 pytestmark = [pytest.mark.unit, pytest.mark.timeout(60)]
@@ -93,7 +95,7 @@ def test_another_page_is_none_and_the_error_says_what_was_seen(
     with serving(answer) as url, pytest.raises(TimeoutError) as caught:
         prove(url, TITLE, 0.6)
     assert f"seen last: {last}." in str(caught.value)
-    for part in (url, TITLE, "timeouts.proof", "proof.enabled: false"):
+    for part in (url, TITLE, "timeouts.proof", "proof.networks"):
         assert part in str(caught.value)
 
 
@@ -178,6 +180,9 @@ def test_a_redirect_to_another_host_is_no_proof() -> None:
             prove(url, TITLE, 0.6)
 
 
+INPUTS = {"title": TITLE, "pod": "uid", "limit": 5.0, "cidr": "192.168.122.0/24", "required": True}
+
+
 def test_another_pod_title_or_page_is_another_proof_and_another_limit_is_not() -> None:
     old = {"url": "http://a/", "title": "t", "pod": "1", "limit": 1.0, "status": 200.0, "seen": "t"}
     provider = HttpProofProvider()
@@ -189,9 +194,35 @@ def test_another_pod_title_or_page_is_another_proof_and_another_limit_is_not() -
 
 def test_the_proof_keeps_what_it_saw() -> None:
     with serving(page()) as url:
-        made = HttpProofProvider().create({"url": url, "title": TITLE, "pod": "uid", "limit": 5.0})
+        made = HttpProofProvider().create({"url": url, **INPUTS})
     assert made.outs is not None
-    assert (made.outs["status"], made.outs["seen"], made.id) == (200, TITLE, url)
+    assert (made.outs["status"], made.outs["seen"], made.outs["unseen"], made.id) == (200, TITLE, "", url)
+
+
+def test_a_page_on_a_network_that_this_machine_is_not_on_is_asked_for_where_it_is_required(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = {"url": "http://192.168.50.10/", **INPUTS, "cidr": "192.168.50.0/24", "limit": 0.1}
+    monkeypatch.setattr(page_check, "interfaces", lambda: [IPv4Address("192.168.122.1")])
+    made = HttpProofProvider().create({**elsewhere, "required": False})
+    assert made.outs is not None
+    assert (made.outs["status"], made.outs["seen"]) == (0, "")
+    assert (
+        "this machine has no address in 192.168.50.0/24" in made.outs["unseen"] and made.outs["unseen"] in capsys.readouterr().out
+    )
+    monkeypatch.setattr(page_check, "prove", lambda *_: (200, TITLE))
+    assert HttpProofProvider().create({**elsewhere, "required": True}).outs["status"] == 200  # type: ignore[index]
+    monkeypatch.setattr(page_check, "interfaces", lambda: [IPv4Address("192.168.50.7")])
+    assert HttpProofProvider().create({**elsewhere, "required": False}).outs["status"] == 200  # type: ignore[index]
+
+
+def test_a_page_that_becomes_required_is_proven_unless_it_was_seen() -> None:
+    provider = HttpProofProvider()
+    seen = {"url": "http://a/", **INPUTS, "required": False, "status": 200.0, "seen": TITLE, "unseen": ""}
+    assert not provider.diff("id", seen, {**seen, "required": True}).changes
+    unseen = {**seen, "status": 0, "seen": "", "unseen": "no neighbour"}
+    assert provider.diff("id", unseen, {**unseen, "required": True}).replaces == ["required"]
+    assert not provider.diff("id", {**unseen, "required": True}, unseen).changes
 
 
 def test_a_page_that_is_not_served_is_told_without_a_traceback() -> None:
@@ -201,7 +232,7 @@ from pulumi.dynamic import ConfigureRequest, Config
 from components.custom.page_check import HttpProofProvider
 HttpProofProvider().configure(ConfigureRequest(config=Config({}, "p")))
 try:
-    HttpProofProvider().create({"url": "http://127.0.0.1:9/", "title": "x", "limit": 0})
+    HttpProofProvider().create({"url": "http://127.0.0.1:9/", "title": "x", "limit": 0, "required": True})
 except TimeoutError:
     print(traceback.format_exc())
 """

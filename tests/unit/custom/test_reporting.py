@@ -87,7 +87,7 @@ def test_a_proof_that_waits_says_for_what(heard: Wait, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(page_check, "prove", prove)
     configure(page_check.HttpProofProvider())
-    page_check.HttpProofProvider().create({"url": "http://192.168.122.200/", "title": "t", "limit": 1})
+    page_check.HttpProofProvider().create({"url": "http://192.168.122.200/", "title": "t", "limit": 1, "required": True})
 
 
 def test_whatever_libvirt_does_is_told(heard: Wait, monkeypatch: pytest.MonkeyPatch) -> None:

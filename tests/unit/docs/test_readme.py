@@ -16,8 +16,10 @@ from lab_harness import STACK_FILE, Lab
 from cli.networks import NETWORKS, requests
 from cli.stack import project
 from components.config import reading
+from components.config.model import to_camel
 from components.config.raw import from_document
-from components.config.settings import Settings, to_camel
+from components.config.settings import Settings
+from components.network import cni
 
 pytestmark = pytest.mark.unit
 
@@ -27,6 +29,7 @@ PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     *sorted(page for page in (ROOT / "docs").glob("*.md") if page.name not in OTHERS),
+    *sorted((ROOT / "examples").glob("*/README.md")),
 ]
 NOT_RUN = "# not run by a test"
 
@@ -114,18 +117,27 @@ def networks_annotations(value: Any) -> Iterator[str]:
             yield from networks_annotations(item)
 
 
-def test_annotations_and_networks_in_manifests_are_read_by_multus() -> None:
+def test_annotations_in_manifests_ask_for_what_a_stack_file_of_the_page_has() -> None:
+    """Read as Multus reads them, and with addresses only of the book."""
     count = 0
     for page in PAGES:
-        for text in blocks(page, "yaml"):
-            document = yaml.safe_load(text)
-            for value in networks_annotations(document):
-                assert requests(value, "default")
-                count += 1
-            if document.get("kind") == "NetworkAttachmentDefinition":
-                assert json.loads(document["spec"]["config"])["name"] == document["metadata"]["name"]
-                count += 1
-    assert count >= 6
+        documents = [yaml.safe_load(text) for text in blocks(page, "yaml")]
+        manifests = [annotation for document in documents for annotation in networks_annotations(document)]
+        networks = [
+            network
+            for document in documents
+            if "config" in document and manifests
+            for network in reading.load(project(), "dev", from_document(document, project()))[1].networks
+        ]
+        for selection in (selection for annotation in manifests for selection in requests(annotation, "default")):
+            named = [network for network in networks if network.reference == selection.network]
+            assert named, f"{page.name}: {selection}"
+            booked = [
+                cni.attachment(network, entry).get("ips") for network in named for entry in network.settings.addresses.values()
+            ]
+            assert not selection.ips or list(selection.ips) in booked, f"{page.name}: {selection}"
+            count += 1
+    assert count >= 5
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])

@@ -133,7 +133,7 @@ def test_every_job_ends() -> None:
 
 def test_a_benchmark_stays_off_the_addresses_of_the_stacks_that_are_up() -> None:
     """With what it is told unless variables say otherwise, beside every stack file here."""
-    from bench.__main__ import parser  # noqa: PLC0415
+    from bench.__main__ import _document, parser  # noqa: PLC0415
     from bench.checkout import stack_document  # noqa: PLC0415
     from bench.compare import settings_of  # noqa: PLC0415
 
@@ -141,9 +141,7 @@ def test_a_benchmark_stays_off_the_addresses_of_the_stacks_that_are_up() -> None
     given = {name: re.findall(r"'([^']*)'", value)[0] for name, value in job["env"].items()}
     [line] = [line for line in RUNS["bench.bench.Measure"].splitlines() if "-m bench" in line]
     options = parser().parse_args([given.get(word.strip("$"), word) for word in shlex.split(line)[3:]])
-    check = {"address": options.pods.rpartition("-")[2]}
-    changes = {"network": {"nodes": options.nodes}, "macvlan": {"range": options.pods}, "macvlanCheck": check}
-    _, own = settings_of(stack_document(ROOT / f"Pulumi.{options.stack}.yaml", changes), "bench")
+    _, own = settings_of(_document(options), "bench")
     for path in ROOT.glob("Pulumi.*.yaml"):
         _, other = settings_of(stack_document(path, {}), "other")
         assert not [(a, b) for a in own.claims for b in other.claims if a.first <= b.last and b.first <= a.last], path.name

@@ -7,8 +7,9 @@ from typing import Any, cast
 
 import pytest
 
+from components.cluster.network_status import network_status
 from components.config.plan import CniPaths
-from components.network.multus import _rules, _sample, network_status
+from components.network.multus import _rules, _sample
 
 pytestmark = pytest.mark.unit
 STATUS = "k8s.v1.cni.cncf.io/network-status"

@@ -37,7 +37,7 @@ def lan(tmp_path: Path, own_namespaces: None) -> Iterator[Lan]:
         "-n mvtest-lan address add 192.168.222.1/24 dev port0",
         "-n mvtest-lan link set port0 up",
     )
-    with namespaces(("mvtest-node", "mvtest-lan"), commands, leftovers=("macvlan-check",)):
+    with namespaces(("mvtest-node", "mvtest-lan"), commands, leftovers=("network-check",)):
         if ip("-n mvtest-node link add link nic0 name mvtry type macvlan mode bridge").returncode:
             pytest.skip("this kernel has no macvlan")
         ip("-n mvtest-node link delete mvtry")

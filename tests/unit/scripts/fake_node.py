@@ -3,14 +3,17 @@
 Scripts run as a node runs them: `bash -c`, with the text that is sent.
 """
 
+import base64
 import hashlib
 import io
 import json
+import shutil
 import socket
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 from components.node import command
 
@@ -20,7 +23,9 @@ PARTS = sorted(SCRIPTS.glob("parts/*.sh"))
 PROGRAMS = sorted(path for path in SCRIPTS.glob("*.py") if path.stem != "__init__")
 NAMES = {
     "node-ready",
-    "macvlan-check",
+    "network-check",
+    "vlan-link",
+    "dhcp-daemon",
     "lan-check",
     "k3s-install",
     "k3s-kubeconfig",
@@ -103,6 +108,8 @@ class Node:
 
     def command(self, name: str, text: str) -> Path:
         path = self.bin / name
+        # python3 is a link to the real one.
+        path.unlink(missing_ok=True)
         path.write_text(text)
         path.chmod(0o755)
         return path
@@ -184,11 +191,11 @@ def archive(path: Path, names: tuple[str, ...] = ("macvlan", "ipvlan", "bridge")
 
 MAC = "52:54:00:aa:00:21"
 CHECK = {
+    "SETTING": "podNetworks.iot",
     "MAC": MAC,
-    "TEST_ADDRESS": "192.168.222.205/24",
-    "GATEWAY": "192.168.222.1",
+    "TYPE": "macvlan",
     "MODE": "bridge",
-    "PING": "true",
+    "GATEWAY": "192.168.222.1",
     "LIMIT_SECONDS": "5",
 }
 
@@ -197,7 +204,8 @@ class Lan(Node):
     """A node with one NIC (a veth) on a segment with its gateway."""
 
     def start(self, **env: str) -> subprocess.Popen[str]:
-        script = stripped(SCRIPTS / "macvlan-check.sh")
+        """network-check, begun."""
+        script = stripped(SCRIPTS / "network-check.sh")
         return subprocess.Popen(
             ["nsenter", "--net=/run/netns/mvtest-node", "bash", "-c", script],
             env=self.environment(CHECK | env),
@@ -231,3 +239,46 @@ def multus(node: Node, name: str = "00-multus.conflist") -> None:
     node.file(kubeconfig, f'users:\n- name: multus\n  user:\n    token: "{TOKEN}"\n', 0o600)
     for binary in ("multus", "macvlan"):
         node.file(f"{BIN_DIR}/{binary}", PLUGIN, 0o755)
+
+
+def cni_record(
+    root: Path,
+    pod: str,
+    config: dict[str, Any],
+    *,
+    address: str = "",
+    interface: str = "net1",
+    netns: str | None = None,
+    folder: str = "var/lib/cni/multus/results",
+) -> str:
+    """libcni's record (libcni/api.go, cachedInfo) of an interface of the pod home/`pod`, and the network namespace, whose path it
+    gives."""
+    path = f"/var/run/netns/{pod}" if netns is None else netns
+    if path:
+        there = root / path.lstrip("/")
+        there.parent.mkdir(parents=True, exist_ok=True)
+        there.touch()
+    record = {
+        "kind": "cniCacheV1",
+        "containerId": f"id-{pod}",
+        "config": base64.b64encode(json.dumps(config).encode()).decode(),
+        "ifName": interface,
+        "networkName": config["name"],
+        **({"netns": path} if path else {}),
+        "cniArgs": [["IgnoreUnknown", "1"], ["K8S_POD_NAMESPACE", "home"], ["K8S_POD_NAME", pod]],
+        "result": {"cniVersion": "0.3.1", "dns": {}, **({"ips": [{"version": "4", "address": address}]} if address else {})},
+    }
+    results = root / folder
+    results.mkdir(parents=True, exist_ok=True)
+    (results / f"{config['name']}-id-{pod}-{interface}").write_text(json.dumps(record))
+    return path
+
+
+def accepted_by_systemd(*units: Path) -> bool:
+    """Whether systemd reads these units without a word about them, other than that what they name is not on this machine; so where
+    there is no systemd."""
+    if not shutil.which("systemd-analyze"):
+        return True
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True, check=False)
+    problems = [line for line in done.stderr.splitlines() if any(unit.name in line for unit in units)]
+    return not [line for line in problems if "is not executable: No such file or directory" not in line]

@@ -117,7 +117,7 @@ print('one"', "two'", "$HOME `id` \\ \x27", sys.argv[1:], '''a
 
 @pytest.mark.parametrize("value", ["", "ten", "a[$(touch pwned)]", "-1"])
 @pytest.mark.parametrize(
-    "script", ["node-ready", "k3s-node-ready", "macvlan-check", "plugins-install", "multus-gate", "k3s-install"]
+    "script", ["node-ready", "k3s-node-ready", "network-check", "plugins-install", "multus-gate", "k3s-install"]
 )
 def test_limit_is_a_number_or_refused(node: Node, script: str, value: str, tmp_path: Path) -> None:
     needed = set(re.findall(r"\$\{([A-Z0-9_]+):\?\}", (SCRIPTS / f"{script}.sh").read_text()))

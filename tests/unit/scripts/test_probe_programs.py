@@ -1,14 +1,13 @@
-"""The programs that probe the network, without one: lan_probe.py, address_probe.py and ping.py."""
+"""The programs that probe the network, without one: lan_probe.py and address_probe.py."""
 
 import socket
 import struct
-import time
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace, TracebackType
 
 import pytest
 
-from components.node.scripts import address_probe, lan_probe, ping
+from components.node.scripts import address_probe, lan_probe
 
 pytestmark = pytest.mark.unit
 
@@ -51,22 +50,16 @@ class Packets:
         for packet in self.answer(frame):
             self.there.send(packet)
 
-    def sendto(self, packet: bytes, _: object) -> None:
-        self.send(packet)
-
     def recv(self, size: int) -> bytes:
         try:
             return self.here.recv(size)
         except TimeoutError:
             raise Python39TimeoutError from None
 
-    def recvfrom(self, size: int) -> tuple[bytes, tuple[str, int]]:
-        return self.recv(size), ("192.168.1.1", 0)
 
-
-def arp(sender: bytes, claimed: str, target: str = "0.0.0.0", operation: int = 2) -> bytes:
+def arp(sender: bytes, claimed: str, target: str = "0.0.0.0", operation: int = 2, to: bytes = bytes(6)) -> bytes:
     head = b"\xff" * 6 + sender + b"\x08\x06" + struct.pack("!HHBBH", 1, 0x0800, 6, 4, operation)
-    return head + sender + socket.inet_aton(claimed) + bytes(6) + socket.inet_aton(target) + bytes(18)
+    return head + sender + socket.inet_aton(claimed) + to + socket.inet_aton(target) + bytes(18)
 
 
 @pytest.fixture
@@ -103,45 +96,33 @@ def test_silence_is_no_error_on_python_3_9(packets: Make) -> None:
     assert silent.sent == 3
     packets(address_probe, lambda _: [])
     assert address_probe.find("nic0", MAC, ADDRESS) is None
-    packets(ping, lambda _: [])
-    assert ping.ping("192.168.1.1", 1) == "no answer"
 
 
 def test_other_machines_are_found_by_what_they_claim(packets: Make) -> None:
     answers = [b"short", arp(MAC, "192.168.1.5"), arp(OTHER, "192.168.1.9"), arp(OTHER, "192.168.1.5")]
     packets(lan_probe, lambda _: answers)
     assert lan_probe.find("nic0", MAC, [ADDRESS]) == {ADDRESS: OTHER}
-    packets(address_probe, lambda _: answers)
-    assert address_probe.find("nic0", MAC, ADDRESS) == OTHER
 
 
-def test_another_that_probes_for_the_address_is_a_conflict_of_the_test_address_alone() -> None:
+def test_one_that_probes_for_an_address_does_not_have_it() -> None:
+    """Each node of this program probes for all addresses, and for the gateway."""
     frame = arp(OTHER, "0.0.0.0", "192.168.1.5", operation=1)
-    assert address_probe.claimant(frame, MAC, ADDRESS) == OTHER
-    assert lan_probe.owner(frame, MAC, [ADDRESS]) is None, "each node of this program probes for all addresses"
+    assert lan_probe.owner(frame, MAC, [ADDRESS]) is None
+    assert address_probe.answerer(frame, MAC, ADDRESS) is None
 
 
-def test_an_answer_to_a_ping(packets: Make) -> None:
-    def answer(request: bytes) -> list[bytes]:
-        assert sum(struct.unpack("!12H", request)) % 0xFFFF == 0, "the checksum is right (RFC 1071)"
-        return [b"\x45" + bytes(19) + b"\x00" + request[1:]]
-
-    packets(ping, answer)
-    assert ping.ping("192.168.1.1", 5) == ""
-
-
-def test_an_answer_to_another_s_ping_does_not_count() -> None:
-    head = b"\x45" + bytes(19)
-    assert ping.is_reply(head + b"\x00\x00\x00\x00\x12\x34\x00\x01", 0x1234)
-    assert not ping.is_reply(head + b"\x00\x00\x00\x00\x12\x35\x00\x01", 0x1234)
-    assert not ping.is_reply(head + b"\x08\x00\x00\x00\x12\x34\x00\x01", 0x1234), "a request"
-    assert not ping.is_reply(head + b"\x00", 0x1234)
-
-
-def test_a_network_that_refuses_is_said(packets: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: bytes) -> list[bytes]:
-        raise OSError(101, "Network is unreachable")
-
-    packets(ping, refuse)
-    monkeypatch.setattr(time, "sleep", lambda _: None)
-    assert ping.ping("192.168.1.1", 1) == "Network is unreachable"
+def test_an_answer_is_a_reply_to_the_one_that_probed(packets: Make) -> None:
+    """A router that asks for a node is heard by everybody, also where no reply reaches the pods."""
+    reply = arp(OTHER, "192.168.1.5", to=MAC)
+    others = [
+        b"short",
+        arp(OTHER, "192.168.1.5", "192.168.1.9", operation=1),
+        arp(OTHER, "192.168.1.5", "192.168.1.5"),
+        arp(OTHER, "192.168.1.5", to=bytes.fromhex("525400000009")),
+        arp(OTHER, "192.168.1.6", to=MAC),
+        arp(MAC, "192.168.1.5", to=MAC),
+    ]
+    packets(address_probe, lambda _: others)
+    assert address_probe.find("nic0", MAC, ADDRESS) is None
+    packets(address_probe, lambda _: [*others, reply])
+    assert address_probe.find("nic0", MAC, ADDRESS) == OTHER

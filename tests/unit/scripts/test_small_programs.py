@@ -1,4 +1,4 @@
-"""The small programs in Python: nic.py, link_address.py, server_versions.py, multus_configuration.py, plugin_archive.py."""
+"""The small programs in Python: nic.py, server_versions.py, multus_configuration.py, plugin_archive.py."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from components.node.scripts import multus_configuration, nic, plugin_archive, server_versions
-from components.node.scripts.link_address import check
 
 from .fake_node import archive
 
@@ -29,19 +28,6 @@ def test_an_interface_is_found_by_its_name_and_its_other_names() -> None:
     links = [link("enp1s0", 1), link("eno1", 2) | {"altnames": ["lan"]}]
     assert [interface["ifname"] for interface in nic.links_of(links, "", "", "lan")] == ["eno1"]
     assert nic.links_of(links, "52:54:00:00:00:01", "", "wan") == []
-
-
-def test_the_address_of_the_test_link() -> None:
-    check("192.168.1.5/24", "192.168.1.1", "true")
-    check("192.168.1.5/24", "", "false")
-    for address, gateway, problem in (
-        ("192.168.1.5", "192.168.1.1", "needs a prefix"),
-        ("192.168.1.5/24", "10.0.0.1", "is not in the network"),
-        ("192.168.1/24", "192.168.1.1", "192.168.1"),
-        ("192.168.1.5/24", "", "cannot be empty"),
-    ):
-        with pytest.raises(SystemExit, match=f"^macvlan: .*{problem}"):
-            check(address, gateway, "true")
 
 
 def servers(**versions: str) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from .fake_node import ALL, BIN_DIR, CONF_DIR, CURL, INSTALLER, SCRIPTS, VERSION
 pytestmark = pytest.mark.unit
 
 
+NETWORK = {"SETTING": "podNetworks.iot", "MAC": "52:54:00:00:00:01", "TYPE": "ipvlan", "MODE": "l2"}
+
 # Each script that waits, with a stand-in that blocks it, and its limit so that it says something at least once before.
 BLOCKED = {
     "node-ready": ({}, {"cloud-init": '[ "$2" != --wait ] || exec sleep 60'}),
@@ -28,11 +30,19 @@ BLOCKED = {
     "node-sync": ({}, {"sync": "exec sleep 12"}),
     "disk-grow": ({}, {"findmnt": "echo /dev/vda1 ext4", "resize2fs": "exec sleep 12"}),
     "artifacts, another runs": ({"DIGEST": "0123456789"}, {"flock": "sleep 10; exit 1"}),
-    "macvlan-check, another runs": (
-        {"MAC": "52:54:00:00:00:01", "TEST_ADDRESS": "10.0.0.2/24", "MODE": "bridge", "PING": "false"},
+    "network-check, another runs": (
+        NETWORK,
         # Without `ip`: the real one would remove a namespace that other tests have made.
-        {"flock": "[ -e $STUB/waited ] && exit 0; touch $STUB/waited; sleep 10; exit 1", "ip": "exit 1"},
+        {"flock": "[ -e $STUB/waited ] && exit 0; touch $STUB/waited; sleep 10; exit 1", "ip": "exit 1", "modprobe": "exit 0"},
     ),
+    "network-check, silent gateway": (
+        {**NETWORK, "GATEWAY": "10.0.0.1"},
+        # nic.py is given the MAC address, address_probe.py the interface.
+        {"python3": "[ $3 != nic0 ] || exec sleep 1; echo nic0 $3 1500", "ip": "[ $1 = netns ] || echo nic0", "modprobe": "exit 0"},
+    ),
+    "vlan-link, pods": ({"ACTION": "off", "PARENT": "enp1s0", "VLAN": "50"}, {"python3": "echo home/printer"}),
+    "dhcp-daemon, pods": ({"ACTION": "off"}, {"python3": "echo home/printer"}),
+    "dhcp-daemon": ({"ACTION": "on", "BIN_DIR": "/opt/cni/bin"}, {"systemctl": "[ $1 != restart ] || exec sleep 12"}),
 }  # fmt: skip
 
 
@@ -46,6 +56,9 @@ def blocked(path: Path, name: str) -> subprocess.Popen[str]:
         node.command(program, f"#!/bin/bash\n{body}\n")
     url, digest = archive(path / "a.tgz")
     node.file("sys/class/block/vda1/size", "1")
+    for unit in ("vlan-enp1s0.50", "dhcp"):
+        node.file(f"etc/systemd/system/k3s-macvlan-{unit}.service", "")
+    node.file("opt/cni/bin/dhcp", "", 0o755)
     (node.root / "var/lib/rancher/k3s/server/db/etcd").mkdir(parents=True)
     (path / "installer").write_text(INSTALLER)
     places = {"file://ARCHIVE": url, "SUM": digest, "INSTALLER": str(path / "installer")}

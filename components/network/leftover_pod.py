@@ -1,0 +1,60 @@
+"""A pod that a run has created and not recorded, because it was killed before."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import urllib.error
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+from pulumi import Output, ResourceHook
+
+from components.cluster.kubernetes_api import client, delete
+from components.network.changed_network import NETWORK_REVISION
+
+NETWORKS = "k8s.v1.cni.cncf.io/networks"
+"""Annotation that names a pod's networks."""
+
+
+def leftover_pod_hook(name: str, kubeconfig: Output[str], limit: float) -> ResourceHook:
+    """A hook to run before the creation of a pod of the stack: deletes one of its name that is on other networks, and waits up to
+    `limit` seconds for its end.
+
+    A pod keeps the networks that it was created with, and the provider would take over the existing one, or find a conflict. One on
+    the same networks it does take over. The hook never fails: the creation then reports what is wrong.
+    """
+
+    async def make_way(args: pulumi.ResourceHookArgs) -> None:
+        text = await kubeconfig.future()
+        if text and args.new_inputs is not None:
+            await asyncio.to_thread(_delete_leftover, text, args.new_inputs["metadata"], limit)
+
+    return ResourceHook(name, make_way)
+
+
+def _delete_leftover(kubeconfig: str, wanted: Mapping[str, Any], limit: float) -> None:
+    path = f"/api/v1/namespaces/{wanted['namespace']}/pods/{wanted['name']}"
+    end = time.monotonic() + limit
+    try:
+        get = client(kubeconfig)
+        if not is_leftover(get(path)["metadata"], wanted):
+            return
+        pulumi.log.info(f"pod {wanted['namespace']}/{wanted['name']} of a run that was cut off is on other networks: it is deleted")
+        delete(kubeconfig, path)
+        while time.monotonic() < end:
+            get(path)
+            time.sleep(1)
+    except urllib.error.HTTPError as error:
+        if error.code != 404:
+            pulumi.log.warn(f"whether a pod {wanted['name']} is left of an earlier run is not known: {error}")
+    except OSError as error:
+        pulumi.log.warn(f"whether a pod {wanted['name']} is left of an earlier run is not known: {error}")
+
+
+def is_leftover(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether a pod is the stack's own, by its metadata, and on other networks than wanted. Pure."""
+    labels, annotations = found.get("labels") or {}, found.get("annotations") or {}
+    own = NETWORK_REVISION in annotations and all(labels.get(key) == value for key, value in (wanted.get("labels") or {}).items())
+    return own and any(annotations.get(key) != wanted["annotations"].get(key) for key in (NETWORKS, NETWORK_REVISION))

@@ -1,0 +1,77 @@
+"""A pod that a killed run has left: deleted where it is the stack's own and on other networks."""
+
+from __future__ import annotations
+
+import io
+import urllib.error
+from email.message import Message
+from typing import Any
+
+import pytest
+
+from components.network import leftover_pod
+from components.network.leftover_pod import NETWORKS, is_leftover
+
+pytestmark = pytest.mark.unit
+
+LABELS = {"app.kubernetes.io/name": "nginx-macvlan", "app.kubernetes.io/managed-by": "pulumi"}
+REVISION = "k3s-macvlan.dev/network-revision"
+WANTED: dict[str, Any] = {
+    "name": "nginx-macvlan",
+    "namespace": "default",
+    "labels": LABELS,
+    "annotations": {NETWORKS: "macvlan-conf", REVISION: "1"},
+}
+
+
+def found(labels: dict[str, str] | None = None, **annotations: str) -> dict[str, Any]:
+    names = {"networks": NETWORKS, "revision": REVISION}
+    return {
+        "labels": LABELS if labels is None else labels,
+        "annotations": {names[key]: value for key, value in annotations.items()},
+    }
+
+
+@pytest.mark.parametrize(
+    ("pod", "leftover"),
+    [
+        (found(networks="macvlan-conf", revision="1"), False),
+        (found(networks="macvlan-conf", revision="0"), True),
+        (found(networks="iot", revision="1"), True),
+        (found(networks="iot"), False),
+        (found({}, networks="iot", revision="0"), False),
+        ({}, False),
+    ],
+)
+def test_only_a_pod_of_the_stack_s_own_on_other_networks_is_left_over(pod: dict[str, Any], leftover: bool) -> None:
+    assert is_leftover(pod, WANTED) is leftover
+
+
+def test_it_is_deleted_and_its_end_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [found(networks="iot", revision="0")] * 2
+    deleted: list[str] = []
+
+    def get(path: str) -> Any:
+        if not answers:
+            raise urllib.error.HTTPError(path, 404, "gone", Message(), io.BytesIO())
+        return {"metadata": answers.pop()}
+
+    monkeypatch.setattr(leftover_pod, "client", lambda _: get)
+    monkeypatch.setattr(leftover_pod, "delete", lambda _, path: deleted.append(path))
+    monkeypatch.setattr("components.network.leftover_pod.time.sleep", lambda _: None)
+    monkeypatch.setattr("pulumi.log.info", lambda _: None)
+    leftover_pod._delete_leftover("kubeconfig", WANTED, 60)
+    assert deleted == ["/api/v1/namespaces/default/pods/nginx-macvlan"] and not answers
+
+
+@pytest.mark.parametrize("error", [OSError("no route"), urllib.error.HTTPError("u", 500, "broken", Message(), io.BytesIO())])
+def test_an_api_that_does_not_answer_is_said_and_no_error(monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
+    warned: list[str] = []
+
+    def get(_: str) -> Any:
+        raise error
+
+    monkeypatch.setattr(leftover_pod, "client", lambda _: get)
+    monkeypatch.setattr("pulumi.log.warn", warned.append)
+    leftover_pod._delete_leftover("kubeconfig", WANTED, 60)
+    assert len(warned) == 1 and "nginx-macvlan" in warned[0]
