@@ -57,20 +57,21 @@ def kubernetes_outputs(inputs: dict[str, Any], number: int) -> dict[str, Any]:
     }
     if inputs["kind"] == "Pod":
         annotations = metadata["annotations"]
-        status = network_status(annotations.get("k8s.v1.cni.cncf.io/networks", ""), number)
+        status = network_status(annotations.get("k8s.v1.cni.cncf.io/networks", ""), metadata.get("namespace", "default"), number)
         metadata["annotations"] = {**annotations, "k8s.v1.cni.cncf.io/network-status": json.dumps(status)}
     if inputs["kind"] == "Secret":
         outputs["data"] = {"token": base64.b64encode(b"recorded").decode()}
     return outputs
 
 
-def network_status(requested: str, number: int) -> list[dict[str, Any]]:
-    """What Multus would note of the networks that a pod requests: an interface of each, with the addresses that are requested."""
+def network_status(requested: str, namespace: str, number: int) -> list[dict[str, Any]]:
+    """What Multus would note of the networks that a pod of the namespace requests: an interface of each, with the addresses that
+    are requested."""
     entries = json.loads(requested) if requested.startswith("[") else [{"name": name} for name in requested.split(",") if name]
     last = number % 256
     return [
         {
-            "name": entry["name"],
+            "name": entry["name"] if "/" in entry["name"] else f"{entry.get('namespace', namespace)}/{entry['name']}",
             "interface": f"net{index}",
             "ips": [ip.partition("/")[0] for ip in entry.get("ips", [f"10.0.{index}.{last}"])],
             "mac": entry.get("mac", f"6a:00:00:00:{index:02x}:{last:02x}"),

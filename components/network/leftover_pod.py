@@ -6,6 +6,7 @@ import asyncio
 import time
 import urllib.error
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 import pulumi
@@ -46,11 +47,10 @@ def _delete_leftover(kubeconfig: str, wanted: Mapping[str, Any], limit: float) -
         while time.monotonic() < end:
             get(path)
             time.sleep(1)
-    except urllib.error.HTTPError as error:
-        if error.code != 404:
-            pulumi.log.warn(f"whether a pod {wanted['name']} is left of an earlier run is not known: {error}")
-    except OSError as error:
-        pulumi.log.warn(f"whether a pod {wanted['name']} is left of an earlier run is not known: {error}")
+    except Exception as error:
+        # The API's answer for a pod that is not there, or not any more.
+        if not (isinstance(error, urllib.error.HTTPError) and error.code == HTTPStatus.NOT_FOUND):
+            pulumi.log.warn(f"whether a pod {wanted['name']} is left of an earlier run is not known: {error!r}")
 
 
 def is_leftover(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

@@ -69,7 +69,8 @@ def test_a_pod_has_its_second_interface_and_what_the_provider_notes() -> None:
 
 def test_a_pod_has_an_interface_of_each_network_with_the_addresses_that_it_requests() -> None:
     booked = {"name": "iot", "namespace": "home", "ips": ["192.168.50.10/24", "fd00:50::10/64"], "mac": "02:00:00:00:50:10"}
-    for asked, names in ((json.dumps([{"name": "lan"}, booked]), ["lan", "iot"]), ("lan,home/iot", ["lan", "home/iot"]), ("", [])):
+    both = ["default/lan", "home/iot"]
+    for asked, names in ((json.dumps([{"name": "lan"}, booked]), both), ("lan,home/iot", both), ("", [])):
         pod = {**POD, "metadata": {"name": "web", "annotations": {"k8s.v1.cni.cncf.io/networks": asked}}}
         (answer,) = create("kubernetes", pod)
         status = network_status(MessageToDict(answer.properties)["metadata"]["annotations"])

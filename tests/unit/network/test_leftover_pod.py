@@ -64,8 +64,10 @@ def test_it_is_deleted_and_its_end_awaited(monkeypatch: pytest.MonkeyPatch) -> N
     assert deleted == ["/api/v1/namespaces/default/pods/nginx-macvlan"] and not answers
 
 
-@pytest.mark.parametrize("error", [OSError("no route"), urllib.error.HTTPError("u", 500, "broken", Message(), io.BytesIO())])
-def test_an_api_that_does_not_answer_is_said_and_no_error(monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
+@pytest.mark.parametrize(
+    "error", [OSError("no route"), KeyError("no certificate"), urllib.error.HTTPError("u", 500, "broken", Message(), io.BytesIO())]
+)
+def test_an_api_that_does_not_answer_is_said_and_no_error(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     warned: list[str] = []
 
     def get(_: str) -> Any:
