@@ -113,7 +113,7 @@ def secrets_of(stack: str, root: Path = ROOT) -> frozenset[str]:
 def read_settings(stack: str, root: Path = ROOT) -> tuple[models.Settings, plans.Plan]:
     """The same for verbs that only read a stack: conflicts between settings do not stop them."""
     configuration = _raw_configuration(stack, root)
-    values, former = without_former(configuration.values, project(root), replaced="podNetworks" in configuration.values)
+    values, former = without_former(configuration.values, project(root), replaced=lambda: "podNetworks" in configuration.values)
     if former:
         raise SettingsError(stack, former)
     config = reading.parse(stack, values, unknown=configuration.unknown)

@@ -64,6 +64,11 @@ class _Range(Generic[Kind]):
         return f"{self.first}-{self.last}"
 
     @property
+    def shortest(self) -> str:
+        """As text: a range of one as its address alone."""
+        return str(self.first) if self.first == self.last else str(self)
+
+    @property
     def size(self) -> int:
         """How many addresses it holds. `len` ends at 2**63, which a subnet of IPv6 exceeds."""
         return int(self.last) - int(self.first) + 1

@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from itertools import combinations
 
 from components.config import k3s_options, network_conflicts
-from components.config.addresses import AddressRange
 from components.config.plan import Claim, NodePlan, Plan, claims, virtual_api_address
-from components.config.problems import Problem, presence
+from components.config.problems import Problem, following, presence
 from components.config.settings import NodeGroup, Settings
 from components.node import cloud_init
 from components.node.keys import public_key
@@ -37,11 +36,6 @@ def conflicts(plan: Plan, settings: Settings) -> list[Problem]:
     ]
 
 
-def _problem(setting: str, value: str, conflict: str, *others: str) -> Problem:
-    """A problem that follows from `setting` and `others`."""
-    return Problem(setting, value, conflict, frozenset({setting, *others}))
-
-
 def _texts(settings: Settings) -> Iterator[Problem]:
     # With commands of the program's own, as machine/first_boot.py adds them.
     at_boot = [["true"]] if settings.network.kind == "bridge" or settings.ssh.port != 22 else []
@@ -57,12 +51,12 @@ def _texts(settings: Settings) -> Iterator[Problem]:
                 extra={key: value},
             )
         except ValueError as error:
-            yield _problem(f"cloudInit.{key}", "", str(error))
+            yield following(f"cloudInit.{key}", "", str(error))
     if settings.ssh.private_key is not None:
         try:
             public_key(settings.ssh.private_key.get_secret_value())
         except ValueError as error:
-            yield _problem("ssh.privateKey", "", f"is {error}; ssh-keygen makes one, or leave it out")
+            yield following("ssh.privateKey", "", f"is {error}; ssh-keygen makes one, or leave it out")
 
 
 def warnings(plan: Plan, settings: Settings) -> tuple[str, ...]:
@@ -83,13 +77,13 @@ def _groups(planned: tuple[NodePlan, ...], settings: Settings) -> Iterator[Probl
     nodes, wanted = settings.network.nodes, settings.servers.count + settings.agents.count
     if wanted > len(nodes):
         conflict = f"holds {len(nodes)} addresses for {wanted} nodes; widen it or lower servers.count or agents.count"
-        yield _problem("network.nodes", str(nodes), conflict, "servers.count", "agents.count")
+        yield following("network.nodes", str(nodes), conflict, "servers.count", "agents.count")
     by_uri = Counter(hypervisor.uri for hypervisor in settings.hypervisors.values())
     for name, hypervisor in sorted(settings.hypervisors.items()):
         if by_uri[hypervisor.uri] > 1:
             conflict = "is the URI of another of hypervisors too, where the pool has the same name; name each host once"
             same = [other for other, another in settings.hypervisors.items() if another.uri == hypervisor.uri]
-            yield _problem(f"hypervisors.{name}.uri", hypervisor.uri, conflict, *(f"hypervisors.{other}.uri" for other in same))
+            yield following(f"hypervisors.{name}.uri", hypervisor.uri, conflict, *(f"hypervisors.{other}.uri" for other in same))
     used = sorted({node.pool.hypervisor for node in planned})
     if settings.network.kind == "libvirt" and len(used) > 1:
         conflict = (
@@ -99,13 +93,13 @@ def _groups(planned: tuple[NodePlan, ...], settings: Settings) -> Iterator[Probl
         reads = ["servers.count", "agents.count", "servers.hypervisor", "agents.hypervisor"]
         reads += [f"{node.role}s.overrides.{node.name}.hypervisor" for node in planned]
         reads += [presence(f"hypervisors.{name}") for name in used]
-        yield _problem("network.kind", "'libvirt'", conflict, *reads)
+        yield following("network.kind", "'libvirt'", conflict, *reads)
     known = f"is none of hypervisors: {', '.join(sorted(settings.hypervisors))}; name one of them"
     groups: tuple[tuple[str, NodeGroup], ...] = (("server", settings.servers), ("agent", settings.agents))
     for role, group in groups:
         names = [f"{role}-{index + 1}" for index in range(group.count)]
         if group.count and group.hypervisor not in settings.hypervisors:
-            yield _problem(f"{role}s.hypervisor", repr(group.hypervisor), known, presence(f"hypervisors.{group.hypervisor}"))
+            yield following(f"{role}s.hypervisor", repr(group.hypervisor), known, presence(f"hypervisors.{group.hypervisor}"))
         for name, override in sorted(group.overrides.items()):
             path = f"{role}s.overrides.{name}"
             if name not in names:
@@ -113,25 +107,14 @@ def _groups(planned: tuple[NodePlan, ...], settings: Settings) -> Iterator[Probl
                 yield Problem(path, "", conflict, frozenset({presence(path), f"{role}s.count"}))
             if override.hypervisor and override.hypervisor not in settings.hypervisors:
                 named = presence(f"hypervisors.{override.hypervisor}")
-                yield _problem(f"{path}.hypervisor", repr(override.hypervisor), known, named)
+                yield following(f"{path}.hypervisor", repr(override.hypervisor), known, named)
 
 
 def _names(nodes: tuple[NodePlan, ...], settings: Settings) -> Iterator[Problem]:
     longest = max((node.domain for node in nodes), key=len)
     if len(longest) > 63 or not all(c in "abcdefghijklmnopqrstuvwxyz0123456789-" for c in longest):
         conflict = "is used as a host name: at most 63 lower-case letters, digits and '-'; rename the stack"
-        yield _problem("(stack name)", longest, conflict)
-
-
-def _unavailable(settings: Settings) -> list[tuple[str, AddressRange, tuple[str, ...]]]:
-    """Addresses that others have: in words, the addresses, and the settings that say so (none for an element of a list)."""
-    network = settings.network
-    return [
-        (f"network.gateway {network.gateway}", AddressRange.single(network.gateway), ("network.gateway",)),
-        (f"the network address of {network.cidr}", AddressRange.single(network.cidr.network_address), ("network.cidr",)),
-        (f"the broadcast address of {network.cidr}", AddressRange.single(network.cidr.broadcast_address), ("network.cidr",)),
-        *((f"{_text(item)} of network.exclude", item, ()) for item in network.exclude),
-    ]
+        yield following("(stack name)", longest, conflict)
 
 
 # The settings that decide, in addition to its own value, whether a claim is one.
@@ -141,20 +124,19 @@ _CLAIMED = {"k3s.apiAddress": ("network.cidr",)}
 def _addresses(plan: Plan, settings: Settings) -> Iterator[Problem]:
     cidr, gateway = settings.network.cidr, settings.network.gateway
     if gateway not in cidr:
-        yield _problem("network.gateway", str(gateway), f"is outside network.cidr {cidr}; correct one of them", "network.cidr")
+        yield following("network.gateway", str(gateway), f"is outside network.cidr {cidr}; correct one of them", "network.cidr")
     claimed = claims(plan.nodes, plan.networks, settings)
     for claim in claimed:
         if claim.network is not None:
             continue
-        if not claim.range.within(cidr):
-            yield _clash(claim, f"is not inside network.cidr {cidr}; choose addresses of this network", "network.cidr")
-        for description, addresses, sources in _unavailable(settings):
-            if claim.range.overlaps(addresses):
-                yield _clash(claim, f"holds {description}, which is not ours to give; move or shorten it", *sources)
+        router = network_conflicts.Router("network.gateway", gateway, ("network.gateway",))
+        subnet, exclude = "network.cidr", settings.network.exclude
+        for conflict, sources in network_conflicts.unfit(claim.range, cidr, subnet, (subnet,), router=router, exclude=exclude):
+            yield _clash(claim, conflict, *sources)
     for one, other in combinations(claimed, 2):
         if one.link == other.link and one.range.overlaps(other.range) and not _booked_in_range(one, other):
-            conflict = f"overlaps {one.setting} {_text(one.range)}, so an address could be given twice; move one of them"
-            links = [claim.network.path + name for claim in (one, other) if claim.network for name in (".parent", ".vlan")]
+            conflict = f"overlaps {one.setting} {one.range.shortest}, so an address could be given twice; move one of them"
+            links = [path for claim in (one, other) if claim.network for path in network_conflicts.link_of(claim.network)]
             yield _clash(other, conflict, one.setting, *links, *_CLAIMED.get(one.setting, ()))
 
 
@@ -167,11 +149,7 @@ def _booked_in_range(one: Claim, other: Claim) -> bool:
 
 
 def _clash(claim: Claim, conflict: str, *others: str) -> Problem:
-    return _problem(claim.setting, _text(claim.range), conflict, *others, *_CLAIMED.get(claim.setting, ()))
-
-
-def _text(item: AddressRange) -> str:
-    return str(item.first) if item.first == item.last else str(item)
+    return following(claim.setting, claim.range.shortest, conflict, *others, *_CLAIMED.get(claim.setting, ()))
 
 
 def _duplicates(nodes: tuple[NodePlan, ...], settings: Settings) -> Iterator[Problem]:
@@ -187,10 +165,10 @@ def _duplicates(nodes: tuple[NodePlan, ...], settings: Settings) -> Iterator[Pro
         path = f"{other.role}s.overrides.{other.name}"
         if one.address == other.address:
             conflict = f"is the address of {one.name} and of {other.name}; widen network.nodes or change the overrides"
-            yield _problem(f"{path}.address", str(one.address), conflict, source(one, "address"), source(other, "address"))
+            yield following(f"{path}.address", str(one.address), conflict, source(one, "address"), source(other, "address"))
         if one.mac == other.mac:
             conflict = f"is the MAC address of {one.name} too; give one of them another"
-            yield _problem(f"{path}.mac", other.mac, conflict, source(one, "mac"))
+            yield following(f"{path}.mac", other.mac, conflict, source(one, "mac"))
 
 
 def _homeless_pod(nodes: tuple[NodePlan, ...], settings: Settings) -> Iterator[Problem]:
@@ -204,7 +182,7 @@ def _homeless_pod(nodes: tuple[NodePlan, ...], settings: Settings) -> Iterator[P
     )
     reads = [f"{role}.{field}" for role in ("servers", "agents") for field in ("taints", "count")]
     reads += [f"{node.role}s.overrides.{node.name}.taints" for node in nodes]
-    yield _problem("workload.perNode", "False", conflict, *reads)
+    yield following("workload.perNode", "False", conflict, *reads)
 
 
 def _options_twice(settings: Settings) -> Iterator[Problem]:
@@ -230,23 +208,23 @@ def _cluster_networks(settings: Settings) -> Iterator[Problem]:
     for setting, value in (("k3s.podCidr", pods), ("k3s.serviceCidr", services)):
         if value.overlaps(cidr):
             conflict = f"overlaps network.cidr {cidr}; choose other addresses inside the cluster"
-            yield _problem(setting, str(value), conflict, "network.cidr")
+            yield following(setting, str(value), conflict, "network.cidr")
         if virtual and virtual in value:
             conflict = f"lies in {setting} {value}, which nobody outside of the cluster reaches; choose an address of the network"
-            yield _problem("k3s.apiAddress", str(virtual), conflict, setting)
+            yield following("k3s.apiAddress", str(virtual), conflict, setting)
     if services.prefixlen < 12 or services.prefixlen > 28:
         conflict = "is too large for the API server or too small for cluster DNS, its tenth address; take one from /12 to /28"
-        yield _problem("k3s.serviceCidr", str(services), conflict)
+        yield following("k3s.serviceCidr", str(services), conflict)
     count = settings.servers.count + settings.agents.count
     if pods.prefixlen > _NODE_PREFIX or 2 ** (_NODE_PREFIX - pods.prefixlen) < count:
         most = 2 ** max(_NODE_PREFIX - pods.prefixlen, 0) if pods.prefixlen <= _NODE_PREFIX else 0
         conflict = f"has a /{_NODE_PREFIX} for {most} nodes, and there are {count}; take a larger network"
-        yield _problem("k3s.podCidr", str(pods), conflict, "servers.count", "agents.count")
+        yield following("k3s.podCidr", str(pods), conflict, "servers.count", "agents.count")
     for setting, value in (("k3s.podCidr", pods), ("k3s.serviceCidr", services)):
         if value.is_loopback or value.is_multicast or value.is_unspecified or value.is_link_local:
-            yield _problem(setting, str(value), "is no network of addresses for pods or services; take one of 10.0.0.0/8")
+            yield following(setting, str(value), "is no network of addresses for pods or services; take one of 10.0.0.0/8")
     if pods.overlaps(services):
-        yield _problem("k3s.podCidr", str(pods), f"overlaps k3s.serviceCidr {services}; move one of them", "k3s.serviceCidr")
+        yield following("k3s.podCidr", str(pods), f"overlaps k3s.serviceCidr {services}; move one of them", "k3s.serviceCidr")
 
 
 def _agents(settings: Settings) -> Iterator[Problem]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import AddressValueError, IPv4Network
 from typing import Any
 
@@ -24,10 +24,12 @@ _COPIED = (
 )  # fmt: skip
 
 
-def without_former(values: Mapping[str, Any], project: str, *, replaced: bool) -> tuple[dict[str, Any], list[Problem]]:
+def without_former(
+    values: Mapping[str, Any], project: str, *, replaced: Callable[[], bool]
+) -> tuple[dict[str, Any], list[Problem]]:
     """The settings without those of former releases, and a problem that says what to write where there are any.
 
-    replaced: whether podNetworks is set too.
+    replaced: whether podNetworks is set too; asked only where there are any.
     """
     rest = {name: value for name, value in values.items() if _camel(name) not in _FORMER}
     former = {_camel(name): value for name, value in values.items() if _camel(name) in _FORMER}
@@ -39,7 +41,7 @@ def without_former(values: Mapping[str, Any], project: str, *, replaced: bool) -
     if not found:
         return rest, []
     verb = "is" if len(found) == 1 else "are"
-    if replaced:
+    if replaced():
         conflict = f"{verb} of a former release, and podNetworks is there in place of it; remove it"
     else:
         text = yaml.safe_dump({f"{project}:podNetworks": {_name(former): _network(former, rest, address)}}, sort_keys=False)

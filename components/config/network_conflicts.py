@@ -8,14 +8,15 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
+from typing import NamedTuple
 
 from components.config.addresses import AddressRange, Ipv6Range
 from components.config.network_plan import NetworkPlan
 from components.config.plan import Claim, Plan, claims, k3s_release
 from components.config.pod_networks import CHAINED_PLUGINS, IPV6_MTU, StaticIpv6
-from components.config.problems import Problem, presence
+from components.config.problems import Problem, following, presence
 from components.config.settings import Settings
 from components.config.value_types import INTERFACE_PATTERN, K3S_PLUGINS
 
@@ -64,15 +65,6 @@ def warnings(plan: Plan, settings: Settings) -> Iterator[str]:
             )
 
 
-def _problem(setting: str, value: str, conflict: str, *others: str) -> Problem:
-    """A problem that follows from `setting` and `others`."""
-    return Problem(setting, value, conflict, frozenset({setting, *others}))
-
-
-def _text(item: AddressRange | Ipv6Range) -> str:
-    return str(item.first) if item.first == item.last else str(item)
-
-
 # --- addresses --------------------------------------------------------------------------------------------------------
 
 
@@ -81,14 +73,14 @@ def _missing(network: NetworkPlan) -> Iterator[Problem]:
     own, path = network.settings, network.path
     if own.ipam == "host-local" and own.range is None:
         conflict = "is needed with ipam host-local: addresses that it may give to pods, as 192.168.122.200-192.168.122.210; set it"
-        yield _problem(f"{path}.range", "", conflict, f"{path}.ipam")
+        yield following(f"{path}.range", "", conflict, f"{path}.ipam")
     if own.ipam == "host-local" and isinstance(own.ipv6, StaticIpv6) and own.ipv6.range is None:
         conflict = "is needed with ipam host-local: IPv6 addresses that it may give to pods, as fd00:50::100-fd00:50::1ff; set it"
-        yield _problem(f"{path}.ipv6.range", "", conflict, f"{path}.ipam")
+        yield following(f"{path}.ipv6.range", "", conflict, f"{path}.ipam")
     for name, booked in own.addresses.items():
         if own.ipam == "static" and booked.ip is None:
             conflict = "is needed with ipam static, which gives out no addresses; set it"
-            yield _problem(f"{path}.addresses.{name}.ip", "", conflict, f"{path}.ipam")
+            yield following(f"{path}.addresses.{name}.ip", "", conflict, f"{path}.ipam")
 
 
 def _cidr_is_missing(network: NetworkPlan, settings: Settings) -> bool:
@@ -115,32 +107,32 @@ def _subnet(network: NetworkPlan, plan: Plan, settings: Settings) -> Iterator[Pr
     if without:
         where = f"VLAN {own.vlan}" if own.vlan is not None else f"another interface, {network.parent}"
         conflict = f"is needed for a network on {where}, whose addresses are not those of the nodes; set it"
-        yield _problem(f"{path}.cidr", "", conflict, f"{path}.vlan", f"{path}.parent", "network.interface")
+        yield following(f"{path}.cidr", "", conflict, f"{path}.vlan", f"{path}.parent", "network.interface")
     nodes = settings.network
     if own.cidr is not None and network.link == nodes.interface and own.cidr != nodes.cidr and own.cidr.overlaps(nodes.cidr):
         conflict = f"overlaps network.cidr {nodes.cidr}, the subnet of the same wires, and is another; leave it out, or correct one"
         reads = ("network.cidr", f"{path}.vlan", f"{path}.parent", "network.interface")
-        yield _problem(f"{path}.cidr", str(own.cidr), conflict, *reads)
+        yield following(f"{path}.cidr", str(own.cidr), conflict, *reads)
         return
     if own.gateway is not None and own.gateway not in network.cidr and not without:
         conflict = f"is outside {subnet} {network.cidr}; correct one of them"
-        yield _problem(f"{path}.gateway", str(own.gateway), conflict, *sources)
+        yield following(f"{path}.gateway", str(own.gateway), conflict, *sources)
     gateway = own.gateway if without else network.gateway
     if gateway is None and own.ipam != "dhcp":
         for needs, wanted in (("defaultRoute", own.default_route), ("replies", own.replies == "by-source")):
             if wanted:
                 conflict = f"needs the network's router, and {path}.gateway is not set; set it"
-                yield _problem(f"{path}.{needs}", "", conflict, f"{path}.gateway", *sources)
+                yield following(f"{path}.{needs}", "", conflict, f"{path}.gateway", *sources)
     for setting, value in (("k3s.podCidr", settings.k3s.pod_cidr), ("k3s.serviceCidr", settings.k3s.service_cidr)):
         if own.cidr is not None and own.cidr.overlaps(value):
             conflict = (
                 f"overlaps {setting} {value}, so pods would send what is for the cluster to this network; choose another {setting}"
             )
-            yield _problem(f"{path}.cidr", str(own.cidr), conflict, setting)
+            yield following(f"{path}.cidr", str(own.cidr), conflict, setting)
     count = settings.servers.count + settings.agents.count
     if own.node_access is not None and count > len(own.node_access):
         conflict = f"holds {len(own.node_access)} addresses for {count} nodes; widen it"
-        yield _problem(f"{path}.nodeAccess", str(own.node_access), conflict, "servers.count", "agents.count")
+        yield following(f"{path}.nodeAccess", str(own.node_access), conflict, "servers.count", "agents.count")
     if not without:
         for claim in _network_claims(network, plan, settings):
             yield from _claim(claim, network, settings.network.exclude)
@@ -150,26 +142,51 @@ def _network_claims(network: NetworkPlan, plan: Plan, settings: Settings) -> lis
     return [claim for claim in claims(plan.nodes, (network,), settings) if claim.network is network]
 
 
-def _claim(claim: Claim, network: NetworkPlan, exclude: tuple[AddressRange, ...]) -> Iterator[Problem]:
-    """Where addresses of the network are not in its subnet, or others have them."""
-    cidr = network.cidr
-    subnet, sources = _subnet_of(network)
-    if not claim.range.within(cidr):
+class Router(NamedTuple):
+    """A router, whose address nobody else may have."""
+
+    setting: str
+    address: IPv4Address
+    sources: tuple[str, ...]
+    """The settings that say its address."""
+
+
+def unfit(
+    addresses: AddressRange,
+    cidr: IPv4Network,
+    subnet: str,
+    sources: tuple[str, ...],
+    *,
+    router: Router | None,
+    exclude: tuple[AddressRange, ...],
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """(conflict, the settings that it follows from) for addresses that are not in their subnet, or that others have.
+
+    subnet: the setting that gives `cidr`. sources: what a conflict with that follows from. An element of a list has none.
+    """
+    if not addresses.within(cidr):
         conflict = f"is not inside {subnet} {cidr}; choose addresses of this network"
-        yield _problem(claim.setting, _text(claim.range), conflict, *sources)
-    own_gateway = f"{network.path}.gateway"
-    gateway = own_gateway if network.settings.gateway is not None else "network.gateway"
-    router = [AddressRange.single(network.gateway)] if network.gateway is not None else []
-    unavailable: list[tuple[str, AddressRange, tuple[str, ...]]] = [
-        *((f"{gateway} {item.first}", item, (gateway, own_gateway, *sources)) for item in router),
+        yield conflict, sources
+    unavailable = [
+        *([(f"{router.setting} {router.address}", AddressRange.single(router.address), router.sources)] if router else []),
         (f"the network address of {cidr}", AddressRange.single(cidr.network_address), sources),
         (f"the broadcast address of {cidr}", AddressRange.single(cidr.broadcast_address), sources),
-        *((f"{_text(item)} of network.exclude", item, ()) for item in exclude),
+        *((f"{item.shortest} of network.exclude", item, ()) for item in exclude),
     ]
-    for description, addresses, others in unavailable:
-        if claim.range.overlaps(addresses):
+    for description, others, reads in unavailable:
+        if addresses.overlaps(others):
             conflict = f"holds {description}, which is not ours to give; move or shorten it"
-            yield _problem(claim.setting, _text(claim.range), conflict, *others)
+            yield conflict, reads
+
+
+def _claim(claim: Claim, network: NetworkPlan, exclude: tuple[AddressRange, ...]) -> Iterator[Problem]:
+    """Where addresses of the network are not in its subnet, or others have them."""
+    subnet, sources = _subnet_of(network)
+    own_gateway = f"{network.path}.gateway"
+    gateway = own_gateway if network.settings.gateway is not None else "network.gateway"
+    router = Router(gateway, network.gateway, (gateway, own_gateway, *sources)) if network.gateway is not None else None
+    for conflict, others in unfit(claim.range, network.cidr, subnet, sources, router=router, exclude=exclude):
+        yield following(claim.setting, claim.range.shortest, conflict, *others)
 
 
 def _reservations(network: NetworkPlan) -> list[Claim]:
@@ -199,14 +216,14 @@ def _reserved(plan: Plan, settings: Settings) -> Iterator[Problem]:
             for other in (*claimed, *seen):
                 if other.link == reservation.link and other.range.overlaps(reservation.range):
                     conflict = (
-                        f"overlaps {other.setting} {_text(other.range)}, so an address could be given twice; move one of them"
+                        f"overlaps {other.setting} {other.range.shortest}, so an address could be given twice; move one of them"
                     )
-                    links = [*_link_of(network), *(_link_of(other.network) if other.network else ())]
-                    yield _problem(reservation.setting, _text(reservation.range), conflict, other.setting, *links)
+                    links = [*link_of(network), *(link_of(other.network) if other.network else ())]
+                    yield following(reservation.setting, reservation.range.shortest, conflict, other.setting, *links)
             seen.append(reservation)
 
 
-def _link_of(network: NetworkPlan) -> list[str]:
+def link_of(network: NetworkPlan) -> list[str]:
     """The settings that say which link it is on."""
     return [f"{network.path}.parent", f"{network.path}.vlan"]
 
@@ -229,10 +246,10 @@ def _ipv6(network: NetworkPlan) -> Iterator[Problem]:
     for setting, addresses in _ipv6_claims(network):
         if ipv6.gateway is not None and ipv6.gateway in addresses:
             conflict = f"holds {path}.gateway {ipv6.gateway}, which is not ours to give; move or shorten it"
-            yield _problem(setting, _text(addresses), conflict, f"{path}.gateway")
+            yield following(setting, addresses.shortest, conflict, f"{path}.gateway")
         if ipv6.cidr.network_address in addresses:
             conflict = f"holds the subnet-router address of {ipv6.cidr}, which is not ours to give; move or shorten it"
-            yield _problem(setting, _text(addresses), conflict, f"{path}.cidr")
+            yield following(setting, addresses.shortest, conflict, f"{path}.cidr")
 
 
 def _ipv6_shared(plan: Plan) -> Iterator[Problem]:
@@ -240,8 +257,8 @@ def _ipv6_shared(plan: Plan) -> Iterator[Problem]:
     claimed = [(network, *claim) for network in plan.networks for claim in _ipv6_claims(network)]
     for (one, setting, addresses), (other, other_setting, others) in combinations(claimed, 2):
         if one.link == other.link and addresses.overlaps(others):
-            conflict = f"overlaps {setting} {_text(addresses)}, so an address could be given twice; move one of them"
-            yield _problem(other_setting, _text(others), conflict, setting, *_link_of(one), *_link_of(other))
+            conflict = f"overlaps {setting} {addresses.shortest}, so an address could be given twice; move one of them"
+            yield following(other_setting, others.shortest, conflict, setting, *link_of(one), *link_of(other))
 
 
 def _slices(network: NetworkPlan, settings: Settings) -> Iterator[Problem]:
@@ -257,18 +274,18 @@ def _slices(network: NetworkPlan, settings: Settings) -> Iterator[Problem]:
             f"is needed for {count} nodes: host-local counts on each node by itself and would give one address twice; "
             f"{path}.range holds {len(whole)} addresses: {fit}"
         )
-        yield _problem(f"{path}.addressesPerNode", "", conflict, f"{path}.range", *counted)
+        yield following(f"{path}.addressesPerNode", "", conflict, f"{path}.range", *counted)
     if size is not None and size * count > len(whole):
         conflict = (
             f"holds {len(whole)} addresses, but {count} nodes x addressesPerNode {size} = {size * count}; widen it, "
             "or lower addressesPerNode or the number of nodes"
         )
-        yield _problem(f"{path}.range", str(whole), conflict, f"{path}.addressesPerNode", *counted)
+        yield following(f"{path}.range", str(whole), conflict, f"{path}.addressesPerNode", *counted)
     if isinstance(own.ipv6, StaticIpv6) and own.ipv6.range is not None and own.ipv6.range.size < len(whole):
         conflict = (
             f"holds {own.ipv6.range.size} addresses for the {len(whole)} of {path}.range, and each pod gets one of both; widen it"
         )
-        yield _problem(f"{path}.ipv6.range", str(own.ipv6.range), conflict, f"{path}.range", f"{path}.ipam")
+        yield following(f"{path}.ipv6.range", str(own.ipv6.range), conflict, f"{path}.range", f"{path}.ipam")
 
 
 # --- interfaces -------------------------------------------------------------------------------------------------------
@@ -282,14 +299,14 @@ def _link(network: NetworkPlan, settings: Settings) -> Iterator[Problem]:
             f"makes the interface {network.link} on each node, whose name is longer than the 15 characters that Linux takes; give "
             "the parent a shorter name"
         )
-        yield _problem(f"{path}.vlan", str(own.vlan), conflict, *reads)
+        yield following(f"{path}.vlan", str(own.vlan), conflict, *reads)
     if network.parent != nodes.interface:
         return
     if own.mode == "passthru" and own.vlan is None:
         conflict = (
             f"would take {nodes.interface} away from the node itself; name a second interface in {path}.parent, or use mode bridge"
         )
-        yield _problem(f"{path}.mode", "'passthru'", conflict, *reads, f"{path}.vlan")
+        yield following(f"{path}.mode", "'passthru'", conflict, *reads, f"{path}.vlan")
     parent = nodes.mtu or ETHERNET_MTU
     if own.mtu is not None and own.mtu > parent:
         source = "network.mtu says" if nodes.mtu else "a NIC has as a rule"
@@ -297,13 +314,13 @@ def _link(network: NetworkPlan, settings: Settings) -> Iterator[Problem]:
             f"is {own.mtu - parent} bytes above the {parent} of {nodes.interface}, which {source}, and the plugin refuses "
             f"each pod above its parent; set at most {parent}, or network.mtu where the network carries more"
         )
-        yield _problem(f"{path}.mtu", str(own.mtu), conflict, "network.mtu", *reads)
+        yield following(f"{path}.mtu", str(own.mtu), conflict, "network.mtu", *reads)
     if own.ipv6 != "ignore" and own.mtu is None and parent < IPV6_MTU:
         conflict = (
             f"needs an MTU of {IPV6_MTU} bytes, and {nodes.interface} has {parent}, which network.mtu says; set more there, or "
             "write ipv6: ignore"
         )
-        yield _problem(f"{path}.ipv6", "", conflict, "network.mtu", f"{path}.mtu", *reads)
+        yield following(f"{path}.ipv6", "", conflict, "network.mtu", f"{path}.mtu", *reads)
 
 
 def _links_shared(plan: Plan) -> Iterator[Problem]:
@@ -317,19 +334,19 @@ def _links_shared(plan: Plan) -> Iterator[Problem]:
                 f"shares {other.link} with {one.path}, whose type is {one.settings.type}, and the kernel gives an interface to one "
                 "of both; take one type, or another parent or VLAN"
             )
-            yield _problem(f"{other.path}.type", repr(other.settings.type), conflict, *reads)
+            yield following(f"{other.path}.type", repr(other.settings.type), conflict, *reads)
         elif one.settings.type == "ipvlan" and one.settings.mode_or_default != other.settings.mode_or_default:
             conflict = (
                 f"shares {other.link} with {one.path}, whose mode is {one.settings.mode_or_default}, and the mode of ipvlan is one "
                 "for all on an interface (the last one's); take one mode, or another parent or VLAN"
             )
-            yield _problem(f"{other.path}.mode", repr(other.settings.mode_or_default), conflict, *reads)
+            yield following(f"{other.path}.mode", repr(other.settings.mode_or_default), conflict, *reads)
         elif "passthru" in (one.settings.mode, other.settings.mode):
             conflict = (
                 f"shares {other.link} with {one.path}, and passthru gives an interface to one pod alone; take mode bridge for "
                 "both, or another parent or VLAN"
             )
-            yield _problem(f"{other.path}.mode", repr(other.settings.mode_or_default), conflict, *reads)
+            yield following(f"{other.path}.mode", repr(other.settings.mode_or_default), conflict, *reads)
 
 
 def _macs(plan: Plan, settings: Settings) -> Iterator[Problem]:
@@ -350,7 +367,7 @@ def _macs(plan: Plan, settings: Settings) -> Iterator[Problem]:
         for setting, _ in others:
             if setting.startswith("podNetworks."):
                 conflict = f"is the MAC address of {what} too; give one of them another"
-                yield _problem(setting, mac, conflict, first)
+                yield following(setting, mac, conflict, first)
 
 
 # --- routes -----------------------------------------------------------------------------------------------------------
@@ -419,11 +436,11 @@ def _cni_version(network: NetworkPlan, settings: Settings) -> Iterator[Problem]:
             f"is not known by the plugins v{release[1]}.{release[2]} of plugins.url; take v1.6.0 or later there, or cniVersion "
             "1.0.0"
         )
-        yield _problem(f"{path}.cniVersion", repr(own.cni_version), conflict, "plugins.url")
+        yield following(f"{path}.cniVersion", repr(own.cni_version), conflict, "plugins.url")
     minor, _ = k3s_release(settings.k3s.version)
     for plugin in sorted(K3S_PLUGINS & {own.ipam, *own.chained}) if minor < _CNI_1_1_K3S else ():
         conflict = f"is not known by the {plugin} that K3s {settings.k3s.version} brings; take v1.32 or later, or cniVersion 1.0.0"
-        yield _problem(
+        yield following(
             f"{path}.cniVersion", repr(own.cni_version), conflict, "k3s.version", f"{path}.ipam", presence(f"{path}.chain")
         )
 
@@ -464,14 +481,14 @@ def _workload(plan: Plan, settings: Settings) -> Iterator[Problem]:
                     f"has no entry for the pod {pod.name}, and with ipam static nobody else gives it an address; book one as "
                     f"addresses.{pod.name}, or name the pod's networks in workload.networks without {network.name}"
                 )
-                yield _problem(f"{network.path}.addresses", "", conflict, *reads)
+                yield following(f"{network.path}.addresses", "", conflict, *reads)
             namespace = attachment.booked.namespace if attachment.booked else None
             if namespace is not None and namespace != workload.namespace:
                 setting = f"{network.path}.addresses.{pod.name}.namespace"
                 conflict = (
                     f"is not the namespace of the stack's pod of this name, workload.namespace {workload.namespace}; correct it"
                 )
-                yield _problem(setting, namespace, conflict, "workload.namespace", *reads)
+                yield following(setting, namespace, conflict, "workload.namespace", *reads)
     if settings.multus.namespace_isolation:
         for name in dict.fromkeys(attachment.network.name for pod in plan.pods for attachment in pod.attachments):
             own = settings.pod_networks[name].namespace
@@ -480,7 +497,7 @@ def _workload(plan: Plan, settings: Settings) -> Iterator[Problem]:
                     f"forbids the pod in {workload.namespace} the network {name} in {own}; put both in one namespace or switch it "
                     "off"
                 )
-                yield _problem(
+                yield following(
                     "multus.namespaceIsolation", "True", conflict, f"podNetworks.{name}.namespace", "workload.namespace",
                     "workload.networks",
                 )  # fmt: skip

@@ -46,6 +46,11 @@ class Problem:
         )
 
 
+def following(setting: str, value: str, conflict: str, *others: str) -> Problem:
+    """A problem that follows from `setting` and `others`."""
+    return Problem(setting, value, conflict, frozenset({setting, *others}))
+
+
 def _touch(one: str, other: str) -> bool:
     shorter, longer = sorted((one, other), key=len)
     return not shorter or longer == shorter or longer.startswith(f"{shorter}.")

@@ -46,11 +46,10 @@ def load(
     artifact_files: whether the artifacts of the stack are left out of it, taken from their manifest alone, or each file is read and
     its digest compared too, which is done only where nothing else is wrong.
     """
-    replaced = _differs("podNetworks", raw.values)
-    values, former = without_former(raw.values, project, replaced=replaced)
+    values, former = without_former(raw.values, project, replaced=lambda: _differs("podNetworks", raw.values))
     settings, problems, wrong = parse_as_far_as_possible(values, unknown=raw.unknown)
     problems += former
-    if former and not replaced:
+    if former and not _differs("podNetworks", raw.values):
         wrong |= {"podNetworks"}
     if raw.problems:
         # Not whether it is in `raw`: the engine adds the defaults of Pulumi.yaml.

@@ -7,7 +7,7 @@ directory of their own, `cniDir` of its configuration.
 Arguments: `on`, a link, the root: a line "namespace/pod" for each pod with an interface on that link. `leased`, the socket of the
 plugin dhcp's daemon, the root: such a line for each pod whose lease is that daemon's. `leases`, the plugin's program, the socket,
 the root: each of these leases is asked for again, which the daemon has forgotten when it starts; a pod that is given another
-address than it has is named on stderr. Exit: 0; 1 where a pod has no lease, or another address.
+address than it has is named on stderr. Exit: 0; 1 where a pod has no lease.
 """
 
 from __future__ import annotations
