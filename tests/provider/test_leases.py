@@ -259,8 +259,7 @@ def test_doctor_and_up_agree(sandbox: Sandbox, machine: Machine) -> None:
                 "gateway": "192.168.150.1",
                 "nodes": "192.168.150.20-192.168.150.29",
             },
-            "macvlan": {"range": "192.168.150.40-192.168.150.49"},
-            "macvlanCheck": {"address": "192.168.150.40"},
+            "podNetworks": {"macvlan-conf": {"range": "192.168.150.40-192.168.150.49"}},
         },
     )
     layout = plans.make("k3s-macvlan", "dev", config)
