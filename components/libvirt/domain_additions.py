@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from components.libvirt import domain_xml, xml
+from components.libvirt import domain_devices, domain_xml, xml
 from components.libvirt.domain_spec import DomainSpec
 
 ATTACHABLE = (
@@ -79,7 +79,12 @@ def _is_ours(device: ET.Element, root: ET.Element, spec: DomainSpec, former: Col
     disks = [domain_xml.root_disk_element(root, spec.disk_path), domain_xml.seed_disk(root, spec), *extra, *spare]
     single = [*disks, domain_xml.interface(root, spec), root.find("devices/serial")]
     usual = USUAL.get(device.tag)
-    return device.tag in OURS_ALWAYS or any(device is element for element in single) or (usual is not None and usual(device))
+    return (
+        device.tag in OURS_ALWAYS
+        or bool(domain_devices.alias(device))
+        or any(device is element for element in single)
+        or (usual is not None and usual(device))
+    )
 
 
 def _words(device: ET.Element) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from components.custom.provider import Props
 from components.custom.reporting import say
-from components.libvirt import domain_additions, domain_edit, domain_spec, domain_xml
+from components.libvirt import domain_additions, domain_edit, domain_hotplug, domain_spec, domain_xml
 from components.libvirt.connection import HypervisorError, find
 from components.libvirt.domain_edit import Difference
 from components.libvirt.domain_removal import is_gone, remove, remove_log, stop
@@ -67,20 +67,28 @@ def _edit(connection: Any, domain: Any, inputs: Props, spec: DomainSpec, *, disk
 
     stored, live = definitions(domain)
     former = attached(connection, inputs["pool"], spec, disks, stored, live)
+    in_the_way = obstacles(domain, stored, live, spec)
+    if in_the_way:
+        spec = domain_edit.without_deferred(stored, spec)
     changes = domain_edit.differences(stored, spec, former)
     restarts = [] if live is None else domain_edit.restarts(live, stored, spec, former)
-    in_the_way = obstacles(domain, stored, live, spec)
     if changes or restarts:
         _refuse_harm(inputs, domain.name(), [*changes, *restarts], in_the_way + domain_edit.contradictions(stored, spec))
 
+    before, mark = stored, domain_edit.mark_differs(stored, spec)
+    wanted = domain_edit.edit(stored, spec, former)
+    if live is not None and all(change.alias for change in restarts):
+        devices = domain_edit.devices_to_change(live, spec)
+        refused = domain_hotplug.apply(domain, devices, wanted, inputs["stop_timeout"])
+        restarts = [change for change in refused if not change.deferred]
     carried = domain_additions.only_running(live, stored, spec, former) if live is not None and restarts else []
     if carried:
         words = "; ".join(device.words for device in carried)
         say(f"{domain.name()}: attached to the running guest only, and stored now so that the restart keeps it: {words}")
-    before, mark = stored, domain_edit.mark_differs(stored, spec)
+        wanted = domain_edit.edit(stored, spec, former, keep=[device.document for device in carried])
     redefined = bool(changes or carried or not domain.isPersistent())
     if redefined:
-        stored = domain_edit.edit(stored, spec, former, keep=[device.document for device in carried])
+        stored = wanted
         domain = connection.defineXML(stored)
     elif mark:
         _set_mark(domain, spec, libvirt.VIR_DOMAIN_AFFECT_CONFIG)

@@ -8,11 +8,12 @@ files, the console log at the first serial port) and changed where it differs, a
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
-from components.libvirt import domain_spec, domain_xml, xml
+from components.libvirt import domain_devices, domain_spec, domain_xml, xml
+from components.libvirt.domain_devices import Device
 from components.libvirt.domain_spec import MARK, DomainSpec
 
 KIB = 1024
@@ -28,6 +29,10 @@ class Difference:
     """What it is, in words."""
     wanted: str
     """What it should be, in words."""
+    alias: str = ""
+    """Of a device that can be attached to a running guest and detached; "" for what cannot."""
+    deferred: bool = False
+    """Whether no restart is made for it."""
 
     def __str__(self) -> str:
         return f"{self.name}: {self.actual}, not {self.wanted}"
@@ -100,13 +105,6 @@ def _set_machine(root: ET.Element, spec: DomainSpec) -> None:
 # --- disks, NIC, console
 
 
-def _free_target(root: ET.Element) -> str:
-    used = {domain_xml.target(disk) for disk in domain_xml.disks(root)}
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    names = [f"vd{letter}" for letter in letters[1:]] + [f"vd{one}{two}" for one in letters for two in letters]
-    return next(name for name in names if name not in used)
-
-
 def _add_disk(root: ET.Element, spec: DomainSpec, target: str, path: str, *, first: bool = False) -> None:
     devices = domain_xml.devices(root)
     made = domain_spec.disk(spec, target, path)
@@ -162,6 +160,13 @@ class Managed:
     """Sets it in the definition."""
     live: bool = True
     """Whether a guest that runs with another value has to be restarted for it."""
+    alias: str = ""
+    """Of a device that can be attached to a running guest and detached; "" for what cannot."""
+
+    @property
+    def difference(self) -> Difference:
+        """It as a difference, whether it is one or not."""
+        return Difference(self.name, self.actual, self.wanted, self.alias, deferred=bool(self.alias) and not self.live)
 
 
 def _root_words(disk: ET.Element | None, path: str) -> str:
@@ -192,7 +197,7 @@ def _readonly_words(disk: ET.Element | None) -> str:
 
 def _set_readonly(root: ET.Element, disk: ET.Element | None, path: str, spec: DomainSpec) -> None:
     if disk is None:
-        _add_disk(root, spec, _free_target(root), path)
+        _add_disk(root, spec, domain_devices.free_target(domain_xml.devices(root)), path)
         return
     domain_xml.drop(disk, "source", "backingStore")
     disk.insert(1, ET.Element("source", file=path))
@@ -232,6 +237,19 @@ def _managed(root: ET.Element, spec: DomainSpec, former: Collection[str]) -> Ite
         yield Managed(f"disk {domain_xml.target(element)}", _readonly_words(element), "none", remove)
     yield Managed("network interface", nic[0], nic[1], partial(_set_interface, root, spec))
     yield Managed("console log", domain_xml.console_log(root), spec.console_log, partial(_set_console_log, root, spec))
+    yield from _managed_devices(domain_xml.devices(root), spec.devices)
+
+
+def _managed_devices(devices: ET.Element, wanted: Sequence[Device]) -> Iterator[Managed]:
+    present = domain_devices.present(devices)
+    for device in wanted:
+        actual = domain_devices.words(present.get(device.alias))
+        put = partial(domain_devices.put, devices, device)
+        words = domain_devices.wanted_words(device)
+        yield Managed(device.name, actual, words, put, live=not device.deferred, alias=device.alias)
+    for name, element in domain_devices.too_many(devices, wanted):
+        alias = domain_devices.alias(element)
+        yield Managed(name, domain_devices.words(element), "none", partial(devices.remove, element), alias=alias)
 
 
 def wanted(spec: DomainSpec) -> dict[str, str]:
@@ -242,19 +260,28 @@ def wanted(spec: DomainSpec) -> dict[str, str]:
 def differences(document: str, spec: DomainSpec, former: Collection[str] = ()) -> list[Difference]:
     """What of the managed properties is not as it should be. former: files of extra disks that this program attached."""
     return [
-        Difference(managed.name, managed.actual, managed.wanted)
-        for managed in _managed(domain_xml.parse(document), spec, former)
-        if managed.actual != managed.wanted
+        managed.difference for managed in _managed(domain_xml.parse(document), spec, former) if managed.actual != managed.wanted
     ]
 
 
+def devices_to_change(live: str, spec: DomainSpec) -> list[Difference]:
+    """Devices that a running guest has otherwise than it should, also those for which no restart is made."""
+    managed_devices = _managed_devices(domain_xml.devices(domain_xml.parse(live)), spec.devices)
+    return [managed.difference for managed in managed_devices if managed.actual != managed.wanted]
+
+
+def without_deferred(document: str, spec: DomainSpec) -> DomainSpec:
+    """The specification without the devices that can wait for a time when the definition may change."""
+    present = domain_devices.present(domain_xml.devices(domain_xml.parse(document)))
+    return replace(spec, devices=tuple(device for device in spec.devices if not device.deferred or device.alias in present))
+
+
 def restarts(live: str, stored: str, spec: DomainSpec, former: Collection[str] = ()) -> list[Difference]:
-    """Why a running guest has to be restarted. live, stored: its definition in use and the one of its next start."""
+    """Why a running guest has to be restarted, unless a device can be attached or detached while it runs. live, stored: its
+    definition in use and the one of its next start."""
     running = domain_xml.parse(live)
     reasons = [
-        Difference(managed.name, managed.actual, managed.wanted)
-        for managed in _managed(running, spec, former)
-        if managed.live and managed.actual != managed.wanted
+        managed.difference for managed in _managed(running, spec, former) if managed.live and managed.actual != managed.wanted
     ]
     mark = domain_xml.mark(running)
     cpu = (mark.get("cpu") if mark is not None else None) or domain_xml.cpu(domain_xml.parse(stored))

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from components.libvirt import domain_devices
+from components.libvirt.domain_devices import Device
 from components.libvirt.xml import child, mib, parse, text_of
 
 MARK = "https://k3s-macvlan.dev/domain/1"
@@ -44,6 +46,8 @@ class DomainSpec:
     disk_cache: str = "none"
     machine: str = "q35"
     arch: str = "x86_64"
+    devices: Sequence[Device] = ()
+    """Beyond those of every machine."""
 
 
 def from_inputs(inputs: Mapping[str, Any], *, virt_type: str) -> DomainSpec:
@@ -114,8 +118,12 @@ def domain(spec: DomainSpec) -> str:
     # The NIC's port must be the first, or libvirt gives bus 1 to a disk.
     child(devices, "controller", type="pci", index="0", model="pcie-root")
     child(devices, "controller", type="pci", index=str(MAC_BUS), model="pcie-root-port")
+    for _ in range(domain_devices.SPARE_PORTS if spec.machine.startswith(("q35", "pc-q35")) else 0):
+        child(devices, "controller", type="pci", model="pcie-root-port")
     devices.append(interface(spec))
     devices.extend(console(spec))
+    for device in spec.devices:
+        domain_devices.put(devices, device)
     child(devices, "memballoon", model="virtio")
     rng = child(devices, "rng", model="virtio")
     child(rng, "backend", "/dev/urandom", model="random")

@@ -1,0 +1,104 @@
+"""Devices of ours attached to a running guest, changed in it, and detached from it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from components.custom.reporting import progress, say
+from components.libvirt import domain_devices
+from components.libvirt.connection import code
+from components.libvirt.domain_edit import Difference
+from components.libvirt.xml import parse
+
+CHANGED_IN_PLACE = ("interface",)
+"""Tags of devices of which libvirt changes a part while the guest runs: the network that a NIC is on, its VLAN."""
+
+
+def apply(domain: Any, changes: Sequence[Difference], stored: str, timeout: float) -> list[Difference]:
+    """Bring the devices of a running guest to what its next definition says. Returns the changes that need a restart.
+
+    stored: that definition. timeout: seconds that the guest gets to release a device. Raises libvirtError for what a restart would
+    not mend either, such as a network that is not there.
+    """
+    return [change for change in changes if not _applied(domain, change, stored, timeout)]
+
+
+def _applied(domain: Any, change: Difference, stored: str, timeout: float) -> bool:
+    import libvirt  # noqa: PLC0415
+
+    wanted, there = _attachable(stored, change.alias), _running(domain, change.alias)
+    if wanted is not None and there and parse(wanted).tag in CHANGED_IN_PLACE and _updated(domain, wanted):
+        say(f"{domain.name()}: {change.name} changed while it runs: {change.actual}, now {change.wanted}")
+        return True
+    if there and not _detached(domain, change, timeout):
+        return False
+    if wanted is None:
+        say(f"{domain.name()}: {change.name} detached")
+        return True
+    try:
+        domain.attachDeviceFlags(wanted, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    except libvirt.libvirtError as error:
+        if not (change.deferred or _mended_by_restart(error)):
+            raise
+        if not change.deferred:
+            say(f"{domain.name()}: {change.name} cannot be attached while it runs: {error}")
+        return False
+    say(f"{domain.name()}: {change.name} attached while it runs")
+    return True
+
+
+def _attachable(stored: str, alias: str) -> str | None:
+    known = domain_devices.present(parse(stored).find("devices"))
+    return domain_devices.attachable(stored, alias) if alias in known else None
+
+
+def _running(domain: Any, alias: str) -> bool:
+    return alias in domain_devices.present(parse(domain.XMLDesc(0)).find("devices"))
+
+
+def _updated(domain: Any, element: str) -> bool:
+    import libvirt  # noqa: PLC0415
+
+    try:
+        domain.updateDeviceFlags(element, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    except libvirt.libvirtError:
+        return False
+    return True
+
+
+def _detached(domain: Any, change: Difference, timeout: float) -> bool:
+    """Whether the guest has released the device, which a guest without ACPI or with the device in use may never do."""
+    import libvirt  # noqa: PLC0415
+
+    try:
+        domain.detachDeviceAlias(change.alias, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    except libvirt.libvirtError as error:
+        if not _running(domain, change.alias):
+            return True
+        say(f"{domain.name()}: {change.name} cannot be detached while it runs: {error}")
+        return False
+    end = time.monotonic() + timeout
+    with progress(lambda: f"{domain.name()}: waiting for the guest to release {change.name}"):
+        while there := _running(domain, change.alias):
+            if time.monotonic() >= end:
+                break
+            time.sleep(0.25)
+    if there:
+        say(f"{domain.name()}: the guest does not release {change.name} within {timeout:g} s")
+    return not there
+
+
+def _mended_by_restart(error: Any) -> bool:
+    """Whether libvirt refuses only to do it while the guest runs."""
+    import libvirt  # noqa: PLC0415
+
+    codes = {
+        libvirt.VIR_ERR_OPERATION_UNSUPPORTED,
+        libvirt.VIR_ERR_CONFIG_UNSUPPORTED,
+        libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED,
+        libvirt.VIR_ERR_NO_SUPPORT,
+    }
+    text = str(error).lower()
+    return code(error) in codes or any(phrase in text for phrase in ("pci slot", "hotplug", "hot-plug", "hot plug"))
