@@ -9,6 +9,7 @@ from components.config import reading
 from components.config.problems import SettingsError
 from components.config.raw import from_engine
 from components.custom.server_gate import Failure
+from components.machine import host_devices
 from components.machine.hypervisor import Hypervisor, HypervisorArgs
 from components.machine.login_key import client_key
 from components.machine.network_checks import free_addresses
@@ -38,6 +39,7 @@ for warning in warnings:
 failure = Failure()
 key = client_key(config.ssh, plan.owner)
 free = free_addresses(plan, config.network)
+devices = host_devices.of_nodes(plan)
 hypervisors = {
     pool.hypervisor: Hypervisor(
         pool.hypervisor,
@@ -48,7 +50,7 @@ hypervisors = {
             network=config.network,
             claims=plan.claims,
             macs=[node.mac for node in plan.nodes],
-            after=free,
+            after=[*free, *(device for node in plan.nodes if node.pool is pool for device in devices[node.name])],
             artifacts=artifacts,
         ),
     )
@@ -67,6 +69,7 @@ for node in plan.nodes:
         cloud_init=config.cloud_init,
         timeouts=config.timeouts,
         failure=failure,
+        devices=devices[node.name],
         previous_server=next((machine for machine in reversed(machines) if machine.server_gate), None),
     )
     machines.append(VirtualMachine(node.name, args))

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import combinations
 
-from components.config import k3s_options, network_conflicts
+from components.config import device_conflicts, k3s_options, network_conflicts
 from components.config.plan import Claim, NodePlan, Plan, claims, virtual_api_address
 from components.config.problems import Problem, following, presence
 from components.config.settings import NodeGroup, Settings
@@ -28,6 +28,7 @@ def conflicts(plan: Plan, settings: Settings) -> list[Problem]:
         *_names(plan.nodes, settings),
         *_addresses(plan, settings),
         *_duplicates(plan.nodes, settings),
+        *device_conflicts.conflicts(plan.nodes, settings),
         *network_conflicts.conflicts(plan, settings),
         *_homeless_pod(plan.nodes, settings),
         *_options_twice(settings),

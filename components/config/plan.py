@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 
-from components.config import node_labels
+from components.config import devices, node_labels
 from components.config.addresses import AddressRange, merge
+from components.config.devices import DevicePlan
 from components.config.network_plan import (
     AttachmentPlan,
     NetworkPlan,
@@ -99,6 +100,8 @@ class NodePlan:
     """Images to pull while K3s is installed: those that pods on it will surely need, not that of a pod that may run elsewhere."""
     networks: tuple[NodeNetworkPlan, ...]
     """The networks for pods on it, in the plan's order."""
+    devices: tuple[DevicePlan, ...]
+    """Devices of the hypervisor that its machine is given, by name."""
 
     @property
     def first(self) -> bool:
@@ -236,6 +239,8 @@ def _nodes(
             override = group.overrides.get(name, NodeOverride())
             pool = pools.get(override.hypervisor or group.hypervisor)
             labels = {**group.labels, **(override.labels or {})}
+            given = devices.planned(role, name, group.devices, override.devices)
+            api_labels = {key: value for key, value in labels.items() if not node_labels.of_kubelet(key)} | devices.labels(given)
             yield NodePlan(
                 name=name,
                 domain=f"{project}-{stack}-{name}",
@@ -249,10 +254,11 @@ def _nodes(
                 memory=override.memory or group.memory,
                 disk=(override.disk or group.disk) * GIB,
                 labels=tuple(f"{key}={value}" for key, value in sorted(labels.items()) if node_labels.of_kubelet(key)),
-                api_labels=tuple((key, value) for key, value in sorted(labels.items()) if not node_labels.of_kubelet(key)),
+                api_labels=tuple(sorted(api_labels.items())),
                 taints=group.taints if override.taints is None else override.taints,
                 images=images,
                 networks=node_networks(planned, role, index, count),
+                devices=given,
             )
 
 

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_va
 
 from components.config import k3s_options
 from components.config.addresses import AddressRange
+from components.config.devices import Device, DeviceName
 from components.config.model import Model
 from components.config.pod_networks import PodNetwork
 from components.config.problems import Mistake, matching, refuse
@@ -140,6 +141,9 @@ class NodeSize(Model):
     """Kubernetes node taints, key=value:Effect."""
     hypervisor: Name = "local"
     """Name of one of `hypervisors`."""
+    devices: dict[DeviceName, Device] = {}
+    """USB and PCI devices of the hypervisor that the machine is given, by name. The node gets the label
+    k3s-macvlan.dev/device-NAME: "true"."""
 
 
 class NodeOverride(Model):
@@ -161,6 +165,8 @@ class NodeOverride(Model):
     """Address inside `network.nodes`, in place of the counted one."""
     mac: Mac | None = None
     """MAC address, in place of the one made from the stack's and the node's names."""
+    devices: dict[DeviceName, Device] | None = None
+    """USB and PCI devices, added to the group's; one of the same name replaces it."""
 
 
 class NodeGroup(NodeSize):

@@ -70,6 +70,8 @@ class DomainArgs:
     """Name of the host's bridge that the NIC is on. Either this or `network`."""
     extra_disks: Input[Sequence[Input[str]]] = ()
     """Paths of more disks, raw and read-only, which become vdc, vdd, and so on."""
+    host_devices: Input[Sequence[Input[Mapping[str, Input[Any]]]]] | None = None
+    """USB and PCI devices of the host, each with name, kind (usb, pci), choice, optional, and address of its `HostDevice`."""
     virt_type: Input[str] = "auto"
     """auto (KVM if libvirt offers it), kvm, or qemu (plain emulation)."""
     cpu_mode: Input[str] = "auto"
@@ -90,7 +92,7 @@ class DomainProvider(DeclarativeProvider):
     replaces = ("uri", "name", "uuid", "mac", "network", "bridge", "disk_path", "disk_serial", "seed_path", "pool")
     updates = (
         "owner", "node", "memory_mib", "cpus", "extra_disks", "console_log", "virt_type", "cpu_mode", "cpu_model",
-        "disk_cache", "machine", "autostart", "running", "definition",
+        "disk_cache", "machine", "autostart", "running", "definition", "host_devices",
     )  # fmt: skip
     keeps = ("stop_timeout",)
     integers = ("memory_mib", "cpus", "stop_timeout")

@@ -17,10 +17,11 @@ from components.config.settings import Network, Ssh, Timeouts
 from components.custom.credentials import SshKeyPair
 from components.custom.server_gate import Failure, Serving, Settled, SettledArgs
 from components.libvirt.domain import Domain, DomainArgs
+from components.libvirt.host_device import HostDevice
 from components.libvirt.overlay_disk import OverlayDisk, OverlayDiskArgs
 from components.libvirt.reservation import Reservation, ReservationArgs
 from components.libvirt.seed_image import SeedImage, SeedImageArgs
-from components.machine import first_boot
+from components.machine import first_boot, host_devices
 from components.machine.boot_report import boot_report, console_log
 from components.machine.hypervisor import Hypervisor
 from components.machine.login_key import ClientKey
@@ -63,6 +64,8 @@ class VirtualMachineArgs:
     """The setting timeouts, in seconds."""
     failure: Failure
     """Of this run; shared by all machines."""
+    devices: Sequence[HostDevice] = ()
+    """The node's devices of the hypervisor, in the order of the plan."""
     previous_server: VirtualMachine | None = None
     """The server declared before this node. It must serve again before this machine is restarted or replaced."""
 
@@ -82,7 +85,7 @@ class VirtualMachine(ComponentResource):
     disk_id: Output[str]
     """16 hex digits, others whenever the disk is replaced. A trigger of every command on the node."""
     hardware: str
-    """CPUs, memory and disk cache as text; another text means that the machine was restarted."""
+    """CPUs, memory, disk cache and PCI devices as text; another text means that the machine was restarted."""
     connection: ConnectionArgs
     """For commands on the node, with its host key."""
     child_options: ResourceOptions
@@ -116,7 +119,7 @@ class VirtualMachine(ComponentResource):
         machine = args.machine
         self.hardware = (
             f"{self.node.cpus} CPUs ({machine.virt_type} {machine.cpu_mode} {machine.cpu_model}), {self.node.memory} MiB, "
-            f"{machine.disk_cache}"
+            f"{machine.disk_cache}{host_devices.hardware(self.node)}"
         )
         self.connection = connection(
             host=str(self.node.address),
@@ -224,6 +227,7 @@ class VirtualMachine(ComponentResource):
                 machine=machine.machine_type,
                 autostart=machine.autostart,
                 stop_timeout=self._limits.shutdown,
+                host_devices=host_devices.inputs(node, self._args.devices),
             ),
             ResourceOptions.merge(
                 self._own, ResourceOptions(depends_on=[*([reservation] if reservation else []), *self._previous_gate])

@@ -307,6 +307,8 @@ def made(resource: Registered) -> dict[str, Any]:
             return {"taken": {}}
         case "Domain":
             return {"virt_type_used": "qemu"}
+        case "HostDevice":
+            return {"address": "0000:03:00.0" if inputs["kind"] == "pci" else "there"}
         case "HttpProof":
             return {"status": 200, "seen": inputs["title"], "unseen": ""}
         case "Command":

@@ -16,6 +16,7 @@ from components.libvirt.artifact_disk import ArtifactDiskProvider
 from components.libvirt.base_image import BaseImageProvider
 from components.libvirt.dhcp_claim import DhcpClaimProvider
 from components.libvirt.domain import DomainProvider
+from components.libvirt.host_device import HostDeviceProvider
 from components.libvirt.overlay_disk import OverlayDiskProvider
 from components.libvirt.pool import StoragePoolProvider
 from components.libvirt.reservation import ReservationProvider
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.program
 
 PROVIDERS = {
     "Domain": DomainProvider,
+    "HostDevice": HostDeviceProvider,
     "DhcpClaim": DhcpClaimProvider,
     "Reservation": ReservationProvider,
     "StoragePool": StoragePoolProvider,
