@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cli import command_line, engine, stack
-from cli.checks import download_sites, hypervisor, machine, tools
+from cli.checks import download_sites, hypervisor, machine, storage, tools
 from cli.findings import Finding, guarded
 from cli.verbs import doctor, fetch
 from components.config import downloads, reading
@@ -34,6 +34,7 @@ CIDR = IPv4Network("192.168.122.0/24")
 NETWORK = """<network><name>default</name><forward mode='nat'/><bridge name='virbr0' stp='on'/>
 <ip address='192.168.122.1' netmask='255.255.255.0'><dhcp><range start='192.168.122.2' end='192.168.122.254'/></dhcp></ip>
 </network>"""
+PLACE = storage.Pool(name="k3s-macvlan-dev", path="/var/lib/libvirt/images/k3s-macvlan-dev", size=200 * GIB, free=100 * GIB)
 FINE = hypervisor.Facts(
     version=9_000_000,
     kvm=True,
@@ -44,7 +45,7 @@ FINE = hypervisor.Facts(
     network=NETWORK,
     network_active=True,
     network_autostart=True,
-    free_bytes=100 * GIB,
+    storage=storage.Facts(own=PLACE),
 )
 
 
@@ -96,21 +97,6 @@ def test_memory(facts: hypervisor.Facts, level: str) -> None:
 def test_more_cpus_than_the_host_has() -> None:
     _config, layout = planned(servers={"cpus": 16})
     assert levels(hypervisor.assess_memory(FINE, layout.nodes)) == ["ok", "warning"]
-
-
-@pytest.mark.parametrize(
-    ("facts", "level"),
-    [
-        (FINE, "ok"),
-        (replace(FINE, free_bytes=10 * GIB), "warning"),
-        (replace(FINE, free_bytes=GIB), "error"),
-        (replace(FINE, free_bytes=GIB, allocated_bytes=20 * GIB, domains={"k3s-macvlan-dev-server-1": "<domain/>"}), "ok"),
-        (replace(FINE, free_bytes=None), "unknown"),
-    ],
-)
-def test_storage(facts: hypervisor.Facts, level: str) -> None:
-    _config, layout = planned()
-    assert levels(hypervisor.assess_space(facts, layout.pools[0], layout.nodes)) == [level]
 
 
 # --- the network ---
