@@ -38,6 +38,7 @@ NAMES = {
     "node-access",
     "node-leave",
     "artifacts",
+    "node-state",
     "node-sync",
     "sshd-port",
 }
