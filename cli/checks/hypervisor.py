@@ -148,6 +148,7 @@ def _memory(connection: Any) -> tuple[int | None, int | None]:
 def assess(facts: Facts, pool: PoolPlan, plan: Plan, config: Settings) -> Findings:
     nodes = [node for node in plan.nodes if node.pool.hypervisor == pool.hypervisor]
     local = is_local(pool.uri)
+    own_macs = pods_have_own_macs(config)
     name = f"hypervisor {pool.hypervisor}"
     yield from assess_host(name, pool.uri, facts)
     yield assess_kvm(facts, config, machine.kvm_device() if local else "not checked")
@@ -161,9 +162,9 @@ def assess(facts: Facts, pool: PoolPlan, plan: Plan, config: Settings) -> Findin
     else:
         if facts.network is not None:
             bridge = network_xml.read_network(facts.network).bridge
-        yield from assess_network(facts, config, dnsmasq=_dnsmasq() if local else None)
+        yield from assess_network(facts, config, own_macs=own_macs, dnsmasq=_dnsmasq() if local else None)
         yield assess_addresses(facts, plan, config)
-    yield from assess_interfaces(facts, own_macs=any(network.type == "macvlan" for network in config.pod_networks.values()))
+    yield from assess_interfaces(facts, own_macs=own_macs)
     if local:
         yield from guarded("vlan", pod_networks.check(plan, config, bridge, taps(facts, nodes)))
         yield from guarded("routes", machine.routes(config.network.cidr, bridge, local=True))
@@ -182,6 +183,11 @@ def assess(facts: Facts, pool: PoolPlan, plan: Plan, config: Settings) -> Findin
         )
         yield from pod_networks.not_checked(plan, pool.hypervisor)
         yield from guarded("routes", machine.routes(config.network.cidr, "", local=False))
+
+
+def pods_have_own_macs(config: Settings) -> bool:
+    """Whether there are pods with MAC addresses of their own, and not their node's."""
+    return any(network.type == "macvlan" for network in config.pod_networks.values())
 
 
 def taps(facts: Facts, nodes: Iterable[NodePlan]) -> dict[str, str]:
@@ -268,7 +274,8 @@ def assess_memory(facts: Facts, nodes: Sequence[NodePlan]) -> Findings:
         )
 
 
-def assess_network(facts: Facts, config: Settings, *, dnsmasq: bool | None) -> Findings:
+def assess_network(facts: Facts, config: Settings, *, own_macs: bool, dnsmasq: bool | None) -> Findings:
+    """own_macs: pods have MAC addresses of their own, and not their node's. dnsmasq: the host has it; None: not known."""
     name, cidr = config.network.name, config.network.cidr
     if facts.network is None:
         yield error(
@@ -296,7 +303,6 @@ def assess_network(facts: Facts, config: Settings, *, dnsmasq: bool | None) -> F
             f"virsh net-autostart {name}",
         )
     yield from _subnet(root, name, cidr, str(config.network.gateway))
-    own_macs = any(network.type == "macvlan" for network in config.pod_networks.values())
     findings = list(_mac_filters(root, name, own_macs=own_macs))
     yield from findings
     if facts.network_active and not findings:

@@ -122,15 +122,17 @@ def test_more_cpus_than_the_host_has() -> None:
 )
 def test_network(change: dict[str, Any], expected: list[str]) -> None:
     config, _plan = planned()
-    assert levels(hypervisor.assess_network(replace(FINE, **change), config, dnsmasq=False)) == expected
+    assert levels(hypervisor.assess_network(replace(FINE, **change), config, own_macs=True, dnsmasq=False)) == expected
 
 
 def test_pods_with_their_node_s_mac_address_need_no_bridge_that_learns_others() -> None:
     config, _plan = planned(podNetworks={"macvlan-conf": {"range": "192.168.122.200-192.168.122.210", "type": "ipvlan"}})
+    own_macs = hypervisor.pods_have_own_macs(config)
+    assert not own_macs and hypervisor.pods_have_own_macs(planned()[0])
     table = replace(FINE, network=NETWORK.replace("stp='on'", "macTableManager='libvirt'"))
-    assert levels(hypervisor.assess_network(table, config, dnsmasq=False)) == ["ok"]
+    assert levels(hypervisor.assess_network(table, config, own_macs=own_macs, dnsmasq=False)) == ["ok"]
     isolated = replace(FINE, network=NETWORK.replace("<ip ", "<port isolated='yes'/><ip "))
-    assert levels(hypervisor.assess_network(isolated, config, dnsmasq=False)) == ["error"]
+    assert levels(hypervisor.assess_network(isolated, config, own_macs=own_macs, dnsmasq=False)) == ["error"]
 
 
 def test_leases_and_reservations_of_strangers() -> None:
