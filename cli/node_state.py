@@ -23,6 +23,8 @@ _DISKS = ("ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "bcachefs")
 """File systems that hold data of the node; others are the kernel's, a boot loader's, or only read."""
 _ELSEWHERE = ("/boot", "/run", "/var/lib/kubelet", "/snap", "/var/snap")
 """Where mounts are that are shown elsewhere (volumes of pods) or are full as they are meant to be."""
+_OF_K3S = ("/var/lib/rancher/k3s", "/var/lib/kubelet")
+"""What the kubelet watches is on the file systems of these."""
 _GIB = 2**30
 
 
@@ -115,7 +117,7 @@ def _file_systems(rows: Sequence[Sequence[str]]) -> tuple[FileSystem, ...]:
 
 
 def _within(path: str, place: str) -> bool:
-    return path == place or path.startswith(f"{place}/")
+    return path == place or path.startswith(f"{place.rstrip('/')}/")
 
 
 def _reboots(facts: Mapping[str, Sequence[Sequence[str]]]) -> list[str]:
@@ -153,16 +155,18 @@ def warnings(states: Mapping[str, NodeState]) -> list[str]:
     for name, state in states.items():
         for file_system in state.file_systems:
             if file_system.percent >= NEARLY_FULL:
-                why = (
-                    f": from {NEARLY_FULL} % on the kubelet deletes images that no pod runs from, from {_EVICTION} % on it evicts "
-                    "pods; servers.disk or agents.disk grows it"
-                    if file_system.mount == "/"
-                    else ""
-                )
-                texts.append(f"{name}: {file_system.mount} has {file_system} in use{why}")
+                texts.append(f"{name}: {file_system.mount} has {file_system} in use{_consequence(file_system.mount)}")
         if state.reboot:
             texts.append(f"{name}: a reboot is pending: {state.reboot}. ./lab ssh {name} sudo reboot, one node after another")
     return texts
+
+
+def _consequence(mount: str) -> str:
+    """What follows where a file system of K3s is nearly full."""
+    if not any(_within(place, mount) for place in _OF_K3S):
+        return ""
+    grow = "; servers.disk or agents.disk grows it" if mount == "/" else ""
+    return f": from {NEARLY_FULL} % on the kubelet deletes images that no pod runs from, from {_EVICTION} % on it evicts pods{grow}"
 
 
 def duration(seconds: int | None) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from cli.findings import Finding, Findings, error, ok, unknown, warning
 from components.config.plan import GIB, NodePlan, PoolPlan
-from components.libvirt import domain_xml, storage_xml
+from components.libvirt import domain_xml, storage_xml, xml
 from components.libvirt.connection import find
 
 _NEW_NODE_BYTES = 4 * GIB
@@ -76,7 +76,7 @@ def _holds(pool: Pool, file: str) -> bool:
 
 def _read(pool: Any, *, local: bool) -> Pool | None:
     """None for a pool that does not run, or whose volumes are no files."""
-    if not pool.isActive() or storage_xml.parse(pool.XMLDesc(0)).get("type") not in _OF_DIRECTORIES:
+    if not pool.isActive() or xml.parse(pool.XMLDesc(0)).get("type", "") not in _OF_DIRECTORIES:
         return None
     sizes = []
     for volume in pool.listAllVolumes(0):

@@ -18,6 +18,7 @@ from components.libvirt.artifact_disk import ArtifactDiskProvider
 from components.libvirt.base_image import BaseImageProvider
 from components.libvirt.dhcp_claim import DhcpClaimProvider
 from components.libvirt.domain import DomainProvider
+from components.libvirt.host_device import HostDeviceProvider
 from components.libvirt.overlay_disk import OverlayDiskProvider
 from components.libvirt.pool import StoragePoolProvider
 from components.libvirt.reservation import ReservationProvider
@@ -36,6 +37,7 @@ PROVIDERS: list[DeclarativeProvider] = [
     DhcpClaimProvider(),
     ReservationProvider(),
     DomainProvider(),
+    HostDeviceProvider(),
     FreeAddressesProvider(),
 ]
 IDS = [type(provider).__name__ for provider in PROVIDERS]

@@ -12,9 +12,9 @@ from cli.checks.host_devices import Facts
 from cli.findings import Finding
 from components.libvirt import connection, node_devices, xml
 from components.libvirt.domain_spec import MARK
-from tests.unit.libvirt import node_device_documents as documents
-from tests.unit.libvirt.test_host_devices import RUNNING_PCI, RUNNING_USB
 
+from ..libvirt import node_device_documents as documents
+from ..libvirt.test_host_devices import RUNNING_PCI, RUNNING_USB
 from .test_doctor import levels, planned
 
 pytestmark = pytest.mark.unit

@@ -87,7 +87,7 @@ def test_each_file_system_with_disks_of_the_stack_is_weighed() -> None:
         ({"device": 7}, True),
     ],
 )
-def test_one_file_system_is_known_from_afar_by_its_size(change: dict[str, int], same: bool) -> None:
+def test_one_file_system_is_known_from_afar_by_its_size(change: dict[str, Any], same: bool) -> None:
     assert OWN.shares(replace(HERS, **change)) is same
 
 

@@ -158,6 +158,9 @@ def test_status_warns_of_a_full_disk_and_of_a_reboot(capsys: pytest.CaptureFixtu
     document, text = shown(full, capsys)
     assert "pending (below)" in text and "warning: server-1: a reboot is pending: /run/reboot-required. ./lab ssh server-1" in text
     disk, data, _reboot = document["warnings"]
+    rancher = replace(node_state.parse(disks).file_systems[1], mount="/var/lib/rancher")
+    (own,) = node_state.warnings({"agent-1": NodeState(file_systems=(rancher,))})
+    assert own.endswith("from 95 % on it evicts pods")
     assert "from 95 % on it evicts pods; servers.disk" in disk and "/srv has" in data and "evicts" not in data
 
 

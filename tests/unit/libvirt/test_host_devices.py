@@ -162,7 +162,7 @@ def test_no_devices_change_nothing_for_a_stack_that_was_there_before() -> None:
 
 def test_a_device_changes_the_machine_in_place_also_while_its_address_is_not_known() -> None:
     provider = DomainProvider()
-    for address in ("there", Unknown()):
+    for address in ("there", Unknown()):  # type: ignore[no-untyped-call]
         news = provider.check(inputs(), inputs(host_devices=[{**given("usb", "1a86:7523"), "address": address}])).inputs
         result = provider.diff("id", inputs(), news)
         assert result.changes and not result.replaces
