@@ -13,6 +13,7 @@ from components.libvirt.connection import HypervisorError, find
 from components.libvirt.domain_edit import Difference
 from components.libvirt.domain_removal import is_gone, remove, remove_log, stop
 from components.libvirt.domain_spec import DomainFacts, DomainSpec
+from components.libvirt.host_device import absent
 from components.libvirt.obstacles import obstacles
 from components.libvirt.unmanaged import attached, definitions, inventory
 
@@ -81,6 +82,7 @@ def _edit(connection: Any, domain: Any, inputs: Props, spec: DomainSpec, *, disk
         devices = domain_edit.devices_to_change(live, spec)
         refused = domain_hotplug.apply(domain, devices, wanted, inputs["stop_timeout"])
         restarts = [change for change in refused if not change.deferred]
+    _refuse_lasting_stop(connection, inputs, domain.name(), restarts)
     carried = domain_additions.only_running(live, stored, spec, former) if live is not None and restarts else []
     if carried:
         words = "; ".join(device.words for device in carried)
@@ -125,6 +127,18 @@ def _refuse_harm(inputs: Props, name: str, changes: Sequence[Difference], reason
         raise HypervisorError(
             f"domain {name!r} on {inputs['uri']} is left as it is, because a change of its definition would destroy what was done "
             f"by hand. To be changed: {wanted}. In the way: {numbered} Then `pulumi up` again; or undo the change in the settings"
+        )
+
+
+def _refuse_lasting_stop(connection: Any, inputs: Props, name: str, changes: Sequence[Difference]) -> None:
+    """Raise if a guest that is to be restarted, for these changes, would not start again: a device of the host is absent."""
+    missing = absent(connection, inputs.get("host_devices") or ()) if changes else []
+    if missing:
+        wanted = "; ".join(dict.fromkeys(str(change) for change in changes))
+        raise HypervisorError(
+            f"domain {name!r} on {inputs['uri']} runs on as it is: it is to be restarted ({wanted}), and would not start again "
+            f"without devices that are absent: {', '.join(missing)}. Plug them in, then `pulumi refresh` and `pulumi up`; or take "
+            "them out of the node's devices"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,6 +117,24 @@ def _refuse_used(connection: Any, inputs: Props, device: NodeDevice) -> None:
                 f"{inputs['setting']} = {inputs['choice']}: domain {name!r} on {inputs['uri']} has {device} now, and one machine "
                 f"has a device at a time. Choose another, or free it: {remedy}"
             )
+
+
+def absent(connection: Any, given: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Of the devices that a machine was given, its `host_devices`, those without which it would not start now, for people."""
+    # A guest starts without an optional USB device; of PCI libvirt knows none that is optional.
+    needed = [item for item in given if item.get("address") and not (item["kind"] == "usb" and item.get("optional"))]
+    kinds = sorted({item["kind"] for item in needed})
+    present = [device for kind in kinds for device in node_devices.of_host(connection, kind)]
+    return [f"{item['name']} ({item['choice']})" for item in needed if not any(_is(device, item) for device in present)]
+
+
+def _is(device: NodeDevice, given: Mapping[str, Any]) -> bool:
+    """Whether it is the one that libvirt would take for what a machine was given."""
+    if device.kind != given["kind"]:
+        return False
+    if given["address"] == PRESENT:
+        return bool(given["choice"] == device.identity)
+    return given["address"] in (device.place, device.number)
 
 
 def _active() -> int:

@@ -129,6 +129,28 @@ def test_an_optional_usb_device_waits_for_the_next_start(machine: Machine) -> No
     machine.quiet()
 
 
+@pytest.mark.skipif(not NO_USB, reason="SKIPPED: this host has USB, and may have the device")
+def test_a_machine_is_not_stopped_that_would_not_start_again(machine: Machine) -> None:
+    """Its stick was pulled out after it was given. What needs no restart is done all the same."""
+    given_before = [given("usb", "1209:0001", "there")]
+    with machine.sandbox.libvirt() as conn:
+        # As if it had been attached: it is in the state and in the stored definition.
+        domain = conn.lookupByUUIDString(machine.inputs["uuid"])
+        stored = domain.XMLDesc(2)
+        device = (
+            '<hostdev mode="subsystem" type="usb" managed="yes"><source><vendor id="0x1209"/><product id="0x0001"/></source>'
+            '<alias name="ua-k3s-macvlan-device-a"/></hostdev>'
+        )
+        conn.defineXML(stored.replace("</devices>", f"{device}</devices>"))
+    machine.state["host_devices"] = machine.inputs["host_devices"] = given_before
+    number = machine.observe()[0]
+    machine.refused(lambda: machine.change(memory_mib=96), "would not start again", "a (1209:0001)")
+    assert machine.observe()[0] == number
+    machine.inputs |= {"memory_mib": 64, "host_devices": None}
+    machine.change(host_devices=None)
+    assert machine.observe()[0] == number and "hostdev" not in machine.observe()[1]
+
+
 def test_a_new_machine_whose_device_cannot_be_had_leaves_nothing(sandbox: Sandbox, base: dict[str, Any]) -> None:
     machine = Machine(sandbox, base)
     DomainProvider().delete("id", machine.state)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pulumi.output import Unknown
 
-from components.libvirt import connection, domain_edit, domain_hostdevs, domain_spec, node_devices
+from components.libvirt import connection, domain_edit, domain_hostdevs, domain_spec, host_device, node_devices
 from components.libvirt.connection import HypervisorError
 from components.libvirt.device_words import hostdev
 from components.libvirt.domain import DomainProvider
@@ -274,6 +274,21 @@ def test_a_refresh_follows_it(host: Host) -> None:
     assert read(optional=True)["address"] == ""
     host.devices = [documents.pci("0000:04:00.0", "8086", "1572")]
     assert read(kind="pci", choice="8086:1572", address="0000:03:00.0")["address"] == "0000:04:00.0", "a card was added before it"
+
+
+def test_without_what_a_machine_would_not_start(host: Host) -> None:
+    """It is asked before a machine is restarted, also where the resource was made long ago."""
+    host.devices.append(documents.pci("0000:03:00.0", "8086", "1572"))
+    stick, port, card = (
+        given("usb", "1a86:7523", "there"),
+        given("usb", "port 1-2.3", "1 6"),
+        given("pci", "8086:1572", "0000:03:00.0"),
+    )
+    assert host_device.absent(host, [stick, port, card]) == [] == host_device.absent(host, [])
+    host.devices = [documents.usb("1-2.3", "0403", "6001", 9)]
+    assert host_device.absent(host, [stick, port, card]) == ["a (1a86:7523)", "a (port 1-2.3)", "a (8086:1572)"]
+    assert host_device.absent(host, [{**each, "optional": True} for each in (stick, port, card)]) == ["a (8086:1572)"]
+    assert host_device.absent(host, [given("usb", "1a86:7523"), given("pci", "8086:1572")]) == [], "it was never given them"
 
 
 def test_its_check_and_diff_are_pure() -> None:
