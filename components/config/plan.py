@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 
-from components.config import node_labels
+from components.config import nic_plan, node_labels
 from components.config.addresses import AddressRange, merge
 from components.config.network_plan import (
     AttachmentPlan,
@@ -25,6 +25,7 @@ from components.config.network_plan import (
     networks,
     node_networks,
 )
+from components.config.nic_plan import NicPlan
 from components.config.settings import NodeGroup, NodeOverride, Settings
 
 # Namespace of all UUIDs made here: uuid5(NAMESPACE_URL, "https://k3s-macvlan.dev").
@@ -99,6 +100,8 @@ class NodePlan:
     """Images to pull while K3s is installed: those that pods on it will surely need, not that of a pod that may run elsewhere."""
     networks: tuple[NodeNetworkPlan, ...]
     """The networks for pods on it, in the plan's order."""
+    nics: tuple[NicPlan, ...] = ()
+    """Its network interfaces beyond the first."""
 
     @property
     def first(self) -> bool:
@@ -230,6 +233,7 @@ def _nodes(
 ) -> Iterator[NodePlan]:
     groups: tuple[tuple[str, NodeGroup], ...] = (("server", settings.servers), ("agent", settings.agents))
     images = _images(settings)
+    nics = nic_plan.plans(settings, lambda node, nic: mac_address(project, stack, node, nic))
     count = settings.servers.count + settings.agents.count
     for role, group in groups:
         for index, name in enumerate(_node_names(role, group.count)):
@@ -253,6 +257,7 @@ def _nodes(
                 taints=group.taints if override.taints is None else override.taints,
                 images=images,
                 networks=node_networks(planned, role, index, count),
+                nics=nics[name],
             )
 
 
