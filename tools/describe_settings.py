@@ -79,7 +79,14 @@ _FORMATS = {
     "password": "secret",
 }
 _TYPES = {"string": "text", "integer": "integer", "boolean": "boolean", "number": "number"}
-_MANY = {"address": "addresses", "network": "networks", "range": "ranges", "mapping": "mappings", "integer": "integers", CNI_OBJECT: f"{CNI_OBJECT}s"}
+_MANY = {
+    "address": "addresses",
+    "network": "networks",
+    "range": "ranges",
+    "mapping": "mappings",
+    "integer": "integers",
+    CNI_OBJECT: f"{CNI_OBJECT}s",
+}
 
 
 def _type(schema: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cli import stack
-from cli.checks import machine, pod_networks
+from cli.checks import machine, nics, pod_networks
 from cli.findings import Finding, Findings, error, guarded, ok, unknown, warning
 from components.config.plan import GIB, NodePlan, Plan, PoolPlan, mac_address
 from components.config.settings import Settings
@@ -64,6 +64,8 @@ class Facts:
     """Memory in MiB, by name, of the stack's domains that run."""
     domains: Mapping[str, str] = field(default_factory=dict)
     """XML of the stack's domains by name."""
+    nic_networks: Mapping[str, nics.Network] = field(default_factory=dict)
+    """The libvirt networks of further NICs that are there, by name."""
     free_bytes: int | None = None
     """Free bytes in the file system of the pool."""
     allocated_bytes: int = 0
@@ -121,6 +123,7 @@ def observe(connection: Any, pool: PoolPlan, plan: Plan, config: Settings) -> Fa
         reservations=[] if network is None else _reservations(network),
         running={name: domain_spec.read_domain(xml).memory_mib for name, (xml, running) in domains.items() if running},
         domains={name: xml for name, (xml, _running) in domains.items()},
+        nic_networks=nics.observe(connection, (node for node in plan.nodes if node.pool.hypervisor == pool.hypervisor)),
         free_bytes=free_bytes,
         allocated_bytes=allocated_bytes,
     )
@@ -175,15 +178,20 @@ def assess(facts: Facts, pool: PoolPlan, plan: Plan, config: Settings) -> Findin
     bridge = ""
     if stack.on_bridge(config):
         bridge = config.network.name
-        yield machine.bridge_device(bridge) if local else unknown("network", f"bridge {bridge} cannot be checked from here")
+        if not (local and config.network.openvswitch):
+            yield machine.bridge_device(bridge) if local else unknown("network", f"bridge {bridge} cannot be checked from here")
     else:
         if facts.network is not None:
             bridge = network_xml.read_network(facts.network).bridge
         yield from assess_network(facts, config, dnsmasq=_dnsmasq() if local else None)
         yield assess_addresses(facts, plan, config)
-    yield from assess_interfaces(facts, own_macs=any(network.type == "macvlan" for network in config.pod_networks.values()))
+    yield from guarded("nics", nics.assess(facts.nic_networks, config, nodes, version=facts.version, local=local))
+    own_macs = any(network.type == "macvlan" for network in config.pod_networks.values())
+    for network_name, network in facts.nic_networks.items():
+        yield from _mac_filters(xml.parse(network.xml), network_name, own_macs=own_macs)
+    yield from assess_interfaces(facts, own_macs=own_macs)
     if local:
-        yield from guarded("vlan", pod_networks.check(plan, config, bridge, taps(facts, nodes)))
+        yield from guarded("vlan", pod_networks.check(plan, config, bridge, taps(facts, nodes), _further(facts, nodes)))
         yield from guarded("routes", machine.routes(config.network.cidr, bridge, local=True))
         claims = list(plan.claims)
         macs = [node.mac for node in plan.nodes]
@@ -210,6 +218,13 @@ def taps(facts: Facts, nodes: Iterable[NodePlan]) -> dict[str, str]:
         own = (device for device in devices if _attribute(device, "mac", "address").lower() == node.mac.lower())
         found[node.name] = next((_attribute(device, "target", "dev") for device in own), "")
     return found
+
+
+def _further(facts: Facts, nodes: Sequence[NodePlan]) -> dict[str, pod_networks.Ports]:
+    """By name of a further NIC: its bridge, if it is known, and the ports there."""
+    bridges = nics.bridges(facts.nic_networks, nodes)
+    taps_of = nics.ports(facts.domains, facts.running, nodes)
+    return {name: pod_networks.Ports(bridges.get(name, ""), taps) for name, taps in taps_of.items()}
 
 
 def _dnsmasq() -> bool:

@@ -122,8 +122,8 @@ def _subnets(node: NodePlan, settings: Settings) -> Iterator[Problem]:
     )  # fmt: skip
     for nic in node.nics:
         address = nic.settings.address
-        for setting, subnet in others if address is not None else ():
-            if address.network.overlaps(subnet):
+        for setting, subnet in others:
+            if address is not None and address.network.overlaps(subnet):
                 conflict = f"overlaps {setting} {subnet}, which the node reaches otherwise; choose an address of another subnet"
                 yield following(f"{nic.path}.address", str(address), conflict, setting)
     for one, other in combinations(node.nics, 2):
@@ -151,7 +151,6 @@ def _plugged_into(nic: Nic) -> tuple[object, ...]:
 def _claimed(plan: Plan, settings: Settings) -> Iterator[Problem]:
     """Addresses of networks for pods on a NIC, without a VLAN of their own: the node's is none of them, nor their router's."""
     claimed = [claim for claim in claims(plan.nodes, plan.networks, settings) if claim.network is not None]
-    reported: set[tuple[str, str]] = set()
     for nic in (nic for node in plan.nodes for nic in node.nics):
         address = nic.settings.address
         if address is None:
@@ -159,10 +158,8 @@ def _claimed(plan: Plan, settings: Settings) -> Iterator[Problem]:
         setting = f"{nic.path}.address"
         for claim in claimed:
             if claim.link == nic.name and claim.range.overlaps(AddressRange.single(address.ip)):
-                if (setting, claim.setting) not in reported:
-                    reported.add((setting, claim.setting))
-                    conflict = f"is one of {claim.setting} {claim.range.shortest}, which pods get; move one of them"
-                    yield following(setting, str(address), conflict, claim.setting, f"{nic.path}.name")
+                conflict = f"is one of {claim.setting} {claim.range.shortest}, which pods get; move one of them"
+                yield following(setting, str(address), conflict, claim.setting, f"{nic.path}.name")
         for network in plan.networks:
             if network.link == nic.name and network.gateway == address.ip:
                 conflict = f"is {network.path}.gateway, another machine's; choose another address"
@@ -192,8 +189,10 @@ def _parent(network: NetworkPlan, plan: Plan, settings: Settings) -> Iterator[Pr
         address = nic.settings.address
         if network.settings.mode == "passthru" and network.settings.vlan is None and (address is not None or nic.settings.dhcp):
             conflict = f"would take {nic.name} away from {node.name}, which has an address on it; use mode bridge, or no address"
-            given = [f"{nic.path}.address", f"{nic.path}.dhcp"]
-            yield following(f"{network.path}.mode", "'passthru'", conflict, f"{network.path}.parent", f"{network.path}.vlan", *given)
+            given = [f"{network.path}.{name}" for name in ("parent", "vlan")] + [
+                f"{nic.path}.{name}" for name in ("address", "dhcp")
+            ]
+            yield following(f"{network.path}.mode", "'passthru'", conflict, *given)
             return
 
 
@@ -223,7 +222,8 @@ def _vlans(network: NetworkPlan, plan: Plan, settings: Settings) -> Iterator[Pro
             )
             yield following(path, "", conflict, *reads)
         elif vlan is not None and vlan not in tags:
-            conflict = f"is none of {nic_path}.vlan {', '.join(map(str, tags))}, so its frames are dropped; add it there, or correct it"
+            listed = ", ".join(map(str, tags))
+            conflict = f"is none of {nic_path}.vlan {listed}, so its frames are dropped; add it there, or correct it"
             yield following(path, str(vlan), conflict, *reads)
 
 

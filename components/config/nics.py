@@ -1,7 +1,7 @@
 """Network interfaces of machines as settings: what a NIC is plugged into, and those that a machine has beyond its first. Pure.
 
-Names are those of libvirt where it has one: https://libvirt.org/formatdomain.html#network-interfaces. What concerns several NICs, or
-NICs and other settings, is in nic_conflicts.py.
+Names are those of libvirt where it has one: https://libvirt.org/formatdomain.html#network-interfaces. What concerns several NICs,
+or NICs and other settings, is in nic_conflicts.py.
 """
 
 from __future__ import annotations
@@ -126,7 +126,8 @@ class Nic(Model):
             yield Mistake(("network",), None, conflict, ("bridge",))
         if self.network is None:
             if self.portgroup is not None:
-                yield Mistake(("portgroup",), self.portgroup, "is a part of a libvirt network; set network too, or remove it", ("network",))
+                conflict = "is a part of a libvirt network; set network too, or remove it"
+                yield Mistake(("portgroup",), self.portgroup, conflict, ("network",))
             return
         if self.bridge is not None:
             conflict = "cannot be, because the NIC is on a libvirt network already (network); write one of the two"

@@ -71,7 +71,7 @@ class DomainArgs:
     nic_port: Input[Mapping[str, str]] | None = None
     """How the NIC is plugged in there: `vlan` ("50", "trunk 50,60", "trunk 50,60 native 10"), `openvswitch` ("yes"), `queues`."""
     nics: Input[Sequence[Mapping[str, str]]] | None = None
-    """Further NICs: `name` in the guest, `mac`, `network` with or without `portgroup`, or `bridge`, `model`, and as in `nic_port`."""
+    """Further NICs: `name` in the guest, `mac`, `network` (and `portgroup`) or `bridge`, `model`, and what is in `nic_port`."""
     extra_disks: Input[Sequence[Input[str]]] = ()
     """Paths of more disks, raw and read-only, which become vdc, vdd, and so on."""
     virt_type: Input[str] = "auto"
@@ -93,8 +93,8 @@ class DomainArgs:
 class DomainProvider(DeclarativeProvider):
     replaces = ("uri", "name", "uuid", "mac", "network", "bridge", "disk_path", "disk_serial", "seed_path", "pool")
     updates = (
-        "owner", "node", "memory_mib", "cpus", "nic_port", "nics", "extra_disks", "console_log", "virt_type", "cpu_mode", "cpu_model",
-        "disk_cache", "machine", "autostart", "running", "definition",
+        "owner", "node", "memory_mib", "cpus", "nic_port", "nics", "extra_disks", "console_log", "virt_type", "cpu_mode",
+        "cpu_model", "disk_cache", "machine", "autostart", "running", "definition",
     )  # fmt: skip
     keeps = ("stop_timeout",)
     integers = ("memory_mib", "cpus", "stop_timeout")

@@ -82,10 +82,7 @@ def _edit(connection: Any, domain: Any, inputs: Props, spec: DomainSpec, *, disk
     restarts = [] if live is None else domain_edit.restarts(live, stored, spec, former)
     if changes or restarts:
         _refuse_harm(inputs, domain.name(), [*changes, *restarts], in_the_way + domain_edit.contradictions(stored, spec))
-    if live is not None and nic_update.apply(domain, live, spec, restarts):
-        live = definitions(domain)[1] or live
-        restarts = domain_edit.restarts(live, stored, spec, former)
-
+    live, restarts = nic_update.apply(domain, stored, live, spec, former=former, restarts=restarts)
     before, mark = stored, domain_edit.mark_differs(stored, spec)
     wanted = domain_edit.edit(stored, spec, former)
     if live is not None and all(change.alias for change in restarts):

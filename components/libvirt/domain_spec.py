@@ -9,7 +9,7 @@ from typing import Any
 
 from components.libvirt import domain_devices, domain_nics, nic_xml
 from components.libvirt.domain_devices import Device
-from components.libvirt.nic_xml import Port
+from components.libvirt.nic_xml import NO_PORT, Port
 from components.libvirt.xml import child, mib, parse, text_of
 
 MARK = "https://k3s-macvlan.dev/domain/1"
@@ -49,7 +49,7 @@ class DomainSpec:
     arch: str = "x86_64"
     devices: Sequence[Device] = ()
     """Beyond those of every machine."""
-    nic_port: Port = Port()
+    nic_port: Port = NO_PORT
     """How the first NIC is plugged in, beyond its network or bridge."""
 
 

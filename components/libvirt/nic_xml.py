@@ -34,6 +34,10 @@ class Port:
         return {"VLAN": self.vlan, "Open vSwitch": self.openvswitch, "queues": self.queues}[name]
 
 
+NO_PORT = Port()
+"""All of it is left to libvirt and to hands."""
+
+
 def port(given: Mapping[str, Any] | None) -> Port:
     """From inputs of a `Domain`."""
     values = given or {}
@@ -134,10 +138,6 @@ def words(interface: ET.Element) -> str:
     parts = [
         f"{'' if mac is None else mac.get('address', '').lower()} on {kind} {place}",
         "no model" if model is None else model.get("type", ""),
-        *(
-            property_words(name, found[name])
-            for name in (PROPERTIES if kind == "bridge" else ("queues",))
-            if found[name]
-        ),
+        *(property_words(name, found[name]) for name in (PROPERTIES if kind == "bridge" else ("queues",)) if found[name]),
     ]
     return ", ".join(part.strip() for part in parts)

@@ -36,7 +36,7 @@ def domain_nic(nic: NicPlan) -> dict[str, str]:
 
 
 class NodeNics(ComponentResource):
-    """On one machine: each further NIC has its name, its MTU and the address that it is to have, and none otherwise; undone with the
+    """On one machine: each further NIC has its name, its MTU and the address that it is to have, and no other; undone with the
     component.
 
     Errors: a NIC that the guest does not get; a name that another interface has; dhcp where nobody asks for it.
