@@ -102,9 +102,11 @@ def _macs(plan: Plan, settings: Settings) -> Iterator[Problem]:
     seen: set[tuple[str, str]] = set()
     for node in plan.nodes:
         for nic in node.nics:
-            if (nic.path, nic.mac) in seen:
-                continue  # one entry for several nodes, which _of_one_node reports
-            seen.add((nic.path, nic.mac))
+            # One entry for several nodes, or one name for several entries, which others report.
+            same = (nic.path, nic.mac) if nic.settings.mac else (node.name, nic.name)
+            if same in seen:
+                continue
+            seen.add(same)
             first = holders.setdefault(nic.mac.lower(), (f"{nic.path}.mac", f"{nic.path} of {node.name}"))
             if first[0] != f"{nic.path}.mac":
                 conflict = f"is the MAC address of {first[1]} too; give one of them another"

@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pulumi
 from pulumi import ComponentResource, ResourceOptions
 
 from components.config.nic_plan import NicPlan
-from components.config.nics import vlan_text
+from components.machine.virtual_machine import VirtualMachine
 from components.node import command
-
-if TYPE_CHECKING:
-    from components.machine.virtual_machine import VirtualMachine
 
 _LIMIT = 120
 """Seconds until the guest has a NIC that was attached."""
-
-
-def domain_nic(nic: NicPlan) -> dict[str, str]:
-    """The NIC as an input of `Domain`."""
-    own = nic.settings
-    values = {
-        "name": nic.name,
-        "mac": nic.mac,
-        "network": own.network,
-        "portgroup": own.portgroup,
-        "bridge": own.bridge,
-        "model": own.model,
-        "vlan": vlan_text(own.vlan, own.native_vlan),
-        "openvswitch": "yes" if own.openvswitch else "",
-        "queues": str(own.queues or ""),
-    }
-    return {name: value for name, value in values.items() if value}
 
 
 class NodeNics(ComponentResource):
@@ -45,7 +23,7 @@ class NodeNics(ComponentResource):
     ready: dict[str, pulumi.Resource]
     """By name of the NIC: the step after which it can be used."""
 
-    def __init__(self, name: str, machine: VirtualMachine, opts: ResourceOptions | None = None) -> None:
+    def __init__(self, name: str, *, machine: VirtualMachine, opts: ResourceOptions | None = None) -> None:
         super().__init__("k3s-macvlan:machine:NodeNics", name, {}, opts)
         macs = sorted(nic.mac for nic in machine.node.nics)
         self.ready = {nic.name: self._step(machine, nic, [mac for mac in macs if mac != nic.mac]) for nic in machine.node.nics}

@@ -11,7 +11,6 @@ import pulumi
 from pulumi import ComponentResource, Input, Output, ResourceHookBinding, ResourceOptions
 from pulumi_command.remote import Command, ConnectionArgs
 
-from components.config.nics import vlan_text
 from components.config.plan import NodePlan
 from components.config.settings import Machine as MachineSettings
 from components.config.settings import Network, Ssh, Timeouts
@@ -26,7 +25,7 @@ from components.machine.boot_report import boot_report, console_log
 from components.machine.hypervisor import Hypervisor
 from components.machine.login_key import ClientKey
 from components.machine.network_checks import LAN_CHECK, lan_check
-from components.machine.node_nics import NodeNics, domain_nic
+from components.machine.nic_inputs import first_nic_port, further_nic
 from components.node import cloud_init, command
 from components.node.port_wait import port_open_hook
 from components.node.ssh import connection
@@ -95,8 +94,6 @@ class VirtualMachine(ComponentResource):
     """The machine lets commands in, and has done what the setting cloudInit asks for. Commands depend on it."""
     network_checked: pulumi.Resource
     """Nobody else has the node's address. Checks of networks for pods depend on it; K3s is installed in parallel."""
-    nics: Mapping[str, pulumi.Resource]
-    """By name of each further NIC: the step after which it can be used."""
     serving_steps: Serving | None
     """On a server, the steps after which its K3s serves; K3sNode adds them."""
     server_gate: pulumi.Resource | None
@@ -120,7 +117,7 @@ class VirtualMachine(ComponentResource):
         machine = args.machine
         self.hardware = (
             f"{self.node.cpus} CPUs ({machine.virt_type} {machine.cpu_mode} {machine.cpu_model}), {self.node.memory} MiB, "
-            f"{machine.disk_cache}{''.join(f', {name} {value}' for name, value in _nic_port(args.network).items())}"
+            f"{machine.disk_cache}{''.join(f', {name} {value}' for name, value in first_nic_port(args.network).items())}"
         )
         self.connection = connection(
             host=str(self.node.address),
@@ -135,7 +132,6 @@ class VirtualMachine(ComponentResource):
         self.server_gate = self._server_gate(self.serving_steps)
         self._grow_file_system(disk)
         self.network_checked = self._checked_network()
-        self.nics = NodeNics(f"{name}-nics", self, self._own).ready if self.node.nics else {}
         self.register_outputs({"address": str(self.node.address), "mac": self.node.mac, "serial": self.disk_id})
 
     def _first_boot(self) -> FirstBoot:
@@ -216,8 +212,8 @@ class VirtualMachine(ComponentResource):
                 mac=node.mac,
                 network=network.libvirt_name,
                 bridge=network.bridge_name,
-                nic_port=_nic_port(network) or None,
-                nics=[domain_nic(nic) for nic in node.nics] or None,
+                nic_port=first_nic_port(network) or None,
+                nics=[further_nic(nic) for nic in node.nics] or None,
                 disk_path=disk.path,
                 disk_serial=disk.serial,
                 seed_path=seed.path,
@@ -327,16 +323,6 @@ class VirtualMachine(ComponentResource):
             secret_output=secret_output,
             opts=ResourceOptions.merge(self.child_options, opts),
         )
-
-
-def _nic_port(network: Network) -> dict[str, str]:
-    """How the first NIC is plugged in, as an input of `Domain`."""
-    values = {
-        "vlan": vlan_text(network.vlan, network.native_vlan),
-        "openvswitch": "yes" if network.openvswitch else "",
-        "queues": str(network.queues or ""),
-    }
-    return {name: value for name, value in values.items() if value}
 
 
 def _digest(parts: list[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -26,6 +26,8 @@ class NodeNetworksArgs:
     """The step after which the CNI plugins are there."""
     bin_directory: str
     """Where they are."""
+    nics: Mapping[str, pulumi.Resource]
+    """By name of each further NIC of the machine: the step after which it can be used."""
     version: str
     """K3s's release. With the old layout each has a directory of its own, from which the daemon of dhcp is started."""
 
@@ -64,7 +66,7 @@ class NodeNetworks(ComponentResource):
 
     def _nic(self, network: NetworkPlan) -> list[pulumi.Resource]:
         """The step that brings the network's parent, where that is one of the machine's further NICs."""
-        return [self._machine.nics[network.parent]] if network.parent in self._machine.nics else []
+        return [self._args.nics[network.parent]] if network.parent in self._args.nics else []
 
     def _vlan_link(self, network: NetworkPlan) -> pulumi.Resource:
         machine = self._machine
