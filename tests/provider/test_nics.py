@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from components.libvirt import domain_devices, domain_spec, domain_xml
+from components.libvirt import domain_devices, domain_spec, domain_xml, xml
 from components.libvirt.connection import HypervisorError
 from components.libvirt.domain import DomainProvider
 from components.libvirt.overlay_disk import OverlayDiskProvider
@@ -128,7 +128,7 @@ def without(document: str, mac: str) -> str:
     for interface in devices.findall("interface"):
         if domain_xml.attribute(interface, "mac", "address") == mac:
             devices.remove(interface)
-    return domain_spec.text_of(root)
+    return xml.text_of(root)
 
 
 def test_a_network_that_is_not_there_leaves_the_machine_as_it_is(machine: Machine) -> None:
