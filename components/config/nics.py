@@ -152,9 +152,13 @@ class Nic(Model):
             yield Mistake(("dhcp",), True, conflict, ("address",))
 
     @property
-    def trunk(self) -> bool:
-        """Whether frames have their VLANs' tags in the guest."""
-        return isinstance(self.vlan, tuple)
+    def place(self) -> str:
+        """What it is plugged into, for people: bridge br1, VLAN 50; bridge br1, trunk 50,60."""
+        if self.network is not None:
+            return f"libvirt network {self.network}" + (f" ({self.portgroup})" if self.portgroup else "")
+        vlan = vlan_text(self.vlan, self.native_vlan)
+        words = vlan if isinstance(self.vlan, tuple) else f"VLAN {vlan}"
+        return f"bridge {self.bridge}" + (f", {words}" if vlan else "")
 
 
 def named(nics: Sequence[Nic]) -> tuple[tuple[str, Nic], ...]:

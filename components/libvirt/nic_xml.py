@@ -122,7 +122,8 @@ def property_name(name: str) -> str:
 
 def property_words(name: str, value: str) -> str:
     """One of PROPERTIES for people."""
-    return {"VLAN": f"VLAN {value}", "Open vSwitch": "Open vSwitch", "queues": f"{value} queues"}[name]
+    vlan = value if value.startswith("trunk ") else f"VLAN {value}"
+    return {"VLAN": vlan, "Open vSwitch": "Open vSwitch", "queues": f"{value} queues"}[name]
 
 
 def words(interface: ET.Element) -> str:

@@ -201,7 +201,7 @@ def test_nics_are_added_changed_and_removed_by_their_aliases() -> None:
     assert changes(edited, spec) == changes(domain_spec.domain(spec), spec) == []
     assert changes(edited, nics(LAN, {**RED, "vlan": "trunk 50,60"})) == [
         "network interface red: 52:54:00:ab:00:03 on bridge ovsbr0, e1000e, VLAN 50, Open vSwitch, "
-        "not 52:54:00:ab:00:03 on bridge ovsbr0, e1000e, VLAN trunk 50,60, Open vSwitch"
+        "not 52:54:00:ab:00:03 on bridge ovsbr0, e1000e, trunk 50,60, Open vSwitch"
     ]
     assert domain_edit.edit(domain_edit.edit(edited, nics(LAN)), SPEC) == domain_edit.edit(document, SPEC)
     assert domain_additions.unmanaged(edited, SPEC) == []
