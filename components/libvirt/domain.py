@@ -53,7 +53,7 @@ class DomainArgs:
     cpus: Input[int]
     """Number of virtual CPUs."""
     mac: Input[str]
-    """MAC address of the one NIC, enp1s0: six pairs of hexadecimal digits with colons."""
+    """MAC address of the first NIC, enp1s0: six pairs of hexadecimal digits with colons."""
     disk_path: Input[str]
     """Path of the `OverlayDisk`."""
     disk_serial: Input[str]

@@ -182,7 +182,7 @@ def disk(spec: DomainSpec, target: str, path: str) -> ET.Element:
 
 
 def interface(spec: DomainSpec) -> ET.Element:
-    """The element <interface> of the one NIC."""
+    """The element <interface> of the first NIC."""
     kind = "network" if spec.network is not None else "bridge"
     element = ET.Element("interface", type=kind)
     child(element, "mac", address=spec.mac.lower())

@@ -36,7 +36,10 @@ link_file=$ROOT/etc/systemd/network/05-k3s-macvlan-nic-$NAME.link
 network_file=$ROOT/etc/systemd/network/05-k3s-macvlan-nic-$NAME.network
 manager_file=$ROOT/etc/NetworkManager/conf.d/05-k3s-macvlan-nic-$NAME.conf
 connection_file=$ROOT/etc/NetworkManager/system-connections/k3s-macvlan-nic-$NAME.nmconnection
-files=("$link_file" "$network_file" "$manager_file" "$connection_file")
+# Units of VLANs and of the node's own access start after the NIC is up (systemd reads these for each unit with such a name).
+vlan_file=$ROOT/etc/systemd/system/k3s-macvlan-vlan-.service.d/nic-$NAME.conf
+access_file=$ROOT/etc/systemd/system/k3s-macvlan-access-.service.d/nic-$NAME.conf
+files=("$link_file" "$network_file" "$manager_file" "$connection_file" "$vlan_file" "$access_file")
 
 there() { [[ -e $ROOT/sys/class/net/$1 ]]; }
 active() { systemctl is-active --quiet "$1"; }
@@ -163,6 +166,9 @@ elif [[ $by == manager ]]; then
   write "$manager_file" 022 < <(printf '[device-k3s-macvlan-nic-%s]\nmatch-device=mac:%s\nmanaged=0\n' "$NAME" "$mac")
 fi
 
+for path in "$vlan_file" "$access_file"; do
+  write "$path" 022 < <(printf '[Unit]\nAfter=%s\n' "$unit")
+done
 device=sys-subsystem-net-devices-${NAME//-/\\x2d}.device
 write "$file" 022 < <(
   printf '[Unit]\nDescription=NIC %s of this node\nBindsTo=%s\nAfter=%s\n' "$NAME" "$device" "$device"

@@ -91,7 +91,10 @@ def test_a_new_nic_gets_its_name_and_loses_what_it_was_given(nics: Node) -> None
     done = on(nics)
     assert (done.returncode, done.stdout) == (0, f"nic={NAME} mac={MAC} mtu=1500 address=none\n"), done.stderr
     assert links(nics) == {NAME}
-    assert files(nics) == {UNIT, f"{FILES}.link", f"{FILES}.network"}
+    assert files(nics) == {UNIT, f"{FILES}.link", f"{FILES}.network", f"nic-{NAME}.conf"}
+    for kind in ("vlan", "access"):
+        ordering = nics.root / f"etc/systemd/system/k3s-macvlan-{kind}-.service.d/nic-{NAME}.conf"
+        assert ordering.read_text() == f"[Unit]\nAfter={UNIT}\n", "they come up only while the NIC is up"
     assert calls(nics) == [
         "systemctl daemon-reload",
         "udevadm control --reload",
