@@ -13,6 +13,7 @@ from components.machine import host_devices
 from components.machine.hypervisor import Hypervisor, HypervisorArgs
 from components.machine.login_key import client_key
 from components.machine.network_checks import free_addresses
+from components.machine.node_nics import NodeNics
 from components.machine.virtual_machine import VirtualMachine, VirtualMachineArgs
 from components.network.changed_network import changed_network_report
 from components.network.leftover_pod import leftover_pod_hook
@@ -74,6 +75,8 @@ for node in plan.nodes:
     )
     machines.append(VirtualMachine(node.name, args))
 
+nics = {machine.node.name: NodeNics(f"{machine.node.name}-nics", machine=machine) for machine in machines if machine.node.nics}
+
 # Cluster.
 cluster = Cluster(
     "k3s",
@@ -112,6 +115,7 @@ on_nodes = [
         NodeNetworksArgs(
             machine=machine,
             plugins_installed=cluster.nodes[machine.node.name].plugins_installed,
+            nics=nics[machine.node.name].ready if machine.node.name in nics else {},
             bin_directory=plan.cni.bin,
             version=config.k3s.version,
         ),

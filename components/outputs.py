@@ -78,4 +78,5 @@ def _node(machine: VirtualMachine) -> dict[str, Any]:
         "domain": node.domain,
         "hypervisor": node.pool.hypervisor,
         "hostKey": machine.host_key.public_key,
+        **({"nics": [{"name": nic.name, "mac": nic.mac} for nic in node.nics]} if node.nics else {}),
     }

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cli import stack
-from cli.checks import host_devices, machine, pod_networks, storage
+from cli.checks import host_devices, machine, nics, pod_networks, storage
 from cli.findings import Finding, Findings, error, guarded, ok, unknown, warning
 from components.config.plan import NodePlan, Plan, PoolPlan, mac_address
 from components.config.settings import Settings
@@ -65,6 +65,8 @@ class Facts:
     """Where the machines' disks are."""
     devices: Sequence[Finding] = ()
     """What was found of the host's devices that the machines are given."""
+    nic_networks: Mapping[str, nics.Network] = field(default_factory=dict)
+    """The libvirt networks of further NICs that are there, by name."""
 
 
 def is_local(uri: str) -> bool:
@@ -121,6 +123,7 @@ def observe(connection: Any, pool: PoolPlan, plan: Plan, config: Settings) -> Fa
         domains={name: xml for name, (xml, _running) in domains.items()},
         storage=storage.observe(connection, pool, documents, local=is_local(pool.uri)),
         devices=tuple(guarded(host_devices.CHECK, host_devices.check(connection, nodes, plan.owner))),
+        nic_networks=nics.observe(connection, (node for node in plan.nodes if node.pool.hypervisor == pool.hypervisor)),
     )
 
 
@@ -158,15 +161,19 @@ def assess(facts: Facts, pool: PoolPlan, plan: Plan, config: Settings) -> Findin
     bridge = ""
     if stack.on_bridge(config):
         bridge = config.network.name
-        yield machine.bridge_device(bridge) if local else unknown("network", f"bridge {bridge} cannot be checked from here")
+        if not (local and config.network.openvswitch):
+            yield machine.bridge_device(bridge) if local else unknown("network", f"bridge {bridge} cannot be checked from here")
     else:
         if facts.network is not None:
             bridge = network_xml.read_network(facts.network).bridge
         yield from assess_network(facts, config, own_macs=own_macs, dnsmasq=_dnsmasq() if local else None)
         yield assess_addresses(facts, plan, config)
+    yield from guarded("nics", nics.assess(facts.nic_networks, config, nodes, version=facts.version, local=local))
+    for network_name, network in facts.nic_networks.items():
+        yield from _mac_filters(xml.parse(network.xml), network_name, own_macs=own_macs)
     yield from assess_interfaces(facts, own_macs=own_macs)
     if local:
-        yield from guarded("vlan", pod_networks.check(plan, config, bridge, taps(facts, nodes)))
+        yield from guarded("vlan", pod_networks.check(plan, config, bridge, taps(facts, nodes), _further(facts, nodes)))
         yield from guarded("routes", machine.routes(config.network.cidr, bridge, local=True))
         claims = list(plan.claims)
         macs = [node.mac for node in plan.nodes]
@@ -198,6 +205,13 @@ def taps(facts: Facts, nodes: Iterable[NodePlan]) -> dict[str, str]:
         own = (device for device in devices if _attribute(device, "mac", "address").lower() == node.mac.lower())
         found[node.name] = next((_attribute(device, "target", "dev") for device in own), "")
     return found
+
+
+def _further(facts: Facts, nodes: Sequence[NodePlan]) -> dict[str, pod_networks.Ports]:
+    """By name of a further NIC: its bridge, if it is known, and the ports there."""
+    bridges = nics.bridges(facts.nic_networks, nodes)
+    taps_of = nics.ports(facts.domains, facts.running, nodes)
+    return {name: pod_networks.Ports(bridges.get(name, ""), taps) for name, taps in taps_of.items()}
 
 
 def _dnsmasq() -> bool:

@@ -19,12 +19,24 @@ _MOST_ADDRESSES = 4
 """Addresses of a network whose routes are queried at most."""
 
 
-def check(plan: Plan, config: Settings, bridge: str, taps: Mapping[str, str]) -> Findings:
+class Ports(NamedTuple):
+    """A bridge, and what machines have there."""
+
+    bridge: str
+    """Its name; empty if it is not known, or if libvirt itself sets the VLANs of the ports."""
+    taps: Mapping[str, str]
+    """Name of the bridge's port by name of each node here; empty for a machine that does not run."""
+
+
+def check(
+    plan: Plan, config: Settings, bridge: str, taps: Mapping[str, str], further: Mapping[str, Ports] | None = None
+) -> Findings:
     """bridge: the one that the nodes are on, empty if it is not known. taps: name of the bridge's port by name of each node here,
-    empty for a machine that does not run."""
+    empty for a machine that does not run. further: of the machines' further NICs, by their names."""
+    further = further or {}
     tagged = [network for network in plan.networks if network.settings.vlan is not None]
     for network in tagged:
-        if network.parent != config.network.interface:
+        if network.parent != config.network.interface and network.parent not in further:
             yield unknown(
                 "vlan",
                 f"{network.path} is on VLAN {network.settings.vlan} of {network.parent}, a NIC that others have given the machines",
@@ -33,14 +45,20 @@ def check(plan: Plan, config: Settings, bridge: str, taps: Mapping[str, str]) ->
             )
     own = [network for network in tagged if network.parent == config.network.interface]
     elsewhere = [network for network in plan.networks if not network.of_nodes]
-    if not own and not elsewhere:
+    if not tagged and not elsewhere:
         return
     links = vlan_links(run_json("ip", "-j", "-details", "link", "show"))
-    if own and bridge:
+    # Where the settings say the VLANs of the port, libvirt sets them.
+    if own and bridge and config.network.vlan is None:
         yield from assess_bridge(observe(bridge, links), own, taps)
+    for name, ports in further.items():
+        on_it = [network for network in tagged if network.parent == name]
+        if on_it and ports.bridge:
+            yield from assess_bridge(observe(ports.bridge, links), on_it, ports.taps)
+    bridges = {config.network.interface: bridge, **{name: ports.bridge for name, ports in further.items()}}
     default = _route("show", "default") if elsewhere else {}
     for network in elsewhere:
-        yield routes(network, links, default, bridge if network.link == config.network.interface else "")
+        yield routes(network, links, default, bridges.get(network.link, ""))
 
 
 def not_checked(plan: Plan, hypervisor: str) -> Findings:

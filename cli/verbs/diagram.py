@@ -39,6 +39,7 @@ EXAMPLE: dict[str, Any] = {
             "mode": "bridge",
             "link": "enp1s0",
             "parent": "enp1s0",
+            "on": "",
             "vlan": None,
             "cidr": "192.168.122.0/24",
             "gateway": "192.168.122.1",
@@ -114,7 +115,7 @@ def view(
             "gateway": "" if on_bridge(config) else str(config.network.gateway),  # of a bridge, the gateway is another machine
         },
         "interface": config.network.interface,
-        "networks": [_network(network) for network in plan.networks],
+        "networks": [{**_network(network), "on": _place(network, plan)} for network in plan.networks],
         "hypervisors": [
             {
                 "name": pool.hypervisor,
@@ -137,6 +138,12 @@ def view(
         "title": next((str(page["title"]) for page in stack.pages if page.get("title")), ""),
         "notes": list(notes),
     }
+
+
+def _place(network: NetworkPlan, plan: Plan) -> str:
+    """What the network's NIC is plugged into, of a further one of the nodes that is plugged in alike everywhere."""
+    places = {nic.settings.place for node in plan.nodes for nic in node.nics if nic.name == network.parent}
+    return places.pop() if len(places) == 1 else ""
 
 
 def _network(network: NetworkPlan) -> dict[str, Any]:
@@ -416,7 +423,8 @@ def _given(network: Mapping[str, Any]) -> str:
 
 
 def _where(network: Mapping[str, Any]) -> str:
-    return network["link"] if network["vlan"] is None else f"VLAN {network['vlan']} of {network['parent']}"
+    where = network["link"] if network["vlan"] is None else f"VLAN {network['vlan']} of {network['parent']}"
+    return f"{where} on {network['on']}" if network["on"] else where
 
 
 def _dash(range_: str) -> str:

@@ -153,6 +153,7 @@ def plain(stack: Stack, observation: Observation) -> dict[str, Any]:
             }
             for node in stack.nodes
         ],
+        "nics": _nics(observation),
         "networks": _networks(addresses, observation),
         "pods": None if observation.pods is None else [pod.plain() for pod in observation.pods],
         "addresses": [part.plain() for part in addresses.parts],
@@ -160,6 +161,22 @@ def plain(stack: Stack, observation: Observation) -> dict[str, Any]:
         "warnings": [*map(str, addresses.duplicates), *addresses.warnings, *node_state.warnings(observation.inside)],
         "notes": list(observation.notes),
     }
+
+
+def _nics(observation: Observation) -> list[dict[str, str]]:
+    """The further NICs of the nodes, by the stack file."""
+    nodes = observation.settings[1].nodes if observation.settings else ()
+    return [
+        {
+            "node": node.name,
+            "name": nic.name,
+            "mac": nic.mac,
+            "place": nic.settings.place,
+            "address": "dhcp" if nic.settings.dhcp else _text(nic.settings.address),
+        }
+        for node in nodes
+        for nic in node.nics
+    ]
 
 
 def _networks(addresses: _Addresses, observation: Observation) -> list[dict[str, Any]]:
@@ -255,6 +272,12 @@ def render(status: dict[str, Any], console: Any) -> None:
     console.print(nodes if status["nodes"] else Text(f"Stack {status['stack']}: no nodes", style="bold"))
     console.print()
     _inside_table(status, console, table, word)
+    if status["nics"]:
+        nics = table("Further NICs", "node", "NIC", "on", "address", "MAC address")
+        for nic in status["nics"]:
+            nics.add_row(nic["node"], nic["name"], nic["place"], nic["address"] or "-", nic["mac"])
+        console.print(nics)
+        console.print()
     if status["networks"]:
         _network_tables(status, console, table, word)
     if status["pods"] is not None:

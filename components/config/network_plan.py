@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from components.config.addresses import AddressRange, Ipv6Range, merge
+from components.config.nic_plan import smallest_mtu
 from components.config.pod_networks import IPV6_MTU, BookedAddress, PodNetwork, StaticIpv6
 from components.config.settings import Settings
 
@@ -101,7 +102,7 @@ def _network(name: str, network: PodNetwork, settings: Settings) -> NetworkPlan:
     parent = network.parent or nodes.interface
     cidr = network.cidr or nodes.cidr
     inherited = nodes.gateway if cidr == nodes.cidr else None
-    of_parent = nodes.mtu if parent == nodes.interface else None
+    of_parent = nodes.mtu if parent == nodes.interface else smallest_mtu(settings, parent)
     return NetworkPlan(
         name=name,
         settings=network,

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 
-from components.config import devices, node_labels
+from components.config import devices, nic_plan, node_labels
 from components.config.addresses import AddressRange, merge
 from components.config.devices import DevicePlan
 from components.config.network_plan import (
@@ -26,6 +26,7 @@ from components.config.network_plan import (
     networks,
     node_networks,
 )
+from components.config.nic_plan import NicPlan
 from components.config.settings import NodeGroup, NodeOverride, Settings
 
 # Namespace of all UUIDs made here: uuid5(NAMESPACE_URL, "https://k3s-macvlan.dev").
@@ -102,6 +103,8 @@ class NodePlan:
     """The networks for pods on it, in the plan's order."""
     devices: tuple[DevicePlan, ...]
     """Devices of the hypervisor that its machine is given, by name."""
+    nics: tuple[NicPlan, ...] = ()
+    """Its network interfaces beyond the first."""
 
     @property
     def first(self) -> bool:
@@ -233,6 +236,7 @@ def _nodes(
 ) -> Iterator[NodePlan]:
     groups: tuple[tuple[str, NodeGroup], ...] = (("server", settings.servers), ("agent", settings.agents))
     images = _images(settings)
+    nics = nic_plan.plans(settings, lambda node, nic: mac_address(project, stack, node, nic))
     count = settings.servers.count + settings.agents.count
     for role, group in groups:
         for index, name in enumerate(_node_names(role, group.count)):
@@ -259,6 +263,7 @@ def _nodes(
                 images=images,
                 networks=node_networks(planned, role, index, count),
                 devices=given,
+                nics=nics[name],
             )
 
 

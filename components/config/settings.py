@@ -20,6 +20,7 @@ from components.config import k3s_options
 from components.config.addresses import AddressRange
 from components.config.devices import Device, DeviceName
 from components.config.model import Model
+from components.config.nics import Nic, Queues, Vlan, VlanTag, vlan_mistakes
 from components.config.pod_networks import PodNetwork
 from components.config.problems import Mistake, matching, refuse
 from components.config.value_types import (
@@ -91,6 +92,16 @@ class Network(Model):
     """MTU in bytes that the nodes give their interface, no more than the libvirt network's `<mtu size=…>` or the bridge's; absent:
     the NIC's own, which is 1500 unless libvirt gives it another. At most this is the `mtu` of networks for pods on it. A change
     recreates the nodes."""
+    openvswitch: bool = False
+    """With kind bridge: the bridge is one of Open vSwitch."""
+    vlan: Vlan | None = None
+    """With kind bridge: VLAN of the bridge that the nodes are on; a list is a trunk, whose VLANs networks for pods have with their
+    tags, and `nativeVlan` is the nodes' own. Open vSwitch, or libvirt 11.0 or later and a Linux bridge that filters VLANs. A change
+    is made while the nodes run where libvirt can, else they are restarted."""
+    native_vlan: VlanTag | None = None
+    """With a trunk: the nodes' own VLAN, without a tag."""
+    queues: Queues | None = None
+    """Queues of the nodes' NIC, which as many CPUs of a node serve at once; absent: one. A change restarts the nodes."""
 
     @property
     def libvirt_name(self) -> str | None:
@@ -108,6 +119,16 @@ class Network(Model):
             if self.dns:
                 conflict = "dns goes with kind: bridge; the nodes of a libvirt network ask its own DNS server; remove it"
                 refuse([Mistake(("dns",), self.dns, conflict, ("kind",))])
+            refuse(
+                Mistake(
+                    (name,),
+                    None,
+                    "goes with kind: bridge; the DHCP server of a libvirt network is on no VLAN of its bridge; remove it",
+                    ("kind",),
+                )
+                for name, value in (("openvswitch", self.openvswitch), ("vlan", self.vlan), ("nativeVlan", self.native_vlan))
+                if value
+            )
             return self
         needed = (
             "is needed with kind: bridge: the default is that of libvirt's network default, and nothing on a bridge tells it to "
@@ -118,7 +139,10 @@ class Network(Model):
         if "name" not in missing and not re.fullmatch(INTERFACE_PATTERN, self.name):
             conflict = "with kind: bridge it is the name of an interface of the hypervisor; write at most 15 characters"
             mistakes.append(Mistake(("name",), self.name, conflict, ("kind",)))
-        refuse(mistakes)
+        if isinstance(self.vlan, tuple) and self.native_vlan is None:
+            conflict = "is a trunk, on which the nodes' own frames have no VLAN; set nativeVlan to theirs, or write one tag"
+            mistakes.append(Mistake(("vlan",), None, conflict, ("nativeVlan",)))
+        refuse([*mistakes, *vlan_mistakes(self.vlan, self.native_vlan)])
         return self
 
 
@@ -144,6 +168,9 @@ class NodeSize(Model):
     devices: dict[DeviceName, Device] = {}
     """USB and PCI devices of the hypervisor that the machine is given, by name. The node gets the label
     k3s-macvlan.dev/device-NAME: "true"."""
+    nics: tuple[Nic, ...] = ()
+    """Further network interfaces. They are attached and detached while the node runs, where libvirt can, and may be the `parent` of
+    networks for pods."""
 
 
 class NodeOverride(Model):
@@ -167,6 +194,8 @@ class NodeOverride(Model):
     """MAC address, in place of the one made from the stack's and the node's names."""
     devices: dict[DeviceName, Device] | None = None
     """USB and PCI devices, added to the group's; one of the same name replaces it."""
+    nics: tuple[Nic, ...] | None = None
+    """Further network interfaces, in place of the group's."""
 
 
 class NodeGroup(NodeSize):
@@ -605,7 +634,8 @@ class Settings(Model):
     network: Network = Network()
     """The real network: `kind` (libvirt, bridge), `name`, `cidr`, `gateway`, `dns`, range of `nodes`, ranges to `exclude`, ..."""
     servers: Servers = Servers()
-    """Servers: `count`, `cpus`, `memory` (MiB), `disk` (GiB), `labels`, `taints`, `hypervisor`, `overrides` per node."""
+    """Servers: `count`, `cpus`, `memory` (MiB), `disk` (GiB), `labels`, `taints`, `hypervisor`, `nics`, `overrides` per
+    node."""
     agents: NodeGroup = NodeGroup()
     """Agents: the same fields as servers."""
     machine: Machine = Machine()

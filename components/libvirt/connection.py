@@ -101,6 +101,11 @@ HINTS = (
         "There is no such bridge on this host. network.name must be a bridge that every hypervisor has: `ip link show type bridge`",
     ),
     (
+        ("vlan tag", "not supported"),
+        "VLANs on Linux bridges take libvirt 11.0 or later. Use a bridge of Open vSwitch (openvswitch: true), or the bridge of a "
+        "VLAN interface without vlan",
+    ),
+    (
         ("nc: not found",),
         "libvirt's part for connections over SSH is missing on the host. Install libvirt-daemon-system there",
     ),

@@ -9,6 +9,8 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping
 
+from components.libvirt import nic_xml
+
 
 def channel(device: ET.Element) -> str:
     target = device.find("target")
@@ -44,5 +46,6 @@ def pci_address(element: ET.Element) -> str:
 WORDS: Mapping[str, Callable[[ET.Element], str]] = {
     "channel": channel,
     "hostdev": hostdev,
+    "interface": nic_xml.words,
 }
 """By the device's tag."""

@@ -53,7 +53,7 @@ class DomainArgs:
     cpus: Input[int]
     """Number of virtual CPUs."""
     mac: Input[str]
-    """MAC address of the one NIC, enp1s0: six pairs of hexadecimal digits with colons."""
+    """MAC address of the first NIC, enp1s0: six pairs of hexadecimal digits with colons."""
     disk_path: Input[str]
     """Path of the `OverlayDisk`."""
     disk_serial: Input[str]
@@ -68,6 +68,10 @@ class DomainArgs:
     """Name of the libvirt network that the NIC is on. Either this or `bridge`."""
     bridge: Input[str] | None = None
     """Name of the host's bridge that the NIC is on. Either this or `network`."""
+    nic_port: Input[Mapping[str, str]] | None = None
+    """How the NIC is plugged in there: `vlan` ("50", "trunk 50,60", "trunk 50,60 native 10"), `openvswitch` ("yes"), `queues`."""
+    nics: Input[Sequence[Mapping[str, str]]] | None = None
+    """Further NICs: `name` in the guest, `mac`, `network` (and `portgroup`) or `bridge`, `model`, and what is in `nic_port`."""
     extra_disks: Input[Sequence[Input[str]]] = ()
     """Paths of more disks, raw and read-only, which become vdc, vdd, and so on."""
     host_devices: Input[Sequence[Input[Mapping[str, Input[Any]]]]] | None = None
@@ -91,8 +95,8 @@ class DomainArgs:
 class DomainProvider(DeclarativeProvider):
     replaces = ("uri", "name", "uuid", "mac", "network", "bridge", "disk_path", "disk_serial", "seed_path", "pool")
     updates = (
-        "owner", "node", "memory_mib", "cpus", "extra_disks", "console_log", "virt_type", "cpu_mode", "cpu_model",
-        "disk_cache", "machine", "autostart", "running", "definition", "host_devices",
+        "owner", "node", "memory_mib", "cpus", "nic_port", "nics", "host_devices", "extra_disks", "console_log", "virt_type",
+        "cpu_mode", "cpu_model", "disk_cache", "machine", "autostart", "running", "definition",
     )  # fmt: skip
     keeps = ("stop_timeout",)
     integers = ("memory_mib", "cpus", "stop_timeout")

@@ -8,7 +8,15 @@ from typing import Any
 
 from components.custom.provider import Props
 from components.custom.reporting import say
-from components.libvirt import domain_additions, domain_edit, domain_hotplug, domain_spec, domain_xml
+from components.libvirt import (
+    domain_additions,
+    domain_edit,
+    domain_hotplug,
+    domain_nics,
+    domain_spec,
+    domain_xml,
+    nic_update,
+)
 from components.libvirt.connection import HypervisorError, find
 from components.libvirt.domain_edit import Difference
 from components.libvirt.domain_removal import is_gone, remove, remove_log, stop
@@ -75,7 +83,7 @@ def _edit(connection: Any, domain: Any, inputs: Props, spec: DomainSpec, *, disk
     restarts = [] if live is None else domain_edit.restarts(live, stored, spec, former)
     if changes or restarts:
         _refuse_harm(inputs, domain.name(), [*changes, *restarts], in_the_way + domain_edit.contradictions(stored, spec))
-
+    live, restarts = nic_update.apply(domain, stored, live, spec, former=former, restarts=restarts)
     before, mark = stored, domain_edit.mark_differs(stored, spec)
     wanted = domain_edit.edit(stored, spec, former)
     if live is not None and all(change.alias for change in restarts):
@@ -143,8 +151,8 @@ def _refuse_lasting_stop(connection: Any, inputs: Props, name: str, changes: Seq
 
 
 def _refuse_others(connection: Any, inputs: Props, owners: set[str]) -> None:
-    """Raise if the name or UUID is an unmanaged domain's, or the MAC is in use by any other."""
-    uri, mac = inputs["uri"], inputs["mac"].lower()
+    """Raise if the name or UUID is an unmanaged domain's, or a MAC is in use by any other."""
+    uri, macs = inputs["uri"], domain_nics.macs(inputs)
     for domain in connection.listAllDomains(0):
         try:
             facts = _facts(domain)
@@ -157,9 +165,9 @@ def _refuse_others(connection: Any, inputs: Props, owners: set[str]) -> None:
                 raise HypervisorError(_unmanaged(facts, f"UUID {facts.uuid}", uri))
         elif facts.name == inputs["name"]:
             raise HypervisorError(_unmanaged(facts, "this name", uri))
-        elif mac in facts.macs:
+        elif in_use := macs.intersection(facts.macs):
             raise HypervisorError(
-                f"MAC {mac} of {inputs['name']!r} is in use by domain {facts.name!r} on {uri}. Set another MAC, or "
+                f"MAC {min(in_use)} of {inputs['name']!r} is in use by domain {facts.name!r} on {uri}. Set another MAC, or "
                 "remove that domain"
             )
 

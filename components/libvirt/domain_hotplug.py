@@ -102,4 +102,6 @@ def _mended_by_restart(error: Any) -> bool:
         libvirt.VIR_ERR_NO_SUPPORT,
     }
     text = str(error).lower()
+    if "vlan tag not supported" in text:
+        return False  # on this kind of bridge, running or not
     return code(error) in codes or any(phrase in text for phrase in ("pci slot", "hotplug", "hot-plug", "hot plug"))

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.libvirt import domain_devices, domain_hostdevs
+from components.libvirt import domain_devices, domain_hostdevs, domain_nics, nic_xml
 from components.libvirt.domain_devices import Device
+from components.libvirt.nic_xml import NO_PORT, Port
 from components.libvirt.xml import child, mib, parse, text_of
 
 MARK = "https://k3s-macvlan.dev/domain/1"
@@ -48,6 +49,8 @@ class DomainSpec:
     arch: str = "x86_64"
     devices: Sequence[Device] = ()
     """Beyond those of every machine."""
+    nic_port: Port = NO_PORT
+    """How the first NIC is plugged in, beyond its network or bridge."""
 
 
 def from_inputs(inputs: Mapping[str, Any], *, virt_type: str) -> DomainSpec:
@@ -75,7 +78,8 @@ def from_inputs(inputs: Mapping[str, Any], *, virt_type: str) -> DomainSpec:
         cpu_model=inputs.get("cpu_model") or "",
         disk_cache=inputs["disk_cache"],
         machine=inputs["machine"],
-        devices=(*domain_hostdevs.devices(inputs),),
+        devices=(*domain_nics.devices(inputs), *domain_hostdevs.devices(inputs)),
+        nic_port=nic_xml.port(inputs.get("nic_port")),
     )
 
 
@@ -134,9 +138,12 @@ def domain(spec: DomainSpec) -> str:
 def mark_attributes(spec: DomainSpec) -> dict[str, str]:
     """Attributes of the element in a domain's metadata that says whose it is.
 
-    cpu: the CPU of the specification, because libvirt writes what it resolves to into the definition of a running guest.
+    cpu: the CPU of the specification, because libvirt writes what it resolves to into the definition of a running guest. nic: what
+    is set of the first NIC's port, because the rest of it is left to hands.
     """
-    return {"owner": spec.owner, "format": MARK_FORMAT, "node": spec.node, "serial": spec.disk_id, "cpu": cpu_words(spec)}
+    marked = {"owner": spec.owner, "format": MARK_FORMAT, "node": spec.node, "serial": spec.disk_id, "cpu": cpu_words(spec)}
+    port = ", ".join(name for name in nic_xml.PROPERTIES if spec.nic_port[name])
+    return {**marked, "nic": port} if port else marked
 
 
 def mark(spec: DomainSpec) -> str:
@@ -175,12 +182,13 @@ def disk(spec: DomainSpec, target: str, path: str) -> ET.Element:
 
 
 def interface(spec: DomainSpec) -> ET.Element:
-    """The element <interface> of the one NIC."""
+    """The element <interface> of the first NIC."""
     kind = "network" if spec.network is not None else "bridge"
     element = ET.Element("interface", type=kind)
     child(element, "mac", address=spec.mac.lower())
     child(element, "source", **{kind: spec.network or spec.bridge or ""})
     child(element, "model", type="virtio")
+    nic_xml.put(element, spec.nic_port)
     child(element, "address", type="pci", domain="0x0000", bus=f"0x{MAC_BUS:02x}", slot="0x00", function="0x0")
     return element
 

@@ -26,6 +26,7 @@ from components.machine.boot_report import boot_report, console_log
 from components.machine.hypervisor import Hypervisor
 from components.machine.login_key import ClientKey
 from components.machine.network_checks import LAN_CHECK, lan_check
+from components.machine.nic_inputs import first_nic_port, further_nic
 from components.node import cloud_init, command
 from components.node.port_wait import port_open_hook
 from components.node.ssh import connection
@@ -85,7 +86,8 @@ class VirtualMachine(ComponentResource):
     disk_id: Output[str]
     """16 hex digits, others whenever the disk is replaced. A trigger of every command on the node."""
     hardware: str
-    """CPUs, memory, disk cache and PCI devices as text; another text means that the machine was restarted."""
+    """CPUs, memory, disk cache, what is set of the NIC, and PCI devices as text; another text means that the machine was restarted,
+    or may have been."""
     connection: ConnectionArgs
     """For commands on the node, with its host key."""
     child_options: ResourceOptions
@@ -119,7 +121,8 @@ class VirtualMachine(ComponentResource):
         machine = args.machine
         self.hardware = (
             f"{self.node.cpus} CPUs ({machine.virt_type} {machine.cpu_mode} {machine.cpu_model}), {self.node.memory} MiB, "
-            f"{machine.disk_cache}{host_devices.hardware(self.node)}"
+            f"{machine.disk_cache}{''.join(f', {name} {value}' for name, value in first_nic_port(args.network).items())}"
+            f"{host_devices.hardware(self.node)}"
         )
         self.connection = connection(
             host=str(self.node.address),
@@ -214,6 +217,8 @@ class VirtualMachine(ComponentResource):
                 mac=node.mac,
                 network=network.libvirt_name,
                 bridge=network.bridge_name,
+                nic_port=first_nic_port(network) or None,
+                nics=[further_nic(nic) for nic in node.nics] or None,
                 disk_path=disk.path,
                 disk_serial=disk.serial,
                 seed_path=seed.path,

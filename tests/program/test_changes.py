@@ -100,6 +100,7 @@ TABLE: list[tuple[str, dict[str, Any], dict[str, str]]] = [
     ("cloudInit", {"cloudInit": {"packages": ["htop"]}}, NEW_MACHINE),
     ("ssh.authorizedKeys", {"ssh": {"authorizedKeys": ["ssh-ed25519 AAAA me"]}}, NEW_MACHINE),
     ("ssh.port", {"ssh": {"port": 2222}}, NEW_MACHINE),
+    ("network.queues", {"network": {"queues": 2}}, RESTART),
     ("network.exclude", {"network": {"exclude": ["192.168.122.2"]}}, {}),
     (
         "network.nodes, same start",
@@ -194,6 +195,7 @@ ON_LAN: list[tuple[str, dict[str, Any], dict[str, str]]] = [
     ("network.gateway", {"network": {"gateway": "10.30.0.254"}}, NEW_MACHINE_ON_LAN),
     ("network.name", {"network": {"name": "br1"}}, {"server-1-domain": R}),
     ("network.nodes, same start", {"network": {"nodes": "10.30.0.20-10.30.0.29"}}, {"addresses": U}),
+    ("network.vlan", {"network": {"openvswitch": True, "vlan": 50}}, RESTART),
     (
         "podNetworks.*.range",
         net(range="10.30.0.200-10.30.0.239"),

@@ -237,6 +237,18 @@ def test_more_links_than_colors_begin_again() -> None:
     assert all(f"enp1s0.{number}\n" in words(svg) for number in range(2, 12))
 
 
+def test_what_the_nic_of_a_network_is_plugged_into() -> None:
+    lan2 = {"parent": "enp2s0", "cidr": "10.20.0.0/24", "range": "10.20.0.100"}
+    config = reading.parse(
+        "dev", {"servers": {"nics": [{"bridge": "br1"}]}, "podNetworks": {"lan2": lan2, "iot": {**lan2, "vlan": 50}}}
+    )
+    plan = plans.make("k3s-macvlan", "dev", config)
+    data = diagram.view(stack.parse_outputs("dev", OUTPUTS), config, plan, pods=None, versions={}, bridge="virbr0")
+    assert [network["on"] for network in data["networks"]] == ["bridge br1", "bridge br1"]
+    drawn = words(diagram.draw(data))
+    assert "lan2: enp2s0 on bridge br1, 10.20.0.0/24" in drawn and "iot: VLAN 50 of enp2s0 on bridge br1" in drawn
+
+
 def test_text_is_data_and_stays_in_its_box() -> None:
     data: dict[str, Any] = copy.deepcopy(diagram.EXAMPLE)
     data["stack"] = "<script>&\"'"

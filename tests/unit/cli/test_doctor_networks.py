@@ -274,7 +274,7 @@ def test_a_local_hypervisor_s_bridge_is_checked_with_the_machines_own_ports(monk
 
     monkeypatch.setattr(pod_networks, "check", check)
     list(hypervisor.assess(facts, plan.pools[0], plan, config))
-    assert called == [(plan, config, "virbr0", {"server-1": "vnet4", "agent-1": ""})]
+    assert called == [(plan, config, "virbr0", {"server-1": "vnet4", "agent-1": ""}, {})]
 
 
 def test_a_check_that_breaks_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

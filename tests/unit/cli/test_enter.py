@@ -237,6 +237,20 @@ def test_status_shows_what_differs_what_is_twice_and_what_is_left(capsys: pytest
     assert one["interfaces"][0]["addresses"] == ["192.168.122.200"] and not one["complete"] and len(one["problems"]) == 1
 
 
+def test_status_names_further_nics(capsys: pytest.CaptureFixture[str]) -> None:
+    config = reading.parse(
+        "dev", {"servers": {"nics": [{"bridge": "br1", "vlan": [50, 60]}, {"network": "red", "address": "10.9.0.5/24"}]}}
+    )
+    settings = (config, plans.make("k3s-macvlan", "dev", config))
+    document = status.plain(stack.parse_outputs("dev", OUTPUTS), observation(settings=settings))
+    assert [(nic["node"], nic["name"], nic["place"], nic["address"]) for nic in document["nics"]] == [
+        ("server-1", "enp2s0", "bridge br1, trunk 50,60", ""), ("server-1", "enp3s0", "libvirt network red", "10.9.0.5/24"),
+    ]  # fmt: skip
+    assert f"server-1 enp2s0 bridge br1, trunk 50,60 - {document['nics'][0]['mac']}" in " ".join(rendered(document, capsys).split())
+    without = status.plain(stack.parse_outputs("dev", OUTPUTS), observation())
+    assert without["nics"] == [] and "Further NICs" not in rendered(without, capsys)
+
+
 def test_status_without_settings_counts_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     document = status.plain(stack.parse_outputs("dev", OUTPUTS), observation(settings=None))
     assert document["addresses"] == document["networks"] == [] and "for pods" not in rendered(document, capsys)

@@ -36,6 +36,7 @@ NAMES = {
     "disk-grow",
     "image-pull",
     "node-access",
+    "node-nic",
     "node-leave",
     "artifacts",
     "node-state",
