@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cli import stack
-from cli.checks import machine, pod_networks
+from cli.checks import firmware, machine, pod_networks
 from cli.findings import Finding, Findings, error, guarded, ok, unknown, warning
 from components.config.plan import GIB, NodePlan, Plan, PoolPlan, mac_address
 from components.config.settings import Settings
@@ -68,6 +68,8 @@ class Facts:
     """Free bytes in the file system of the pool."""
     allocated_bytes: int = 0
     """Bytes that the stack's volumes take already."""
+    uefi: firmware.Offers | None = None
+    """What is offered to machines that boot by UEFI; None where they boot by BIOS."""
 
 
 def is_local(uri: str) -> bool:
@@ -123,6 +125,7 @@ def observe(connection: Any, pool: PoolPlan, plan: Plan, config: Settings) -> Fa
         domains={name: xml for name, (xml, _running) in domains.items()},
         free_bytes=free_bytes,
         allocated_bytes=allocated_bytes,
+        uefi=firmware.observe(connection, config),
     )
 
 
@@ -170,6 +173,7 @@ def assess(facts: Facts, pool: PoolPlan, plan: Plan, config: Settings) -> Findin
     name = f"hypervisor {pool.hypervisor}"
     yield from assess_host(name, pool.uri, facts)
     yield assess_kvm(facts, config, machine.kvm_device() if local else "not checked")
+    yield from firmware.assess(facts.uefi, facts.version, config)
     yield from assess_memory(facts, nodes)
     yield assess_space(facts, pool, nodes)
     bridge = ""
