@@ -10,8 +10,8 @@ from components.config.firmware import firmware
 from components.config.settings import Settings
 from components.libvirt import domain_spec, xml
 
-OLDEST_VERSION, OLDEST_SECURE_VERSION = 7_002_000, 8_006_000
-"""Of libvirt, as getLibVersion counts: from when on it selects a firmware by what that has, and one with secure boot."""
+OLDEST_VERSION = 7_002_000
+"""Of libvirt, as getLibVersion counts: from when on it selects a firmware by whether that has secure boot."""
 _PACKAGES = "ovmf (Debian, Ubuntu), edk2-ovmf (Fedora, Red Hat and its kin, Arch), qemu-ovmf-x86_64 (openSUSE)"
 _SECURE_FILE = ("secboot", ".ms.", "-ms-")
 """What the names of firmware files with secure boot have in them, in these distributions."""
@@ -55,9 +55,8 @@ def assess(offered: Offers | None, version: int, config: Settings) -> list[Findi
         return []
     secure = config.machine.secure_boot
     why = "the machines are to boot by UEFI (machine.firmware, or the name of the image)"
-    oldest = OLDEST_SECURE_VERSION if secure else OLDEST_VERSION
-    if version < oldest:
-        needed = f"libvirt is {_text(version)}, and {'secure boot' if secure else 'UEFI'} by its own choice needs {_text(oldest)}"
+    if version < OLDEST_VERSION:
+        needed = f"libvirt is {_text(version)}, and to select a UEFI firmware by what it has needs {_text(OLDEST_VERSION)}"
         return [error("firmware", needed, why, "upgrade the host; or machine.firmware: bios with an image that boots by it")]
     if not offered.efi:
         return [error("firmware", "libvirt offers no UEFI firmware", why, f"install on the host the package {_PACKAGES}")]

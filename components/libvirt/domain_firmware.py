@@ -66,15 +66,16 @@ def write(root: ET.Element, firmware: str, nvram: str, *, secure_boot: bool) -> 
     if firmware != EFI:
         return
     system.set("firmware", EFI)
-    features = ET.Element("firmware")
+    features, variables = ET.Element("firmware"), ET.Element("nvram")
     child(features, "feature", enabled="yes" if secure_boot else "no", name="secure-boot")
+    variables.text = nvram
+    elements = [features, variables]
     if secure_boot:
         child(features, "feature", enabled="yes", name="enrolled-keys")
-    variables = ET.Element("nvram")
-    variables.text = nvram
+        elements.insert(1, ET.Element("loader", secure="yes"))  # without it libvirt before 8.6 does not guard the variables
     kind = system.find("type")
     place = 0 if kind is None else list(system).index(kind) + 1
-    system[place:place] = [features, variables]
+    system[place:place] = elements
 
 
 def _write_smm(root: ET.Element, *, wanted: bool, former: bool) -> None:

@@ -50,8 +50,9 @@ def test_a_machine_is_made_and_removed_with_its_variables(sandbox: Sandbox, base
     provider = DomainProvider()
     state = dict(provider.create(dict(inputs)).outs or {})
     with sandbox.libvirt() as conn:
-        live = conn.lookupByUUIDString(inputs["uuid"]).XMLDesc(0)
-    assert "pflash" in live and "firmware='efi'" in live and variables(sandbox) == {PLAIN}
+        domain = conn.lookupByUUIDString(inputs["uuid"])
+        stored, live = domain.XMLDesc(2), domain.XMLDesc(0)
+    assert "firmware='efi'" in stored and "type='pflash'" in live and variables(sandbox) == {PLAIN}
     again = provider.create(dict(inputs)).outs
     assert again == state
     read = provider.read("id", dict(state))

@@ -49,7 +49,8 @@ def test_the_elements() -> None:
         '</firmware><nvram>/pool/node-1-nvram.fd</nvram><boot dev="hd" /></os>'
     )
     secure = domain_spec.domain(SECURE)
-    assert '<feature enabled="yes" name="secure-boot" /><feature enabled="yes" name="enrolled-keys" />' in system(secure)
+    assert '<feature enabled="yes" name="secure-boot" /><feature enabled="yes" name="enrolled-keys" /></firmware>' in system(secure)
+    assert '<loader secure="yes" /><nvram>' in system(secure) and "loader" not in system(domain_spec.domain(EFI))
     assert "/pool/node-1-nvram-secure.fd" in secure and '<smm state="on" />' in secure
     assert "smm" not in domain_spec.domain(EFI)
 
