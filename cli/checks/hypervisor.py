@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cli import stack
-from cli.checks import host_devices, machine, nics, pod_networks, storage
+from cli.checks import firmware, host_devices, machine, nics, pod_networks, storage
 from cli.findings import Finding, Findings, error, guarded, ok, unknown, warning
 from components.config.plan import NodePlan, Plan, PoolPlan, mac_address
 from components.config.settings import Settings
@@ -67,6 +67,8 @@ class Facts:
     """What was found of the host's devices that the machines are given."""
     nic_networks: Mapping[str, nics.Network] = field(default_factory=dict)
     """The libvirt networks of further NICs that are there, by name."""
+    uefi: firmware.Offers | None = None
+    """What is offered to machines that boot by UEFI; None where they boot by BIOS."""
 
 
 def is_local(uri: str) -> bool:
@@ -124,6 +126,7 @@ def observe(connection: Any, pool: PoolPlan, plan: Plan, config: Settings) -> Fa
         storage=storage.observe(connection, pool, documents, local=is_local(pool.uri)),
         devices=tuple(guarded(host_devices.CHECK, host_devices.check(connection, nodes, plan.owner))),
         nic_networks=nics.observe(connection, (node for node in plan.nodes if node.pool.hypervisor == pool.hypervisor)),
+        uefi=firmware.observe(connection, config),
     )
 
 
@@ -155,6 +158,7 @@ def assess(facts: Facts, pool: PoolPlan, plan: Plan, config: Settings) -> Findin
     name = f"hypervisor {pool.hypervisor}"
     yield from assess_host(name, pool.uri, facts)
     yield assess_kvm(facts, config, machine.kvm_device() if local else "not checked")
+    yield from firmware.assess(facts.uefi, facts.version, config)
     yield from assess_memory(facts, nodes)
     yield from storage.assess(facts.storage, pool, nodes, facts.domains)
     yield from facts.devices

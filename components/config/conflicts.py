@@ -66,6 +66,11 @@ def warnings(plan: Plan, settings: Settings) -> tuple[str, ...]:
     texts = [*network_conflicts.warnings(plan, settings), *nic_conflicts.warnings(plan, settings)]
     if not settings.k3s.install_script.sha256:
         texts.append("k3s.installScript.sha256 is empty, so the install script is run as it comes")
+    if settings.machine.guest_agent and settings.artifacts.directory:
+        texts.append(
+            "machine.guestAgent with artifacts.directory: nodes download nothing, so the package qemu-guest-agent must be in the "
+            "image"
+        )
     for name, hypervisor in sorted(settings.hypervisors.items()):
         if re.search(r"[?&]no_verify=[^0&]", hypervisor.uri):
             texts.append(

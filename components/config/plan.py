@@ -17,6 +17,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from components.config import devices, nic_plan, node_labels
 from components.config.addresses import AddressRange, merge
 from components.config.devices import DevicePlan
+from components.config.firmware import firmware
 from components.config.network_plan import (
     AttachmentPlan,
     NetworkPlan,
@@ -151,6 +152,8 @@ class ImagePlan:
     """sha256:<hex>, sha512:<hex>, or the URL of a checksum file that names the image."""
     format: str
     """qcow2 or raw."""
+    firmware: str
+    """bios or efi: what machines with it boot by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,7 +227,7 @@ def image_plan(settings: Settings) -> ImagePlan:
     if algorithm not in ("sha256", "sha512"):
         digest = hashlib.sha256(f"{image.source} {image.checksum}".encode()).hexdigest()
     name = f"base-{digest[:20]}.{image.format}"
-    return ImagePlan(name=name, source=image.source, checksum=image.checksum, format=image.format)
+    return ImagePlan(name=name, source=image.source, checksum=image.checksum, format=image.format, firmware=firmware(settings))
 
 
 def _node_names(role: str, count: int) -> list[str]:

@@ -247,6 +247,29 @@ class Machine(Model):
     """Cache mode of the root disk; unsafe is quick and loses data when the hypervisor dies."""
     autostart: bool = True
     """Start the machines with the hypervisor."""
+    firmware: Literal["auto", "bios", "efi"] = "auto"
+    """What the machines boot by: bios, efi (UEFI), or auto: efi where the name of the image's file says that it is for UEFI, else
+    bios. Another one restarts the machines with their disks, which most images for the cloud bear ([images.md](images.md))."""
+    secure_boot: bool = False
+    """Boot nothing but what is signed with keys of Microsoft's or the distribution's; with firmware efi and a q35. It restarts the
+    machines when it changes."""
+    guest_agent: bool = False
+    """Install QEMU's guest agent on the nodes from the distribution's packages and start it. Every machine has the channel for it,
+    and one that the image brings is used as well."""
+
+    @model_validator(mode="after")
+    def _secure(self) -> Machine:
+        if not self.secure_boot:
+            return self
+        mistakes = []
+        if self.firmware != "efi":
+            conflict = "needs the firmware that has it; set firmware: efi, or leave it out"
+            mistakes.append(Mistake(("secureBoot",), True, conflict, ("firmware",)))
+        if not re.fullmatch(r"(pc-)?q35.*", self.machine_type):
+            conflict = f"needs a machine with system management mode, which {self.machine_type} has not; take machineType: q35"
+            mistakes.append(Mistake(("secureBoot",), True, conflict, ("machineType",)))
+        refuse(mistakes)
+        return self
 
     @model_validator(mode="after")
     def _model(self) -> Machine:
@@ -620,6 +643,8 @@ class Timeouts(Model):
     """Download and installation of the CNI plugins."""
     multus: Seconds = 900
     """Until the DaemonSet is available, and again until its files are on the node."""
+    packages: Seconds = 600
+    """Download and installation of a package of the distribution: `machine.guestAgent`."""
     pod: Seconds = 600
     """Until the pod is Ready with its second interface."""
     proof: Seconds = 120
@@ -639,7 +664,7 @@ class Settings(Model):
     agents: NodeGroup = NodeGroup()
     """Agents: the same fields as servers."""
     machine: Machine = Machine()
-    """What all machines share: `virtType`, `cpuMode`, `cpuModel`, `machineType`, `diskCache`, `autostart`."""
+    """What all machines share: `virtType`, `cpuMode`, `cpuModel`, `machineType`, `diskCache`, `autostart`, `firmware`, ..."""
     image: BaseImage = BaseImage()
     """Cloud image: `source` (URL or file), `checksum`, `format`."""
     artifacts: Artifacts = Artifacts()

@@ -11,10 +11,10 @@ from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Re
 
 from components.custom.provider import DeclarativeProvider, Props, differs, is_unknown, old_first, properties
 from components.custom.reporting import remark
-from components.libvirt import domain_edit, domain_spec, domain_xml
+from components.libvirt import domain_edit, domain_firmware, domain_spec, domain_xml
 from components.libvirt.connection import connect, find
 from components.libvirt.domain_apply import ensure
-from components.libvirt.domain_removal import remove, remove_log, say_what_is_lost
+from components.libvirt.domain_removal import remove, remove_log, remove_nvram, say_what_is_lost
 from components.libvirt.obstacles import obstacles
 from components.libvirt.unmanaged import attached, definitions, inventory
 
@@ -24,13 +24,15 @@ REMOVED = {"domain": "removed by hand"}
 SIZE = ("memory", "CPUs")
 """Managed properties that are inputs of their own, and so no part of `definition`."""
 
-WITHOUT_RESTART = ("owner", "node", "autostart", "running", "definition")
-"""Inputs that change nothing of the definition but its mark; and `definition`, which `diff` compares by itself."""
+WITHOUT_RESTART = ("owner", "node", "autostart", "guest_agent", "running", "definition")
+"""Inputs that change nothing of the definition but its mark, or what waits for its next change; and `definition`, which `diff`
+compares by itself."""
 
 RUNNING = "running guest: "
 """Before a property in which the running guest differs from its stored definition."""
 
 VIRT_TYPES = ("auto", "kvm", "qemu")
+FIRMWARES = (domain_firmware.BIOS, domain_firmware.EFI)
 CPU_MODES = ("auto", "host-passthrough", "host-model", "maximum", "custom")
 
 
@@ -86,6 +88,12 @@ class DomainArgs:
     """Cache of the `OverlayDisk`: none, writeback, unsafe, … as in libvirt's <driver cache>."""
     machine: Input[str] = "q35"
     """QEMU's machine type."""
+    firmware: Input[str] | None = None
+    """efi, or None for BIOS, with which UEFI that was set by hand stays."""
+    secure_boot: Input[bool] | None = None
+    """Whether UEFI boots only what is signed."""
+    guest_agent: Input[bool] | None = None
+    """Whether somebody relies on the guest agent's channel, so that its loss is drift. Every machine has it."""
     autostart: Input[bool] = True
     """Whether the domain starts with the host."""
     stop_timeout: Input[int] = 60
@@ -96,7 +104,8 @@ class DomainProvider(DeclarativeProvider):
     replaces = ("uri", "name", "uuid", "mac", "network", "bridge", "disk_path", "disk_serial", "seed_path", "pool")
     updates = (
         "owner", "node", "memory_mib", "cpus", "nic_port", "nics", "host_devices", "extra_disks", "console_log", "virt_type",
-        "cpu_mode", "cpu_model", "disk_cache", "machine", "autostart", "running", "definition",
+        "cpu_mode", "cpu_model", "disk_cache", "machine", "firmware", "secure_boot", "guest_agent", "autostart", "running",
+        "definition",
     )  # fmt: skip
     keeps = ("stop_timeout",)
     integers = ("memory_mib", "cpus", "stop_timeout")
@@ -110,6 +119,9 @@ class DomainProvider(DeclarativeProvider):
                 wrong.append((name, f"{value!r} is none of {', '.join(allowed)}"))
         if news.get("cpu_mode") == "custom" and not news.get("cpu_model"):
             wrong.append(("cpu_model", "cpu_mode custom needs a model; `virsh cpu-models x86_64` lists them"))
+        firmware = news.get("firmware")
+        if firmware is not None and not is_unknown(firmware) and firmware not in FIRMWARES:
+            wrong.append(("firmware", f"{firmware!r} is none of {', '.join(FIRMWARES)}"))
         for name in ("memory_mib", "cpus"):
             value = news.get(name)
             if not is_unknown(value) and (not isinstance(value, int) or value <= 0):
@@ -151,6 +163,8 @@ class DomainProvider(DeclarativeProvider):
             remark(f"{domain} is recreated, and what is unmanaged in it is lost: {'; '.join(unmanaged)}")
         restarting = [name for name in self.updates if name not in WITHOUT_RESTART]
         redefined = drift or any(differs(_olds.get(name), _news.get(name)) for name in restarting)
+        if not result.replaces:
+            _say_firmware(domain, _olds, _news)
         if in_the_way and redefined and not result.replaces:
             remark(f"{domain}: this change is refused while this lasts: {'; '.join(in_the_way)}")
         return result
@@ -174,6 +188,9 @@ class DomainProvider(DeclarativeProvider):
             if facts.owner != state["owner"]:
                 return ReadResult("", {})
             spec = domain_spec.from_inputs(state, virt_type=state.get("virt_type_used") or facts.virt_type)
+            spec = domain_edit.beside_others(spec, stored, live)
+            if not state.get("guest_agent"):  # machines of former releases have no channel, and nobody asks for it
+                spec = domain_edit.without_deferred(stored, spec)
             former = attached(connection, state["pool"], spec, (), stored, live)
             changed = {difference.name: difference for difference in domain_edit.differences(stored, spec, former)}
             if live is not None:
@@ -212,6 +229,20 @@ class DomainProvider(DeclarativeProvider):
                 say_what_is_lost(connection, domain, stored, live, state)
                 remove(domain)
             remove_log(connection, state["pool"], state["console_log"])
+            remove_nvram(connection, state["pool"], state["node"])
+
+
+def _say_firmware(domain: object, olds: Props, news: Props) -> None:
+    """A firmware that changes, in words: the machine keeps its disk, which has to be one for the other firmware too."""
+    former, wanted = (
+        domain_firmware.words(props.get("firmware") or domain_firmware.BIOS, secure_boot=bool(props.get("secure_boot")))
+        for props in (olds, news)
+    )
+    if former != wanted and not is_unknown([news.get("firmware"), news.get("secure_boot")]):
+        remark(
+            f"{domain} boots by {wanted} from now on, by {former} until now: it is restarted for that with the disk that it has. "
+            "If its image was not made for that, it does not boot, and the former setting brings it back"
+        )
 
 
 def _by_hand(name: object, property_name: str, actual: str, wanted: str) -> str:

@@ -19,7 +19,7 @@ from components.libvirt import (
 )
 from components.libvirt.connection import HypervisorError, find
 from components.libvirt.domain_edit import Difference
-from components.libvirt.domain_removal import is_gone, remove, remove_log, stop
+from components.libvirt.domain_removal import is_gone, remove, remove_log, remove_nvram, stop
 from components.libvirt.domain_spec import DomainFacts, DomainSpec
 from components.libvirt.host_device import absent
 from components.libvirt.obstacles import obstacles
@@ -77,6 +77,7 @@ def _edit(connection: Any, domain: Any, inputs: Props, spec: DomainSpec, *, disk
     stored, live = definitions(domain)
     former = attached(connection, inputs["pool"], spec, disks, stored, live)
     in_the_way = obstacles(domain, stored, live, spec)
+    spec = domain_edit.beside_others(spec, stored, live)
     if in_the_way:
         spec = domain_edit.without_deferred(stored, spec)
     changes = domain_edit.differences(stored, spec, former)
@@ -117,8 +118,14 @@ def _edit(connection: Any, domain: Any, inputs: Props, spec: DomainSpec, *, disk
             say(f"{domain.name()}: it does not start with the change, and is started as it was before")
             connection.defineXML(before).create()
         raise
+    _remove_former_nvram(connection, inputs["pool"], spec, stored, [*changes, *restarts])
     left = live if not restarts else None
     return {"unmanaged": inventory(domain, stored, left, spec, former), "obstacles": in_the_way}
+
+
+def _remove_former_nvram(connection: Any, pool: str, spec: DomainSpec, stored: str, changes: Sequence[Difference]) -> None:
+    if any(change.name == "firmware" for change in changes):
+        remove_nvram(connection, pool, spec.node, stored)
 
 
 def _set_mark(domain: Any, spec: DomainSpec, where: int) -> None:

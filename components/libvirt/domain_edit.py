@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from components.libvirt import domain_devices, domain_spec, domain_xml, nic_xml, xml
+from components.libvirt import domain_agent, domain_devices, domain_firmware, domain_spec, domain_xml, nic_xml, xml
 from components.libvirt.domain_devices import Device
 from components.libvirt.domain_spec import MARK, DomainSpec
 
@@ -227,6 +227,7 @@ def _managed(root: ET.Element, spec: DomainSpec, former: Collection[str]) -> Ite
     # libvirt resolves some modes when the guest starts, so the mark of a running guest says what it runs with: see `restarts`.
     yield Managed("CPU mode", domain_xml.cpu(root), domain_spec.cpu_words(spec), partial(_set_cpu, root, spec), live=False)
     yield Managed("machine type", machine, spec.machine, partial(_set_machine, root, spec))
+    yield from _managed_firmware(root, spec)
     yield Managed(
         "root disk", _root_words(disk, spec.disk_path), f"qcow2, cache {spec.disk_cache}", partial(_set_root, root, disk, spec)
     )
@@ -260,6 +261,14 @@ def _set_port(root: ET.Element, spec: DomainSpec, name: str) -> None:
     interface = domain_xml.interface(root, spec)
     if interface is not None:
         nic_xml.set_property(interface, name, spec.nic_port[name])
+
+
+def _managed_firmware(root: ET.Element, spec: DomainSpec) -> Iterator[Managed]:
+    """UEFI, or BIOS in place of it. UEFI that was set by hand stays where BIOS is wanted, which machines have unless told."""
+    if spec.firmware == domain_firmware.EFI or domain_firmware.is_ours(root, spec.node, spec.console_log):
+        wanted = domain_firmware.words(spec.firmware, secure_boot=spec.secure_boot)
+        write = partial(domain_firmware.write, root, spec.firmware, spec.nvram_path, secure_boot=spec.secure_boot)
+        yield Managed("firmware", domain_firmware.actual_words(root), wanted, write)
 
 
 def _managed_devices(devices: ET.Element, wanted: Sequence[Device]) -> Iterator[Managed]:
@@ -296,6 +305,12 @@ def devices_to_change(live: str, spec: DomainSpec) -> list[Difference]:
         for managed in _managed_devices(domain_xml.devices(domain_xml.parse(live)), spec.devices)
         if managed.actual != managed.wanted and (managed.live or managed.alias in wanted)
     ]
+
+
+def beside_others(spec: DomainSpec, *documents: str | None) -> DomainSpec:
+    """The specification without the device that somebody has added to the machine already. documents: its definitions."""
+    known = [document for document in documents if document is not None]
+    return replace(spec, devices=domain_agent.beside_others(spec.devices, *known))
 
 
 def without_deferred(document: str, spec: DomainSpec) -> DomainSpec:

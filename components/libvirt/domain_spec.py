@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.libvirt import domain_devices, domain_hostdevs, domain_nics, nic_xml
+from components.libvirt import domain_agent, domain_devices, domain_firmware, domain_hostdevs, domain_nics, nic_xml
 from components.libvirt.domain_devices import Device
 from components.libvirt.nic_xml import NO_PORT, Port
 from components.libvirt.xml import child, mib, parse, text_of
@@ -47,10 +47,18 @@ class DomainSpec:
     disk_cache: str = "none"
     machine: str = "q35"
     arch: str = "x86_64"
+    firmware: str = domain_firmware.BIOS
+    """bios or efi."""
+    secure_boot: bool = False
     devices: Sequence[Device] = ()
     """Beyond those of every machine."""
     nic_port: Port = NO_PORT
     """How the first NIC is plugged in, beyond its network or bridge."""
+
+    @property
+    def nvram_path(self) -> str:
+        """Of the variables of UEFI."""
+        return domain_firmware.nvram_path(self.node, self.console_log, secure_boot=self.secure_boot)
 
 
 def from_inputs(inputs: Mapping[str, Any], *, virt_type: str) -> DomainSpec:
@@ -78,8 +86,10 @@ def from_inputs(inputs: Mapping[str, Any], *, virt_type: str) -> DomainSpec:
         cpu_model=inputs.get("cpu_model") or "",
         disk_cache=inputs["disk_cache"],
         machine=inputs["machine"],
-        devices=(*domain_nics.devices(inputs), *domain_hostdevs.devices(inputs)),
+        devices=(*domain_agent.devices(), *domain_nics.devices(inputs), *domain_hostdevs.devices(inputs)),
         nic_port=nic_xml.port(inputs.get("nic_port")),
+        firmware=inputs.get("firmware") or domain_firmware.BIOS,
+        secure_boot=bool(inputs.get("secure_boot")),
     )
 
 
@@ -109,6 +119,8 @@ def domain(spec: DomainSpec) -> str:
     features = child(root, "features")
     child(features, "acpi")
     child(features, "apic")
+    if spec.firmware == domain_firmware.EFI:
+        domain_firmware.write(root, spec.firmware, spec.nvram_path, secure_boot=spec.secure_boot)
     root.append(cpu(spec))
     clock = child(root, "clock", offset="utc")
     child(clock, "timer", name="rtc", tickpolicy="catchup")

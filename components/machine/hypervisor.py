@@ -46,6 +46,8 @@ class Hypervisor(ComponentResource):
 
     pool: StoragePool
     image: BaseImage
+    firmware: str
+    """bios or efi: what machines with the image boot by."""
     artifacts: ArtifactDisk | None
     """The disk with the nodes' artifacts; None where the nodes download."""
     dhcp: DhcpClaim | None
@@ -55,6 +57,7 @@ class Hypervisor(ComponentResource):
         super().__init__("k3s-macvlan:hypervisor:Hypervisor", name, {}, opts)
         own = ResourceOptions(parent=self)
         pool = args.pool
+        self.firmware = args.image.firmware
         self.pool = StoragePool(
             f"{name}-pool",
             StoragePoolArgs(uri=pool.uri, name=pool.name, uuid=pool.uuid, path=pool.path, owner=args.owner),
@@ -70,6 +73,7 @@ class Hypervisor(ComponentResource):
                 source=args.image.source,
                 checksum=args.image.checksum,
                 format=args.image.format,
+                firmware=self.firmware if self.firmware == "efi" else None,
             ),
             own,
         )

@@ -86,8 +86,8 @@ class VirtualMachine(ComponentResource):
     disk_id: Output[str]
     """16 hex digits, others whenever the disk is replaced. A trigger of every command on the node."""
     hardware: str
-    """CPUs, memory, disk cache, what is set of the NIC, and PCI devices as text; another text means that the machine was restarted,
-    or may have been."""
+    """CPUs, memory, disk cache, what is set of the NIC, UEFI and PCI devices as text; another text means that the machine was
+    restarted, or may have been."""
     connection: ConnectionArgs
     """For commands on the node, with its host key."""
     child_options: ResourceOptions
@@ -122,7 +122,7 @@ class VirtualMachine(ComponentResource):
         self.hardware = (
             f"{self.node.cpus} CPUs ({machine.virt_type} {machine.cpu_mode} {machine.cpu_model}), {self.node.memory} MiB, "
             f"{machine.disk_cache}{''.join(f', {name} {value}' for name, value in first_nic_port(args.network).items())}"
-            f"{host_devices.hardware(self.node)}"
+            f"{self._other_firmware()}{host_devices.hardware(self.node)}"
         )
         self.connection = connection(
             host=str(self.node.address),
@@ -136,8 +136,15 @@ class VirtualMachine(ComponentResource):
         self.serving_steps = Serving(self.node.name, args.failure) if self.node.role == "server" else None
         self.server_gate = self._server_gate(self.serving_steps)
         self._grow_file_system(disk)
+        self._install_guest_agent()
         self.network_checked = self._checked_network()
         self.register_outputs({"address": str(self.node.address), "mac": self.node.mac, "serial": self.disk_id})
+
+    def _other_firmware(self) -> str:
+        """Nothing for a BIOS, which the text of machines of former releases does not have."""
+        if self._args.hypervisor.firmware == "bios":
+            return ""
+        return ", efi, secure boot" if self._args.machine.secure_boot else ", efi"
 
     def _first_boot(self) -> FirstBoot:
         node, args = self.node, self._args
@@ -230,6 +237,9 @@ class VirtualMachine(ComponentResource):
                 cpu_model=machine.cpu_model,
                 disk_cache=machine.disk_cache,
                 machine=machine.machine_type,
+                firmware=hypervisor.firmware if hypervisor.firmware == "efi" else None,
+                secure_boot=machine.secure_boot or None,
+                guest_agent=machine.guest_agent or None,
                 autostart=machine.autostart,
                 stop_timeout=self._limits.shutdown,
                 host_devices=host_devices.inputs(node, self._args.devices),
@@ -291,6 +301,17 @@ class VirtualMachine(ComponentResource):
             str(self.node.disk),
             opts=ResourceOptions(depends_on=[self.cloud_init_done, disk]),
         )
+
+    def _install_guest_agent(self) -> None:
+        if not self._args.machine.guest_agent:
+            return
+        offline = self._args.hypervisor.artifacts is not None
+        script = command.Script(
+            name="guest-agent.sh",
+            environment={"OFFLINE": str(offline).lower(), "LIMIT_SECONDS": str(self._limits.packages)},
+            limit=self._limits.packages + 30,
+        )
+        self.run(f"{self._name}-guest-agent", script, opts=ResourceOptions(depends_on=[self.cloud_init_done]))
 
     def _checked_network(self) -> pulumi.Resource:
         """The check of the node's address on a LAN, or `ssh_ready` where the network's DHCP server answers for it."""

@@ -94,6 +94,10 @@ TABLE: list[tuple[str, dict[str, Any], dict[str, str]]] = [
     ("servers.labels", {"servers": {"labels": {"a": "b"}}}, {"server-1-k3s-install": U}),
     ("servers.taints", {"servers": {"taints": ["a=b:PreferNoSchedule"]}}, {"server-1-k3s-install": U}),
     ("machine.diskCache", {"machine": {"diskCache": "none"}}, RESTART),
+    ("machine.firmware", {"machine": {"firmware": "efi"}}, {"local-image": U, **RESTART}),
+    ("machine.firmware, what it is by itself", {"machine": {"firmware": "bios"}}, {}),
+    ("machine.secureBoot", {"machine": {"firmware": "efi", "secureBoot": True}}, {"local-image": U, **RESTART}),
+    ("timeouts.packages", {"timeouts": {"packages": 900}}, {}),
     ("machine.autostart", {"machine": {"autostart": False}}, {"server-1-domain": U}),
     ("image.checksum", {"image": {"checksum": "sha256:" + "1" * 64}}, {"local-image": R, **NEW_MACHINE}),
     ("image.source", {"image": {"source": "/srv/same.qcow2"}}, {"local-image": K}),
@@ -296,6 +300,15 @@ def test_another_server_changes_nothing_on_the_others(deploy: Run, servers: int,
     old, new = deploy("dev", many(servers, 2)), deploy("dev", many(more, 2))
     second = {"k3s-release": U, "server-1-leave": U} if servers == 1 else {}
     assert changes(old, new) == {"local-dhcp": U, **second}
+
+
+def test_the_guest_agent_is_a_step_of_its_own_on_a_machine_that_stays(deploy: Run) -> None:
+    """The machine learns that its channel is relied on, and is not restarted for it."""
+    old, new = deploy("dev", many(1, 1)), deploy("dev", {**many(1, 1), "machine": {"guestAgent": True}})
+    assert set(new.names) - set(old.names) == {"Command server-1-guest-agent", "Command agent-1-guest-agent"}
+    assert changes(old, new) == {"server-1-domain": U, "agent-1-domain": U}
+    step = new["server-1-guest-agent"]
+    assert "OFFLINE=false" in step.input("create") and "server-1-booted" in new.before(step.name)
 
 
 def test_the_agents_token_goes_with_its_setting(deploy: Run) -> None:

@@ -28,7 +28,7 @@ namespace=network-check link=mvcheck0
 note() { echo "network: $*" >&2; }
 fail() { note "$@"; exit 1; }
 # shellcheck source=/dev/null
-source "${0%/*}/parts/kernel.sh"
+source "${0%/*}/parts/packages.sh"
 
 nic=$(< "${0%/*}/nic.py")
 address_probe=$(< "${0%/*}/address_probe.py")

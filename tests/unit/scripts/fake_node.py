@@ -34,6 +34,7 @@ NAMES = {
     "multus-gate",
     "multus-clean",
     "disk-grow",
+    "guest-agent",
     "image-pull",
     "node-access",
     "node-nic",
