@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import combinations
 
-from components.config import k3s_options, network_conflicts
+from components.config import disk_conflicts, k3s_options, network_conflicts
 from components.config.plan import Claim, NodePlan, Plan, claims, virtual_api_address
 from components.config.problems import Problem, following, presence
 from components.config.settings import NodeGroup, Settings
@@ -30,6 +30,7 @@ def conflicts(plan: Plan, settings: Settings) -> list[Problem]:
         *_duplicates(plan.nodes, settings),
         *network_conflicts.conflicts(plan, settings),
         *_homeless_pod(plan.nodes, settings),
+        *disk_conflicts.conflicts(plan, settings),
         *_options_twice(settings),
         *_cluster_networks(settings),
         *_agents(settings),

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_va
 
 from components.config import k3s_options
 from components.config.addresses import AddressRange
+from components.config.disks import DiskName, DiskOverrides, Disks
 from components.config.model import Model
 from components.config.pod_networks import PodNetwork
 from components.config.problems import Mistake, matching, refuse
@@ -140,6 +141,8 @@ class NodeSize(Model):
     """Kubernetes node taints, key=value:Effect."""
     hypervisor: Name = "local"
     """Name of one of `hypervisors`."""
+    disks: Disks = {}
+    """Data disks by name, which outlive the machine: `size`, `mount`, `keep`, ..."""
 
 
 class NodeOverride(Model):
@@ -157,6 +160,8 @@ class NodeOverride(Model):
     """Kubernetes node taints, in place of the group's."""
     hypervisor: Name | None = None
     """Name of one of `hypervisors`."""
+    disks: DiskOverrides = {}
+    """Data disks by name, merged with the group's disk of the same name field by field."""
     address: Address | None = None
     """Address inside `network.nodes`, in place of the counted one."""
     mac: Mac | None = None
@@ -440,6 +445,9 @@ class K3s(Model):
     """CNI plugin directory on the node; by default the one this K3s release searches."""
     cni_conf_directory: Path = "/var/lib/rancher/k3s/agent/etc/cni/net.d"
     """CNI configuration directory on the node."""
+    data_disk: DiskName | None = None
+    """Name of the data disk (`servers.disks`, `agents.disks`) that has /var/lib/rancher, on each node that has one of this name; the
+    servers need it. A rebuilt machine then finds its cluster again."""
     agents_at_once: Annotated[int, Field(strict=True, ge=1, le=100)] | None = None
     """How many agents are installed or upgraded at the same time; absent: all."""
     pod_cidr: Subnet = IPv4Network("10.42.0.0/16")
@@ -599,7 +607,7 @@ class Settings(Model):
     network: Network = Network()
     """The real network: `kind` (libvirt, bridge), `name`, `cidr`, `gateway`, `dns`, range of `nodes`, ranges to `exclude`, ..."""
     servers: Servers = Servers()
-    """Servers: `count`, `cpus`, `memory` (MiB), `disk` (GiB), `labels`, `taints`, `hypervisor`, `overrides` per node."""
+    """Servers: `count`, `cpus`, `memory` (MiB), `disk` (GiB), data `disks`, `labels`, `taints`, `hypervisor`, `overrides` per node."""
     agents: NodeGroup = NodeGroup()
     """Agents: the same fields as servers."""
     machine: Machine = Machine()

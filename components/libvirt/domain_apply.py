@@ -8,7 +8,7 @@ from typing import Any
 
 from components.custom.provider import Props
 from components.custom.reporting import say
-from components.libvirt import domain_additions, domain_edit, domain_hotplug, domain_spec, domain_xml
+from components.libvirt import domain_additions, domain_disks, domain_edit, domain_hotplug, domain_spec, domain_xml
 from components.libvirt.connection import HypervisorError, find
 from components.libvirt.domain_edit import Difference
 from components.libvirt.domain_removal import is_gone, remove, remove_log, stop
@@ -25,7 +25,7 @@ def ensure(connection: Any, inputs: Props, *, former: str | None = None, disks: 
     virt_type = inputs["virt_type"]
     if virt_type == "auto":
         virt_type = "kvm" if domain_spec.supports_kvm(connection.getCapabilities()) else "qemu"
-    spec = domain_spec.from_inputs(inputs, virt_type=virt_type)
+    spec = domain_spec.from_inputs(domain_disks.resolved(connection, inputs), virt_type=virt_type)
     _refuse_others(connection, inputs, {inputs["owner"], former or inputs["owner"]})
 
     domain = find(connection.lookupByUUIDString, inputs["uuid"])

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.libvirt import domain_devices
+from components.libvirt import domain_devices, domain_disks
 from components.libvirt.domain_devices import Device
 from components.libvirt.xml import child, mib, parse, text_of
 
@@ -75,6 +75,7 @@ def from_inputs(inputs: Mapping[str, Any], *, virt_type: str) -> DomainSpec:
         cpu_model=inputs.get("cpu_model") or "",
         disk_cache=inputs["disk_cache"],
         machine=inputs["machine"],
+        devices=(*domain_disks.devices(inputs),),
     )
 
 
