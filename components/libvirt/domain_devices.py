@@ -21,6 +21,10 @@ SPARE_PORTS = 8
 """PCI ports that a new machine has free, so that devices are attached while it runs. A machine without a free one is restarted for
 a device."""
 
+DETACHED_BY_THEIR_RESOURCE = ("disk",)
+"""Tags of devices that a running guest keeps when they are no longer wanted: their file system is unmounted first, and then the
+resource of their volume detaches them when it is deleted."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Device:

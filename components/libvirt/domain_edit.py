@@ -248,8 +248,9 @@ def _managed_devices(devices: ET.Element, wanted: Sequence[Device]) -> Iterator[
         words = domain_devices.wanted_words(device)
         yield Managed(device.name, actual, words, put, live=not device.deferred, alias=device.alias)
     for name, element in domain_devices.too_many(devices, wanted):
-        alias = domain_devices.alias(element)
-        yield Managed(name, domain_devices.words(element), "none", partial(devices.remove, element), alias=alias)
+        alias, words = domain_devices.alias(element), domain_devices.words(element)
+        live = element.tag not in domain_devices.DETACHED_BY_THEIR_RESOURCE
+        yield Managed(name, words, "none", partial(devices.remove, element), live=live, alias=alias)
 
 
 def wanted(spec: DomainSpec) -> dict[str, str]:
@@ -265,9 +266,14 @@ def differences(document: str, spec: DomainSpec, former: Collection[str] = ()) -
 
 
 def devices_to_change(live: str, spec: DomainSpec) -> list[Difference]:
-    """Devices that a running guest has otherwise than it should, also those for which no restart is made."""
-    managed_devices = _managed_devices(domain_xml.devices(domain_xml.parse(live)), spec.devices)
-    return [managed.difference for managed in managed_devices if managed.actual != managed.wanted]
+    """Devices that a running guest has otherwise than it should, also those for which no restart is made; not those that their own
+    resource detaches."""
+    wanted = {device.alias for device in spec.devices}
+    return [
+        managed.difference
+        for managed in _managed_devices(domain_xml.devices(domain_xml.parse(live)), spec.devices)
+        if managed.actual != managed.wanted and (managed.live or managed.alias in wanted)
+    ]
 
 
 def without_deferred(document: str, spec: DomainSpec) -> DomainSpec:

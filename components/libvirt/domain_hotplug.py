@@ -32,7 +32,7 @@ def _applied(domain: Any, change: Difference, stored: str, timeout: float) -> bo
     if wanted is not None and there and parse(wanted).tag in CHANGED_IN_PLACE and _updated(domain, wanted):
         say(f"{domain.name()}: {change.name} changed while it runs: {change.actual}, now {change.wanted}")
         return True
-    if there and not _detached(domain, change, timeout):
+    if there and not detach(domain, change.alias, change.name, timeout):
         return False
     if wanted is None:
         say(f"{domain.name()}: {change.name} detached")
@@ -68,25 +68,26 @@ def _updated(domain: Any, element: str) -> bool:
     return True
 
 
-def _detached(domain: Any, change: Difference, timeout: float) -> bool:
-    """Whether the guest has released the device, which a guest without ACPI or with the device in use may never do."""
+def detach(domain: Any, alias: str, name: str, timeout: float) -> bool:
+    """Detach a device from a running guest. Returns whether the guest has released it within `timeout` seconds, which one without
+    ACPI may never do; also that it has none is success. name: the device's for people."""
     import libvirt  # noqa: PLC0415
 
     try:
-        domain.detachDeviceAlias(change.alias, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        domain.detachDeviceAlias(alias, libvirt.VIR_DOMAIN_AFFECT_LIVE)
     except libvirt.libvirtError as error:
-        if not _running(domain, change.alias):
+        if not _running(domain, alias):
             return True
-        say(f"{domain.name()}: {change.name} cannot be detached while it runs: {error}")
+        say(f"{domain.name()}: {name} cannot be detached while it runs: {error}")
         return False
     end = time.monotonic() + timeout
-    with progress(lambda: f"{domain.name()}: waiting for the guest to release {change.name}"):
-        while there := _running(domain, change.alias):
+    with progress(lambda: f"{domain.name()}: waiting for the guest to release {name}"):
+        while there := _running(domain, alias):
             if time.monotonic() >= end:
                 break
             time.sleep(0.25)
     if there:
-        say(f"{domain.name()}: the guest does not release {change.name} within {timeout:g} s")
+        say(f"{domain.name()}: the guest does not release {name} within {timeout:g} s")
     return not there
 
 

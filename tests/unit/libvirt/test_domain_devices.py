@@ -70,6 +70,9 @@ def test_a_disk_gets_a_free_name_and_keeps_it(bus: str, target: str, monkeypatch
     document = document.replace('dev="vdb"', 'dev="vdz"')
     document = domain_edit.edit(document, dataclasses.replace(SPEC, devices=(disk("/pool/b"),)))
     assert domain_xml.targets(document) == ["vda", "vdz", target]
+    # One that is no longer wanted stays in the running guest until its own resource detaches it, after it was unmounted.
+    assert [change.name for change in domain_edit.differences(document, SPEC)] == ["disk disk"]
+    assert domain_edit.restarts(document, document, SPEC) == domain_edit.devices_to_change(document, SPEC) == []
 
 
 def test_a_deferred_device_is_no_reason_to_restart_and_waits_where_nothing_may_change() -> None:
