@@ -50,6 +50,7 @@ hypervisors = {
             macs=[node.mac for node in plan.nodes],
             after=free,
             artifacts=artifacts,
+            data_pools=[data_pool for data_pool in plan.data_pools if data_pool.hypervisor == pool.hypervisor],
         ),
     )
     for pool in plan.pools

@@ -62,7 +62,7 @@ def _texts(settings: Settings) -> Iterator[Problem]:
 
 def warnings(plan: Plan, settings: Settings) -> tuple[str, ...]:
     """What is allowed and seldom wanted."""
-    texts = list(network_conflicts.warnings(plan, settings))
+    texts = [*network_conflicts.warnings(plan, settings), *disk_conflicts.warnings(plan, settings)]
     if not settings.k3s.install_script.sha256:
         texts.append("k3s.installScript.sha256 is empty, so the install script is run as it comes")
     for name, hypervisor in sorted(settings.hypervisors.items()):

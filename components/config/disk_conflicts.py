@@ -134,3 +134,21 @@ def _of_k3s(of_nodes: list[_Disks], settings: Settings) -> Iterator[Problem]:
         )
         reads = ["servers.disks", "servers.count", *(f"servers.overrides.{node.name}.disks" for node in lacking)]
         yield following("k3s.dataDisk", repr(name), conflict, *reads)
+
+
+def warnings(plan: Plan, settings: Settings) -> Iterator[str]:
+    """What is allowed and seldom wanted."""
+    first = plan.servers[0].k3s_disk
+    if first is None or not first.keep:
+        return
+    if settings.servers.count > 1:
+        yield (
+            f"k3s.dataDisk = {settings.k3s.data_disk!r}: with several servers the kept disks do not bring the cluster back after "
+            "`destroy`, because its servers start one after another and each waits for a majority of them"
+        )
+    without = [node.name for node in plan.nodes if node.k3s_disk is None or not node.k3s_disk.keep]
+    if without and settings.servers.count == 1:
+        yield (
+            f"k3s.dataDisk = {settings.k3s.data_disk!r}: after `destroy` the kept cluster still knows {', '.join(without)} by passwords "
+            "that are lost with those machines; give them a kept disk of this name too, or delete the nodes by kubectl before"
+        )

@@ -14,7 +14,6 @@ from components.custom.reporting import remark, say
 from components.libvirt import domain_disks, domain_hotplug, domain_xml, storage_xml, volume_store
 from components.libvirt.connection import HypervisorError, connect, find, when_free
 from components.libvirt.disk_obstacles import data_disk_obstacles
-from components.libvirt.domain_edit import Difference
 from components.libvirt.obstacles import external_snapshots, saved_or_busy
 from components.libvirt.unmanaged import definitions
 from components.libvirt.volume_provider import VolumeProvider, volume_id
@@ -132,7 +131,7 @@ class DataDiskProvider(VolumeProvider):
         return UpdateResult(inputs)
 
     def delete(self, _id: str, _props: Props) -> None:
-        """Remove the volume, from its machine too if that is there; with `keep` it stays, with its marks."""
+        """Take the disk off its machine, if that is there, and remove the volume; with `keep` it stays, with its marks."""
         state = self.known(_props)
         with connect(state["uri"]) as connection:
             pool = find(connection.storagePoolLookupByName, state["pool"])
@@ -144,13 +143,13 @@ class DataDiskProvider(VolumeProvider):
             volume = volume_store.volume_named(pool, state["name"])
             if not volume_store.is_ours(pool, state["name"]):
                 return
+            _refuse_harm(connection, pool, state, "taken off")
+            _take_off(connection, pool, state)
             if volume is not None and state.get("keep"):
                 _mark_kept(pool, state)
                 say(_stays(volume, state))
-                return
-            _refuse_harm(connection, pool, state, "deleted")
-            _take_off(connection, pool, state)
-            volume_store.remove(pool, state["name"])
+            else:
+                volume_store.remove(pool, state["name"])
 
 
 def _pool(connection: Any, inputs: Props) -> Any:
@@ -289,17 +288,15 @@ def _take_off(connection: Any, pool: Any, state: Props) -> None:
     if domain is None:
         return
     stored, live = definitions(domain)
-    alias, path = domain_disks.alias(state["label"]), _machine_path(pool, state)
-    change = Difference(f"data disk {state['label']}", path, "none", alias=alias)
-    if alias in domain_disks.attached(live or "<domain/>") and domain_hotplug.apply(
-        domain, [change], "<domain/>", RELEASE_SECONDS
-    ):
-        raise HypervisorError(
-            f"data disk {path} is in use by the running domain {domain.name()!r}, which does not release it, and is left as it is. "
-            f"Shut the domain down, then `pulumi up` again: virsh shutdown {domain.name()}"
-        )
+    alias, name = domain_disks.alias(state["label"]), domain.name()
     if alias in domain_disks.attached(stored):
         domain.detachDeviceAlias(alias, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+    disk = domain_disks.attached(live or "<domain/>").get(alias)
+    if disk is not None and not domain_hotplug.detach(domain, alias, f"data disk {state['label']}", RELEASE_SECONDS):
+        raise HypervisorError(
+            f"data disk {_machine_path(pool, state)} is attached to the running domain {name!r}, which does not release it, and is "
+            f"left as it is. A start without it ends that: virsh shutdown {name}; virsh start {name}. Then `pulumi up` again"
+        )
 
 
 class DataDisk(Resource, module="libvirt", name="DataDisk"):

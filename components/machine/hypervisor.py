@@ -37,6 +37,8 @@ class HypervisorArgs:
     """What must hold before anything is created there."""
     artifacts: ArtifactSet | None = None
     """Files in place of the nodes' downloads; None: the nodes download."""
+    data_pools: Sequence[PoolPlan] = ()
+    """Further pools of the stack's own, for data disks."""
 
 
 class Hypervisor(ComponentResource):
@@ -45,6 +47,8 @@ class Hypervisor(ComponentResource):
     """
 
     pool: StoragePool
+    pools: dict[str, StoragePool]
+    """All pools of the stack's own by their names in libvirt."""
     image: BaseImage
     artifacts: ArtifactDisk | None
     """The disk with the nodes' artifacts; None where the nodes download."""
@@ -60,6 +64,15 @@ class Hypervisor(ComponentResource):
             StoragePoolArgs(uri=pool.uri, name=pool.name, uuid=pool.uuid, path=pool.path, owner=args.owner),
             ResourceOptions.merge(own, ResourceOptions(depends_on=list(args.after))),
         )
+        self.pools = {pool.name: self.pool}
+        for data_pool in args.data_pools:
+            self.pools[data_pool.name] = StoragePool(
+                f"{name}-pool-{data_pool.name.removeprefix(pool.name + '-')}",
+                StoragePoolArgs(
+                    uri=data_pool.uri, name=data_pool.name, uuid=data_pool.uuid, path=data_pool.path, owner=args.owner
+                ),
+                ResourceOptions.merge(own, ResourceOptions(depends_on=list(args.after))),
+            )
         self.image = BaseImage(
             f"{name}-image",
             BaseImageArgs(

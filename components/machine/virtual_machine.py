@@ -16,11 +16,12 @@ from components.config.settings import Machine as MachineSettings
 from components.config.settings import Network, Ssh, Timeouts
 from components.custom.credentials import SshKeyPair
 from components.custom.server_gate import Failure, Serving, Settled, SettledArgs
+from components.libvirt.data_disk import DataDisk
 from components.libvirt.domain import Domain, DomainArgs
 from components.libvirt.overlay_disk import OverlayDisk, OverlayDiskArgs
 from components.libvirt.reservation import Reservation, ReservationArgs
 from components.libvirt.seed_image import SeedImage, SeedImageArgs
-from components.machine import first_boot
+from components.machine import data_disks, first_boot
 from components.machine.boot_report import boot_report, console_log
 from components.machine.hypervisor import Hypervisor
 from components.machine.login_key import ClientKey
@@ -82,7 +83,13 @@ class VirtualMachine(ComponentResource):
     disk_id: Output[str]
     """16 hex digits, others whenever the disk is replaced. A trigger of every command on the node."""
     hardware: str
-    """CPUs, memory and disk cache as text; another text means that the machine was restarted."""
+    """CPUs, memory, disk cache and data disks as text; another text means that the machine was restarted, or may have been."""
+    data_disks: dict[str, DataDisk]
+    """By name. They outlive the machine."""
+    data_id: Output[str]
+    """What identifies K3s's data: the `disk_id` of the data disk that has them (k3s.dataDisk), else of the machine."""
+    k3s_data: list[pulumi.Resource]
+    """The steps after which /var/lib/rancher is the data disk's, where there is one for it."""
     connection: ConnectionArgs
     """For commands on the node, with its host key."""
     child_options: ResourceOptions
@@ -110,14 +117,16 @@ class VirtualMachine(ComponentResource):
         boot = self._first_boot()
         reservation = self._reservation()
         disk, seed = self._disk(boot), self._seed(boot)
+        self.data_disks = data_disks.data_disks(name, self.node, args.hypervisor, self._own)
         self.domain = self._domain(disk, seed, reservation)
 
         self.disk_id = disk.serial
         machine = args.machine
         self.hardware = (
             f"{self.node.cpus} CPUs ({machine.virt_type} {machine.cpu_mode} {machine.cpu_model}), {self.node.memory} MiB, "
-            f"{machine.disk_cache}"
+            f"{machine.disk_cache}{data_disks.hardware(self.node)}"
         )
+        self.data_id = data_disks.data_id(self.node, self.data_disks, self.disk_id)
         self.connection = connection(
             host=str(self.node.address),
             user=args.ssh.user,
@@ -130,6 +139,8 @@ class VirtualMachine(ComponentResource):
         self.serving_steps = Serving(self.node.name, args.failure) if self.node.role == "server" else None
         self.server_gate = self._server_gate(self.serving_steps)
         self._grow_file_system(disk)
+        mounts = data_disks.mounts(name, self.node, self.data_disks, self.run, [self.ssh_ready, self.domain])
+        self.k3s_data = [mounts[self.node.k3s_disk.name]] if self.node.k3s_disk else []
         self.network_checked = self._checked_network()
         self.register_outputs({"address": str(self.node.address), "mac": self.node.mac, "serial": self.disk_id})
 
@@ -215,6 +226,7 @@ class VirtualMachine(ComponentResource):
                 disk_serial=disk.serial,
                 seed_path=seed.path,
                 extra_disks=[hypervisor.artifacts.path] if hypervisor.artifacts else (),
+                data_disks=data_disks.of_domain(node, self.data_disks),
                 pool=hypervisor.pool.name,
                 console_log=node.pool.volume(console_log(node)),
                 virt_type=machine.virt_type,

@@ -9,9 +9,9 @@
 #   MOUNT          where it is mounted
 #   FILE_SYSTEM    with on: ext4 or xfs
 #   LIMIT_SECONDS  with on: whole seconds to wait until the node sees the disk
-# Changes: with on the file system on an empty disk and its size, the mount unit of MOUNT; for /var/lib/rancher also /etc/rancher/node,
-# which becomes a link to the disk, because a rebuilt node is known to its cluster by the password there. off unmounts and removes the
-# unit; what is on the disk stays.
+# Changes: with on the file system on an empty disk and its size, the mount unit of MOUNT; for /var/lib/rancher also /etc/rancher/node
+# and /var/lib/cni, which become links to the disk: a rebuilt node is known to its cluster by the password in the one, and the other says
+# which pods have which addresses. off unmounts and removes the unit; what is on the disk stays.
 # Exit: 0 done; 1 with the reason: no such disk, other content on it, files in MOUNT that it would hide, no program that makes the
 # file system, with off a disk that is in use.
 set -euo pipefail
@@ -187,17 +187,19 @@ write_unit() {
   systemctl enable --quiet "$unit" || fail "systemd would not enable $unit"
 }
 
+# keep_on_disk DIRECTORY NAME: a link to NAME on the disk in place of the directory, whose files go there unless the disk has its own.
 # K3s knows a node again by the password in /etc/rancher/node, and refuses another machine of its name.
-keep_node_password() {
-  local place=$ROOT/etc/rancher/node kept=$ROOT$rancher/node
-  mkdir -p "$kept" "${place%/*}"
-  chmod 755 "$kept" "${place%/*}"
-  [[ ! -L $place ]] || return 0
-  if [[ -d $place ]]; then
-    [[ ! -e $place/password || -e $kept/password ]] || cp -p "$place/password" "$kept/password"
-    rm -rf "$place"
+keep_on_disk() {
+  local place=$ROOT$1 kept=$ROOT$rancher/$2
+  (umask 022; mkdir -p "${place%/*}")
+  [[ ! -L $place ]] || { mkdir -p "$kept"; return 0; }
+  if [[ ! -e $kept ]]; then
+    rm -rf "$kept.new"
+    if [[ -d $place ]]; then cp -a "$place" "$kept.new"; else (umask 022; mkdir "$kept.new"); fi
+    mv "$kept.new" "$kept"
   fi
-  ln -s "$rancher/node" "$place"
+  rm -rf "$place"
+  ln -s "$rancher/$2" "$place"
 }
 
 case $ACTION in
@@ -260,5 +262,8 @@ case $type in
   xfs) message=$(xfs_growfs "$ROOT$MOUNT" 2>&1) || fail "xfs_growfs $MOUNT failed: ${message//$'\n'/ }" ;;
 esac
 stage
-[[ $MOUNT != "$rancher" ]] || keep_node_password
+if [[ $MOUNT == "$rancher" ]]; then
+  keep_on_disk /etc/rancher/node node
+  keep_on_disk /var/lib/cni cni
+fi
 echo "disk=$NAME mount=$MOUNT uuid=$uuid made=$made"
