@@ -257,7 +257,9 @@ def _join_url(release: Release, servers: Sequence[VirtualMachine]) -> Output[str
     return founded.apply(lambda serials: "" if serials[0] == serials[1] else f"https://{servers[1].node.address}:{API_PORT}")
 
 
-def _config_yaml(token: Output[str], agent_token: Token | None, node: NodePlan, join: Output[str], args: ClusterArgs) -> Output[str]:
+def _config_yaml(
+    token: Output[str], agent_token: Token | None, node: NodePlan, join: Output[str], args: ClusterArgs
+) -> Output[str]:
     agents = agent_token.value if agent_token else None
     return Output.all(token=token, agents=agents, join=join).apply(
         lambda known: yaml_text.dump(

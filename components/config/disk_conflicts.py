@@ -56,7 +56,7 @@ def conflicts(plan: Plan, settings: Settings) -> Iterator[Problem]:
     for disks in of_nodes:
         yield from _sizes(disks)
         yield from _places(disks)
-        yield from _mounts(disks, settings)
+        yield from _mounts(disks)
         yield from _serials(disks)
     yield from _of_k3s(of_nodes, settings)
 
@@ -75,24 +75,21 @@ def _places(disks: _Disks) -> Iterator[Problem]:
             yield following(disks.setting(disk.name, "pool"), repr(disk.pool), conflict)
 
 
-def _mounts(disks: _Disks, settings: Settings) -> Iterator[Problem]:
-    mounted = [disk for disk in disks.node.disks if disk.mount]
+def _mounts(disks: _Disks) -> Iterator[Problem]:
+    # K3s's first: the other one is then the one to move.
+    mounted = sorted((disk for disk in disks.node.disks if disk.mount), key=lambda disk: not disk.of_k3s)
     for one, other in combinations(mounted, 2):
-        path, at = disks.setting(other.name, "mount"), disks.setting(one.name, "mount")
-        if one.of_k3s:
-            at = "k3s.dataDisk"
-        if other.of_k3s:
-            (path, at), (one, other) = (at, "k3s.dataDisk"), (other, one)
+        path = disks.setting(other.name, "mount")
+        source = "k3s.dataDisk" if one.of_k3s else disks.setting(one.name, "mount")
         if one.mount == other.mount:
             conflict = f"is where {disks.node.name} mounts its disk {one.name} too; choose another directory for one of them"
+            yield following(path, other.mount, conflict, source)
         elif _lies_in(one, other) or _lies_in(other, one):
             conflict = (
-                f"and {one.mount}, where {disks.node.name} mounts its disk {one.name}, lie one in the other, so that one disk would "
-                "be mounted on the other; choose directories next to each other"
+                f"and {one.mount}, where {disks.node.name} mounts its disk {one.name}, lie one in the other, so that one disk "
+                "would be mounted on the other; choose directories next to each other"
             )
-        else:
-            continue
-        yield following(path, other.mount, conflict, at)
+            yield following(path, other.mount, conflict, source)
     for disk in disks.node.disks:
         own = disks.setting(disk.name, "mount")
         if disk.of_k3s and _given(disks, disk, "mount"):
@@ -129,8 +126,8 @@ def _of_k3s(of_nodes: list[_Disks], settings: Settings) -> Iterator[Problem]:
     lacking = [disks.node for disks in of_nodes if disks.node.role == "server" and disks.node.k3s_disk is None]
     if lacking:
         conflict = (
-            f"names no data disk of {', '.join(node.name for node in lacking)}, and each server needs it; write servers.disks.{name}, "
-            "or correct the name"
+            f"names no data disk of {', '.join(node.name for node in lacking)}, and each server needs it; write "
+            f"servers.disks.{name}, or correct the name"
         )
         reads = ["servers.disks", "servers.count", *(f"servers.overrides.{node.name}.disks" for node in lacking)]
         yield following("k3s.dataDisk", repr(name), conflict, *reads)
@@ -149,6 +146,7 @@ def warnings(plan: Plan, settings: Settings) -> Iterator[str]:
     without = [node.name for node in plan.nodes if node.k3s_disk is None or not node.k3s_disk.keep]
     if without and settings.servers.count == 1:
         yield (
-            f"k3s.dataDisk = {settings.k3s.data_disk!r}: after `destroy` the kept cluster still knows {', '.join(without)} by passwords "
-            "that are lost with those machines; give them a kept disk of this name too, or delete the nodes by kubectl before"
+            f"k3s.dataDisk = {settings.k3s.data_disk!r}: after `destroy` the kept cluster still knows {', '.join(without)} by "
+            "passwords that are lost with those machines; give them a kept disk of this name too, or delete the nodes by kubectl "
+            "before"
         )

@@ -77,7 +77,7 @@ def directories(disks: Mapping[str, DataDisk]) -> Iterator[str]:
 
 
 def plans(
-    node: str, domain: str, disks: Mapping[str, DataDisk], own: Place, places: Mapping[str, Place], of_k3s: str | None
+    node: str, domain: str, disks: Mapping[str, DataDisk], *, own: Place, places: Mapping[str, Place], of_k3s: str | None
 ) -> Iterator[DiskPlan]:
     """own: the stack's pool. places: further pools of the stack's own, by directory. of_k3s: name of the disk for K3s's data."""
     for name, disk in sorted(disks.items()):

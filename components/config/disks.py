@@ -23,7 +23,7 @@ RANCHER = "/var/lib/rancher"
 """Where K3s keeps its data, and so the mount point of `k3s.dataDisk`."""
 
 SYSTEM = (
-    "/", "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/root", "/run", "/sbin", "/sys", "/tmp", "/usr",
+    "/", "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/root", "/run", "/sbin", "/sys", "/tmp", "/usr",  # noqa: S108 - of the node
     "/var/lib/cloud", "/var/lib/k3s-macvlan", "/var/run",
 )  # fmt: skip
 """What a disk may not be mounted on, nor anywhere in it (/ itself apart)."""
@@ -61,7 +61,7 @@ class DataDisk(Model):
     size: Size
     """Size in GiB. It may grow later, never shrink."""
     pool: LibvirtName | None = None
-    """A storage pool that the hypervisor has already, of type dir, fs or netfs; absent: `directory`, or else the stack's own pool."""
+    """A storage pool that the hypervisor has already, of type dir, fs or netfs; absent: `directory` or the stack's own pool."""
     directory: Path | None = None
     """Directory on the hypervisor under which a pool of the stack's own is made for it. Either this or `pool`."""
     mount: Mount | None = None
@@ -118,7 +118,9 @@ def of_node(group: Mapping[str, DataDisk], override: Mapping[str, DataDiskOverri
     """The disks of a node by name. One that only the override has needs a size there; without, it is left out."""
     disks = dict(group)
     for name, changes in override.items():
-        fields: dict[str, Any] = {field: value for field in type(changes).model_fields if (value := getattr(changes, field)) is not None}
+        fields: dict[str, Any] = {
+            field: value for field in type(changes).model_fields if (value := getattr(changes, field)) is not None
+        }
         if name in group:
             place = {"pool": None, "directory": None} if {"pool", "directory"} & fields.keys() else {}
             disks[name] = group[name].model_copy(update={**place, **fields})

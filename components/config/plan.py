@@ -270,13 +270,13 @@ def _nodes(
                         name,
                         f"{project}-{stack}-{name}",
                         own_disks,
-                        Place(name=pool.name, path=pool.path),
-                        {
+                        own=Place(name=pool.name, path=pool.path),
+                        places={
                             directory: Place(name=data_pool.name, path=data_pool.path)
                             for directory in disk_plan.directories(own_disks)
                             if (data_pool := _data_pool(project, stack, pool, directory)) is not None
                         },
-                        settings.k3s.data_disk,
+                        of_k3s=settings.k3s.data_disk,
                     )
                 ),
             )

@@ -446,7 +446,7 @@ class K3s(Model):
     cni_conf_directory: Path = "/var/lib/rancher/k3s/agent/etc/cni/net.d"
     """CNI configuration directory on the node."""
     data_disk: DiskName | None = None
-    """Name of the data disk (`servers.disks`, `agents.disks`) that has /var/lib/rancher, on each node that has one of this name; the
+    """Name of the data disk (`servers.disks`, `agents.disks`) that has /var/lib/rancher, on each node that has one of this name;
     servers need it. A rebuilt machine then finds its cluster again."""
     agents_at_once: Annotated[int, Field(strict=True, ge=1, le=100)] | None = None
     """How many agents are installed or upgraded at the same time; absent: all."""
@@ -607,7 +607,7 @@ class Settings(Model):
     network: Network = Network()
     """The real network: `kind` (libvirt, bridge), `name`, `cidr`, `gateway`, `dns`, range of `nodes`, ranges to `exclude`, ..."""
     servers: Servers = Servers()
-    """Servers: `count`, `cpus`, `memory` (MiB), `disk` (GiB), data `disks`, `labels`, `taints`, `hypervisor`, `overrides` per node."""
+    """Servers: `count`, `cpus`, `memory` (MiB), `disk` (GiB), `disks`, `labels`, `taints`, `hypervisor`, `overrides` per node."""
     agents: NodeGroup = NodeGroup()
     """Agents: the same fields as servers."""
     machine: Machine = Machine()

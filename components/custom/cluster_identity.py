@@ -60,8 +60,8 @@ class ReleaseProvider(ResourceProvider):
 
 
 def _place(props: dict[str, Any]) -> Any:
-    """What identifies the disk that K3s's data are on. They are moved between a machine's root disk and a data disk by hand, and the
-    node refuses a data disk that would hide them (data-disk.sh)."""
+    """What identifies the disk that K3s's data are on. They are moved between a machine's root disk and a data disk by hand, and
+    the node refuses a data disk that would hide them (data-disk.sh)."""
     return props.get("data") or props.get("serial")
 
 

@@ -82,8 +82,8 @@ class DataDiskProvider(VolumeProvider):
                 (
                     "capacity",
                     f"data disk {news.get('label')} has {old} bytes ({old / 2**30:g} GiB) and cannot shrink to {new} "
-                    f"({new / 2**30:g} GiB): its file system would lose its end. Set size: {old / 2**30:g} or more, or give a smaller "
-                    "disk another name and copy the data on the node",
+                    f"({new / 2**30:g} GiB): its file system would lose its end. Set size: {old / 2**30:g} or more, or give a "
+                    "smaller disk another name and copy the data on the node",
                 )
             ]
         return []
@@ -92,7 +92,9 @@ class DataDiskProvider(VolumeProvider):
         """As for all; and it is said when data are lost."""
         result = super().diff(_id, _olds, _news)
         if result.replaces and not _olds.get("keep"):
-            remark(f"data disk {_olds.get('label')} ({_olds.get('path') or _olds.get('name')}) is replaced, and its data are deleted")
+            remark(
+                f"data disk {_olds.get('label')} ({_olds.get('path') or _olds.get('name')}) is replaced, and its data are deleted"
+            )
         return result
 
     def create(self, props: Props) -> CreateResult:
@@ -122,8 +124,8 @@ class DataDiskProvider(VolumeProvider):
             volume = volume_store.volume_named(pool, inputs["name"])
             if volume is None or not volume_store.is_ours(pool, inputs["name"]):
                 raise HypervisorError(
-                    f"data disk {inputs['name']} is not in pool {inputs['pool']} any more. Bring its file back; or `pulumi refresh`, "
-                    "then `pulumi up` make an empty one"
+                    f"data disk {inputs['name']} is not in pool {inputs['pool']} any more. Bring its file back; or `pulumi "
+                    "refresh`, then `pulumi up` make an empty one"
                 )
             if storage_xml.read_volume(volume.XMLDesc(0)).capacity < inputs["capacity"]:
                 _grow(connection, pool, volume, inputs)
@@ -231,8 +233,8 @@ def _stays(volume: Any, state: Props) -> str:
     size = storage_xml.read_volume(volume.XMLDesc(0)).capacity / 2**30
     marks = " ".join(f"{path}{mark}" for mark in ("", volume_store.VERIFIED, volume_store.KEPT, volume_store.OWNED))
     return (
-        f"data disk {state['label']} stays with its data, because it has keep: true: {path} on {state['uri']}, {size:g} GiB. `up` with "
-        f"a disk of this name on this node has it again. If nobody needs it: rm {marks}"
+        f"data disk {state['label']} stays with its data, because it has keep: true: {path} on {state['uri']}, {size:g} GiB. `up` "
+        f"with a disk of this name on this node has it again. If nobody needs it: rm {marks}"
     )
 
 
@@ -242,7 +244,7 @@ def _machine_path(pool: Any, state: Props) -> str:
 
 
 def _harm(connection: Any, pool: Any, state: Props, *, saved: bool = True) -> list[str]:
-    """What was begun by hand with the disk in its machine, and the commands that end it. saved: with what holds the whole machine."""
+    """What was begun by hand with the disk in its machine, and the commands that end it. saved: with what holds all of that."""
     domain = find(connection.lookupByUUIDString, state["domain_uuid"])
     if domain is None:
         return []
@@ -261,8 +263,8 @@ def _refuse_harm(connection: Any, pool: Any, state: Props, change: str) -> None:
     if reasons:
         numbered = " ".join(f"({number}) {reason}." for number, reason in enumerate(reasons, 1))
         raise HypervisorError(
-            f"data disk {_machine_path(pool, state)} is left as it is: were it {change} now, what was done by hand would be lost. In "
-            f"the way: {numbered} Then `pulumi up` again"
+            f"data disk {_machine_path(pool, state)} is left as it is: were it {change} now, what was done by hand would be lost. "
+            f"In the way: {numbered} Then `pulumi up` again"
         )
 
 
@@ -302,10 +304,10 @@ def _take_off(connection: Any, pool: Any, state: Props) -> None:
 class DataDisk(Resource, module="libvirt", name="DataDisk"):
     """A disk for data: a qcow2 file, thin, that is attached to a node's machine and is no part of it.
 
-    Made, or adopted with what is on it if it bears this stack's mark, which is said. It grows, also under a running guest, and never
-    shrinks nor moves. With `keep` it is left with its marks when the resource is deleted, which is said too; else it is taken off its
-    machine and deleted. Raises HypervisorError if the volume is unmanaged or another machine's, if the pool is not one of files, or
-    if something was begun by hand that a change would destroy: a snapshot, a moved file, a block job, a managed save.
+    Made, or adopted with what is on it if it bears this stack's mark, which is said. It grows, also under a running guest, and
+    never shrinks nor moves. When the resource is deleted it is taken off its machine and deleted; with `keep` it is left with its
+    marks, which is said too. Raises HypervisorError if the volume is unmanaged or another machine's, if the pool is not one of
+    files, or if something was begun by hand that a change would destroy: a snapshot, a moved file, a block job, a managed save.
     """
 
     path: Output[str]

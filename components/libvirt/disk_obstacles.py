@@ -20,8 +20,8 @@ def data_disk_obstacles(
     """Each as a sentence with the commands that lead out.
 
     name: of the domain. stored, live: its two definitions. paths: by alias the file that this program made; a data disk in a
-    definition that is not in it is to be taken off. snapshots: the domain's snapshots that have files of their own. only: aliases of those that are looked at; None:
-    all.
+    definition that is not in it is to be taken off. snapshots: the domain's snapshots that have files of their own. only: aliases
+    of those that are looked at; None: all.
     """
     sentences: dict[str, str] = {}
     for document in (live, stored):
@@ -30,11 +30,12 @@ def data_disk_obstacles(
             path = paths.get(alias) or (below[-1] if below else "")
             if not path or source == path or alias in sentences or (only is not None and alias not in only):
                 continue
+            target = domain_xml.target(disk)
             label = alias.removeprefix(domain_disks.ALIAS)
             over = [snapshot for snapshot, made in snapshots().items() if {source, *below} & set(made)]
             if path in below or over:
                 start = "" if live is not None else f"virsh start {quote(name)}; "
-                merge = f"{start}virsh blockcommit {quote(name)} {domain_xml.target(disk)} --base {quote(path)} --active --pivot --wait"
+                merge = f"{start}virsh blockcommit {quote(name)} {target} --base {quote(path)} --active --pivot --wait"
                 ends = "".join(f"; virsh snapshot-delete {quote(name)} {quote(snapshot)} --metadata" for snapshot in over)
                 sentences[alias] = (
                     f"its data disk {label} is {source}, a snapshot{''.join(f' {snapshot!r}' for snapshot in over)} over {path}; "

@@ -86,4 +86,10 @@ def say_what_is_lost(connection: Any, domain: Any, stored: str, live: str | None
     lost = inventory(domain, stored, live, spec, former)
     if lost:
         say(f"{domain.name()}: removed with what is unmanaged in it: {'; '.join(lost)}")
-    say_what_stays(connection, state["pool"], domain, (live, stored), {spec.disk_path, spec.seed_path, *former, *domain_disks.paths(spec.devices).values()})
+    say_what_stays(
+        connection,
+        state["pool"],
+        domain,
+        (live, stored),
+        {spec.disk_path, spec.seed_path, *former, *domain_disks.paths(spec.devices).values()},
+    )

@@ -68,9 +68,7 @@ class Hypervisor(ComponentResource):
         for data_pool in args.data_pools:
             self.pools[data_pool.name] = StoragePool(
                 f"{name}-pool-{data_pool.name.removeprefix(pool.name + '-')}",
-                StoragePoolArgs(
-                    uri=data_pool.uri, name=data_pool.name, uuid=data_pool.uuid, path=data_pool.path, owner=args.owner
-                ),
+                StoragePoolArgs(uri=data_pool.uri, name=data_pool.name, uuid=data_pool.uuid, path=data_pool.path, owner=args.owner),
                 ResourceOptions.merge(own, ResourceOptions(depends_on=list(args.after))),
             )
         self.image = BaseImage(
