@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cli import stack
-from cli.checks import machine, pod_networks
+from cli.checks import data_disks, machine, pod_networks
 from cli.findings import Finding, Findings, error, guarded, ok, unknown, warning
 from components.config.plan import GIB, NodePlan, Plan, PoolPlan, mac_address
 from components.config.settings import Settings
@@ -89,6 +89,7 @@ def check(pool: PoolPlan, plan: Plan, config: Settings) -> Findings:
         )
         return
     yield from assess(facts, pool, plan, config)
+    yield from guarded("data disks", data_disks.check(pool, plan))
 
 
 def observe(connection: Any, pool: PoolPlan, plan: Plan, config: Settings) -> Facts:

@@ -60,8 +60,8 @@ def of_domain(node: NodePlan, disks: Mapping[str, DataDisk]) -> list[Mapping[str
 
 
 def hardware(node: NodePlan) -> str:
-    """What of them restarts the machine when it changes, as text: how the guest is given each. A disk that is as usual comes while it
-    runs."""
+    """What of them restarts the machine when it changes, as text: how the guest is given each. One that is as usual comes while
+    the machine runs."""
     unusual = [disk for disk in node.disks if (disk.bus, disk.cache) != ("virtio", "writeback")]
     return "".join(f", disk {disk.name} {disk.bus} {disk.cache}" for disk in unusual)
 
