@@ -23,7 +23,8 @@ def data_disks(name: str, node: NodePlan, hypervisor: Hypervisor, opts: Resource
     """By name. They are no part of the machine: another root disk, or another machine, has the same ones."""
     return {
         disk.name: DataDisk(
-            f"{name}-disk-{disk.name}",
+            # Not "…-disk": that is what is replaced to rebuild a node, also by a pattern of all such names.
+            f"{name}-{disk.name}-data",
             DataDiskArgs(
                 uri=node.pool.uri,
                 pool=hypervisor.pools[disk.pool].name if disk.pool in hypervisor.pools else disk.pool,
@@ -76,7 +77,7 @@ def mounts(
     """By name: the step after which a disk is mounted. Undone, it unmounts the disk, before that is taken off the machine."""
     return {
         disk.name: run(
-            f"{name}-mount-{disk.name}",
+            f"{name}-{disk.name}-mount",
             command.Script(
                 name="data-disk.sh",
                 environment={
