@@ -16,6 +16,7 @@ from components.custom.free_addresses import FreeAddressesProvider
 from components.custom.provider import DeclarativeProvider
 from components.libvirt.artifact_disk import ArtifactDiskProvider
 from components.libvirt.base_image import BaseImageProvider
+from components.libvirt.data_disk import DataDiskProvider
 from components.libvirt.dhcp_claim import DhcpClaimProvider
 from components.libvirt.domain import DomainProvider
 from components.libvirt.overlay_disk import OverlayDiskProvider
@@ -32,6 +33,7 @@ PROVIDERS: list[DeclarativeProvider] = [
     BaseImageProvider(),
     OverlayDiskProvider(),
     SeedImageProvider(),
+    DataDiskProvider(),
     ArtifactDiskProvider(),
     DhcpClaimProvider(),
     ReservationProvider(),
