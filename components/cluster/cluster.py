@@ -172,7 +172,7 @@ class Cluster(ComponentResource):
             secret_output=True,
             opts=ResourceOptions.merge(
                 first.child_options,
-                ResourceOptions(parent=self, deleted_with=lifetime_owner, depends_on=[first.ssh_ready, *first.k3s_data]),
+                ResourceOptions(parent=self, deleted_with=lifetime_owner, depends_on=[first.ssh_ready, *first.mounted]),
             ),
         )
         return Output.secret(Output.all(found.stdout, token.value).apply(lambda known: known[0].strip() or known[1]))

@@ -28,18 +28,21 @@ def data_disk_obstacles(
         for alias, disk in domain_disks.attached(document or "<domain/>").items():
             source, below = domain_xml.source(disk), list(domain_xml.below(disk))
             path = paths.get(alias) or (below[-1] if below else "")
-            if not path or source == path or alias in sentences or (only is not None and alias not in only):
+            if source == path or alias in sentences or (only is not None and alias not in only):
                 continue
-            target = domain_xml.target(disk)
-            label = alias.removeprefix(domain_disks.ALIAS)
             over = [snapshot for snapshot, made in snapshots().items() if {source, *below} & set(made)]
+            if not path and not over:
+                continue
+            label, target = alias.removeprefix(domain_disks.ALIAS), domain_xml.target(disk)
             if path in below or over:
                 start = "" if live is not None else f"virsh start {quote(name)}; "
-                merge = f"{start}virsh blockcommit {quote(name)} {target} --base {quote(path)} --active --pivot --wait"
+                # Nothing is below the stack's own file, so without its name the whole chain is merged into it.
+                base = f" --base {quote(path)}" if path else ""
+                merge = f"{start}virsh blockcommit {quote(name)} {target}{base} --active --pivot --wait"
                 ends = "".join(f"; virsh snapshot-delete {quote(name)} {quote(snapshot)} --metadata" for snapshot in over)
                 sentences[alias] = (
-                    f"its data disk {label} is {source}, a snapshot{''.join(f' {snapshot!r}' for snapshot in over)} over {path}; "
-                    f"what was written since is in it alone. Merge it: {merge}{ends}"
+                    f"its data disk {label} is {source}, a snapshot{''.join(f' {snapshot!r}' for snapshot in over)} over "
+                    f"{path or 'its own file'}; what was written since is in it alone. Merge it: {merge}{ends}"
                 )
             else:
                 sentences[alias] = (

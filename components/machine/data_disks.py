@@ -73,10 +73,10 @@ def mounts(
     disks: Mapping[str, DataDisk],
     run: Callable[..., Command],
     depends_on: list[pulumi.Resource],
-) -> dict[str, Command]:
-    """By name: the step after which a disk is mounted. Undone, it unmounts the disk, before that is taken off the machine."""
-    return {
-        disk.name: run(
+) -> list[pulumi.Resource]:
+    """The steps after which the disks are mounted. Undone, each unmounts its disk, before that is taken off the machine."""
+    return [
+        run(
             f"{name}-{disk.name}-mount",
             command.Script(
                 name="data-disk.sh",
@@ -96,7 +96,7 @@ def mounts(
         )
         for disk in node.disks
         if disk.mount
-    }
+    ]
 
 
 def _mount(disk: DiskPlan) -> dict[str, Any]:

@@ -88,8 +88,8 @@ class VirtualMachine(ComponentResource):
     """By name. They outlive the machine."""
     data_id: Output[str]
     """What identifies K3s's data: the `disk_id` of the data disk that has them (k3s.dataDisk), else of the machine."""
-    k3s_data: list[pulumi.Resource]
-    """The steps after which /var/lib/rancher is the data disk's, where there is one for it."""
+    mounted: list[pulumi.Resource]
+    """The steps after which its data disks are mounted. K3s is installed after them: pods would write to what a mount then hides."""
     connection: ConnectionArgs
     """For commands on the node, with its host key."""
     child_options: ResourceOptions
@@ -139,8 +139,7 @@ class VirtualMachine(ComponentResource):
         self.serving_steps = Serving(self.node.name, args.failure) if self.node.role == "server" else None
         self.server_gate = self._server_gate(self.serving_steps)
         self._grow_file_system(disk)
-        mounts = data_disks.mounts(name, self.node, self.data_disks, self.run, [self.ssh_ready, self.domain])
-        self.k3s_data = [mounts[self.node.k3s_disk.name]] if self.node.k3s_disk else []
+        self.mounted = data_disks.mounts(name, self.node, self.data_disks, self.run, [self.ssh_ready, self.domain])
         self.network_checked = self._checked_network()
         self.register_outputs({"address": str(self.node.address), "mac": self.node.mac, "serial": self.disk_id})
 

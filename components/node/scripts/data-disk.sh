@@ -141,7 +141,7 @@ make_file_system() {
     ext4) options=(-q -F -L "${NAME:0:16}") ;;
     xfs) options=(-q -f -L "${NAME:0:12}") ;;
   esac
-  mkdir -p "$state"
+  (umask 077; mkdir -p "$state")
   : > "$making"
   sync "$making" || true
   stage "making $FILE_SYSTEM on $device"

@@ -197,6 +197,12 @@ def test_a_snapshot_by_hand_is_an_obstacle(paths: Mapping[str, str]) -> None:
     assert domain_edit.differences(document, spec(GIVEN)) == [], "it is kept while nothing else changes"
 
 
+def test_a_snapshot_over_a_disk_that_is_to_be_taken_off_is_known_by_the_domain_s_snapshots() -> None:
+    """A stored definition does not name the file below."""
+    (text,) = obstacles(moved("/p/n-data.before"), {}, {"before": ["/p/n-data.before"]})
+    assert "over its own file" in text and "virsh blockcommit n vdc --active --pivot --wait" in text
+
+
 def test_a_moved_file_is_an_obstacle() -> None:
     (text,) = obstacles(moved("/elsewhere/x y"), PATHS)
     assert "it was moved. Move it back: virsh shutdown n; mv '/elsewhere/x y' /p/n-data.qcow2" in text
