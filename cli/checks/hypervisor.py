@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cli import stack
-from cli.checks import firmware, host_devices, machine, nics, pod_networks, storage
+from cli.checks import data_disks, firmware, host_devices, machine, nics, pod_networks, storage
 from cli.findings import Finding, Findings, error, guarded, ok, unknown, warning
 from components.config.plan import NodePlan, Plan, PoolPlan, mac_address
 from components.config.settings import Settings
@@ -90,6 +90,7 @@ def check(pool: PoolPlan, plan: Plan, config: Settings) -> Findings:
         )
         return
     yield from assess(facts, pool, plan, config)
+    yield from guarded("data disks", data_disks.check(pool, plan))
 
 
 def observe(connection: Any, pool: PoolPlan, plan: Plan, config: Settings) -> Facts:

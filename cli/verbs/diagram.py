@@ -125,6 +125,7 @@ def view(
                         "name": node.name,
                         "address": node.address,
                         "version": versions.get(node.name, ""),
+                        **({"disks": [f"{disk['name']} {disk['gib']:g} GiB" for disk in node.disks]} if node.disks else {}),
                         "pods": placed[node.name],
                     }
                     for node in stack.nodes
@@ -564,10 +565,11 @@ def _machine(y: float, node: Mapping[str, Any], layout: _Layout) -> tuple[list[s
     trunk, content_y = trunks[own], y + head
     height = head + content + 18
     version = f"  ·  K3s {node['version']}" if node["version"] else ""
+    disks = f"  ·  data disks {', '.join(node['disks'])}" if node.get("disks") else ""
     parts = [
         _rect(box, y, layout.box_width, height, _MACHINE),
         _text(box + 20, y + 26, f"{node['name']}", _HEAD, 150),
-        _text(box + 170, y + 26, f"virtual machine{version}", _SMALL, layout.box_width - 190),
+        _text(box + 170, y + 26, f"virtual machine{version}{disks}", _SMALL, layout.box_width - 190),
     ]
     node_x, pod_x = box + 44, box + 300
     node_y = content_y + (content - 34 - 2 * _ROW) / 2

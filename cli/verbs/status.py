@@ -146,6 +146,7 @@ def plain(stack: Stack, observation: Observation) -> dict[str, Any]:
                 "mac": node.mac,
                 "domain": node.domain,
                 "hypervisor": node.hypervisor,
+                **({"disks": list(node.disks)} if node.disks else {}),
                 "machine": observation.states.get(node.name),
                 "ready": kube_nodes[node.name].ready if node.name in kube_nodes else None,
                 "version": kube_nodes[node.name].version if node.name in kube_nodes else None,
@@ -278,6 +279,7 @@ def render(status: dict[str, Any], console: Any) -> None:
             nics.add_row(nic["node"], nic["name"], nic["place"], nic["address"] or "-", nic["mac"])
         console.print(nics)
         console.print()
+    _disks(status, console, table)
     if status["networks"]:
         _network_tables(status, console, table, word)
     if status["pods"] is not None:
@@ -320,6 +322,19 @@ def _inside_table(status: dict[str, Any], console: Any, table: Callable[..., Any
 
 def _fullness(file_system: Mapping[str, Any]) -> str:
     return f"{file_system['used'] / GIB:.1f} of {file_system['size'] / GIB:.1f} GiB ({file_system['percent']} %)"
+
+
+def _disks(status: dict[str, Any], console: Any, table: Callable[..., Any]) -> None:
+    """The data disks of all nodes; nothing where there are none."""
+    disks = [(node["name"], disk) for node in status["nodes"] for disk in node.get("disks", ())]
+    if not disks:
+        return
+    rows = table("Data disks", "node", "disk", "GiB", "mounted on", "serial", "at destroy")
+    for node, disk in disks:
+        fate = "kept" if disk.get("keep") else "deleted"
+        rows.add_row(node, disk["name"], f"{disk['gib']:g}", disk.get("mount") or "-", disk["serial"], fate)
+    console.print(rows)
+    console.print()
 
 
 def _pods(status: dict[str, Any], console: Any, table: Callable[..., Any], word: Callable[[str, bool | None], Any]) -> None:

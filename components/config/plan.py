@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 
-from components.config import devices, nic_plan, node_labels
+from components.config import devices, disk_plan, disks, nic_plan, node_labels
 from components.config.addresses import AddressRange, merge
 from components.config.devices import DevicePlan
+from components.config.disk_plan import DiskPlan, Place
 from components.config.firmware import firmware
 from components.config.network_plan import (
     AttachmentPlan,
@@ -106,6 +107,13 @@ class NodePlan:
     """Devices of the hypervisor that its machine is given, by name."""
     nics: tuple[NicPlan, ...] = ()
     """Its network interfaces beyond the first."""
+    disks: tuple[DiskPlan, ...] = ()
+    """Its data disks, by name."""
+
+    @property
+    def k3s_disk(self) -> DiskPlan | None:
+        """The data disk that has K3s's data (k3s.dataDisk), where it has one."""
+        return next((disk for disk in self.disks if disk.of_k3s), None)
 
     @property
     def first(self) -> bool:
@@ -170,6 +178,8 @@ class Plan:
     """Servers first, each role by index."""
     pools: tuple[PoolPlan, ...]
     """One for each hypervisor with a node."""
+    data_pools: tuple[PoolPlan, ...]
+    """Further pools of the stack's own, for data disks in directories that the settings name."""
     pods: tuple[PodPlan, ...]
     """The pods on the network."""
     image: ImagePlan
@@ -248,6 +258,8 @@ def _nodes(
             labels = {**group.labels, **(override.labels or {})}
             given = devices.planned(role, name, group.devices, override.devices)
             api_labels = {key: value for key, value in labels.items() if not node_labels.of_kubelet(key)} | devices.labels(given)
+            pool = pool or next(iter(pools.values()))
+            own_disks = disks.of_node(group.disks, override.disks)
             yield NodePlan(
                 name=name,
                 domain=f"{project}-{stack}-{name}",
@@ -256,7 +268,7 @@ def _nodes(
                 uuid=str(uuid.uuid5(_NAMESPACE, f"{project}/{stack}/{name}")),
                 mac=override.mac or mac_address(project, stack, name),
                 address=override.address or counted(settings.network.nodes, role, index),
-                pool=pool or next(iter(pools.values())),
+                pool=pool,
                 cpus=override.cpus or group.cpus,
                 memory=override.memory or group.memory,
                 disk=(override.disk or group.disk) * GIB,
@@ -267,7 +279,48 @@ def _nodes(
                 networks=node_networks(planned, role, index, count),
                 devices=given,
                 nics=nics[name],
+                disks=tuple(
+                    disk_plan.plans(
+                        name,
+                        f"{project}-{stack}-{name}",
+                        own_disks,
+                        own=Place(name=pool.name, path=pool.path),
+                        places={
+                            directory: Place(name=data_pool.name, path=data_pool.path)
+                            for directory in disk_plan.directories(own_disks)
+                            if (data_pool := _data_pool(project, stack, pool, directory)) is not None
+                        },
+                        of_k3s=settings.k3s.data_disk,
+                    )
+                ),
             )
+
+
+def _data_pool(project: str, stack: str, own: PoolPlan, directory: str) -> PoolPlan | None:
+    """The stack's pool under a directory on the hypervisor of its pool `own`; None where that one is there."""
+    path = f"{directory.rstrip('/')}/{project}-{stack}"
+    if path == own.path:
+        return None
+    suffix = disk_plan.pool_suffix(directory)
+    return PoolPlan(
+        hypervisor=own.hypervisor,
+        uri=own.uri,
+        name=f"{own.name}-{suffix}",
+        uuid=str(uuid.uuid5(_NAMESPACE, f"{project}/{stack}/pool/{own.hypervisor}/{suffix}")),
+        path=path,
+    )
+
+
+def _data_pools(project: str, stack: str, nodes: tuple[NodePlan, ...], settings: Settings) -> tuple[PoolPlan, ...]:
+    found: dict[tuple[str, str], PoolPlan] = {}
+    groups: dict[str, NodeGroup] = {"server": settings.servers, "agent": settings.agents}
+    for node in nodes:
+        group = groups[node.role]
+        override = group.overrides.get(node.name, NodeOverride())
+        for directory in disk_plan.directories(disks.of_node(group.disks, override.disks)):
+            if (pool := _data_pool(project, stack, node.pool, directory)) is not None:
+                found[pool.hypervisor, pool.name] = pool
+    return tuple(pool for _, pool in sorted(found.items()))
 
 
 def _images(settings: Settings) -> tuple[str, ...]:
@@ -377,6 +430,7 @@ def make(project: str, stack: str, settings: Settings) -> Plan:
         owner=f"{project}/{stack}",
         nodes=nodes,
         pools=tuple(pool for name, pool in pools.items() if name in used),
+        data_pools=_data_pools(project, stack, nodes, settings),
         pods=_pods(nodes, planned, settings),
         image=image_plan(settings),
         claims=tuple(merge(claim.range for claim in claims(nodes, planned, settings) if claim.of_nodes)),

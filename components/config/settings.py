@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_va
 from components.config import k3s_options
 from components.config.addresses import AddressRange
 from components.config.devices import Device, DeviceName
+from components.config.disks import DiskName, DiskOverrides, Disks
 from components.config.model import Model
 from components.config.nics import Nic, Queues, Vlan, VlanTag, vlan_mistakes
 from components.config.pod_networks import PodNetwork
@@ -171,6 +172,8 @@ class NodeSize(Model):
     nics: tuple[Nic, ...] = ()
     """Further network interfaces. They are attached and detached while the node runs, where libvirt can, and may be the `parent` of
     networks for pods."""
+    disks: Disks = {}
+    """Data disks by name, which outlive the machine: `size`, `mount`, `keep`, ..."""
 
 
 class NodeOverride(Model):
@@ -188,6 +191,8 @@ class NodeOverride(Model):
     """Kubernetes node taints, in place of the group's."""
     hypervisor: Name | None = None
     """Name of one of `hypervisors`."""
+    disks: DiskOverrides = {}
+    """Data disks by name, merged with the group's disk of the same name field by field."""
     address: Address | None = None
     """Address inside `network.nodes`, in place of the counted one."""
     mac: Mac | None = None
@@ -498,6 +503,9 @@ class K3s(Model):
     """CNI plugin directory on the node; by default the one this K3s release searches."""
     cni_conf_directory: Path = "/var/lib/rancher/k3s/agent/etc/cni/net.d"
     """CNI configuration directory on the node."""
+    data_disk: DiskName | None = None
+    """Name of the data disk (`servers.disks`, `agents.disks`) that has /var/lib/rancher, on each node that has one of this name;
+    servers need it. A rebuilt machine then finds its cluster again."""
     agents_at_once: Annotated[int, Field(strict=True, ge=1, le=100)] | None = None
     """How many agents are installed or upgraded at the same time; absent: all."""
     pod_cidr: Subnet = IPv4Network("10.42.0.0/16")
@@ -659,8 +667,8 @@ class Settings(Model):
     network: Network = Network()
     """The real network: `kind` (libvirt, bridge), `name`, `cidr`, `gateway`, `dns`, range of `nodes`, ranges to `exclude`, ..."""
     servers: Servers = Servers()
-    """Servers: `count`, `cpus`, `memory` (MiB), `disk` (GiB), `labels`, `taints`, `hypervisor`, `nics`, `overrides` per
-    node."""
+    """Servers: `count`, `cpus`, `memory` (MiB), `disk` (GiB), `disks`, `nics`, `devices`, `labels`, `taints`, `hypervisor`,
+    `overrides` per node."""
     agents: NodeGroup = NodeGroup()
     """Agents: the same fields as servers."""
     machine: Machine = Machine()

@@ -43,9 +43,23 @@ def pci_address(element: ET.Element) -> str:
     return "{domain:04x}:{bus:02x}:{slot:02x}.{function:x}".format(**numbers)
 
 
+def disk(device: ET.Element) -> str:
+    """Without its file: another one in its place is no change but an obstacle (obstacles.py)."""
+    target, driver = device.find("target"), device.find("driver")
+    bus = "" if target is None else target.get("bus", "")
+    cache = "" if driver is None else driver.get("cache", "")
+    return f"{device.findtext('serial', 'no serial')} on {bus}, cache {cache or 'default'}"
+
+
+def controller(device: ET.Element) -> str:
+    return f"{device.get('type', '')} {device.get('model', '')}".strip()
+
+
 WORDS: Mapping[str, Callable[[ET.Element], str]] = {
     "channel": channel,
     "hostdev": hostdev,
     "interface": nic_xml.words,
+    "controller": controller,
+    "disk": disk,
 }
 """By the device's tag."""

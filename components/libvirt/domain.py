@@ -11,7 +11,7 @@ from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Re
 
 from components.custom.provider import DeclarativeProvider, Props, differs, is_unknown, old_first, properties
 from components.custom.reporting import remark
-from components.libvirt import domain_edit, domain_firmware, domain_spec, domain_xml
+from components.libvirt import domain_disks, domain_edit, domain_firmware, domain_spec, domain_xml
 from components.libvirt.connection import connect, find
 from components.libvirt.domain_apply import ensure
 from components.libvirt.domain_removal import remove, remove_log, remove_nvram, say_what_is_lost
@@ -78,6 +78,8 @@ class DomainArgs:
     """Paths of more disks, raw and read-only, which become vdc, vdd, and so on."""
     host_devices: Input[Sequence[Input[Mapping[str, Input[Any]]]]] | None = None
     """USB and PCI devices of the host, each with name, kind (usb, pci), choice, optional, and address of its `HostDevice`."""
+    data_disks: Input[Sequence[Input[Mapping[str, Input[str] | Input[bool]]]]] | None = None
+    """Of each `DataDisk`: name, serial, pool, volume, path ("" where libvirt alone knows it), bus, cache, keep, and disk_id."""
     virt_type: Input[str] = "auto"
     """auto (KVM if libvirt offers it), kvm, or qemu (plain emulation)."""
     cpu_mode: Input[str] = "auto"
@@ -103,9 +105,9 @@ class DomainArgs:
 class DomainProvider(DeclarativeProvider):
     replaces = ("uri", "name", "uuid", "mac", "network", "bridge", "disk_path", "disk_serial", "seed_path", "pool")
     updates = (
-        "owner", "node", "memory_mib", "cpus", "nic_port", "nics", "host_devices", "extra_disks", "console_log", "virt_type",
-        "cpu_mode", "cpu_model", "disk_cache", "machine", "firmware", "secure_boot", "guest_agent", "autostart", "running",
-        "definition",
+        "owner", "node", "memory_mib", "cpus", "nic_port", "nics", "host_devices", "extra_disks", "data_disks", "console_log",
+        "virt_type", "cpu_mode", "cpu_model", "disk_cache", "machine", "firmware", "secure_boot", "guest_agent", "autostart",
+        "running", "definition",
     )  # fmt: skip
     keeps = ("stop_timeout",)
     integers = ("memory_mib", "cpus", "stop_timeout")
@@ -161,6 +163,9 @@ class DomainProvider(DeclarativeProvider):
         unmanaged, in_the_way = _olds.get("unmanaged") or [], _olds.get("obstacles") or []
         if result.replaces and unmanaged:
             remark(f"{domain} is recreated, and what is unmanaged in it is lost: {'; '.join(unmanaged)}")
+        if not result.replaces and not is_unknown(_news.get("data_disks")):
+            for text in domain_disks.taken_off(_olds, _news):
+                remark(text)
         restarting = [name for name in self.updates if name not in WITHOUT_RESTART]
         redefined = drift or any(differs(_olds.get(name), _news.get(name)) for name in restarting)
         if not result.replaces:
@@ -187,7 +192,8 @@ class DomainProvider(DeclarativeProvider):
             facts = domain_spec.read_domain(stored)
             if facts.owner != state["owner"]:
                 return ReadResult("", {})
-            spec = domain_spec.from_inputs(state, virt_type=state.get("virt_type_used") or facts.virt_type)
+            known = domain_disks.resolved(connection, state)
+            spec = domain_spec.from_inputs(known, virt_type=state.get("virt_type_used") or facts.virt_type)
             spec = domain_edit.beside_others(spec, stored, live)
             if not state.get("guest_agent"):  # machines of former releases have no channel, and nobody asks for it
                 spec = domain_edit.without_deferred(stored, spec)

@@ -10,6 +10,7 @@ from components.custom.provider import Props
 from components.custom.reporting import say
 from components.libvirt import (
     domain_additions,
+    domain_disks,
     domain_edit,
     domain_hotplug,
     domain_nics,
@@ -34,7 +35,7 @@ def ensure(connection: Any, inputs: Props, *, former: str | None = None, disks: 
     virt_type = inputs["virt_type"]
     if virt_type == "auto":
         virt_type = "kvm" if domain_spec.supports_kvm(connection.getCapabilities()) else "qemu"
-    spec = domain_spec.from_inputs(inputs, virt_type=virt_type)
+    spec = domain_spec.from_inputs(domain_disks.resolved(connection, inputs), virt_type=virt_type)
     _refuse_others(connection, inputs, {inputs["owner"], former or inputs["owner"]})
 
     domain = find(connection.lookupByUUIDString, inputs["uuid"])

@@ -26,6 +26,10 @@ DETACHED_BY_THEIR_RESOURCE = ("disk",)
 resource of their volume detaches them when it is deleted."""
 
 
+STAYING = ("controller",)
+"""Tags of devices that are left when they are no longer wanted: others may have attached devices to them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Device:
     """A device of a machine that libvirt attaches and detaches while the guest runs, where it can."""
@@ -64,7 +68,7 @@ def too_many(devices: ET.Element, wanted: Sequence[Device]) -> Iterator[tuple[st
     """(name for people, element) of each that is ours and no longer wanted."""
     names = {device.alias for device in wanted}
     for name, element in present(devices).items():
-        if name not in names:
+        if name not in names and element.tag not in STAYING:
             yield f"{element.tag} {name.removeprefix(PREFIX)}", element
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from components.custom.provider import Props
 from components.custom.reporting import progress, say
-from components.libvirt import domain_agent, domain_firmware, domain_spec, volume_store
+from components.libvirt import domain_agent, domain_disks, domain_firmware, domain_spec, volume_store
 from components.libvirt.connection import code, find, when_free
 from components.libvirt.unmanaged import attached, inventory, say_what_stays
 
@@ -121,9 +121,15 @@ def remove_nvram(connection: Any, pool_name: str, node: str, document: str = "")
 
 def say_what_is_lost(connection: Any, domain: Any, stored: str, live: str | None, state: Props) -> None:
     """With a domain that is about to be removed; and which of its files stay."""
-    spec = domain_spec.from_inputs(state, virt_type=state["virt_type"])
+    spec = domain_spec.from_inputs(domain_disks.resolved(connection, state), virt_type=state["virt_type"])
     former = attached(connection, state["pool"], spec, (), stored, live)
     lost = inventory(domain, stored, live, spec, former)
     if lost:
         say(f"{domain.name()}: removed with what is unmanaged in it: {'; '.join(lost)}")
-    say_what_stays(connection, state["pool"], domain, (live, stored), {spec.disk_path, spec.seed_path, *former})
+    say_what_stays(
+        connection,
+        state["pool"],
+        domain,
+        (live, stored),
+        {spec.disk_path, spec.seed_path, *former, *domain_disks.paths(spec.devices).values()},
+    )

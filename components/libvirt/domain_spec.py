@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.libvirt import domain_agent, domain_devices, domain_firmware, domain_hostdevs, domain_nics, nic_xml
+from components.libvirt import (
+    domain_agent,
+    domain_devices,
+    domain_disks,
+    domain_firmware,
+    domain_hostdevs,
+    domain_nics,
+    nic_xml,
+)
 from components.libvirt.domain_devices import Device
 from components.libvirt.nic_xml import NO_PORT, Port
 from components.libvirt.xml import child, mib, parse, text_of
@@ -86,7 +94,12 @@ def from_inputs(inputs: Mapping[str, Any], *, virt_type: str) -> DomainSpec:
         cpu_model=inputs.get("cpu_model") or "",
         disk_cache=inputs["disk_cache"],
         machine=inputs["machine"],
-        devices=(*domain_agent.devices(), *domain_nics.devices(inputs), *domain_hostdevs.devices(inputs)),
+        devices=(
+            *domain_agent.devices(),
+            *domain_nics.devices(inputs),
+            *domain_disks.devices(inputs),
+            *domain_hostdevs.devices(inputs),
+        ),
         nic_port=nic_xml.port(inputs.get("nic_port")),
         firmware=inputs.get("firmware") or domain_firmware.BIOS,
         secure_boot=bool(inputs.get("secure_boot")),

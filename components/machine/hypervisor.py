@@ -37,6 +37,8 @@ class HypervisorArgs:
     """What must hold before anything is created there."""
     artifacts: ArtifactSet | None = None
     """Files in place of the nodes' downloads; None: the nodes download."""
+    data_pools: Sequence[PoolPlan] = ()
+    """Further pools of the stack's own, for data disks."""
 
 
 class Hypervisor(ComponentResource):
@@ -45,6 +47,8 @@ class Hypervisor(ComponentResource):
     """
 
     pool: StoragePool
+    pools: dict[str, StoragePool]
+    """All pools of the stack's own by their names in libvirt."""
     image: BaseImage
     firmware: str
     """bios or efi: what machines with the image boot by."""
@@ -63,6 +67,13 @@ class Hypervisor(ComponentResource):
             StoragePoolArgs(uri=pool.uri, name=pool.name, uuid=pool.uuid, path=pool.path, owner=args.owner),
             ResourceOptions.merge(own, ResourceOptions(depends_on=list(args.after))),
         )
+        self.pools = {pool.name: self.pool}
+        for data_pool in args.data_pools:
+            self.pools[data_pool.name] = StoragePool(
+                f"{name}-pool-{data_pool.name.removeprefix(pool.name + '-')}",
+                StoragePoolArgs(uri=data_pool.uri, name=data_pool.name, uuid=data_pool.uuid, path=data_pool.path, owner=args.owner),
+                ResourceOptions.merge(own, ResourceOptions(depends_on=list(args.after))),
+            )
         self.image = BaseImage(
             f"{name}-image",
             BaseImageArgs(

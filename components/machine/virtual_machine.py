@@ -16,12 +16,13 @@ from components.config.settings import Machine as MachineSettings
 from components.config.settings import Network, Ssh, Timeouts
 from components.custom.credentials import SshKeyPair
 from components.custom.server_gate import Failure, Serving, Settled, SettledArgs
+from components.libvirt.data_disk import DataDisk
 from components.libvirt.domain import Domain, DomainArgs
 from components.libvirt.host_device import HostDevice
 from components.libvirt.overlay_disk import OverlayDisk, OverlayDiskArgs
 from components.libvirt.reservation import Reservation, ReservationArgs
 from components.libvirt.seed_image import SeedImage, SeedImageArgs
-from components.machine import first_boot, host_devices
+from components.machine import data_disks, first_boot, host_devices
 from components.machine.boot_report import boot_report, console_log
 from components.machine.hypervisor import Hypervisor
 from components.machine.login_key import ClientKey
@@ -86,8 +87,14 @@ class VirtualMachine(ComponentResource):
     disk_id: Output[str]
     """16 hex digits, others whenever the disk is replaced. A trigger of every command on the node."""
     hardware: str
-    """CPUs, memory, disk cache, what is set of the NIC, UEFI and PCI devices as text; another text means that the machine was
-    restarted, or may have been."""
+    """CPUs, memory, disk cache, what is set of the NIC, UEFI, PCI devices and data disks as text; another text means that the
+    machine was restarted, or may have been."""
+    data_disks: dict[str, DataDisk]
+    """By name. They outlive the machine."""
+    data_id: Output[str]
+    """What identifies K3s's data: the `disk_id` of the data disk that has them (k3s.dataDisk), else of the machine."""
+    mounted: list[pulumi.Resource]
+    """The steps after which its data disks are mounted. K3s is installed after them: pods would write where a mount hides it."""
     connection: ConnectionArgs
     """For commands on the node, with its host key."""
     child_options: ResourceOptions
@@ -115,6 +122,7 @@ class VirtualMachine(ComponentResource):
         boot = self._first_boot()
         reservation = self._reservation()
         disk, seed = self._disk(boot), self._seed(boot)
+        self.data_disks = data_disks.data_disks(name, self.node, args.hypervisor, self._own)
         self.domain = self._domain(disk, seed, reservation)
 
         self.disk_id = disk.serial
@@ -122,8 +130,9 @@ class VirtualMachine(ComponentResource):
         self.hardware = (
             f"{self.node.cpus} CPUs ({machine.virt_type} {machine.cpu_mode} {machine.cpu_model}), {self.node.memory} MiB, "
             f"{machine.disk_cache}{''.join(f', {name} {value}' for name, value in first_nic_port(args.network).items())}"
-            f"{self._other_firmware()}{host_devices.hardware(self.node)}"
+            f"{self._other_firmware()}{host_devices.hardware(self.node)}{data_disks.hardware(self.node)}"
         )
+        self.data_id = data_disks.data_id(self.node, self.data_disks, self.disk_id)
         self.connection = connection(
             host=str(self.node.address),
             user=args.ssh.user,
@@ -137,6 +146,7 @@ class VirtualMachine(ComponentResource):
         self.server_gate = self._server_gate(self.serving_steps)
         self._grow_file_system(disk)
         self._install_guest_agent()
+        self.mounted = data_disks.mounts(name, self.node, self.data_disks, self.run, [self.ssh_ready, self.domain])
         self.network_checked = self._checked_network()
         self.register_outputs({"address": str(self.node.address), "mac": self.node.mac, "serial": self.disk_id})
 
@@ -230,6 +240,7 @@ class VirtualMachine(ComponentResource):
                 disk_serial=disk.serial,
                 seed_path=seed.path,
                 extra_disks=[hypervisor.artifacts.path] if hypervisor.artifacts else (),
+                data_disks=data_disks.of_domain(node, self.data_disks),
                 pool=hypervisor.pool.name,
                 console_log=node.pool.volume(console_log(node)),
                 virt_type=machine.virt_type,

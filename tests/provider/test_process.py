@@ -16,6 +16,7 @@ from components.custom.free_addresses import FreeAddressesProvider
 from components.custom.provider import DeclarativeProvider
 from components.libvirt.artifact_disk import ArtifactDiskProvider
 from components.libvirt.base_image import BaseImageProvider
+from components.libvirt.data_disk import DataDiskProvider
 from components.libvirt.dhcp_claim import DhcpClaimProvider
 from components.libvirt.domain import DomainProvider
 from components.libvirt.host_device import HostDeviceProvider
@@ -33,6 +34,7 @@ PROVIDERS: list[DeclarativeProvider] = [
     BaseImageProvider(),
     OverlayDiskProvider(),
     SeedImageProvider(),
+    DataDiskProvider(),
     ArtifactDiskProvider(),
     DhcpClaimProvider(),
     ReservationProvider(),

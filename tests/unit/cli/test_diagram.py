@@ -50,6 +50,14 @@ def test_pods_of_the_api_stand_on_their_nodes() -> None:
     assert "net1 192.168.122.200" in words(diagram.draw(data)) and "eth0 10.42.0.3 in the cluster" in words(diagram.draw(data))
 
 
+def test_a_machine_s_data_disks_are_named() -> None:
+    config, plan = stack.load_settings("dev")
+    disks = [{"name": "rancher", "serial": "server-1-rancher", "gib": 40.0, "mount": "/var/lib/rancher", "keep": True}]
+    outputs = {**OUTPUTS, "nodes": [{**OUTPUTS["nodes"][0], "disks": disks}]}
+    data = diagram.view(stack.parse_outputs("dev", outputs), config, plan, pods=[], versions={}, bridge="")
+    assert "virtual machine  ·  data disks rancher 40 GiB" in diagram.draw(data)
+
+
 def test_each_address_of_an_interface_is_drawn_and_ended_pods_are_not() -> None:
     config, plan = stack.load_settings("dev")
     ended = kube_pod("ended", "macvlan-conf", [ETH0, NET1])
