@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 
 from components.config.model import Model
 from components.config.problems import Mistake, matching, refuse
-from components.config.value_types import INTERFACE_PATTERN, LibvirtName, Mac, parent_interface
+from components.config.value_types import LibvirtName, Mac, parent_interface
 
 FIRST_PLACE = 2
 """Of a further NIC in its default name: enp1s0 is the first one."""
@@ -51,7 +51,9 @@ InterfaceAddress = Annotated[
 ]
 Queues = Annotated[int, Field(strict=True, ge=1, le=256)]
 BridgeName = Annotated[
-    str, matching(INTERFACE_PATTERN, "not a name of a bridge; write 1 to 15 letters, digits and ._-, such as br0")
+    # As INTERFACE_PATTERN: a pattern has one form.
+    str,
+    matching(r"^[A-Za-z0-9][-A-Za-z0-9._]{0,14}$", "not a name of a bridge; write 1 to 15 letters, digits and ._-, such as br0"),
 ]
 # libvirt takes no dot in an alias, which has the name in it, and systemd no name of digits alone.
 NicName = Annotated[
