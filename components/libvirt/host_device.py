@@ -158,7 +158,8 @@ class HostDevice(Resource, module="libvirt", name="HostDevice"):
     """A USB or PCI device of a hypervisor that a machine is to have. Nothing of the device is changed.
 
     Raises HypervisorError, with a list of what is there, if it is absent and not optional, or if several are what is named; and if
-    it is of PCI and the host has no IOMMU, or a machine of others that runs has it. Everything that the stack makes on the hypervisor depends on it.
+    it is of PCI and the host has no IOMMU, or a machine of others that runs has it. Everything that the stack makes on the
+    hypervisor depends on it.
     """
 
     address: Output[str]

@@ -244,7 +244,7 @@ def test_what_is_absent_is_an_error_with_what_is_there(host: Host) -> None:
 
 def test_a_card_without_an_iommu_is_refused_before_a_machine_is_restarted_for_it(host: Host) -> None:
     host.devices = [documents.NIC_WITHOUT_IOMMU]
-    with pytest.raises(HypervisorError, match="1af4:1041 at 0000:00:03.0 .* no IOMMU group.*intel_iommu=on"):
+    with pytest.raises(HypervisorError, match=r"1af4:1041 at 0000:00:03\.0 .* no IOMMU group.*intel_iommu=on"):
         create(kind="pci", choice="0000:00:03.0")
 
 
