@@ -55,6 +55,7 @@ class HostDeviceProvider(DeclarativeProvider):
         with connect(inputs["uri"]) as connection:
             found = _found(connection, inputs)
             if found is not None:
+                _refuse_unshielded(inputs, found)
                 _refuse_used(connection, inputs, found)
         if found is None:
             say(f"{inputs['setting']} = {inputs['choice']}: absent on {inputs['uri']}, and optional: the machine runs without it")
@@ -103,6 +104,16 @@ def _address(inputs: Props, device: NodeDevice | None) -> str:
     return device.number if str(inputs["choice"]).startswith(PORT) else PRESENT
 
 
+def _refuse_unshielded(inputs: Props, device: NodeDevice) -> None:
+    """Raise for a PCI device without an IOMMU: a machine that got it would not start."""
+    if device.kind == "pci" and not device.group:
+        raise HypervisorError(
+            f"{inputs['setting']} = {inputs['choice']}: {device} on {inputs['uri']} is in no IOMMU group, and the host hands a PCI "
+            "device to a machine through its IOMMU alone. Switch VT-d or AMD-Vi on in the firmware, add intel_iommu=on to the "
+            "kernel's command line (an AMD host needs no such word), and reboot the host"
+        )
+
+
 def _refuse_used(connection: Any, inputs: Props, device: NodeDevice) -> None:
     """Raise if a machine of others that runs has it. One of this stack may be about to give it up."""
     for domain in connection.listAllDomains(_active()):
@@ -146,8 +157,9 @@ def _active() -> int:
 class HostDevice(Resource, module="libvirt", name="HostDevice"):
     """A USB or PCI device of a hypervisor that a machine is to have. Nothing of the device is changed.
 
-    Raises HypervisorError, with a list of what is there, if it is absent and not optional, if several are what is named, or if a
-    machine of others that runs has it. Everything that the stack makes on the hypervisor depends on it.
+    Raises HypervisorError, with a list of what is there, if it is absent and not optional, or if several are what is named; and if
+    it is of PCI and the host has no IOMMU, or a machine of others that runs has it. Everything that the stack makes on the
+    hypervisor depends on it.
     """
 
     address: Output[str]

@@ -242,6 +242,12 @@ def test_what_is_absent_is_an_error_with_what_is_there(host: Host) -> None:
         create()
 
 
+def test_a_card_without_an_iommu_is_refused_before_a_machine_is_restarted_for_it(host: Host) -> None:
+    host.devices = [documents.NIC_WITHOUT_IOMMU]
+    with pytest.raises(HypervisorError, match=r"1af4:1041 at 0000:00:03\.0 .* no IOMMU group.*intel_iommu=on"):
+        create(kind="pci", choice="0000:00:03.0")
+
+
 def test_several_are_told_apart_by_their_places(host: Host) -> None:
     host.devices.append(documents.SECOND_STICK)
     with pytest.raises(HypervisorError, match=r'2 USB devices .* by its place, as "port 1-2\.3"'):
