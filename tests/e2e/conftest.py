@@ -116,10 +116,14 @@ class Checkout:
         document["config"].setdefault(f"k3s-macvlan:{key}", {}).update(fields)
         file.write_text(yaml.safe_dump(document))
 
+    def setting(self, key: str) -> dict[str, Any]:
+        """One top-level setting of the stack's file."""
+        file = self.path / f"Pulumi.{self.stack}.yaml"
+        return dict(yaml.safe_load(file.read_text())["config"].get(f"k3s-macvlan:{key}", {}))
+
     def network(self, **fields: Any) -> None:
         """Set fields of the network macvlan-conf in the stack's file; None removes one."""
-        file = self.path / f"Pulumi.{self.stack}.yaml"
-        networks = yaml.safe_load(file.read_text())["config"].get("k3s-macvlan:podNetworks", {})
+        networks = self.setting("podNetworks")
         network = {"range": "192.168.122.200-192.168.122.210", **networks.get("macvlan-conf", {}), **fields}
         self.set("podNetworks", **{"macvlan-conf": {name: value for name, value in network.items() if value is not None}})
 
