@@ -77,6 +77,11 @@ def test_a_change_of_one_nic_is_its_own(deploy: Run, deployment: Deployment) -> 
     mtu = merged(NICS, {"servers": {"nics": [{"bridge": "br1", "mtu": 4000}, NICS["servers"]["nics"][1]]}})
     changed = changes(deployment, deploy("dev", mtu))
     assert changed["server-1-nic-enp2s0"] == "updated" and "server-1-domain" not in changed and "server-1-nic-red" not in changed
+    model = merged(NICS, {"servers": {"nics": [{"bridge": "br1", "mtu": 9000, "model": "e1000e"}, NICS["servers"]["nics"][1]]}})
+    # The pods' interfaces on it are lost with the former device.
+    assert changes(deployment, deploy("dev", model)) == {
+        "server-1-domain": "updated", "cams-definition": "changed", "nginx-macvlan": "changed",
+    }  # fmt: skip
     bridge = merged(NICS, {"servers": {"nics": [{"bridge": "br2", "mtu": 9000}, NICS["servers"]["nics"][1]]}})
     assert changes(deployment, deploy("dev", bridge)) == {"server-1-domain": "updated"}
 

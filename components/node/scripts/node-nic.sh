@@ -119,9 +119,10 @@ stage
 udevadm settle --timeout=20 || note "udev is still at work on new devices"
 found "$mac" || fail "the NIC with the MAC address $mac was there, and is gone again"
 
-by=''
+# Who asks a DHCP server, and who else is to leave the NIC alone.
+by='' manager=''
 if active systemd-networkd.service; then by=networkd; fi
-if active NetworkManager.service; then by=${by:-manager}; fi
+if active NetworkManager.service; then by=${by:-manager} manager=1; fi
 [[ $ADDRESS != dhcp || -n $by ]] ||
   fail "neither systemd-networkd nor NetworkManager runs on this node, so nobody would ask a DHCP server: set an address in place of dhcp"
 
@@ -161,7 +162,7 @@ if [[ $by == manager && $ADDRESS == dhcp ]]; then
     [[ -z $MTU ]] || printf 'mtu=%s\n' "$MTU"
     printf '\n[ipv4]\nmethod=auto\nnever-default=true\nignore-auto-routes=true\nignore-auto-dns=true\n\n[ipv6]\nmethod=disabled\n'
   )
-elif [[ $by == manager ]]; then
+elif [[ -n $manager ]]; then
   [[ ! -e $connection_file ]] || { : > "$begun"; rm -f "$connection_file"; changed=1; }
   write "$manager_file" 022 < <(printf '[device-k3s-macvlan-nic-%s]\nmatch-device=mac:%s\nmanaged=0\n' "$NAME" "$mac")
 fi

@@ -11,6 +11,7 @@ from components.config.nic_plan import smallest_mtu
 from components.config.nics import vlan_text
 from components.config.problems import SettingsError
 from components.config.reading import parse
+from components.network import cni
 
 from .test_conflicts import LAN, check, warnings
 
@@ -259,3 +260,17 @@ def test_what_is_seldom_wanted_is_warned_of() -> None:
         if "libvirt network red is one inside each" in text
     ]
     assert not [text for text in warnings({**two, **agents, **group(BR)}) if text.startswith("nics")]
+
+
+def test_pods_get_new_interfaces_with_another_device_alone() -> None:
+    """What libvirt changes while a NIC stays leaves the pods' interfaces where they are."""
+
+    def revision(*nics: dict[str, Any], nodes: int = 1) -> str:
+        raw = {**group(*nics, count=nodes), **pods()}
+        return cni.revision(plans.make("k3s-macvlan", "dev", parse("dev", raw)).networks[0])
+
+    by_hand = plans.make("k3s-macvlan", "dev", parse("dev", pods())).networks[0]
+    assert by_hand.nic == "" and cni.revision(by_hand) != revision(BR)
+    same = [revision({"bridge": "br2"}), revision({**BR, "vlan": 50}), revision({**BR, "mtu": 9000}), revision(BR, nodes=3)]
+    assert set(same) == {revision(BR)}
+    assert len({revision(BR), revision({**BR, "model": "e1000e"}), revision({**BR, "queues": 2})}) == 3

@@ -232,6 +232,25 @@ def test_what_the_network_gives_a_running_nic_is_no_difference() -> None:
     )
 
 
+@pytest.mark.parametrize("port", [NO_PORT, SWITCH, Port(vlan="50", openvswitch="yes"), Port(vlan="trunk 50", openvswitch="yes")])
+def test_libvirt_reads_all_of_it_and_keeps_the_words(port: Port) -> None:
+    libvirt = pytest.importorskip("libvirt")
+    further = (
+        {**LAN, "portgroup": "red", "queues": "2"},
+        {**RED, "vlan": "trunk 5,9 native 7"},
+        {**RED, "mac": "52:54:00:ab:00:04", "name": "c"},
+    )
+    devices = domain_nics.devices({"nics": further})
+    spec = dataclasses.replace(ON_BRIDGE, virt_type="test", nic_port=port, devices=devices)
+    connection = libvirt.open("test:///default")
+    try:
+        document = connection.defineXML(domain_spec.domain(spec)).XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+    finally:
+        connection.close()
+    assert changes(document, spec) == []
+    assert len(domain_devices.present(domain_xml.devices(domain_xml.parse(document)))) == len(further)
+
+
 def test_an_alias_is_one_that_libvirt_takes() -> None:
     names = ["enp2s0", "lan-a_b", "A1"]
     for device in domain_nics.devices({"nics": [{**LAN, "name": name} for name in names]}):
