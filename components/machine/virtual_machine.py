@@ -89,7 +89,7 @@ class VirtualMachine(ComponentResource):
     data_id: Output[str]
     """What identifies K3s's data: the `disk_id` of the data disk that has them (k3s.dataDisk), else of the machine."""
     mounted: list[pulumi.Resource]
-    """The steps after which its data disks are mounted. K3s is installed after them: pods would write to what a mount then hides."""
+    """The steps after which its data disks are mounted. K3s is installed after them, or pods would write to what a mount hides."""
     connection: ConnectionArgs
     """For commands on the node, with its host key."""
     child_options: ResourceOptions
