@@ -1,4 +1,4 @@
-"""Machines with more than one NIC and one disk: added to a node that runs, kept through its rebuild, and the cluster through destroy.
+"""Machines with more than one NIC and one disk: added to a node that runs, kept through a rebuild, and the cluster through destroy.
 
 Only in the closed test network, because the second network is a bridge that the story makes.
 """
