@@ -55,6 +55,13 @@ def _queues(plan: Plan, settings: Settings) -> Iterator[tuple[NodePlan, str, int
                 yield node, nic.path, nic.settings.queues
 
 
+def _following(setting: str, value: str, conflict: str, *others: str) -> Problem:
+    """As `following`. Where an element of a list of NICs is left out because it is wrong, the others have other places in it, so
+    what they contradict waits until the list is right."""
+    lists = [path.rpartition(".nics.")[0] + ".nics" for path in (setting, *others) if ".nics." in path]
+    return following(setting, value, conflict, *others, *lists)
+
+
 # --- single nodes -----------------------------------------------------------------------------------------------------
 
 
@@ -64,10 +71,10 @@ def _names(own: NodeNics, settings: Settings) -> Iterator[Problem]:
         path = f"{own.path}.{place}"
         if name == settings.network.interface:
             conflict = "is the name of the nodes' first NIC too, network.interface; write another"
-            yield following(f"{path}.name", repr(name), conflict, "network.interface")
+            yield _following(f"{path}.name", repr(name), conflict, "network.interface")
         if name in seen:
             conflict = f"is the name of {seen[name]} too, and Linux gives a name to one; write another"
-            yield following(f"{path}.name", repr(name), conflict, f"{seen[name]}.name")
+            yield _following(f"{path}.name", repr(name), conflict, f"{seen[name]}.name")
         seen.setdefault(name, path)
 
 
@@ -83,7 +90,7 @@ def _of_one_node(own: NodeNics, settings: Settings) -> Iterator[Problem]:
                     f"would be that of several nodes; give each its own, in {role}.overrides.NAME.nics, which replaces the group's "
                     "list"
                 )
-                yield following(f"{own.path}.{place}.{name}", str(value), conflict, f"{role}.count", f"{role}.overrides")
+                yield _following(f"{own.path}.{place}.{name}", str(value), conflict, f"{role}.count", f"{role}.overrides")
 
 
 def _macs(plan: Plan, settings: Settings) -> Iterator[Problem]:
@@ -110,7 +117,7 @@ def _macs(plan: Plan, settings: Settings) -> Iterator[Problem]:
             first = holders.setdefault(nic.mac.lower(), (f"{nic.path}.mac", f"{nic.path} of {node.name}"))
             if first[0] != f"{nic.path}.mac":
                 conflict = f"is the MAC address of {first[1]} too; give one of them another"
-                yield following(f"{nic.path}.mac", nic.mac, conflict, first[0])
+                yield _following(f"{nic.path}.mac", nic.mac, conflict, first[0])
 
 
 # --- addresses --------------------------------------------------------------------------------------------------------
@@ -127,12 +134,12 @@ def _subnets(node: NodePlan, settings: Settings) -> Iterator[Problem]:
         for setting, subnet in others:
             if address is not None and address.network.overlaps(subnet):
                 conflict = f"overlaps {setting} {subnet}, which the node reaches otherwise; choose an address of another subnet"
-                yield following(f"{nic.path}.address", str(address), conflict, setting)
+                yield _following(f"{nic.path}.address", str(address), conflict, setting)
     for one, other in combinations(node.nics, 2):
         mine, theirs = other.settings.address, one.settings.address
         if mine is not None and theirs is not None and mine.network.overlaps(theirs.network):
             conflict = f"is in the subnet of {one.path}.address {theirs}, on another NIC of the node; choose one of another subnet"
-            yield following(f"{other.path}.address", str(mine), conflict, f"{one.path}.address")
+            yield _following(f"{other.path}.address", str(mine), conflict, f"{one.path}.address")
 
 
 def _addresses_twice(plan: Plan) -> Iterator[Problem]:
@@ -143,7 +150,7 @@ def _addresses_twice(plan: Plan) -> Iterator[Problem]:
             continue
         if _plugged_into(nic.settings) == _plugged_into(first.settings):
             conflict = f"is the address of {one.name} too ({first.path}.address); choose another"
-            yield following(f"{nic.path}.address", str(mine), conflict, f"{first.path}.address")
+            yield _following(f"{nic.path}.address", str(mine), conflict, f"{first.path}.address")
 
 
 def _plugged_into(nic: Nic) -> tuple[object, ...]:
@@ -161,11 +168,11 @@ def _claimed(plan: Plan, settings: Settings) -> Iterator[Problem]:
         for claim in claimed:
             if claim.link == nic.name and claim.range.overlaps(AddressRange.single(address.ip)):
                 conflict = f"is one of {claim.setting} {claim.range.shortest}, which pods get; move one of them"
-                yield following(setting, str(address), conflict, claim.setting, f"{nic.path}.name")
+                yield _following(setting, str(address), conflict, claim.setting, f"{nic.path}.name")
         for network in plan.networks:
             if network.link == nic.name and network.gateway == address.ip:
                 conflict = f"is {network.path}.gateway, another machine's; choose another address"
-                yield following(setting, str(address), conflict, f"{network.path}.gateway", f"{nic.path}.name")
+                yield _following(setting, str(address), conflict, f"{network.path}.gateway", f"{nic.path}.name")
 
 
 # --- networks for pods ------------------------------------------------------------------------------------------------
@@ -186,7 +193,7 @@ def _parent(network: NetworkPlan, plan: Plan, settings: Settings) -> Iterator[Pr
             f"is a NIC of {parents[0][0].name} and none of {', '.join(lacking)}, and the network is made on every node; add it to "
             "the nics of all"
         )
-        yield following(f"{network.path}.parent", repr(network.parent), conflict, *reads)
+        yield _following(f"{network.path}.parent", repr(network.parent), conflict, *reads)
     for node, nic in parents:
         address = nic.settings.address
         if network.settings.mode == "passthru" and network.settings.vlan is None and (address is not None or nic.settings.dhcp):
@@ -194,7 +201,7 @@ def _parent(network: NetworkPlan, plan: Plan, settings: Settings) -> Iterator[Pr
             given = [f"{network.path}.{name}" for name in ("parent", "vlan")] + [
                 f"{nic.path}.{name}" for name in ("address", "dhcp")
             ]
-            yield following(f"{network.path}.mode", "'passthru'", conflict, *given)
+            yield _following(f"{network.path}.mode", "'passthru'", conflict, *given)
             return
 
 
@@ -216,17 +223,17 @@ def _vlans(network: NetworkPlan, plan: Plan, settings: Settings) -> Iterator[Pro
                     f"is a VLAN inside of {nic_path}.vlan {tags}, whose port takes no frames with tags; remove it, or make that a "
                     f"trunk: vlan: [{vlan}]"
                 )
-                yield following(path, str(vlan), conflict, *reads)
+                yield _following(path, str(vlan), conflict, *reads)
         elif vlan is None and native is None:
             conflict = (
                 f"is needed: {nic_path}.vlan is a trunk, which takes no frames without a tag; set it to one of "
                 f"{', '.join(map(str, tags))}"
             )
-            yield following(path, "", conflict, *reads)
+            yield _following(path, "", conflict, *reads)
         elif vlan is not None and vlan not in tags:
             listed = ", ".join(map(str, tags))
             conflict = f"is none of {nic_path}.vlan {listed}, so its frames are dropped; add it there, or correct it"
-            yield following(path, str(vlan), conflict, *reads)
+            yield _following(path, str(vlan), conflict, *reads)
 
 
 def _mtu(network: NetworkPlan, plan: Plan) -> Iterator[Problem]:
@@ -238,5 +245,5 @@ def _mtu(network: NetworkPlan, plan: Plan) -> Iterator[Problem]:
                 f"is {mtu - own} bytes above the {own} of {nic.name}, which {nic.path}.mtu says, and the plugin refuses each pod "
                 f"above its parent; set at most {own}"
             )
-            yield following(f"{network.path}.mtu", str(mtu), conflict, f"{nic.path}.mtu", f"{network.path}.parent")
+            yield _following(f"{network.path}.mtu", str(mtu), conflict, f"{nic.path}.mtu", f"{network.path}.parent")
             return

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from components.config import plan as plans
+from components.config import reading
 from components.config.nic_plan import smallest_mtu
 from components.config.nics import vlan_text
 from components.config.problems import SettingsError
+from components.config.raw import RawConfiguration
 from components.config.reading import parse
 from components.network import cni
 
@@ -246,6 +248,17 @@ def test_a_conflict_is_named_with_both_sides_and_a_remedy(raw: dict[str, Any], w
 )  # fmt: skip
 def test_what_holds_together_is_taken(raw: dict[str, Any]) -> None:
     assert check({**POD_LAN, **raw}) == []
+
+
+def test_no_nic_is_named_by_the_place_of_another() -> None:
+    """Without the wrong one the others have other places, so what they contradict waits for it."""
+    raw = group({}, {**BR, "name": "enp1s0"}, {**BR, "address": "192.168.122.5/24"})
+    with pytest.raises(SettingsError) as refused:
+        reading.load("k3s-macvlan", "dev", RawConfiguration(raw))
+    assert [problem.setting for problem in refused.value.problems] == ["servers.nics.0.network"]
+    with pytest.raises(SettingsError) as refused:
+        reading.load("k3s-macvlan", "dev", RawConfiguration(group(BR, *raw["servers"]["nics"][1:])))
+    assert [problem.setting for problem in refused.value.problems] == ["servers.nics.1.name", "servers.nics.2.address"]
 
 
 def test_what_is_seldom_wanted_is_warned_of() -> None:
