@@ -113,6 +113,8 @@ def _tuning(root: ET.Element, spec: DomainSpec) -> Iterator[str]:
         if element is not mark:
             yield f"metadata {element.tag}"
     ours = spec.firmware == domain_firmware.EFI or domain_firmware.is_ours(root, spec.node, spec.console_log)
+    if not ours and domain_xml.attribute(root, "os", "firmware"):
+        yield "os firmware"
     system = {"type", "boot", *(domain_firmware.ELEMENTS if ours else ())}
     features = {"acpi", "apic", *(("smm",) if ours and spec.secure_boot else ())}
     for path, usual in (("features", features), ("cpu", {"model", "vendor"}), ("os", system)):

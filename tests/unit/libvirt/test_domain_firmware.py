@@ -79,7 +79,8 @@ def test_what_libvirt_adds_is_no_difference_and_no_addition() -> None:
 def test_uefi_that_was_set_by_hand_stays(attribute: str) -> None:
     document = domain_spec.domain(BIOS).replace("<os>", f"<os{attribute}>").replace("<boot ", f"{BY_HAND}<boot ")
     assert differences(document, BIOS) == [] and system(domain_edit.edit(document, BIOS)) == system(document)
-    assert domain_additions.unmanaged(document, BIOS) == ["os loader", "os nvram"]
+    named = ["os firmware"] if attribute else []
+    assert domain_additions.unmanaged(document, BIOS) == [*named, "os loader", "os nvram"]
     assert differences(document, EFI) == [], "it is what the setting asks for"
     assert differences(document, SECURE) == ["firmware: efi, not efi, with secure boot"]
 
