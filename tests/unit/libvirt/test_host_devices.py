@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pulumi.output import Unknown
 
-from components.libvirt import connection, domain_edit, domain_hostdevs, domain_spec, host_device, node_devices
+from components.libvirt import connection, domain_apply, domain_edit, domain_hostdevs, domain_spec, host_device, node_devices
 from components.libvirt.connection import HypervisorError
 from components.libvirt.device_words import hostdev
 from components.libvirt.domain import DomainProvider
@@ -295,6 +295,18 @@ def test_without_what_a_machine_would_not_start(host: Host) -> None:
     assert host_device.absent(host, [stick, port, card]) == ["a (1a86:7523)", "a (port 1-2.3)", "a (8086:1572)"]
     assert host_device.absent(host, [{**each, "optional": True} for each in (stick, port, card)]) == ["a (8086:1572)"]
     assert host_device.absent(host, [given("usb", "1a86:7523"), given("pci", "8086:1572")]) == [], "it was never given them"
+
+
+def test_no_machine_is_restarted_that_would_not_start_again(host: Host) -> None:
+    change = domain_edit.Difference("memory", "64 MiB", "96 MiB")
+    taken = inputs(host_devices=[given("usb", "0403:6001", "there", name="zwave")])
+    with pytest.raises(HypervisorError) as error:
+        domain_apply._refuse_lasting_stop(host, taken, "node-1", [change])
+    for words in ("'node-1'", "(memory: 64 MiB, not 96 MiB)", "absent: zwave (0403:6001)"):
+        assert words in str(error.value)
+    domain_apply._refuse_lasting_stop(host, inputs(host_devices=[given("usb", "1a86:7523", "there")]), "node-1", [change])
+    domain_apply._refuse_lasting_stop(None, taken, "node-1", [])
+    domain_apply._refuse_lasting_stop(None, inputs(), "node-1", [change])
 
 
 def test_its_check_and_diff_are_pure() -> None:
