@@ -36,9 +36,9 @@ for file in reboot-required reboot-needed; do
 done
 # RHEL and its family; from its cache, since a question to a mirror may take minutes.
 if command -v needs-restarting > /dev/null; then
-  answer=$(timeout 20 needs-restarting -r 2> /dev/null || true)
+  answer=$(timeout 15 needs-restarting -r 2> /dev/null || true)
 elif command -v dnf > /dev/null; then
-  answer=$(timeout 20 dnf --quiet --cacheonly needs-restarting -r 2> /dev/null || true)
+  answer=$(timeout 15 dnf --quiet --cacheonly needs-restarting -r 2> /dev/null || true)
 else
   answer=
 fi

@@ -155,7 +155,7 @@ def test_the_ports_of_further_nics() -> None:
 
 def test_vlans_of_networks_on_a_further_nic_are_looked_for_on_its_bridge(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pod_networks, "run_json", lambda *_words: [])
-    monkeypatch.setattr(pod_networks, "observe", lambda name: replace(UNFILTERED, name=name))
+    monkeypatch.setattr(pod_networks, "observe", lambda name, _links: replace(UNFILTERED, name=name))
     config, plan = planned(
         servers={"nics": [{"bridge": "br1"}]},
         podNetworks={"cams": {"vlan": 50, "parent": "enp2s0", "cidr": "10.9.0.0/24", "ipam": "dhcp"}},
