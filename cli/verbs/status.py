@@ -302,7 +302,7 @@ def render(status: dict[str, Any], console: Any) -> None:
 
 def _inside_table(status: dict[str, Any], console: Any, table: Callable[..., Any], word: Callable[[str, bool | None], Any]) -> None:
     """What nodes report of themselves: a row for each file system."""
-    reported = [(node["name"], node["inside"]) for node in status["nodes"] if node.get("inside")]
+    reported = [(node["name"], node["inside"]) for node in status["nodes"] if node["inside"]]
     if not reported:
         return
     inside = table("Inside the nodes", "node", "up for", "memory used", "file system", "used", "reboot")

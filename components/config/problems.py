@@ -119,10 +119,10 @@ _FORMS: dict[str, str] = {}
 def matching(pattern: str, form: str, *, to_lower: bool | None = None) -> StringConstraints:
     """A string that matches `pattern`; `form` says what to write, with an example.
 
-    pydantic reports the pattern alone, so each has one form; raises RuntimeError for a second one.
+    pydantic reports the pattern alone, so each has one form; raises KeyError for a second one.
     """
     if _FORMS.setdefault(pattern, form) != form:
-        raise RuntimeError(f"pattern {pattern} has a form already: {_FORMS[pattern]}")
+        raise KeyError(pattern)
     return StringConstraints(pattern=pattern, to_lower=to_lower)
 
 

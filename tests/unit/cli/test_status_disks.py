@@ -21,10 +21,11 @@ def shown(*nodes: dict[str, Any]) -> str:
         "ready": None,
         "version": None,
         "hypervisor": "local",
+        "inside": None,
     }
     text = io.StringIO()
     everything: dict[str, Any] = {
-        "stack": "dev", "nodes": [{**node, **each} for each in nodes], "networks": [], "pods": None, "pages": [], "addresses": [],
+        "stack": "dev", "nodes": [{**node, **each} for each in nodes], "nics": [], "networks": [], "pods": None, "pages": [], "addresses": [],
         "duplicates": [], "warnings": [], "notes": [],
     }  # fmt: skip
     status.render(everything, Console(file=text, width=120))
