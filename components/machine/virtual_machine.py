@@ -126,12 +126,7 @@ class VirtualMachine(ComponentResource):
         self.domain = self._domain(disk, seed, reservation)
 
         self.disk_id = disk.serial
-        machine = args.machine
-        self.hardware = (
-            f"{self.node.cpus} CPUs ({machine.virt_type} {machine.cpu_mode} {machine.cpu_model}), {self.node.memory} MiB, "
-            f"{machine.disk_cache}{''.join(f', {name} {value}' for name, value in first_nic_port(args.network).items())}"
-            f"{self._other_firmware()}{host_devices.hardware(self.node)}{data_disks.hardware(self.node)}"
-        )
+        self.hardware = self._hardware()
         self.data_id = data_disks.data_id(self.node, self.data_disks, self.disk_id)
         self.connection = connection(
             host=str(self.node.address),
@@ -150,11 +145,18 @@ class VirtualMachine(ComponentResource):
         self.network_checked = self._checked_network()
         self.register_outputs({"address": str(self.node.address), "mac": self.node.mac, "serial": self.disk_id})
 
-    def _other_firmware(self) -> str:
-        """Nothing for a BIOS, which the text of machines of former releases does not have."""
-        if self._args.hypervisor.firmware == "bios":
-            return ""
-        return ", efi, secure boot" if self._args.machine.secure_boot else ", efi"
+    def _hardware(self) -> str:
+        """Without a word of what a machine has not, which machines of former releases have no word of either."""
+        node, machine = self.node, self._args.machine
+        parts = [
+            f"{node.cpus} CPUs ({machine.virt_type} {machine.cpu_mode} {machine.cpu_model})",
+            f"{node.memory} MiB",
+            machine.disk_cache,
+            *(f"{name} {value}" for name, value in first_nic_port(self._args.network).items()),
+        ]
+        if self._args.hypervisor.firmware != "bios":
+            parts.append("efi, secure boot" if machine.secure_boot else "efi")
+        return f"{', '.join(parts)}{host_devices.hardware(node)}{data_disks.hardware(node)}"
 
     def _first_boot(self) -> FirstBoot:
         node, args = self.node, self._args

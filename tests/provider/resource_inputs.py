@@ -71,17 +71,17 @@ def overlay_inputs(sandbox: Sandbox, base: dict[str, Any], name: str = "a", **ch
     }
 
 
-def data_disk_inputs(sandbox: Sandbox, name: str = "a", **changes: Any) -> dict[str, Any]:
+def data_disk_inputs(sandbox: Sandbox, node: str = "a", **changes: Any) -> dict[str, Any]:
     """The disk `data` of the domain of this name."""
     return {
         "uri": sandbox.uri,
         "pool": sandbox.name,
-        "name": f"{name}-data.qcow2",
-        "path": sandbox.file(f"{name}-data.qcow2"),
+        "name": f"{node}-data.qcow2",
+        "path": sandbox.file(f"{node}-data.qcow2"),
         "capacity": 8 << 20,
         "keep": False,
         "label": "data",
-        "domain_uuid": str(uuid.uuid5(uuid.UUID(sandbox.uuid), name)),
+        "domain_uuid": str(uuid.uuid5(uuid.UUID(sandbox.uuid), node)),
         "disk_id": "d1",
         **changes,
     }

@@ -13,8 +13,10 @@ from cli.checks import firmware
 from components.libvirt.base_image import BaseImageProvider
 from components.libvirt.connection import HypervisorError
 from components.libvirt.domain import DomainProvider
+from components.libvirt.overlay_disk import OverlayDiskProvider
+from components.libvirt.seed_image import SeedImageProvider
 
-from .resource_inputs import domain_inputs, image_inputs
+from .resource_inputs import domain_inputs, image_inputs, overlay_inputs, seed_inputs
 from .sandbox import Sandbox
 from .test_by_hand import Machine
 
@@ -46,6 +48,8 @@ def variables(sandbox: Sandbox) -> set[str]:
 
 
 def test_a_machine_is_made_and_removed_with_its_variables(sandbox: Sandbox, base: dict[str, Any], efi: firmware.Offers) -> None:
+    OverlayDiskProvider().create(overlay_inputs(sandbox, base))
+    SeedImageProvider().create(seed_inputs(sandbox))
     inputs = domain_inputs(sandbox, firmware="efi")
     provider = DomainProvider()
     state = dict(provider.create(dict(inputs)).outs or {})
@@ -98,8 +102,9 @@ def test_secure_boot_has_variables_of_its_own(machine: Machine, efi: firmware.Of
 
 
 def test_uefi_set_by_hand_stays_until_the_setting_asks_for_more(machine: Machine, efi: firmware.Offers) -> None:
+    without_secure_boot = "<firmware><feature enabled='no' name='secure-boot'/></firmware>"
     machine.virsh("destroy", machine.name)
-    machine.define(lambda document: document.replace("<os>", "<os firmware='efi'>"))
+    machine.define(lambda document: document.replace("<os>", f"<os firmware='efi'>{without_secure_boot}"))
     machine.virsh("start", machine.name)
     machine.refresh()
     assert machine.state["definition"] == {} and any(phrase.startswith("os ") for phrase in machine.state["unmanaged"])

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from components.custom import reporting
 from components.libvirt import domain_devices, domain_spec, domain_xml, xml
 from components.libvirt.connection import HypervisorError
 from components.libvirt.domain import DomainProvider
@@ -38,7 +39,10 @@ def machine(sandbox: Sandbox, base: dict[str, Any]) -> Machine:
 def nics(document: str) -> dict[str, str]:
     """Words of the further NICs by their aliases."""
     present = domain_devices.present(domain_xml.devices(domain_xml.parse(document)))
-    return {alias.removeprefix("ua-k3s-macvlan-nic-"): domain_devices.words(device) for alias, device in present.items()}
+    prefix = f"{domain_devices.PREFIX}nic-"
+    return {
+        alias.removeprefix(prefix): domain_devices.words(device) for alias, device in present.items() if alias.startswith(prefix)
+    }
 
 
 def settled(machine: Machine, wanted: dict[str, str]) -> None:
@@ -92,6 +96,7 @@ def test_a_new_machine_has_them_from_the_start(sandbox: Sandbox, base: dict[str,
 
 
 def test_what_hands_do_to_them_is_put_right_and_their_own_nic_stays(machine: Machine, capfd: pytest.CaptureFixture[str]) -> None:
+    reporting.speak_up()
     machine.change(nics=[LAN])
     theirs = "52:54:00:cd:00:09"
     machine.virsh("attach-interface", machine.name, "network", NETWORK, "--mac", theirs, "--model", "virtio", "--live", "--config")
