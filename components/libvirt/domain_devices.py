@@ -17,9 +17,9 @@ from components.libvirt.xml import parse, text_of
 PREFIX = "ua-k3s-macvlan-"
 """Of the aliases."""
 
-SPARE_PORTS = 8
-"""PCI ports that a new machine has free, so that devices are attached while it runs. A machine without a free one is restarted for
-a device."""
+SPARE_PORTS = 16
+"""PCI ports of a new machine next to its NIC's, so that devices are attached while it runs. Six to eight of them are those of every
+machine's devices. A machine without a free one is restarted for a device."""
 
 DETACHED_BY_THEIR_RESOURCE = ("disk",)
 """Tags of devices that a running guest keeps when they are no longer wanted: their file system is unmounted first, and then the
