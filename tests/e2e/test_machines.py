@@ -6,6 +6,7 @@ Only in the closed test network, because the second network is a bridge that the
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -34,8 +35,11 @@ TAGGED = {
 
 
 @pytest.fixture(scope="module")
-def before(build: Build) -> dict[str, Any]:
-    """The host before the story. build: skips where there is nothing to tell it on."""
+def before(build: Build, checkout: Checkout) -> dict[str, Any]:
+    """The host before the story, without the disks that a run of it which was killed has kept. build: skips where there is nothing to
+    tell it on."""
+    if os.environ.get("LAB_E2E_STACK") == "testnet":
+        shutil.rmtree(directory(checkout), ignore_errors=True)
     return host_state()
 
 
@@ -70,9 +74,14 @@ def served(neighbour: Segment, address: str) -> None:
         time.sleep(2)
 
 
+def directory(checkout: Checkout) -> Path:
+    """Of the stack's pool."""
+    return Path("/var/lib/libvirt/images", f"k3s-macvlan-{checkout.stack}")
+
+
 def volumes(checkout: Checkout) -> set[str]:
     """Names of the volumes in the directory of the stack's pool, also when the pool is gone."""
-    return {path.name for path in Path("/var/lib/libvirt/images", f"k3s-macvlan-{checkout.stack}").glob("*")}
+    return {path.name for path in directory(checkout).glob("*")}
 
 
 def test_k3s_has_its_data_on_a_disk_of_their_own(checkout: Checkout, neighbour: Segment) -> None:
