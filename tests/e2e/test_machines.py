@@ -36,8 +36,8 @@ TAGGED = {
 
 @pytest.fixture(scope="module")
 def before(build: Build, checkout: Checkout) -> dict[str, Any]:
-    """The host before the story, without the disks that a run of it which was killed has kept. build: skips where there is nothing to
-    tell it on."""
+    """The host before the story, without disks that a killed run of it has kept. build: skips where there is nothing to tell it
+    on."""
     if os.environ.get("LAB_E2E_STACK") == "testnet":
         shutil.rmtree(directory(checkout), ignore_errors=True)
     return host_state()
