@@ -136,15 +136,10 @@ class DataDiskProvider(VolumeProvider):
         """Take the disk off its machine, if that is there, and remove the volume; with `keep` it stays, with its marks."""
         state = self.known(_props)
         with connect(state["uri"]) as connection:
-            pool = find(connection.storagePoolLookupByName, state["pool"])
-            if pool is None:
+            pool = volume_store.pool_to_clear(connection, state["pool"])
+            if pool is None or not volume_store.is_ours(pool, state["name"]):
                 return
-            if not pool.isActive():
-                pool.create(0)
-            volume_store.refresh(pool)
             volume = volume_store.volume_named(pool, state["name"])
-            if not volume_store.is_ours(pool, state["name"]):
-                return
             _refuse_harm(connection, pool, state, "taken off")
             _take_off(connection, pool, state)
             if volume is not None and state.get("keep"):

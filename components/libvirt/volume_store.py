@@ -38,6 +38,16 @@ def pool_named(connection: Any, name: str, *, fresh: bool = False) -> Any:
     return pool
 
 
+def pool_to_clear(connection: Any, name: str) -> Any | None:
+    """The pool of this name, started and read again, so that volumes in it can be deleted; None if it is deleted already."""
+    pool = find(connection.storagePoolLookupByName, name)
+    if pool is not None:
+        if not pool.isActive():
+            pool.create(0)
+        refresh(pool)
+    return pool
+
+
 def refresh(pool: Any) -> None:
     """Read the pool's directory again; skipped while a transfer runs in it, for libvirt refuses it then."""
     import libvirt  # noqa: PLC0415

@@ -22,6 +22,8 @@ ROOT=${ROOT:-}
 note() { echo "data disk $NAME: $*" >&2; }
 fail() { note "$@"; exit 1; }
 # shellcheck source=/dev/null
+source "${0%/*}/parts/packages.sh"
+# shellcheck source=/dev/null
 source "${0%/*}/parts/pause.sh"
 # shellcheck source=/dev/null
 source "${0%/*}/parts/stage.sh"
@@ -77,25 +79,6 @@ off() {
   echo "disk=$NAME mount=none"
 }
 
-# The package that brings a program for this file system, and how this distribution installs one.
-package() {
-  local name key value id='' like='' with='the package'
-  case $FILE_SYSTEM in ext4) name=e2fsprogs ;; xfs) name=xfsprogs ;; esac
-  if [[ -r $ROOT/etc/os-release ]]; then
-    while IFS='=' read -r key value; do
-      value=${value#[\"\']} value=${value%[\"\']}
-      case $key in ID) id=$value ;; ID_LIKE) like=$value ;; esac
-    done < "$ROOT/etc/os-release"
-  fi
-  case " $id $like " in
-    *' debian '* | *' ubuntu '*) with='apt-get install' ;;
-    *' rhel '* | *' fedora '* | *' centos '* | *' ol '*) with='dnf install' ;;
-    *' suse '* | *' opensuse '* | *' sles '*) with='zypper install' ;;
-    *' arch '*) with='pacman -S' ;;
-  esac
-  echo "$with $name"
-}
-
 find_device() {
   local link
   for link in "$ROOT"/dev/disk/by-id/*[-_]"$SERIAL"; do
@@ -136,7 +119,7 @@ look() {
 make_file_system() {
   local program=mkfs.$FILE_SYSTEM message options=()
   command -v "$program" > /dev/null ||
-    fail "$program is missing on this node, so the disk gets no $FILE_SYSTEM: $(package), or add it by cloudInit.packages"
+    fail "$program is missing on this node, so the disk gets no $FILE_SYSTEM: install $(package_of "$program"), or add it by cloudInit.packages"
   case $FILE_SYSTEM in
     ext4) options=(-q -F -L "${NAME:0:16}") ;;
     xfs) options=(-q -f -L "${NAME:0:12}") ;;

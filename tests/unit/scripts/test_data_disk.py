@@ -259,18 +259,7 @@ def test_xfs(disk: Disk) -> None:
     assert calls[0] == f"mkfs.xfs -q -f -L a-name-of-16 {disk.device}" and calls[-1] == f"xfs_growfs {disk.node.root}/srv/data"
 
 
-@pytest.mark.parametrize(
-    ("system", "words"),
-    [
-        ("ID=debian\n", "apt-get install xfsprogs"),
-        ('ID="almalinux"\nID_LIKE="rhel centos fedora"\n', "dnf install xfsprogs"),
-        ('ID="opensuse-leap"\nID_LIKE="suse opensuse"\n', "zypper install xfsprogs"),
-        ("ID=arch\n", "pacman -S xfsprogs"),
-        ("ID=other\n", "the package xfsprogs"),
-    ],
-)
-def test_a_missing_program_is_named_with_its_package(disk: Disk, system: str, words: str) -> None:
-    disk.node.file("etc/os-release", system)
+def test_a_missing_program_is_named_with_its_package(disk: Disk) -> None:
     for name in ("bash", "blkid", "cat", "cmp", "findmnt", "grep", "readlink", "sed", "sleep", "systemd-escape", "tail", "wipefs"):
         if not (disk.node.bin / name).exists() and (program := shutil.which(name, path="/usr/sbin:/sbin:/usr/bin:/bin")):
             (disk.node.bin / name).symlink_to(program)
@@ -293,7 +282,7 @@ def test_a_missing_program_is_named_with_its_package(disk: Disk, system: str, wo
         check=False,
         timeout=60,
     )
-    assert done.returncode == 1 and words in done.stderr, done.stderr
+    assert done.returncode == 1 and "install xfsprogs, or add it by cloudInit.packages" in done.stderr, done.stderr
 
 
 def _without_usual_path() -> str:

@@ -37,8 +37,8 @@ package_of() {
       growpart:rhel | growpart:fedora) each=cloud-utils-growpart ;;
       growpart:suse) each=growpart ;;
       growpart:*) each=cloud-guest-utils ;;
-      resize2fs:*) each=e2fsprogs ;;
-      xfs_growfs:*) each=xfsprogs ;;
+      resize2fs:* | mkfs.ext4:*) each=e2fsprogs ;;
+      xfs_growfs:* | mkfs.xfs:*) each=xfsprogs ;;
       btrfs:suse) each=btrfsprogs ;;
       btrfs:*) each=btrfs-progs ;;
       qemu-ga:*) each=qemu-guest-agent ;;
