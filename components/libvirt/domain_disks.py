@@ -81,6 +81,8 @@ def files(document: str) -> set[str]:
 
 def taken_off(olds: Mapping[str, Any], news: Mapping[str, Any]) -> Iterator[str]:
     """What is said of each data disk that a change of the inputs takes off the machine."""
+    if olds.get("data_disks") == news.get("data_disks"):
+        return
     left = {disk["name"] for disk in news.get("data_disks") or ()}
     for disk in olds.get("data_disks") or ():
         if disk["name"] not in left:

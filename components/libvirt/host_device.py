@@ -9,7 +9,7 @@ from typing import Any
 from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, ReadResult, Resource
 
-from components.custom.provider import DeclarativeProvider, Props, properties
+from components.custom.provider import DeclarativeProvider, Props, is_unknown, properties
 from components.custom.reporting import say
 from components.libvirt import node_devices
 from components.libvirt.connection import HypervisorError, connect
@@ -48,7 +48,7 @@ class HostDeviceProvider(DeclarativeProvider):
 
     def validate(self, olds: Props, news: Props) -> list[tuple[str, str]]:
         kind = news.get("kind")
-        return [] if kind in KINDS else [("kind", f"{kind!r} is none of {', '.join(KINDS)}")]
+        return [] if is_unknown(kind) or kind in KINDS else [("kind", f"{kind!r} is none of {', '.join(KINDS)}")]
 
     def create(self, props: Props) -> CreateResult:
         inputs = self.known(props)
