@@ -18,6 +18,7 @@ from builds import Build
 from conftest import Checkout
 from host import host_state, virsh
 from test_life import kubectl
+from test_networks import networks
 from vlan_segment import Segment, segment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nodes, pytest.mark.chapters, pytest.mark.once]
@@ -96,7 +97,7 @@ def test_k3s_has_its_data_on_a_disk_of_their_own(checkout: Checkout, neighbour: 
 def test_a_nic_with_a_network_and_a_disk_are_added_while_the_node_runs(checkout: Checkout, neighbour: Segment) -> None:
     was = boot(checkout)
     checkout.set("servers", nics=[{"bridge": BRIDGE}], disks={"rancher": RANCHER, "data": {"size": 1, "mount": "/srv/data"}})
-    checkout.set("podNetworks", **{"macvlan-conf": UNTAGGED, "second": TAGGED})
+    networks(checkout, macvlan_conf=UNTAGGED, second=TAGGED)
     planned, _ = checkout.preview()
     assert not {"server-1-disk", "server-1-seed", "server-1-k3s-install"} & planned.keys(), planned
     checkout.lab("-y", "up")
@@ -148,7 +149,7 @@ def test_a_nic_and_a_disk_are_taken_away_while_the_node_runs(checkout: Checkout,
     was, domain = boot(checkout), checkout.outputs()["nodes"][0]["domain"]
     assert any("data" in name for name in volumes(checkout))
     checkout.set("servers", nics=[], disks={"rancher": RANCHER})
-    checkout.network()
+    networks(checkout, macvlan_conf=UNTAGGED)
     checkout.lab("-y", "up")
     assert boot(checkout) == was
     assert BRIDGE not in virsh("dumpxml", domain)
