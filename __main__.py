@@ -9,9 +9,11 @@ from components.config import reading
 from components.config.problems import SettingsError
 from components.config.raw import from_engine
 from components.custom.server_gate import Failure
+from components.machine import host_devices
 from components.machine.hypervisor import Hypervisor, HypervisorArgs
 from components.machine.login_key import client_key
 from components.machine.network_checks import free_addresses
+from components.machine.node_nics import NodeNics
 from components.machine.virtual_machine import VirtualMachine, VirtualMachineArgs
 from components.network.changed_network import changed_network_report
 from components.network.leftover_pod import leftover_pod_hook
@@ -38,6 +40,7 @@ for warning in warnings:
 failure = Failure()
 key = client_key(config.ssh, plan.owner)
 free = free_addresses(plan, config.network)
+devices = host_devices.of_nodes(plan)
 hypervisors = {
     pool.hypervisor: Hypervisor(
         pool.hypervisor,
@@ -48,8 +51,9 @@ hypervisors = {
             network=config.network,
             claims=plan.claims,
             macs=[node.mac for node in plan.nodes],
-            after=free,
+            after=[*free, *(device for node in plan.nodes if node.pool is pool for device in devices[node.name])],
             artifacts=artifacts,
+            data_pools=[data_pool for data_pool in plan.data_pools if data_pool.hypervisor == pool.hypervisor],
         ),
     )
     for pool in plan.pools
@@ -67,9 +71,12 @@ for node in plan.nodes:
         cloud_init=config.cloud_init,
         timeouts=config.timeouts,
         failure=failure,
+        devices=devices[node.name],
         previous_server=next((machine for machine in reversed(machines) if machine.server_gate), None),
     )
     machines.append(VirtualMachine(node.name, args))
+
+nics = {machine.node.name: NodeNics(f"{machine.node.name}-nics", machine=machine) for machine in machines if machine.node.nics}
 
 # Cluster.
 cluster = Cluster(
@@ -109,6 +116,7 @@ on_nodes = [
         NodeNetworksArgs(
             machine=machine,
             plugins_installed=cluster.nodes[machine.node.name].plugins_installed,
+            nics=nics[machine.node.name].ready if machine.node.name in nics else {},
             bin_directory=plan.cni.bin,
             version=config.k3s.version,
         ),

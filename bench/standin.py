@@ -147,6 +147,7 @@ def create_nothing(provider: ResourceProvider, props: dict[str, Any]) -> CreateR
     outs = {name: value for name, value in props.items() if not name.startswith("__")}
     outs |= {"taken": {}} if "macs" in outs else {}
     outs |= {"virt_type_used": "qemu"} if "virt_type" in outs else {}
+    outs |= {"address": "there"} if "choice" in outs else {}
     outs |= {"status": 200, "seen": outs["title"], "unseen": ""} if "title" in outs else {}
     return CreateResult(f"recorded-{uuid.uuid4()}", outs)
 
@@ -154,9 +155,9 @@ def create_nothing(provider: ResourceProvider, props: dict[str, Any]) -> CreateR
 def serve_dynamic() -> None:
     """The SDK's own server for dynamic providers, with `create` replaced; providers of keys and tokens keep their own."""
     from components.custom import page_check  # noqa: PLC0415
-    from components.libvirt import base_image, dhcp_claim, domain, overlay_disk, pool, reservation, seed_image  # noqa: PLC0415
+    from components.libvirt import base_image, dhcp_claim, domain, host_device, overlay_disk, pool, reservation, seed_image  # noqa: PLC0415
 
-    for module in (page_check, base_image, dhcp_claim, domain, overlay_disk, pool, reservation, seed_image):
+    for module in (page_check, base_image, dhcp_claim, domain, host_device, overlay_disk, pool, reservation, seed_image):
         for provider in vars(module).values():
             if isinstance(provider, type) and issubclass(provider, ResourceProvider) and "create" in vars(provider):
                 provider.create = create_nothing  # type: ignore[method-assign, assignment]

@@ -42,6 +42,8 @@ class Node:
     """Name of its hypervisor in the settings."""
     host_key: str = ""
     """The public key that its SSH server must have, in OpenSSH's form; empty where there is none yet."""
+    disks: tuple[Mapping[str, Any], ...] = ()
+    """Its data disks as the outputs have them: name, serial, gib, mount, fileSystem, keep."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +164,7 @@ def parse_outputs(stack: str, outputs: Mapping[str, Any]) -> Stack:
             domain=str(item.get("domain", "")),
             hypervisor=str(item.get("hypervisor", "")),
             host_key=str(item.get("hostKey") or ""),
+            disks=tuple(item.get("disks") or ()),
         )
         for item in outputs.get("nodes") or ()
     )

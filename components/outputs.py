@@ -10,6 +10,7 @@ import pulumi
 from pulumi import Output
 
 from components.cluster.cluster import Cluster
+from components.config.disk_plan import DiskPlan
 from components.config.network_plan import NetworkPlan
 from components.config.settings import Ssh
 from components.machine.login_key import ClientKey
@@ -78,4 +79,11 @@ def _node(machine: VirtualMachine) -> dict[str, Any]:
         "domain": node.domain,
         "hypervisor": node.pool.hypervisor,
         "hostKey": machine.host_key.public_key,
+        **({"nics": [{"name": nic.name, "mac": nic.mac} for nic in node.nics]} if node.nics else {}),
+        **({"disks": [_disk(disk) for disk in node.disks]} if node.disks else {}),
     }
+
+
+def _disk(disk: DiskPlan) -> dict[str, Any]:
+    mounted = {"mount": disk.mount, "fileSystem": disk.file_system} if disk.mount else {}
+    return {"name": disk.name, "serial": disk.serial, "gib": disk.size // 2**30, **mounted, "keep": disk.keep}

@@ -15,6 +15,9 @@ DOMAIN = "pulumi-python:dynamic/libvirt:Domain"
 TOKEN = "pulumi-python:dynamic/credentials:Token"  # noqa: S105 (a type)
 """Type of the resource that objects of a cluster of several servers are deleted with: no single machine holds them."""
 
+DATA_DISK = "pulumi-python:dynamic/libvirt:DataDisk"
+"""Type of the resource that objects of a cluster are deleted with whose only server has its data on a disk of their own."""
+
 
 def lives_in_a_machine(kind: str) -> bool:
     return kind.startswith(("kubernetes:", "command:remote:"))
@@ -31,8 +34,8 @@ def problems(preview: dict[str, Any]) -> Iterator[str]:
         machine = state.get("deletedWith", "")
         if not machine:
             yield f"{urn} lives in a machine and has no deletedWith"
-        elif states.get(machine, {}).get("type") not in (DOMAIN, TOKEN):
-            yield f"{urn} is deletedWith {machine}, which is no libvirt domain and no cluster's token of this stack"
+        elif states.get(machine, {}).get("type") not in (DOMAIN, TOKEN, DATA_DISK):
+            yield f"{urn} is deletedWith {machine}, which is no libvirt domain, no data disk and no cluster's token of this stack"
     if not shown:
         yield "the preview shows nothing that lives in a machine: is it one of `pulumi preview --json --show-sames`?"
 

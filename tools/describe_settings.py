@@ -70,6 +70,7 @@ def pulumi_yaml() -> str:
 
 _FORMATS = {
     "ipv4": "address",
+    "ipv4interface": "address/prefix",
     "ipv4network": "network",
     "ipv4range": "range",
     "ipv6": "IPv6 address",
@@ -78,7 +79,14 @@ _FORMATS = {
     "password": "secret",
 }
 _TYPES = {"string": "text", "integer": "integer", "boolean": "boolean", "number": "number"}
-_MANY = {"address": "addresses", "network": "networks", "range": "ranges", "mapping": "mappings", CNI_OBJECT: f"{CNI_OBJECT}s"}
+_MANY = {
+    "address": "addresses",
+    "network": "networks",
+    "range": "ranges",
+    "mapping": "mappings",
+    "integer": "integers",
+    CNI_OBJECT: f"{CNI_OBJECT}s",
+}
 
 
 def _type(schema: Mapping[str, Any]) -> str:

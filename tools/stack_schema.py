@@ -20,6 +20,7 @@ CNI_OBJECT, CNI_OBJECT_MODEL = "CNI object", "CniObject"
 """What a plugin's own configuration is called, and the definition of what all of them have."""
 _DEFINITIONS = "#/definitions/"
 _NETWORK_PATTERNS = {
+    "ipv4interface": r"^\d{1,3}(\.\d{1,3}){3}/\d{1,2}$",
     "ipv4network": r"^\d{1,3}(\.\d{1,3}){3}(/[\d.]+)?$",
     "ipv6network": r"^[0-9a-fA-F.]*:[0-9a-fA-F:.]*(/\d{1,3})?$",
 }

@@ -9,24 +9,21 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from cli import stack
-from cli.checks import machine, pod_networks
+from cli.checks import data_disks, firmware, host_devices, machine, nics, pod_networks, storage
 from cli.findings import Finding, Findings, error, guarded, ok, unknown, warning
-from components.config.plan import GIB, NodePlan, Plan, PoolPlan, mac_address
+from components.config.plan import NodePlan, Plan, PoolPlan, mac_address
 from components.config.settings import Settings
-from components.libvirt import domain_spec, network_xml, storage_xml, xml
+from components.libvirt import domain_spec, network_xml, xml
 from components.libvirt.connection import HypervisorError, connect, find
 from components.libvirt.leases import Lease, leases, on_bridge, standings
 from components.libvirt.network import layers
 
 OLDEST_VERSION = 7_000_000
 """Of libvirt, as getLibVersion counts: 7.0.0."""
-_NEW_NODE_BYTES = 4 * GIB
-"""What a new node takes at once: K3s with its images over the base image. The rest of its disk is taken as it is used."""
 _SLOW_PROBE = 10.0
 """Seconds after which a query of libvirt's capabilities is reported as slow."""
 
@@ -64,10 +61,14 @@ class Facts:
     """Memory in MiB, by name, of the stack's domains that run."""
     domains: Mapping[str, str] = field(default_factory=dict)
     """XML of the stack's domains by name."""
-    free_bytes: int | None = None
-    """Free bytes in the file system of the pool."""
-    allocated_bytes: int = 0
-    """Bytes that the stack's volumes take already."""
+    storage: storage.Facts = field(default_factory=storage.Facts)
+    """Where the machines' disks are."""
+    devices: Sequence[Finding] = ()
+    """What was found of the host's devices that the machines are given."""
+    nic_networks: Mapping[str, nics.Network] = field(default_factory=dict)
+    """The libvirt networks of further NICs that are there, by name."""
+    uefi: firmware.Offers | None = None
+    """What is offered to machines that boot by UEFI; None where they boot by BIOS."""
 
 
 def is_local(uri: str) -> bool:
@@ -89,6 +90,7 @@ def check(pool: PoolPlan, plan: Plan, config: Settings) -> Findings:
         )
         return
     yield from assess(facts, pool, plan, config)
+    yield from guarded("data disks", data_disks.check(pool, plan))
 
 
 def observe(connection: Any, pool: PoolPlan, plan: Plan, config: Settings) -> Facts:
@@ -98,13 +100,14 @@ def observe(connection: Any, pool: PoolPlan, plan: Plan, config: Settings) -> Fa
     network = None if stack.on_bridge(config) else find(connection.networkLookupByName, config.network.name)
     active = network is not None and bool(network.isActive())
     network_leases = leases(network) if network is not None and active else []
+    nodes = [node for node in plan.nodes if node.pool.hypervisor == pool.hypervisor]
     domains = {
         domain.name(): (domain.XMLDesc(0), bool(domain.isActive()))
-        for node in plan.nodes
-        if node.pool.hypervisor == pool.hypervisor and (domain := find(connection.lookupByUUIDString, node.uuid)) is not None
+        for node in nodes
+        if (domain := find(connection.lookupByUUIDString, node.uuid)) is not None
     }
     total, available = _memory(connection)
-    free_bytes, allocated_bytes = _space(connection, pool)
+    documents = [document for document, _running in domains.values()]
     return Facts(
         version=connection.getLibVersion(),
         kvm=domain_spec.supports_kvm(capabilities),
@@ -121,8 +124,10 @@ def observe(connection: Any, pool: PoolPlan, plan: Plan, config: Settings) -> Fa
         reservations=[] if network is None else _reservations(network),
         running={name: domain_spec.read_domain(xml).memory_mib for name, (xml, running) in domains.items() if running},
         domains={name: xml for name, (xml, _running) in domains.items()},
-        free_bytes=free_bytes,
-        allocated_bytes=allocated_bytes,
+        storage=storage.observe(connection, pool, documents, local=is_local(pool.uri)),
+        devices=tuple(guarded(host_devices.CHECK, host_devices.check(connection, nodes, plan.owner))),
+        nic_networks=nics.observe(connection, (node for node in plan.nodes if node.pool.hypervisor == pool.hypervisor)),
+        uefi=firmware.observe(connection, config),
     )
 
 
@@ -147,43 +152,33 @@ def _memory(connection: Any) -> tuple[int | None, int | None]:
         return int(connection.getInfo()[1]), None
 
 
-def _space(connection: Any, pool: PoolPlan) -> tuple[int | None, int]:
-    """Free bytes where the pool is or will be, from libvirt if a pool there reports them, and bytes of the stack's own volumes."""
-    own_pool = find(connection.storagePoolLookupByUUIDString, pool.uuid)
-    if own_pool is not None and own_pool.isActive():
-        allocated = sum(volume.info()[2] for volume in own_pool.listAllVolumes(0))
-        return int(own_pool.info()[3]), allocated
-    directory = str(Path(pool.path).parent)
-    for other_pool in connection.listAllStoragePools(0):
-        if other_pool.isActive() and storage_xml.read_pool(other_pool.XMLDesc(0)).path.rstrip("/") == directory:
-            return int(other_pool.info()[3]), 0
-    if is_local(pool.uri):
-        for directory_above in Path(pool.path).parents:
-            with contextlib.suppress(OSError):
-                return shutil.disk_usage(directory_above).free, 0
-    return None, 0
-
-
 def assess(facts: Facts, pool: PoolPlan, plan: Plan, config: Settings) -> Findings:
     nodes = [node for node in plan.nodes if node.pool.hypervisor == pool.hypervisor]
     local = is_local(pool.uri)
+    own_macs = pods_have_own_macs(config)
     name = f"hypervisor {pool.hypervisor}"
     yield from assess_host(name, pool.uri, facts)
     yield assess_kvm(facts, config, machine.kvm_device() if local else "not checked")
+    yield from firmware.assess(facts.uefi, facts.version, config)
     yield from assess_memory(facts, nodes)
-    yield assess_space(facts, pool, nodes)
+    yield from storage.assess(facts.storage, pool, nodes, facts.domains)
+    yield from facts.devices
     bridge = ""
     if stack.on_bridge(config):
         bridge = config.network.name
-        yield machine.bridge_device(bridge) if local else unknown("network", f"bridge {bridge} cannot be checked from here")
+        if not (local and config.network.openvswitch):
+            yield machine.bridge_device(bridge) if local else unknown("network", f"bridge {bridge} cannot be checked from here")
     else:
         if facts.network is not None:
             bridge = network_xml.read_network(facts.network).bridge
-        yield from assess_network(facts, config, dnsmasq=_dnsmasq() if local else None)
+        yield from assess_network(facts, config, own_macs=own_macs, dnsmasq=_dnsmasq() if local else None)
         yield assess_addresses(facts, plan, config)
-    yield from assess_interfaces(facts, own_macs=any(network.type == "macvlan" for network in config.pod_networks.values()))
+    yield from guarded("nics", nics.assess(facts.nic_networks, config, nodes, version=facts.version, local=local))
+    for network_name, network in facts.nic_networks.items():
+        yield from _mac_filters(xml.parse(network.xml), network_name, own_macs=own_macs)
+    yield from assess_interfaces(facts, own_macs=own_macs)
     if local:
-        yield from guarded("vlan", pod_networks.check(plan, config, bridge, taps(facts, nodes)))
+        yield from guarded("vlan", pod_networks.check(plan, config, bridge, taps(facts, nodes), _further(facts, nodes)))
         yield from guarded("routes", machine.routes(config.network.cidr, bridge, local=True))
         claims = list(plan.claims)
         macs = [node.mac for node in plan.nodes]
@@ -202,6 +197,11 @@ def assess(facts: Facts, pool: PoolPlan, plan: Plan, config: Settings) -> Findin
         yield from guarded("routes", machine.routes(config.network.cidr, "", local=False))
 
 
+def pods_have_own_macs(config: Settings) -> bool:
+    """Whether there are pods with MAC addresses of their own, and not their node's."""
+    return any(network.type == "macvlan" for network in config.pod_networks.values())
+
+
 def taps(facts: Facts, nodes: Iterable[NodePlan]) -> dict[str, str]:
     """The port of the network's bridge that each node's machine has, by the node's name; empty for one that does not run."""
     found = {}
@@ -210,6 +210,13 @@ def taps(facts: Facts, nodes: Iterable[NodePlan]) -> dict[str, str]:
         own = (device for device in devices if _attribute(device, "mac", "address").lower() == node.mac.lower())
         found[node.name] = next((_attribute(device, "target", "dev") for device in own), "")
     return found
+
+
+def _further(facts: Facts, nodes: Sequence[NodePlan]) -> dict[str, pod_networks.Ports]:
+    """By name of a further NIC: its bridge, if it is known, and the ports there."""
+    bridges = nics.bridges(facts.nic_networks, nodes)
+    taps_of = nics.ports(facts.domains, facts.running, nodes)
+    return {name: pod_networks.Ports(bridges.get(name, ""), taps) for name, taps in taps_of.items()}
 
 
 def _dnsmasq() -> bool:
@@ -286,34 +293,8 @@ def assess_memory(facts: Facts, nodes: Sequence[NodePlan]) -> Findings:
         )
 
 
-def assess_space(facts: Facts, pool: PoolPlan, nodes: Sequence[NodePlan]) -> Finding:
-    new_nodes = [node for node in nodes if node.domain not in facts.domains]
-    full_growth = max(0, sum(node.disk for node in nodes) - facts.allocated_bytes)
-    needed_at_once = len(new_nodes) * _NEW_NODE_BYTES + (GIB if new_nodes else 0)
-    if facts.free_bytes is None:
-        return unknown(
-            "storage", f"libvirt reports no free space at {pool.path}", "a full file system stops machines", f"df -h {pool.path}"
-        )
-    free = f"{facts.free_bytes / GIB:.1f} GiB are free at {pool.path}"
-    fix = "free some, or another hypervisors.*.poolDirectory"
-    if facts.free_bytes < needed_at_once:
-        return error(
-            "storage",
-            f"{free}, about {needed_at_once / GIB:.0f} GiB are needed at once",
-            "the base image is stored once, and each new node takes about 4 GiB for K3s and its images",
-            fix,
-        )
-    if facts.free_bytes < full_growth:
-        return warning(
-            "storage",
-            f"{free}; full disks would take {full_growth / GIB:.0f} GiB more",
-            "disks grow as they are used, and a machine whose disk cannot grow is paused",
-            f"{fix}; or less in servers.disk, agents.disk",
-        )
-    return ok("storage", free)
-
-
-def assess_network(facts: Facts, config: Settings, *, dnsmasq: bool | None) -> Findings:
+def assess_network(facts: Facts, config: Settings, *, own_macs: bool, dnsmasq: bool | None) -> Findings:
+    """own_macs: pods have MAC addresses of their own, and not their node's. dnsmasq: the host has it; None: not known."""
     name, cidr = config.network.name, config.network.cidr
     if facts.network is None:
         yield error(
@@ -341,7 +322,6 @@ def assess_network(facts: Facts, config: Settings, *, dnsmasq: bool | None) -> F
             f"virsh net-autostart {name}",
         )
     yield from _subnet(root, name, cidr, str(config.network.gateway))
-    own_macs = any(network.type == "macvlan" for network in config.pod_networks.values())
     findings = list(_mac_filters(root, name, own_macs=own_macs))
     yield from findings
     if facts.network_active and not findings:

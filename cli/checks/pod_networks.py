@@ -19,12 +19,24 @@ _MOST_ADDRESSES = 4
 """Addresses of a network whose routes are queried at most."""
 
 
-def check(plan: Plan, config: Settings, bridge: str, taps: Mapping[str, str]) -> Findings:
+class Ports(NamedTuple):
+    """A bridge, and what machines have there."""
+
+    bridge: str
+    """Its name; empty if it is not known, or if libvirt itself sets the VLANs of the ports."""
+    taps: Mapping[str, str]
+    """Name of the bridge's port by name of each node here; empty for a machine that does not run."""
+
+
+def check(
+    plan: Plan, config: Settings, bridge: str, taps: Mapping[str, str], further: Mapping[str, Ports] | None = None
+) -> Findings:
     """bridge: the one that the nodes are on, empty if it is not known. taps: name of the bridge's port by name of each node here,
-    empty for a machine that does not run."""
+    empty for a machine that does not run. further: of the machines' further NICs, by their names."""
+    further = further or {}
     tagged = [network for network in plan.networks if network.settings.vlan is not None]
     for network in tagged:
-        if network.parent != config.network.interface:
+        if network.parent != config.network.interface and network.parent not in further:
             yield unknown(
                 "vlan",
                 f"{network.path} is on VLAN {network.settings.vlan} of {network.parent}, a NIC that others have given the machines",
@@ -32,11 +44,21 @@ def check(plan: Plan, config: Settings, bridge: str, taps: Mapping[str, str]) ->
                 f"bridge vlan show, for the bridge of {network.parent}",
             )
     own = [network for network in tagged if network.parent == config.network.interface]
-    if own and bridge:
-        yield from assess_bridge(observe(bridge), own, taps)
-    for network in plan.networks:
-        if not network.of_nodes:
-            yield from routes(network, bridge if network.link == config.network.interface else "")
+    elsewhere = [network for network in plan.networks if not network.of_nodes]
+    if not tagged and not elsewhere:
+        return
+    links = vlan_links(run_json("ip", "-j", "-details", "link", "show"))
+    # Where the settings say the VLANs of the port, libvirt sets them.
+    if own and bridge and config.network.vlan is None:
+        yield from assess_bridge(observe(bridge, links), own, taps)
+    for name, ports in further.items():
+        on_it = [network for network in tagged if network.parent == name]
+        if on_it and ports.bridge:
+            yield from assess_bridge(observe(ports.bridge, links), on_it, ports.taps)
+    bridges = {config.network.interface: bridge, **{name: ports.bridge for name, ports in further.items()}}
+    default = _route("show", "default") if elsewhere else {}
+    for network in elsewhere:
+        yield routes(network, links, default, bridges.get(network.link, ""))
 
 
 def not_checked(plan: Plan, hypervisor: str) -> Findings:
@@ -64,6 +86,17 @@ class Membership(NamedTuple):
     """Their frames leave by the port with their tags."""
 
 
+class VlanLink(NamedTuple):
+    """A VLAN interface of this machine."""
+
+    name: str
+    on: str
+    """The interface that it is on."""
+    master: str
+    """The bridge that it is a port of; empty if it is none."""
+    vlan: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bridge:
     """A bridge of this machine."""
@@ -86,8 +119,8 @@ class Bridge:
         return any(item.first <= vlan <= item.last and (item.tagged or not tagged) for item in (self.vlans or {}).get(port, ()))
 
 
-def observe(name: str, system: Path = Path("/sys/class/net")) -> Bridge:
-    """The bridge, by sysfs and iproute2."""
+def observe(name: str, links: Iterable[VlanLink], system: Path = Path("/sys/class/net")) -> Bridge:
+    """The bridge, by sysfs and iproute2. links: all VLAN interfaces of this machine."""
     folder = system / name
     if not (folder / "bridge").is_dir():
         return Bridge(name=name, linux=False)
@@ -98,7 +131,7 @@ def observe(name: str, system: Path = Path("/sys/class/net")) -> Bridge:
         default=_word(folder / "bridge/default_pvid") or "1",
         ports=tuple(sorted(port.name for port in (folder / "brif").iterdir())) if (folder / "brif").is_dir() else (),
         vlans=memberships(run_json("bridge", "-j", "vlan", "show")),
-        taken=vlan_interfaces(run_json("ip", "-j", "-details", "link", "show", "type", "vlan")),
+        taken=taken(links),
     )
 
 
@@ -123,13 +156,23 @@ def memberships(document: object) -> dict[str, list[Membership]] | None:
     }
 
 
-def vlan_interfaces(document: object) -> dict[str, frozenset[int]]:
-    """Numbers of the VLAN interfaces by the interface that they are on, of `ip -j -details link show`."""
-    found: dict[str, set[int]] = {}
+def vlan_links(document: object) -> list[VlanLink]:
+    """The VLAN interfaces of this machine, of `ip -j -details link show`."""
+    found = []
     for entry in document if isinstance(document, list) else ():
         info = entry.get("linkinfo") or {}
-        if info.get("info_kind") == "vlan" and "id" in (info.get("info_data") or {}):
-            found.setdefault(str(entry.get("link", "")), set()).add(int(info["info_data"]["id"]))
+        number = (info.get("info_data") or {}).get("id")
+        if info.get("info_kind") == "vlan" and number is not None:
+            name, on, master = (str(entry.get(key) or "") for key in ("ifname", "link", "master"))
+            found.append(VlanLink(name, on, master, int(number)))
+    return found
+
+
+def taken(links: Iterable[VlanLink]) -> dict[str, frozenset[int]]:
+    """Numbers of the VLAN interfaces by the interface that they are on."""
+    found: dict[str, set[int]] = {}
+    for link in links:
+        found.setdefault(link.on, set()).add(link.vlan)
     return {interface: frozenset(numbers) for interface, numbers in found.items()}
 
 
@@ -210,12 +253,12 @@ def _filtered(bridge: Bridge, vlan: int, paths: str, taps: Mapping[str, str]) ->
 # --- routes ---
 
 
-def routes(network: NetworkPlan, bridge: str) -> Findings:
-    """Whether this machine sends elsewhere what is for pods. bridge: the network's where it is on no VLAN, else empty."""
-    links = run_json("ip", "-j", "-details", "link", "show")
-    on_it = vlan_devices(links, network.settings.vlan) | {name for name in (bridge,) if name}
+def routes(network: NetworkPlan, links: Iterable[VlanLink], default: Mapping[str, Any], bridge: str) -> Finding:
+    """Whether this machine sends elsewhere what is for pods. links: its VLAN interfaces. default: its default route. bridge: the
+    network's where it is on no VLAN, else empty."""
+    on_it = on_vlan(links, network.settings.vlan) | {name for name in (bridge,) if name}
     answers = {address: _route("get", "fibmatch", str(address)) for address in addresses(network)}
-    yield assess_routes(network, answers, _route("show", "default"), on_it)
+    return assess_routes(network, answers, default, on_it)
 
 
 def addresses(network: NetworkPlan) -> list[IPv4Address]:
@@ -236,15 +279,9 @@ def _route(*words: str) -> Mapping[str, Any]:
     return first if isinstance(first, dict) else {}
 
 
-def vlan_devices(document: object, vlan: int | None) -> frozenset[str]:
-    """Interfaces of this machine that are on the VLAN for sure: its VLAN interfaces, and bridges with one of them as a port. Of
-    `ip -j -details link show`; empty for None."""
-    found = set()
-    for entry in document if isinstance(document, list) and vlan is not None else ():
-        info = entry.get("linkinfo") or {}
-        if info.get("info_kind") == "vlan" and (info.get("info_data") or {}).get("id") == vlan:
-            found |= {str(entry[key]) for key in ("ifname", "master") if entry.get(key)}
-    return frozenset(found)
+def on_vlan(links: Iterable[VlanLink], vlan: int | None) -> frozenset[str]:
+    """Interfaces of this machine that are on the VLAN for sure: its VLAN interfaces, and bridges with one of them as a port."""
+    return frozenset(name for link in links if link.vlan == vlan for name in (link.name, link.master) if name)
 
 
 def assess_routes(

@@ -39,6 +39,7 @@ EXAMPLE: dict[str, Any] = {
             "mode": "bridge",
             "link": "enp1s0",
             "parent": "enp1s0",
+            "on": "",
             "vlan": None,
             "cidr": "192.168.122.0/24",
             "gateway": "192.168.122.1",
@@ -114,7 +115,7 @@ def view(
             "gateway": "" if on_bridge(config) else str(config.network.gateway),  # of a bridge, the gateway is another machine
         },
         "interface": config.network.interface,
-        "networks": [_network(network) for network in plan.networks],
+        "networks": [{**_network(network), "on": _place(network, plan)} for network in plan.networks],
         "hypervisors": [
             {
                 "name": pool.hypervisor,
@@ -124,6 +125,7 @@ def view(
                         "name": node.name,
                         "address": node.address,
                         "version": versions.get(node.name, ""),
+                        **({"disks": [f"{disk['name']} {disk['gib']:g} GiB" for disk in node.disks]} if node.disks else {}),
                         "pods": placed[node.name],
                     }
                     for node in stack.nodes
@@ -137,6 +139,12 @@ def view(
         "title": next((str(page["title"]) for page in stack.pages if page.get("title")), ""),
         "notes": list(notes),
     }
+
+
+def _place(network: NetworkPlan, plan: Plan) -> str:
+    """What the network's NIC is plugged into, of a further one of the nodes that is plugged in alike everywhere."""
+    places = {nic.settings.place for node in plan.nodes for nic in node.nics if nic.name == network.parent}
+    return places.pop() if len(places) == 1 else ""
 
 
 def _network(network: NetworkPlan) -> dict[str, Any]:
@@ -416,7 +424,8 @@ def _given(network: Mapping[str, Any]) -> str:
 
 
 def _where(network: Mapping[str, Any]) -> str:
-    return network["link"] if network["vlan"] is None else f"VLAN {network['vlan']} of {network['parent']}"
+    where = network["link"] if network["vlan"] is None else f"VLAN {network['vlan']} of {network['parent']}"
+    return f"{where} on {network['on']}" if network["on"] else where
 
 
 def _dash(range_: str) -> str:
@@ -556,10 +565,11 @@ def _machine(y: float, node: Mapping[str, Any], layout: _Layout) -> tuple[list[s
     trunk, content_y = trunks[own], y + head
     height = head + content + 18
     version = f"  ·  K3s {node['version']}" if node["version"] else ""
+    disks = f"  ·  data disks {', '.join(node['disks'])}" if node.get("disks") else ""
     parts = [
         _rect(box, y, layout.box_width, height, _MACHINE),
         _text(box + 20, y + 26, f"{node['name']}", _HEAD, 150),
-        _text(box + 170, y + 26, f"virtual machine{version}", _SMALL, layout.box_width - 190),
+        _text(box + 170, y + 26, f"virtual machine{version}{disks}", _SMALL, layout.box_width - 190),
     ]
     node_x, pod_x = box + 44, box + 300
     node_y = content_y + (content - 34 - 2 * _ROW) / 2

@@ -9,7 +9,10 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from cli import stack as stacks
@@ -62,6 +65,73 @@ def run(
 
     command: words for the node's shell, joined with spaces as ssh itself does. terminal: request one on the node.
     """
+    with _signals(), _session(stack, node, command, terminal=terminal, quiet=quiet) as (words, key):
+        return subprocess.run(  # noqa: S603 - our own words, and the user's command for the node
+            words, pass_fds=(key,), stdin=stdin, capture_output=capture, text=True, check=False
+        )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a node said to a command; error: why it did not."""
+
+    text: str = ""
+    error: str = ""
+
+
+def gather(stack: Stack, nodes: Sequence[Node], command: Sequence[str], limit: float) -> dict[str, Answer]:
+    """The same command on several nodes in parallel, by node's name. limit: seconds for all of them. Never raises LabError."""
+    answers: dict[str, Answer] = {}
+    children: list[tuple[Node, subprocess.Popen[str]]] = []
+    with _signals(), ExitStack() as sessions:
+        for node in nodes:
+            try:
+                words, key = sessions.enter_context(_session(stack, node, command))
+            except LabError as error:
+                answers[node.name] = Answer(error=str(error))
+                continue
+            child = subprocess.Popen(  # noqa: S603 - our own words
+                words, pass_fds=(key,), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+            children.append((node, child))
+            sessions.callback(_end, child)
+        end = time.monotonic() + limit
+        for node, child in children:
+            try:
+                output, errors = child.communicate(timeout=max(0.0, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                answers[node.name] = Answer(error=f"{node.address} gives no answer on SSH within {limit:g} s")
+                continue
+            reason = " ".join(errors.split()) or f"status {child.returncode}"
+            failed = f"{node.address} does not answer on SSH: {reason}"
+            answers[node.name] = Answer(error=failed) if child.returncode else Answer(text=output)
+    return {node.name: answers[node.name] for node in nodes}
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    if child.poll() is None:
+        child.kill()
+    child.communicate()
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Until its end a signal that ends this process lets it clean up, and an interrupt is for the command at the other end: ssh
+    reports how it ended."""
+    previous_handlers = {number: signal.signal(number, _leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    previous_handlers[signal.SIGINT] = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        yield
+    finally:
+        for number, handler in previous_handlers.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _session(
+    stack: Stack, node: Node, command: Sequence[str], *, terminal: bool = False, quiet: bool = False
+) -> Iterator[tuple[list[str], int]]:
+    """(words of an ssh to the node, the file descriptor that it gets the key from), while both are good."""
     for name in ("ssh", "ssh-agent", "ssh-add"):
         if shutil.which(name) is None:
             raise LabError(f"there is no {name} on PATH: apt install openssh-client")
@@ -78,16 +148,9 @@ def run(
     key = _pipe(stack.private_key)
     words = ["ssh-agent", "bash", "-c", _LAUNCH, "ssh", str(key), *options(node, stack, str(known_hosts))]
     words += [*(["-t"] if terminal else []), *(["-q"] if quiet else []), node.address, *command]
-    previous_handlers = {number: signal.signal(number, _leave) for number in (signal.SIGTERM, signal.SIGHUP)}
-    # An interrupt is for the command at the other end; ssh reports how it ended.
-    previous_handlers[signal.SIGINT] = signal.signal(signal.SIGINT, lambda *_: None)
     try:
-        return subprocess.run(  # noqa: S603 - our own words, and the user's command for the node
-            words, pass_fds=(key,), stdin=stdin, capture_output=capture, text=True, check=False
-        )
+        yield words, key
     finally:
-        for number, handler in previous_handlers.items():
-            signal.signal(number, handler)
         os.close(key)
         shutil.rmtree(folder, ignore_errors=True)
 

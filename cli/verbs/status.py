@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from cli import attachments, book, duplicates, hypervisor, kube, usage
+from cli import attachments, book, duplicates, hypervisor, kube, node_state, usage
 from cli import stack as stacks
 from cli.stack import Stack, read_settings
 from components.config.network_plan import NetworkPlan
-from components.config.plan import Plan
+from components.config.plan import GIB, Plan
 from components.config.pod_networks import StaticIpv6
 from components.config.settings import Settings
 
@@ -29,6 +29,8 @@ class Observation:
     """Settings of the stack file, and the plan that follows from them."""
     states: dict[str, str] = field(default_factory=dict)
     """State of the domain (running, shut off, absent, ...) by node name."""
+    inside: Mapping[str, node_state.NodeState] = field(default_factory=dict)
+    """What nodes report of themselves over SSH, by node name."""
     nodes: list[kube.KubeNode] | None = None
     """Nodes that the Kubernetes API reports."""
     pods: list[kube.Pod] | None = None
@@ -44,7 +46,7 @@ class Observation:
 
 
 def observe(stack: Stack) -> Observation:
-    """Query libvirt, the Kubernetes API and the pages. Never raises."""
+    """Query libvirt, the nodes, the Kubernetes API and the pages. Never raises."""
     notes = list(stack.notes)
     states: dict[str, str] = {}
     settings = None
@@ -54,18 +56,33 @@ def observe(stack: Stack) -> Observation:
         notes += unreachable
     except Exception as error:
         notes.append(f"machines not queried: {error}")
-    observation = Observation(settings=settings, states=states, pages=pages(stack, settings))
-    if stack.kubeconfig:
-        try:
-            cluster = kube.read(stack.kubeconfig)
-        except Exception as error:
-            notes.append(f"the Kubernetes API does not answer: {error}")
-        else:
-            notes += cluster.notes
-            observation = replace(
-                observation, nodes=cluster.nodes, pods=cluster.pods, definitions=cluster.definitions, multus=cluster.multus
-            )
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        # Next to the connections over SSH, whose signals are this thread's.
+        served = pool.submit(pages, stack, settings)
+        cluster_read = pool.submit(kube.read, stack.kubeconfig) if stack.kubeconfig else None
+        inside, unanswered = _inside(stack, states)
+        notes += unanswered
+        observation = Observation(settings=settings, states=states, inside=inside, pages=served.result())
+        if cluster_read is not None:
+            try:
+                cluster = cluster_read.result()
+            except Exception as error:
+                notes.append(f"the Kubernetes API does not answer: {error}")
+            else:
+                notes += cluster.notes
+                observation = replace(
+                    observation, nodes=cluster.nodes, pods=cluster.pods, definitions=cluster.definitions, multus=cluster.multus
+                )
     return replace(observation, notes=tuple(notes))
+
+
+def _inside(stack: Stack, states: Mapping[str, str]) -> tuple[Mapping[str, node_state.NodeState], list[str]]:
+    """What nodes report of themselves, and why some do not. One whose machine is known not to run is not asked."""
+    running = [node for node in stack.nodes if states.get(node.name, "running") == "running"]
+    try:
+        return node_state.query(stack, running) if running else ({}, [])
+    except Exception as error:
+        return {}, [f"nodes not seen from inside: {error}"]
 
 
 def pages(stack: Stack, settings: tuple[Settings, Plan] | None) -> dict[str, str]:
@@ -129,19 +146,38 @@ def plain(stack: Stack, observation: Observation) -> dict[str, Any]:
                 "mac": node.mac,
                 "domain": node.domain,
                 "hypervisor": node.hypervisor,
+                **({"disks": list(node.disks)} if node.disks else {}),
                 "machine": observation.states.get(node.name),
                 "ready": kube_nodes[node.name].ready if node.name in kube_nodes else None,
                 "version": kube_nodes[node.name].version if node.name in kube_nodes else None,
+                "inside": observation.inside[node.name].plain() if node.name in observation.inside else None,
             }
             for node in stack.nodes
         ],
+        "nics": _nics(observation),
         "networks": _networks(addresses, observation),
         "pods": None if observation.pods is None else [pod.plain() for pod in observation.pods],
         "addresses": [part.plain() for part in addresses.parts],
         "duplicates": [asdict(duplicate) for duplicate in addresses.duplicates],
-        "warnings": [*map(str, addresses.duplicates), *addresses.warnings],
+        "warnings": [*map(str, addresses.duplicates), *addresses.warnings, *node_state.warnings(observation.inside)],
         "notes": list(observation.notes),
     }
+
+
+def _nics(observation: Observation) -> list[dict[str, str]]:
+    """The further NICs of the nodes, by the stack file."""
+    nodes = observation.settings[1].nodes if observation.settings else ()
+    return [
+        {
+            "node": node.name,
+            "name": nic.name,
+            "mac": nic.mac,
+            "place": nic.settings.place,
+            "address": "dhcp" if nic.settings.dhcp else _text(nic.settings.address),
+        }
+        for node in nodes
+        for nic in node.nics
+    ]
 
 
 def _networks(addresses: _Addresses, observation: Observation) -> list[dict[str, Any]]:
@@ -236,6 +272,14 @@ def render(status: dict[str, Any], console: Any) -> None:
         )
     console.print(nodes if status["nodes"] else Text(f"Stack {status['stack']}: no nodes", style="bold"))
     console.print()
+    _inside_table(status, console, table, word)
+    if status["nics"]:
+        nics = table("Further NICs", "node", "NIC", "on", "address", "MAC address")
+        for nic in status["nics"]:
+            nics.add_row(nic["node"], nic["name"], nic["place"], nic["address"] or "-", nic["mac"])
+        console.print(nics)
+        console.print()
+    _disks(status, console, table)
     if status["networks"]:
         _network_tables(status, console, table, word)
     if status["pods"] is not None:
@@ -254,6 +298,43 @@ def render(status: dict[str, Any], console: Any) -> None:
         console.print(Text(f"warning: {warning}", style="bold red"))
     for note in status["notes"]:
         console.print(Text(f"note: {note}", style="yellow"))
+
+
+def _inside_table(status: dict[str, Any], console: Any, table: Callable[..., Any], word: Callable[[str, bool | None], Any]) -> None:
+    """What nodes report of themselves: a row for each file system."""
+    reported = [(node["name"], node["inside"]) for node in status["nodes"] if node["inside"]]
+    if not reported:
+        return
+    inside = table("Inside the nodes", "node", "up for", "memory used", "file system", "used", "reboot")
+    for name, state in reported:
+        memory = state["memory"]
+        used = "-" if memory is None or memory["used_mib"] is None else f"{memory['used_mib']} of {memory['total_mib']} MiB"
+        reboot = word("pending (below)", None) if state["reboot"] else "-"
+        first = (name, node_state.duration(state["uptime_seconds"]), used)
+        rows = [(each["mount"], _fullness(each), each["percent"]) for each in state["file_systems"]] or [("-", "-", 0)]
+        for index, (mount, full, percent) in enumerate(rows):
+            good = None if percent < node_state.NEARLY_FULL else False
+            cells = (*first,) if index == 0 else ("", "", "")
+            inside.add_row(*cells, mount, full if good is None else word(full, good), reboot if index == 0 else "")
+    console.print(inside)
+    console.print()
+
+
+def _fullness(file_system: Mapping[str, Any]) -> str:
+    return f"{file_system['used'] / GIB:.1f} of {file_system['size'] / GIB:.1f} GiB ({file_system['percent']} %)"
+
+
+def _disks(status: dict[str, Any], console: Any, table: Callable[..., Any]) -> None:
+    """The data disks of all nodes; nothing where there are none."""
+    disks = [(node["name"], disk) for node in status["nodes"] for disk in node.get("disks", ())]
+    if not disks:
+        return
+    rows = table("Data disks", "node", "disk", "GiB", "mounted on", "serial", "at destroy")
+    for node, disk in disks:
+        fate = "kept" if disk.get("keep") else "deleted"
+        rows.add_row(node, disk["name"], f"{disk['gib']:g}", disk.get("mount") or "-", disk["serial"], fate)
+    console.print(rows)
+    console.print()
 
 
 def _pods(status: dict[str, Any], console: Any, table: Callable[..., Any], word: Callable[[str, bool | None], Any]) -> None:

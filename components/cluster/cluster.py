@@ -79,12 +79,19 @@ class Cluster(ComponentResource):
         agent_token = Token(f"{name}-agent-token", opts=own) if args.k3s.separate_agent_token else None
         # What the cluster's objects are deleted with. The data of a single server are the cluster's, and are lost with its disk.
         single_server = len(servers) == 1
-        lifetime_owner: pulumi.Resource = first.domain if single_server else token
+        data_disk = first.data_disks[first.node.k3s_disk.name] if first.node.k3s_disk else None
+        lifetime_owner: pulumi.Resource = (data_disk or first.domain) if single_server else token
         release = Release(
             f"{name}-release",
-            ReleaseArgs(version=args.k3s.version, serial=first.disk_id, alone=single_server),
+            ReleaseArgs(
+                version=args.k3s.version,
+                serial=first.disk_id,
+                alone=single_server,
+                data=data_disk.disk_id if data_disk else None,
+            ),
             own,
         )
+        secret = self._token(name, first, token, lifetime_owner)
 
         self.nodes = {}
         self._left: list[pulumi.Resource] = []
@@ -96,7 +103,7 @@ class Cluster(ComponentResource):
                 K3sNodeArgs(
                     machine=machine,
                     k3s=args.k3s,
-                    config_yaml=_config_yaml(token, agent_token, node, join, args),
+                    config_yaml=_config_yaml(secret, agent_token, node, join, args),
                     registries_yaml=registries_yaml(args.k3s),
                     server=args.api_address,
                     plugins=args.plugins,
@@ -151,6 +158,24 @@ class Cluster(ComponentResource):
         for machine in args.machines:
             self._label(machine)
         self.register_outputs({"kubeconfig": self.kubeconfig})
+
+    def _token(self, name: str, first: VirtualMachine, token: Token, lifetime_owner: pulumi.Resource) -> Output[str]:
+        """The servers' token: that of the cluster on the first server's data disk, if there is one, else the stack's own."""
+        if not first.node.k3s_disk:
+            return token.value
+        found = command.run(
+            f"{name}-data-token",
+            command.Script(name="k3s-data-token.sh", limit=60),
+            connection=first.connection,
+            # Not the machine: a rebuilt one has the same disk.
+            triggers=[first.data_id],
+            secret_output=True,
+            opts=ResourceOptions.merge(
+                first.child_options,
+                ResourceOptions(parent=self, deleted_with=lifetime_owner, depends_on=[first.ssh_ready, *first.mounted]),
+            ),
+        )
+        return Output.secret(Output.all(found.stdout, token.value).apply(lambda known: known[0].strip() or known[1]))
 
     def _label(self, machine: VirtualMachine) -> None:
         """The labels that a kubelet may not set on its node, once the node is Ready, until its machine is deleted."""
@@ -213,7 +238,8 @@ class Cluster(ComponentResource):
             None,
             on_delete=None if other is machine else leave_script,
             connection=other.connection,
-            triggers=[machine.disk_id],
+            # With its data on a disk of their own, a rebuilt node is the same member of the cluster.
+            triggers=[machine.data_id],
             opts=ResourceOptions.merge(
                 machine.child_options,
                 ResourceOptions(parent=self, deleted_with=lifetime_owner, delete_before_replace=True, depends_on=needed),
@@ -227,13 +253,15 @@ def _join_url(release: Release, servers: Sequence[VirtualMachine]) -> Output[str
     """URL of the server that the first one joins: "", or, when it is recreated, one of the others, which have kept the cluster."""
     if len(servers) == 1:
         return Output.from_input("")
-    founded = Output.all(release.founder, servers[0].disk_id)
+    founded = Output.all(release.founder, servers[0].data_id)
     return founded.apply(lambda serials: "" if serials[0] == serials[1] else f"https://{servers[1].node.address}:{API_PORT}")
 
 
-def _config_yaml(token: Token, agent_token: Token | None, node: NodePlan, join: Output[str], args: ClusterArgs) -> Output[str]:
+def _config_yaml(
+    token: Output[str], agent_token: Token | None, node: NodePlan, join: Output[str], args: ClusterArgs
+) -> Output[str]:
     agents = agent_token.value if agent_token else None
-    return Output.all(token=token.value, agents=agents, join=join).apply(
+    return Output.all(token=token, agents=agents, join=join).apply(
         lambda known: yaml_text.dump(
             config(node, known["join"], args.api_names, args.k3s, known["token"], agent_token=known["agents"])
         )

@@ -62,7 +62,7 @@ class K3sNode(ComponentResource):
     def __init__(self, name: str, args: K3sNodeArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("k3s-macvlan:k3s:K3sNode", name, {}, opts)
         machine, node = args.machine, args.machine.node
-        self.install_depends_on = [machine.ssh_ready, *args.depends_on]
+        self.install_depends_on = [machine.ssh_ready, *machine.mounted, *args.depends_on]
         if args.artifacts is not None:
             artifacts = command.Script(
                 name="artifacts.sh",
@@ -73,7 +73,7 @@ class K3sNode(ComponentResource):
                 machine.run(
                     f"{name}-artifacts",
                     artifacts,
-                    opts=ResourceOptions(parent=self, depends_on=[machine.ssh_ready]),
+                    opts=ResourceOptions(parent=self, depends_on=[machine.ssh_ready, *machine.mounted]),
                 )
             )
         self.k3s_installed = machine.run(

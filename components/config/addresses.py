@@ -113,6 +113,8 @@ class _Range(Generic[Kind]):
 
 
 _OCTETS = r"\d{1,3}(\.\d{1,3}){3}"
+_HEXTETS = r"[0-9a-fA-F.]*:[0-9a-fA-F:.]*"
+"""With a colon at least, which no IPv4 address has."""
 
 
 @dataclass(frozen=True, order=True)
@@ -140,7 +142,7 @@ class Ipv6Range(_Range[IPv6Address]):
 
     example = "fd00:50::100-fd00:50::1ff"
     json_format = "ipv6range"
-    json_pattern = r"^\s*[0-9a-fA-F:.]+\s*(-\s*[0-9a-fA-F:.]+\s*)?$"
+    json_pattern = rf"^\s*{_HEXTETS}\s*(-\s*{_HEXTETS}\s*)?$"
 
     @classmethod
     def address(cls, text: str) -> IPv6Address:

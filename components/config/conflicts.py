@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import combinations
 
-from components.config import k3s_options, network_conflicts
+from components.config import device_conflicts, disk_conflicts, k3s_options, network_conflicts, nic_conflicts
 from components.config.plan import Claim, NodePlan, Plan, claims, virtual_api_address
 from components.config.problems import Problem, following, presence
 from components.config.settings import NodeGroup, Settings
@@ -28,8 +28,11 @@ def conflicts(plan: Plan, settings: Settings) -> list[Problem]:
         *_names(plan.nodes, settings),
         *_addresses(plan, settings),
         *_duplicates(plan.nodes, settings),
+        *device_conflicts.conflicts(plan.nodes, settings),
         *network_conflicts.conflicts(plan, settings),
+        *nic_conflicts.conflicts(plan, settings),
         *_homeless_pod(plan.nodes, settings),
+        *disk_conflicts.conflicts(plan, settings),
         *_options_twice(settings),
         *_cluster_networks(settings),
         *_agents(settings),
@@ -61,9 +64,18 @@ def _texts(settings: Settings) -> Iterator[Problem]:
 
 def warnings(plan: Plan, settings: Settings) -> tuple[str, ...]:
     """What is allowed and seldom wanted."""
-    texts = list(network_conflicts.warnings(plan, settings))
+    texts = [
+        *network_conflicts.warnings(plan, settings),
+        *nic_conflicts.warnings(plan, settings),
+        *disk_conflicts.warnings(plan, settings),
+    ]
     if not settings.k3s.install_script.sha256:
         texts.append("k3s.installScript.sha256 is empty, so the install script is run as it comes")
+    if settings.machine.guest_agent and settings.artifacts.directory:
+        texts.append(
+            "machine.guestAgent with artifacts.directory: nodes download nothing, so the package qemu-guest-agent must be in the "
+            "image"
+        )
     for name, hypervisor in sorted(settings.hypervisors.items()):
         if re.search(r"[?&]no_verify=[^0&]", hypervisor.uri):
             texts.append(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from components.config.addresses import AddressRange, Ipv6Range, merge
+from components.config.nic_plan import devices, smallest_mtu
 from components.config.pod_networks import IPV6_MTU, BookedAddress, PodNetwork, StaticIpv6
 from components.config.settings import Settings
 
@@ -30,6 +31,8 @@ class NetworkPlan:
     """Whether it is on the nodes' own interface and in their subnet."""
     mtu: int | None = None
     """MTU of the pods' interface in bytes, where settings say it; None: the NIC's own."""
+    nic: str = ""
+    """Of a further NIC of the nodes that it is on: the device, with another one of which pods lose their interface."""
 
     @property
     def tuned(self) -> bool:
@@ -101,7 +104,7 @@ def _network(name: str, network: PodNetwork, settings: Settings) -> NetworkPlan:
     parent = network.parent or nodes.interface
     cidr = network.cidr or nodes.cidr
     inherited = nodes.gateway if cidr == nodes.cidr else None
-    of_parent = nodes.mtu if parent == nodes.interface else None
+    of_parent = nodes.mtu if parent == nodes.interface else smallest_mtu(settings, parent)
     return NetworkPlan(
         name=name,
         settings=network,
@@ -110,6 +113,7 @@ def _network(name: str, network: PodNetwork, settings: Settings) -> NetworkPlan:
         gateway=network.gateway or inherited,
         of_nodes=parent == nodes.interface and network.vlan is None and cidr == nodes.cidr,
         mtu=of_parent if network.mtu is None else network.mtu,
+        nic=devices(settings, parent),
     )
 
 

@@ -14,8 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 
-from components.config import node_labels
+from components.config import devices, disk_plan, disks, nic_plan, node_labels
 from components.config.addresses import AddressRange, merge
+from components.config.devices import DevicePlan
+from components.config.disk_plan import DiskPlan, Place
+from components.config.firmware import firmware
 from components.config.network_plan import (
     AttachmentPlan,
     NetworkPlan,
@@ -25,6 +28,7 @@ from components.config.network_plan import (
     networks,
     node_networks,
 )
+from components.config.nic_plan import NicPlan
 from components.config.settings import NodeGroup, NodeOverride, Settings
 
 # Namespace of all UUIDs made here: uuid5(NAMESPACE_URL, "https://k3s-macvlan.dev").
@@ -99,6 +103,17 @@ class NodePlan:
     """Images to pull while K3s is installed: those that pods on it will surely need, not that of a pod that may run elsewhere."""
     networks: tuple[NodeNetworkPlan, ...]
     """The networks for pods on it, in the plan's order."""
+    devices: tuple[DevicePlan, ...]
+    """Devices of the hypervisor that its machine is given, by name."""
+    nics: tuple[NicPlan, ...] = ()
+    """Its network interfaces beyond the first."""
+    disks: tuple[DiskPlan, ...] = ()
+    """Its data disks, by name."""
+
+    @property
+    def k3s_disk(self) -> DiskPlan | None:
+        """The data disk that has K3s's data (k3s.dataDisk), where it has one."""
+        return next((disk for disk in self.disks if disk.of_k3s), None)
 
     @property
     def first(self) -> bool:
@@ -145,6 +160,8 @@ class ImagePlan:
     """sha256:<hex>, sha512:<hex>, or the URL of a checksum file that names the image."""
     format: str
     """qcow2 or raw."""
+    firmware: str
+    """bios or efi: what machines with it boot by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +178,8 @@ class Plan:
     """Servers first, each role by index."""
     pools: tuple[PoolPlan, ...]
     """One for each hypervisor with a node."""
+    data_pools: tuple[PoolPlan, ...]
+    """Further pools of the stack's own, for data disks in directories that the settings name."""
     pods: tuple[PodPlan, ...]
     """The pods on the network."""
     image: ImagePlan
@@ -218,7 +237,7 @@ def image_plan(settings: Settings) -> ImagePlan:
     if algorithm not in ("sha256", "sha512"):
         digest = hashlib.sha256(f"{image.source} {image.checksum}".encode()).hexdigest()
     name = f"base-{digest[:20]}.{image.format}"
-    return ImagePlan(name=name, source=image.source, checksum=image.checksum, format=image.format)
+    return ImagePlan(name=name, source=image.source, checksum=image.checksum, format=image.format, firmware=firmware(settings))
 
 
 def _node_names(role: str, count: int) -> list[str]:
@@ -230,12 +249,17 @@ def _nodes(
 ) -> Iterator[NodePlan]:
     groups: tuple[tuple[str, NodeGroup], ...] = (("server", settings.servers), ("agent", settings.agents))
     images = _images(settings)
+    nics = nic_plan.plans(settings, lambda node, nic: mac_address(project, stack, node, nic))
     count = settings.servers.count + settings.agents.count
     for role, group in groups:
         for index, name in enumerate(_node_names(role, group.count)):
             override = group.overrides.get(name, NodeOverride())
             pool = pools.get(override.hypervisor or group.hypervisor)
             labels = {**group.labels, **(override.labels or {})}
+            given = devices.planned(role, name, group.devices, override.devices)
+            api_labels = {key: value for key, value in labels.items() if not node_labels.of_kubelet(key)} | devices.labels(given)
+            pool = pool or next(iter(pools.values()))
+            own_disks = disks.of_node(group.disks, override.disks)
             yield NodePlan(
                 name=name,
                 domain=f"{project}-{stack}-{name}",
@@ -244,16 +268,59 @@ def _nodes(
                 uuid=str(uuid.uuid5(_NAMESPACE, f"{project}/{stack}/{name}")),
                 mac=override.mac or mac_address(project, stack, name),
                 address=override.address or counted(settings.network.nodes, role, index),
-                pool=pool or next(iter(pools.values())),
+                pool=pool,
                 cpus=override.cpus or group.cpus,
                 memory=override.memory or group.memory,
                 disk=(override.disk or group.disk) * GIB,
                 labels=tuple(f"{key}={value}" for key, value in sorted(labels.items()) if node_labels.of_kubelet(key)),
-                api_labels=tuple((key, value) for key, value in sorted(labels.items()) if not node_labels.of_kubelet(key)),
+                api_labels=tuple(sorted(api_labels.items())),
                 taints=group.taints if override.taints is None else override.taints,
                 images=images,
                 networks=node_networks(planned, role, index, count),
+                devices=given,
+                nics=nics[name],
+                disks=tuple(
+                    disk_plan.plans(
+                        name,
+                        f"{project}-{stack}-{name}",
+                        own_disks,
+                        own=Place(name=pool.name, path=pool.path),
+                        places={
+                            directory: Place(name=data_pool.name, path=data_pool.path)
+                            for directory in disk_plan.directories(own_disks)
+                            if (data_pool := _data_pool(project, stack, pool, directory)) is not None
+                        },
+                        of_k3s=settings.k3s.data_disk,
+                    )
+                ),
             )
+
+
+def _data_pool(project: str, stack: str, own: PoolPlan, directory: str) -> PoolPlan | None:
+    """The stack's pool under a directory on the hypervisor of its pool `own`; None where that one is there."""
+    path = f"{directory.rstrip('/')}/{project}-{stack}"
+    if path == own.path:
+        return None
+    suffix = disk_plan.pool_suffix(directory)
+    return PoolPlan(
+        hypervisor=own.hypervisor,
+        uri=own.uri,
+        name=f"{own.name}-{suffix}",
+        uuid=str(uuid.uuid5(_NAMESPACE, f"{project}/{stack}/pool/{own.hypervisor}/{suffix}")),
+        path=path,
+    )
+
+
+def _data_pools(project: str, stack: str, nodes: tuple[NodePlan, ...], settings: Settings) -> tuple[PoolPlan, ...]:
+    found: dict[tuple[str, str], PoolPlan] = {}
+    groups: dict[str, NodeGroup] = {"server": settings.servers, "agent": settings.agents}
+    for node in nodes:
+        group = groups[node.role]
+        override = group.overrides.get(node.name, NodeOverride())
+        for directory in disk_plan.directories(disks.of_node(group.disks, override.disks)):
+            if (pool := _data_pool(project, stack, node.pool, directory)) is not None:
+                found[pool.hypervisor, pool.name] = pool
+    return tuple(pool for _, pool in sorted(found.items()))
 
 
 def _images(settings: Settings) -> tuple[str, ...]:
@@ -363,6 +430,7 @@ def make(project: str, stack: str, settings: Settings) -> Plan:
         owner=f"{project}/{stack}",
         nodes=nodes,
         pools=tuple(pool for name, pool in pools.items() if name in used),
+        data_pools=_data_pools(project, stack, nodes, settings),
         pods=_pods(nodes, planned, settings),
         image=image_plan(settings),
         claims=tuple(merge(claim.range for claim in claims(nodes, planned, settings) if claim.of_nodes)),

@@ -117,8 +117,12 @@ _FORMS: dict[str, str] = {}
 
 
 def matching(pattern: str, form: str, *, to_lower: bool | None = None) -> StringConstraints:
-    """A string that matches `pattern`; `form` says what to write, with an example."""
-    _FORMS[pattern] = form
+    """A string that matches `pattern`; `form` says what to write, with an example.
+
+    pydantic reports the pattern alone, so each has one form; raises KeyError for a second one.
+    """
+    if _FORMS.setdefault(pattern, form) != form:
+        raise KeyError(pattern)
     return StringConstraints(pattern=pattern, to_lower=to_lower)
 
 

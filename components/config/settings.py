@@ -18,7 +18,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_va
 
 from components.config import k3s_options
 from components.config.addresses import AddressRange
+from components.config.devices import Device, DeviceName
+from components.config.disks import DiskName, DiskOverrides, Disks
 from components.config.model import Model
+from components.config.nics import Nic, Queues, Vlan, VlanTag, vlan_mistakes
 from components.config.pod_networks import PodNetwork
 from components.config.problems import Mistake, matching, refuse
 from components.config.value_types import (
@@ -90,6 +93,16 @@ class Network(Model):
     """MTU in bytes that the nodes give their interface, no more than the libvirt network's `<mtu size=…>` or the bridge's; absent:
     the NIC's own, which is 1500 unless libvirt gives it another. At most this is the `mtu` of networks for pods on it. A change
     recreates the nodes."""
+    openvswitch: bool = False
+    """With kind bridge: the bridge is one of Open vSwitch."""
+    vlan: Vlan | None = None
+    """With kind bridge: VLAN of the bridge that the nodes are on; a list is a trunk, whose VLANs networks for pods have with their
+    tags, and `nativeVlan` is the nodes' own. Open vSwitch, or libvirt 11.0 or later and a Linux bridge that filters VLANs. A change
+    is made while the nodes run where libvirt can, else they are restarted."""
+    native_vlan: VlanTag | None = None
+    """With a trunk: the nodes' own VLAN, without a tag."""
+    queues: Queues | None = None
+    """Queues of the nodes' NIC, which as many CPUs of a node serve at once; absent: one. A change restarts the nodes."""
 
     @property
     def libvirt_name(self) -> str | None:
@@ -107,6 +120,16 @@ class Network(Model):
             if self.dns:
                 conflict = "dns goes with kind: bridge; the nodes of a libvirt network ask its own DNS server; remove it"
                 refuse([Mistake(("dns",), self.dns, conflict, ("kind",))])
+            refuse(
+                Mistake(
+                    (name,),
+                    None,
+                    "goes with kind: bridge; the DHCP server of a libvirt network is on no VLAN of its bridge; remove it",
+                    ("kind",),
+                )
+                for name, value in (("openvswitch", self.openvswitch), ("vlan", self.vlan), ("nativeVlan", self.native_vlan))
+                if value
+            )
             return self
         needed = (
             "is needed with kind: bridge: the default is that of libvirt's network default, and nothing on a bridge tells it to "
@@ -117,7 +140,10 @@ class Network(Model):
         if "name" not in missing and not re.fullmatch(INTERFACE_PATTERN, self.name):
             conflict = "with kind: bridge it is the name of an interface of the hypervisor; write at most 15 characters"
             mistakes.append(Mistake(("name",), self.name, conflict, ("kind",)))
-        refuse(mistakes)
+        if isinstance(self.vlan, tuple) and self.native_vlan is None:
+            conflict = "is a trunk, on which the nodes' own frames have no VLAN; set nativeVlan to theirs, or write one tag"
+            mistakes.append(Mistake(("vlan",), None, conflict, ("nativeVlan",)))
+        refuse([*mistakes, *vlan_mistakes(self.vlan, self.native_vlan)])
         return self
 
 
@@ -140,6 +166,14 @@ class NodeSize(Model):
     """Kubernetes node taints, key=value:Effect."""
     hypervisor: Name = "local"
     """Name of one of `hypervisors`."""
+    devices: dict[DeviceName, Device] = {}
+    """USB and PCI devices of the hypervisor that the machine is given, by name. The node gets the label
+    k3s-macvlan.dev/device-NAME: "true"."""
+    nics: tuple[Nic, ...] = ()
+    """Further network interfaces. They are attached and detached while the node runs, where libvirt can, and may be the `parent` of
+    networks for pods."""
+    disks: Disks = {}
+    """Data disks by name, which outlive the machine: `size`, `mount`, `keep`, ..."""
 
 
 class NodeOverride(Model):
@@ -157,10 +191,16 @@ class NodeOverride(Model):
     """Kubernetes node taints, in place of the group's."""
     hypervisor: Name | None = None
     """Name of one of `hypervisors`."""
+    disks: DiskOverrides = {}
+    """Data disks by name, merged with the group's disk of the same name field by field."""
     address: Address | None = None
     """Address inside `network.nodes`, in place of the counted one."""
     mac: Mac | None = None
     """MAC address, in place of the one made from the stack's and the node's names."""
+    devices: dict[DeviceName, Device] | None = None
+    """USB and PCI devices, added to the group's; one of the same name replaces it."""
+    nics: tuple[Nic, ...] | None = None
+    """Further network interfaces, in place of the group's."""
 
 
 class NodeGroup(NodeSize):
@@ -212,6 +252,29 @@ class Machine(Model):
     """Cache mode of the root disk; unsafe is quick and loses data when the hypervisor dies."""
     autostart: bool = True
     """Start the machines with the hypervisor."""
+    firmware: Literal["auto", "bios", "efi"] = "auto"
+    """What the machines boot by: bios, efi (UEFI), or auto: efi where the name of the image's file says that it is for UEFI, else
+    bios. Another one restarts the machines with their disks, which most images for the cloud bear ([images.md](images.md))."""
+    secure_boot: bool = False
+    """Boot nothing but what is signed with keys of Microsoft's or the distribution's; with firmware efi and a q35. It restarts the
+    machines when it changes."""
+    guest_agent: bool = False
+    """Install QEMU's guest agent on the nodes from the distribution's packages and start it. Every machine has the channel for it,
+    and one that the image brings is used as well."""
+
+    @model_validator(mode="after")
+    def _secure(self) -> Machine:
+        if not self.secure_boot:
+            return self
+        mistakes = []
+        if self.firmware != "efi":
+            conflict = "needs the firmware that has it; set firmware: efi, or leave it out"
+            mistakes.append(Mistake(("secureBoot",), True, conflict, ("firmware",)))
+        if not re.fullmatch(r"(pc-)?q35.*", self.machine_type):
+            conflict = f"needs a machine with system management mode, which {self.machine_type} has not; take machineType: q35"
+            mistakes.append(Mistake(("secureBoot",), True, conflict, ("machineType",)))
+        refuse(mistakes)
+        return self
 
     @model_validator(mode="after")
     def _model(self) -> Machine:
@@ -440,6 +503,9 @@ class K3s(Model):
     """CNI plugin directory on the node; by default the one this K3s release searches."""
     cni_conf_directory: Path = "/var/lib/rancher/k3s/agent/etc/cni/net.d"
     """CNI configuration directory on the node."""
+    data_disk: DiskName | None = None
+    """Name of the data disk (`servers.disks`, `agents.disks`) that has /var/lib/rancher, on each node that has one of this name;
+    servers need it. A rebuilt machine then finds its cluster again."""
     agents_at_once: Annotated[int, Field(strict=True, ge=1, le=100)] | None = None
     """How many agents are installed or upgraded at the same time; absent: all."""
     pod_cidr: Subnet = IPv4Network("10.42.0.0/16")
@@ -585,6 +651,8 @@ class Timeouts(Model):
     """Download and installation of the CNI plugins."""
     multus: Seconds = 900
     """Until the DaemonSet is available, and again until its files are on the node."""
+    packages: Seconds = 600
+    """Download and installation of a package of the distribution: `machine.guestAgent`."""
     pod: Seconds = 600
     """Until the pod is Ready with its second interface."""
     proof: Seconds = 120
@@ -599,11 +667,12 @@ class Settings(Model):
     network: Network = Network()
     """The real network: `kind` (libvirt, bridge), `name`, `cidr`, `gateway`, `dns`, range of `nodes`, ranges to `exclude`, ..."""
     servers: Servers = Servers()
-    """Servers: `count`, `cpus`, `memory` (MiB), `disk` (GiB), `labels`, `taints`, `hypervisor`, `overrides` per node."""
+    """Servers: `count`, `cpus`, `memory` (MiB), `disk` (GiB), `disks`, `nics`, `devices`, `labels`, `taints`, `hypervisor`,
+    `overrides` per node."""
     agents: NodeGroup = NodeGroup()
     """Agents: the same fields as servers."""
     machine: Machine = Machine()
-    """What all machines share: `virtType`, `cpuMode`, `cpuModel`, `machineType`, `diskCache`, `autostart`."""
+    """What all machines share: `virtType`, `cpuMode`, `cpuModel`, `machineType`, `diskCache`, `autostart`, `firmware`, ..."""
     image: BaseImage = BaseImage()
     """Cloud image: `source` (URL or file), `checksum`, `format`."""
     artifacts: Artifacts = Artifacts()

@@ -168,7 +168,7 @@ _VLAN = re.compile(r".+\.[0-9]{1,4}|vlan[0-9]{1,4}")
 _NO_PARENT = ("lo", "cni0", "flannel.1", "flannel-wg", "kube-ipvs0")
 
 
-def _parent_interface(value: str) -> str:
+def parent_interface(value: str) -> str:
     if value in _NO_PARENT:
         raise ValueError(
             "is no interface on the network: K3s or the kernel makes it on each node; name the node's NIC, such as enp1s0"
@@ -216,7 +216,7 @@ INTERFACE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$"
 _INTERFACE_FORM = "not a name of an interface; write 1 to 15 letters, digits and ._-, such as enp1s0"
 
 
-Interface = Annotated[str, matching(INTERFACE_PATTERN, _INTERFACE_FORM), AfterValidator(_parent_interface)]
+Interface = Annotated[str, matching(INTERFACE_PATTERN, _INTERFACE_FORM), AfterValidator(parent_interface)]
 Mac = Annotated[
     str,
     matching(

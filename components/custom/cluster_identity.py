@@ -27,6 +27,8 @@ class ReleaseArgs:
     """`OverlayDisk.serial` of the first server's disk."""
     alone: Input[bool]
     """Whether the first server is the only one, so that its data are the cluster."""
+    data: Input[str] | None = None
+    """`DataDisk.disk_id` of the data disk that has K3s's data on the first server; None: its root disk has them."""
 
 
 class ReleaseProvider(ResourceProvider):
@@ -36,15 +38,18 @@ class ReleaseProvider(ResourceProvider):
         """Without state: only the class's name is in the stack's state."""
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
-        same = _olds.get("cluster") and not (news["alone"] and _olds.get("serial") != news.get("serial"))
-        new = {"cluster": secrets.token_hex(8), "founder": news["serial"]}
+        moved = bool(_olds.get("data")) != bool(news.get("data")) and _olds.get("serial") == news.get("serial")
+        same = _olds.get("cluster") and not (news["alone"] and not moved and _place(_olds) != _place(news))
+        new = {"cluster": secrets.token_hex(8), "founder": _place(news)}
         inputs = {**news, **({name: _olds[name] for name in new} if same else new)}
+        if same and moved and _olds["founder"] == _place(_olds):
+            inputs["founder"] = _place(news)
         refused = refusal(_olds["version"], news["version"]) if same else ""
         return CheckResult(inputs, [CheckFailure("version", refused)] if refused else [])
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         other = _olds.get("cluster") != _news.get("cluster")
-        changed = other or any(_olds.get(name) != _news.get(name) for name in ("version", "serial", "alone"))
+        changed = other or any(_olds.get(name) != _news.get(name) for name in ("version", "serial", "alone", "data"))
         return DiffResult(changes=changed, replaces=["cluster"] if other else [], delete_before_replace=True)
 
     def create(self, props: dict[str, Any]) -> CreateResult:
@@ -52,6 +57,12 @@ class ReleaseProvider(ResourceProvider):
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         return UpdateResult(_news)
+
+
+def _place(props: dict[str, Any]) -> Any:
+    """What identifies the disk that K3s's data are on. They are moved between a machine's root disk and a data disk by hand, and
+    the node refuses a data disk that would hide them (data-disk.sh)."""
+    return props.get("data") or props.get("serial")
 
 
 def refusal(old: str, new: str) -> str:
@@ -71,9 +82,9 @@ class Release(Resource, module="release", name="Release"):
     """The cluster as one thing with one release.
 
     cluster: its identity, random, an input that check() keeps, so a preview knows it. It changes when the only server is
-    replaced, and stays when a server among others is, or servers are added.
-    founder: serial of the disk that the first server had when the cluster began. With another disk it joins what the others
-    kept, and never begins a second cluster.
+    replaced without its data, and stays when a server among others is, or servers are added.
+    founder: identity of the disk that the first server's data were on when the cluster began. With another disk it joins what the
+    others kept, and never begins a second cluster.
 
     A release that is older, or skips a minor release, is a failed check: nothing is changed.
     """
@@ -81,7 +92,7 @@ class Release(Resource, module="release", name="Release"):
     cluster: Output[str]
     """Identity of the cluster, random, hexadecimal."""
     founder: Output[str]
-    """`serial` of the disk that the first server had when the cluster began."""
+    """Identity of the disk that the first server's data were on when the cluster began."""
 
     def __init__(self, resource_name: str, args: ReleaseArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__(ReleaseProvider(), resource_name, properties(args, cluster=None, founder=None), opts)

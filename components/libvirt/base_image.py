@@ -19,7 +19,7 @@ from pulumi.dynamic import CreateResult, Resource
 
 from components.custom.provider import Props, is_unknown, old_first, properties
 from components.custom.reporting import progress
-from components.libvirt import storage_xml, volume_store
+from components.libvirt import domain_firmware, image_boot, storage_xml, volume_store
 from components.libvirt.connection import HypervisorError, connect
 from components.libvirt.volume_provider import VolumeProvider, volume_id
 from components.redact import shown
@@ -49,10 +49,13 @@ class BaseImageArgs:
     """"sha256:<hex>" or "sha512:<hex>" of the file at `source`, or the URL of a checksum file with lines "<hex>  <name>"."""
     format: Input[str] = "qcow2"
     """qcow2 or raw."""
+    firmware: Input[str] | None = None
+    """efi, or None for BIOS: what machines are to boot by. An image for the other alone is refused."""
 
 
 class BaseImageProvider(VolumeProvider):
     replaces = ("uri", "pool", "name", "path", "checksum", "format")
+    updates = ("firmware",)
     keeps = ("source",)  # the checksum says what it is; where it came from does not matter later
     integers = ("capacity",)
     outputs = ("capacity",)
@@ -71,7 +74,9 @@ class BaseImageProvider(VolumeProvider):
         with connect(inputs["uri"]) as connection:
             pool = volume_store.pool_named(connection, inputs["pool"], fresh=True)
             facts = _verified(connection, pool, inputs)
-            if facts is None:
+            if facts is not None:
+                _refuse_other_firmware(connection, pool, inputs)
+            else:
                 with volume_store.created(pool, inputs["name"]):
                     facts = _fetch(connection, pool, inputs)
         return CreateResult(volume_id(inputs), {**inputs, "capacity": facts["capacity"]})
@@ -135,9 +140,27 @@ def _fetch(connection: Any, pool: Any, inputs: Props) -> Props:
         capacity = qcow2.virtual_size
     elif qcow2 is not None:
         raise HypervisorError(f"{shown(inputs['source'])} is a qcow2 image. Set the image's format to qcow2")
+    _refuse_other_firmware(connection, pool, inputs)
     facts = {"checksum": inputs["checksum"], "format": kind, "size": size, "capacity": capacity}
     volume_store.verify(connection, pool, name, facts)
     return facts
+
+
+def _refuse_other_firmware(connection: Any, pool: Any, inputs: Props) -> None:
+    """Raise for an image that boots by another firmware alone: its machines would never answer. Who cannot tell does not refuse."""
+    volume = volume_store.volume_named(pool, inputs["name"])
+
+    def read(offset: int, size: int) -> bytes:
+        return b"" if volume is None else volume_store.fetch(connection, volume, offset=offset, limit=size)
+
+    wanted = inputs.get("firmware") or domain_firmware.BIOS
+    only = image_boot.only_firmware(image_boot.first_bytes(read, qcow2=inputs["format"] == "qcow2"))
+    if only and only != wanted:
+        found, firmware = image_boot.SIGNS[only]
+        raise HypervisorError(
+            f"{shown(inputs['source'])} boots by {firmware} alone ({found}), and the machines are to boot by {wanted}. Set "
+            f"machine.firmware: {only}, or take an image for both"
+        )
 
 
 def _expected(checksum: str, source: str) -> tuple[str, str]:

@@ -101,6 +101,11 @@ HINTS = (
         "There is no such bridge on this host. network.name must be a bridge that every hypervisor has: `ip link show type bridge`",
     ),
     (
+        ("vlan tag", "not supported"),
+        "VLANs on Linux bridges take libvirt 11.0 or later. Use a bridge of Open vSwitch (openvswitch: true), or the bridge of a "
+        "VLAN interface without vlan",
+    ),
+    (
         ("nc: not found",),
         "libvirt's part for connections over SSH is missing on the host. Install libvirt-daemon-system there",
     ),
@@ -122,6 +127,11 @@ HINTS = (
     ),
     (("Could not access KVM",), "/dev/kvm is there but cannot be used. Set virtType: qemu, or repair KVM"),
     (("invalid CPU model",), "Check the cpuModel setting; `virsh cpu-models x86_64` lists what is known"),
+    (
+        ("is in use by driver", "domain"),
+        "Another machine has this device of the hypervisor. If it is one of this stack that gives it up in the same run, say `up` "
+        "again; else take it from that machine first",
+    ),
     (("doesn't support hardware virtualization", "kvm"), "Set virtType: qemu for plain emulation"),
     (("does not support virt type",), "Set virtType: qemu for plain emulation"),
 )

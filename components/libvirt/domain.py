@@ -11,10 +11,10 @@ from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Re
 
 from components.custom.provider import DeclarativeProvider, Props, differs, is_unknown, old_first, properties
 from components.custom.reporting import remark
-from components.libvirt import domain_edit, domain_spec, domain_xml
+from components.libvirt import domain_disks, domain_edit, domain_firmware, domain_spec, domain_xml
 from components.libvirt.connection import connect, find
 from components.libvirt.domain_apply import ensure
-from components.libvirt.domain_removal import remove, remove_log, say_what_is_lost
+from components.libvirt.domain_removal import remove, remove_log, remove_nvram, say_what_is_lost
 from components.libvirt.obstacles import obstacles
 from components.libvirt.unmanaged import attached, definitions, inventory
 
@@ -24,13 +24,15 @@ REMOVED = {"domain": "removed by hand"}
 SIZE = ("memory", "CPUs")
 """Managed properties that are inputs of their own, and so no part of `definition`."""
 
-WITHOUT_RESTART = ("owner", "node", "autostart", "running", "definition")
-"""Inputs that change nothing of the definition but its mark; and `definition`, which `diff` compares by itself."""
+WITHOUT_RESTART = ("owner", "node", "autostart", "guest_agent", "running", "definition")
+"""Inputs that change nothing of the definition but its mark, or what waits for its next change; and `definition`, which `diff`
+compares by itself."""
 
 RUNNING = "running guest: "
 """Before a property in which the running guest differs from its stored definition."""
 
 VIRT_TYPES = ("auto", "kvm", "qemu")
+FIRMWARES = (domain_firmware.BIOS, domain_firmware.EFI)
 CPU_MODES = ("auto", "host-passthrough", "host-model", "maximum", "custom")
 
 
@@ -53,7 +55,7 @@ class DomainArgs:
     cpus: Input[int]
     """Number of virtual CPUs."""
     mac: Input[str]
-    """MAC address of the one NIC, enp1s0: six pairs of hexadecimal digits with colons."""
+    """MAC address of the first NIC, enp1s0: six pairs of hexadecimal digits with colons."""
     disk_path: Input[str]
     """Path of the `OverlayDisk`."""
     disk_serial: Input[str]
@@ -68,8 +70,16 @@ class DomainArgs:
     """Name of the libvirt network that the NIC is on. Either this or `bridge`."""
     bridge: Input[str] | None = None
     """Name of the host's bridge that the NIC is on. Either this or `network`."""
+    nic_port: Input[Mapping[str, str]] | None = None
+    """How the NIC is plugged in there: `vlan` ("50", "trunk 50,60", "trunk 50,60 native 10"), `openvswitch` ("yes"), `queues`."""
+    nics: Input[Sequence[Mapping[str, str]]] | None = None
+    """Further NICs: `name` in the guest, `mac`, `network` (and `portgroup`) or `bridge`, `model`, and what is in `nic_port`."""
     extra_disks: Input[Sequence[Input[str]]] = ()
     """Paths of more disks, raw and read-only, which become vdc, vdd, and so on."""
+    host_devices: Input[Sequence[Input[Mapping[str, Input[Any]]]]] | None = None
+    """USB and PCI devices of the host, each with name, kind (usb, pci), choice, optional, and address of its `HostDevice`."""
+    data_disks: Input[Sequence[Input[Mapping[str, Input[str] | Input[bool]]]]] | None = None
+    """Of each `DataDisk`: name, serial, pool, volume, path ("" where libvirt alone knows it), bus, cache, keep, and disk_id."""
     virt_type: Input[str] = "auto"
     """auto (KVM if libvirt offers it), kvm, or qemu (plain emulation)."""
     cpu_mode: Input[str] = "auto"
@@ -80,6 +90,12 @@ class DomainArgs:
     """Cache of the `OverlayDisk`: none, writeback, unsafe, … as in libvirt's <driver cache>."""
     machine: Input[str] = "q35"
     """QEMU's machine type."""
+    firmware: Input[str] | None = None
+    """efi, or None for BIOS, with which UEFI that was set by hand stays."""
+    secure_boot: Input[bool] | None = None
+    """Whether UEFI boots only what is signed."""
+    guest_agent: Input[bool] | None = None
+    """Whether somebody relies on the guest agent's channel, so that its loss is drift. Every machine has it."""
     autostart: Input[bool] = True
     """Whether the domain starts with the host."""
     stop_timeout: Input[int] = 60
@@ -89,8 +105,9 @@ class DomainArgs:
 class DomainProvider(DeclarativeProvider):
     replaces = ("uri", "name", "uuid", "mac", "network", "bridge", "disk_path", "disk_serial", "seed_path", "pool")
     updates = (
-        "owner", "node", "memory_mib", "cpus", "extra_disks", "console_log", "virt_type", "cpu_mode", "cpu_model",
-        "disk_cache", "machine", "autostart", "running", "definition",
+        "owner", "node", "memory_mib", "cpus", "nic_port", "nics", "host_devices", "extra_disks", "data_disks", "console_log",
+        "virt_type", "cpu_mode", "cpu_model", "disk_cache", "machine", "firmware", "secure_boot", "guest_agent", "autostart",
+        "running", "definition",
     )  # fmt: skip
     keeps = ("stop_timeout",)
     integers = ("memory_mib", "cpus", "stop_timeout")
@@ -104,6 +121,9 @@ class DomainProvider(DeclarativeProvider):
                 wrong.append((name, f"{value!r} is none of {', '.join(allowed)}"))
         if news.get("cpu_mode") == "custom" and not news.get("cpu_model"):
             wrong.append(("cpu_model", "cpu_mode custom needs a model; `virsh cpu-models x86_64` lists them"))
+        firmware = news.get("firmware")
+        if firmware is not None and not is_unknown(firmware) and firmware not in FIRMWARES:
+            wrong.append(("firmware", f"{firmware!r} is none of {', '.join(FIRMWARES)}"))
         for name in ("memory_mib", "cpus"):
             value = news.get(name)
             if not is_unknown(value) and (not isinstance(value, int) or value <= 0):
@@ -143,8 +163,13 @@ class DomainProvider(DeclarativeProvider):
         unmanaged, in_the_way = _olds.get("unmanaged") or [], _olds.get("obstacles") or []
         if result.replaces and unmanaged:
             remark(f"{domain} is recreated, and what is unmanaged in it is lost: {'; '.join(unmanaged)}")
+        if not result.replaces and not is_unknown(_news.get("data_disks")):
+            for text in domain_disks.taken_off(_olds, _news):
+                remark(text)
         restarting = [name for name in self.updates if name not in WITHOUT_RESTART]
         redefined = drift or any(differs(_olds.get(name), _news.get(name)) for name in restarting)
+        if not result.replaces:
+            _say_firmware(domain, _olds, _news)
         if in_the_way and redefined and not result.replaces:
             remark(f"{domain}: this change is refused while this lasts: {'; '.join(in_the_way)}")
         return result
@@ -167,7 +192,11 @@ class DomainProvider(DeclarativeProvider):
             facts = domain_spec.read_domain(stored)
             if facts.owner != state["owner"]:
                 return ReadResult("", {})
-            spec = domain_spec.from_inputs(state, virt_type=state.get("virt_type_used") or facts.virt_type)
+            known = domain_disks.resolved(connection, state)
+            spec = domain_spec.from_inputs(known, virt_type=state.get("virt_type_used") or facts.virt_type)
+            spec = domain_edit.beside_others(spec, stored, live)
+            if not state.get("guest_agent"):  # machines of former releases have no channel, and nobody asks for it
+                spec = domain_edit.without_deferred(stored, spec)
             former = attached(connection, state["pool"], spec, (), stored, live)
             changed = {difference.name: difference for difference in domain_edit.differences(stored, spec, former)}
             if live is not None:
@@ -206,6 +235,20 @@ class DomainProvider(DeclarativeProvider):
                 say_what_is_lost(connection, domain, stored, live, state)
                 remove(domain)
             remove_log(connection, state["pool"], state["console_log"])
+            remove_nvram(connection, state["pool"], state["node"])
+
+
+def _say_firmware(domain: object, olds: Props, news: Props) -> None:
+    """A firmware that changes, in words: the machine keeps its disk, which has to be one for the other firmware too."""
+    former, wanted = (
+        domain_firmware.words(props.get("firmware") or domain_firmware.BIOS, secure_boot=bool(props.get("secure_boot")))
+        for props in (olds, news)
+    )
+    if former != wanted and not is_unknown([news.get("firmware"), news.get("secure_boot")]):
+        remark(
+            f"{domain} boots by {wanted} from now on, by {former} until now: it is restarted for that with the disk that it has. "
+            "If its image was not made for that, it does not boot, and the former setting brings it back"
+        )
 
 
 def _by_hand(name: object, property_name: str, actual: str, wanted: str) -> str:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from components.libvirt import domain_devices, domain_xml, xml
+from components.libvirt import domain_devices, domain_firmware, domain_xml, xml
 from components.libvirt.domain_spec import DomainSpec
 
 ATTACHABLE = (
@@ -101,7 +101,7 @@ def _words(device: ET.Element) -> str:
             return f"{tag} {name}".strip()
 
 
-def _tuning(root: ET.Element) -> Iterator[str]:
+def _tuning(root: ET.Element, spec: DomainSpec) -> Iterator[str]:
     for element in root:
         if element.tag not in TOP:
             yield element.tag
@@ -112,7 +112,12 @@ def _tuning(root: ET.Element) -> Iterator[str]:
     for element in [] if metadata is None else list(metadata):
         if element is not mark:
             yield f"metadata {element.tag}"
-    for path, usual in (("features", {"acpi", "apic"}), ("cpu", {"model", "vendor"}), ("os", {"type", "boot"})):
+    ours = spec.firmware == domain_firmware.EFI or domain_firmware.is_ours(root, spec.node, spec.console_log)
+    if not ours and domain_xml.attribute(root, "os", "firmware"):
+        yield "os firmware"
+    system = {"type", "boot", *(domain_firmware.ELEMENTS if ours else ())}
+    features = {"acpi", "apic", *(("smm",) if ours and spec.secure_boot else ())}
+    for path, usual in (("features", features), ("cpu", {"model", "vendor"}), ("os", system)):
         for element in [] if (parent := root.find(path)) is None else list(parent):
             if element.tag not in usual:
                 yield f"{path} {element.tag}"
@@ -122,7 +127,7 @@ def unmanaged(document: str, spec: DomainSpec, former: Collection[str] = ()) -> 
     """What was added to the definition by hand. It is kept in every change and lost when the domain is recreated."""
     root = domain_xml.parse(document)
     additions = [_words(device) for device in domain_xml.devices(root) if not _is_ours(device, root, spec, former)]
-    return list(dict.fromkeys([*additions, *_tuning(root)]))
+    return list(dict.fromkeys([*additions, *_tuning(root, spec)]))
 
 
 @dataclass(frozen=True)

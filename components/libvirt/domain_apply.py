@@ -8,11 +8,21 @@ from typing import Any
 
 from components.custom.provider import Props
 from components.custom.reporting import say
-from components.libvirt import domain_additions, domain_edit, domain_hotplug, domain_spec, domain_xml
+from components.libvirt import (
+    domain_additions,
+    domain_disks,
+    domain_edit,
+    domain_hotplug,
+    domain_nics,
+    domain_spec,
+    domain_xml,
+    nic_update,
+)
 from components.libvirt.connection import HypervisorError, find
 from components.libvirt.domain_edit import Difference
-from components.libvirt.domain_removal import is_gone, remove, remove_log, stop
+from components.libvirt.domain_removal import is_gone, remove, remove_log, remove_nvram, stop
 from components.libvirt.domain_spec import DomainFacts, DomainSpec
+from components.libvirt.host_device import absent
 from components.libvirt.obstacles import obstacles
 from components.libvirt.unmanaged import attached, definitions, inventory
 
@@ -25,7 +35,7 @@ def ensure(connection: Any, inputs: Props, *, former: str | None = None, disks: 
     virt_type = inputs["virt_type"]
     if virt_type == "auto":
         virt_type = "kvm" if domain_spec.supports_kvm(connection.getCapabilities()) else "qemu"
-    spec = domain_spec.from_inputs(inputs, virt_type=virt_type)
+    spec = domain_spec.from_inputs(domain_disks.resolved(connection, inputs), virt_type=virt_type)
     _refuse_others(connection, inputs, {inputs["owner"], former or inputs["owner"]})
 
     domain = find(connection.lookupByUUIDString, inputs["uuid"])
@@ -68,19 +78,21 @@ def _edit(connection: Any, domain: Any, inputs: Props, spec: DomainSpec, *, disk
     stored, live = definitions(domain)
     former = attached(connection, inputs["pool"], spec, disks, stored, live)
     in_the_way = obstacles(domain, stored, live, spec)
+    spec = domain_edit.beside_others(spec, stored, live)
     if in_the_way:
         spec = domain_edit.without_deferred(stored, spec)
     changes = domain_edit.differences(stored, spec, former)
     restarts = [] if live is None else domain_edit.restarts(live, stored, spec, former)
     if changes or restarts:
         _refuse_harm(inputs, domain.name(), [*changes, *restarts], in_the_way + domain_edit.contradictions(stored, spec))
-
+    live, restarts = nic_update.apply(domain, stored, live, spec, former=former, restarts=restarts)
     before, mark = stored, domain_edit.mark_differs(stored, spec)
     wanted = domain_edit.edit(stored, spec, former)
     if live is not None and all(change.alias for change in restarts):
         devices = domain_edit.devices_to_change(live, spec)
         refused = domain_hotplug.apply(domain, devices, wanted, inputs["stop_timeout"])
         restarts = [change for change in refused if not change.deferred]
+    _refuse_lasting_stop(connection, inputs, domain.name(), restarts)
     carried = domain_additions.only_running(live, stored, spec, former) if live is not None and restarts else []
     if carried:
         words = "; ".join(device.words for device in carried)
@@ -107,8 +119,14 @@ def _edit(connection: Any, domain: Any, inputs: Props, spec: DomainSpec, *, disk
             say(f"{domain.name()}: it does not start with the change, and is started as it was before")
             connection.defineXML(before).create()
         raise
+    _remove_former_nvram(connection, inputs["pool"], spec, stored, [*changes, *restarts])
     left = live if not restarts else None
     return {"unmanaged": inventory(domain, stored, left, spec, former), "obstacles": in_the_way}
+
+
+def _remove_former_nvram(connection: Any, pool: str, spec: DomainSpec, stored: str, changes: Sequence[Difference]) -> None:
+    if any(change.name == "firmware" for change in changes):
+        remove_nvram(connection, pool, spec.node, stored)
 
 
 def _set_mark(domain: Any, spec: DomainSpec, where: int) -> None:
@@ -128,9 +146,21 @@ def _refuse_harm(inputs: Props, name: str, changes: Sequence[Difference], reason
         )
 
 
+def _refuse_lasting_stop(connection: Any, inputs: Props, name: str, changes: Sequence[Difference]) -> None:
+    """Raise if a guest that is to be restarted, for these changes, would not start again: a device of the host is absent."""
+    missing = absent(connection, inputs.get("host_devices") or ()) if changes else []
+    if missing:
+        wanted = "; ".join(dict.fromkeys(str(change) for change in changes))
+        raise HypervisorError(
+            f"domain {name!r} on {inputs['uri']} runs on as it is: it is to be restarted ({wanted}), and would not start again "
+            f"without devices that are absent: {', '.join(missing)}. Plug them in, then `pulumi refresh` and `pulumi up`; or take "
+            "them out of the node's devices"
+        )
+
+
 def _refuse_others(connection: Any, inputs: Props, owners: set[str]) -> None:
-    """Raise if the name or UUID is an unmanaged domain's, or the MAC is in use by any other."""
-    uri, mac = inputs["uri"], inputs["mac"].lower()
+    """Raise if the name or UUID is an unmanaged domain's, or a MAC is in use by any other."""
+    uri, macs = inputs["uri"], domain_nics.macs(inputs)
     for domain in connection.listAllDomains(0):
         try:
             facts = _facts(domain)
@@ -143,9 +173,9 @@ def _refuse_others(connection: Any, inputs: Props, owners: set[str]) -> None:
                 raise HypervisorError(_unmanaged(facts, f"UUID {facts.uuid}", uri))
         elif facts.name == inputs["name"]:
             raise HypervisorError(_unmanaged(facts, "this name", uri))
-        elif mac in facts.macs:
+        elif in_use := macs.intersection(facts.macs):
             raise HypervisorError(
-                f"MAC {mac} of {inputs['name']!r} is in use by domain {facts.name!r} on {uri}. Set another MAC, or "
+                f"MAC {min(in_use)} of {inputs['name']!r} is in use by domain {facts.name!r} on {uri}. Set another MAC, or "
                 "remove that domain"
             )
 

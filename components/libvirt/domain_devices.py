@@ -17,13 +17,17 @@ from components.libvirt.xml import parse, text_of
 PREFIX = "ua-k3s-macvlan-"
 """Of the aliases."""
 
-SPARE_PORTS = 8
-"""PCI ports that a new machine has free, so that devices are attached while it runs. A machine without a free one is restarted for
-a device."""
+SPARE_PORTS = 16
+"""PCI ports of a new machine next to its NIC's, so that devices are attached while it runs. Six to eight of them are those of every
+machine's devices. A machine without a free one is restarted for a device."""
 
 DETACHED_BY_THEIR_RESOURCE = ("disk",)
 """Tags of devices that a running guest keeps when they are no longer wanted: their file system is unmounted first, and then the
 resource of their volume detaches them when it is deleted."""
+
+
+STAYING = ("controller",)
+"""Tags of devices that are left when they are no longer wanted: others may have attached devices to them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +68,7 @@ def too_many(devices: ET.Element, wanted: Sequence[Device]) -> Iterator[tuple[st
     """(name for people, element) of each that is ours and no longer wanted."""
     names = {device.alias for device in wanted}
     for name, element in present(devices).items():
-        if name not in names:
+        if name not in names and element.tag not in STAYING:
             yield f"{element.tag} {name.removeprefix(PREFIX)}", element
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from components.libvirt import domain_devices, domain_spec, domain_xml, xml
+from components.libvirt import domain_agent, domain_devices, domain_firmware, domain_spec, domain_xml, nic_xml, xml
 from components.libvirt.domain_devices import Device
 from components.libvirt.domain_spec import MARK, DomainSpec
 
@@ -45,16 +45,18 @@ def _set_mark(root: ET.Element, spec: DomainSpec) -> None:
     mark = domain_xml.mark(root)
     if mark is None:
         mark = ET.SubElement(domain_xml.sub(root, "metadata"), "mark:stack", {"xmlns:mark": MARK})
-    mark.attrib.pop("definition", None)
+    for name in ("definition", "nic"):
+        mark.attrib.pop(name, None)
     for name, value in domain_spec.mark_attributes(spec).items():
         mark.set(name, value)
 
 
 def mark_differs(document: str, spec: DomainSpec) -> bool:
-    """Whether the mark says another owner, node or disk. It says nothing of the machine, which needs no restart for it."""
+    """Whether the mark says another owner, node or disk, or that other parts of the NIC are set. It says nothing of the machine,
+    which needs no restart for it."""
     mark = domain_xml.mark(domain_xml.parse(document))
     wanted = domain_spec.mark_attributes(spec)
-    return mark is None or any(mark.get(name) != wanted[name] for name in ("owner", "node", "serial"))
+    return mark is None or any(mark.get(name) != wanted.get(name) for name in ("owner", "node", "serial", "nic"))
 
 
 # --- memory and CPUs
@@ -125,6 +127,7 @@ def _set_interface(root: ET.Element, spec: DomainSpec) -> None:
         source = wanted.find("source")
         if source is not None:
             interface.insert(1, source)
+        nic_xml.set_property(interface, "Open vSwitch", spec.nic_port.openvswitch)
 
 
 def _set_console_log(root: ET.Element, spec: DomainSpec) -> None:
@@ -224,6 +227,7 @@ def _managed(root: ET.Element, spec: DomainSpec, former: Collection[str]) -> Ite
     # libvirt resolves some modes when the guest starts, so the mark of a running guest says what it runs with: see `restarts`.
     yield Managed("CPU mode", domain_xml.cpu(root), domain_spec.cpu_words(spec), partial(_set_cpu, root, spec), live=False)
     yield Managed("machine type", machine, spec.machine, partial(_set_machine, root, spec))
+    yield from _managed_firmware(root, spec)
     yield Managed(
         "root disk", _root_words(disk, spec.disk_path), f"qcow2, cache {spec.disk_cache}", partial(_set_root, root, disk, spec)
     )
@@ -236,8 +240,35 @@ def _managed(root: ET.Element, spec: DomainSpec, former: Collection[str]) -> Ite
         remove = partial(domain_xml.devices(root).remove, element)
         yield Managed(f"disk {domain_xml.target(element)}", _readonly_words(element), "none", remove)
     yield Managed("network interface", nic[0], nic[1], partial(_set_interface, root, spec))
+    yield from _managed_port(root, spec)
     yield Managed("console log", domain_xml.console_log(root), spec.console_log, partial(_set_console_log, root, spec))
     yield from _managed_devices(domain_xml.devices(root), spec.devices)
+
+
+def _managed_port(root: ET.Element, spec: DomainSpec) -> Iterator[Managed]:
+    """What is set of the first NIC's port, or was, as the mark says; the rest of it is left to hands."""
+    interface, mark = domain_xml.interface(root, spec), domain_xml.mark(root)
+    ours = ("" if mark is None else mark.get("nic", "")).split(", ")
+    actual = nic_xml.Port() if interface is None else nic_xml.actual(interface)
+    for name in nic_xml.PROPERTIES:
+        if spec.nic_port[name] or name in ours:
+            write = partial(_set_port, root, spec, name)
+            wanted = spec.nic_port[name] or "none"
+            yield Managed(nic_xml.property_name(name), actual[name] or "none", wanted, write)
+
+
+def _set_port(root: ET.Element, spec: DomainSpec, name: str) -> None:
+    interface = domain_xml.interface(root, spec)
+    if interface is not None:
+        nic_xml.set_property(interface, name, spec.nic_port[name])
+
+
+def _managed_firmware(root: ET.Element, spec: DomainSpec) -> Iterator[Managed]:
+    """UEFI, or BIOS in place of it. UEFI that was set by hand stays where BIOS is wanted, which machines have unless told."""
+    if spec.firmware == domain_firmware.EFI or domain_firmware.is_ours(root, spec.node, spec.console_log):
+        wanted = domain_firmware.words(spec.firmware, secure_boot=spec.secure_boot)
+        write = partial(domain_firmware.write, root, spec.firmware, spec.nvram_path, secure_boot=spec.secure_boot)
+        yield Managed("firmware", domain_firmware.actual_words(root), wanted, write)
 
 
 def _managed_devices(devices: ET.Element, wanted: Sequence[Device]) -> Iterator[Managed]:
@@ -274,6 +305,12 @@ def devices_to_change(live: str, spec: DomainSpec) -> list[Difference]:
         for managed in _managed_devices(domain_xml.devices(domain_xml.parse(live)), spec.devices)
         if managed.actual != managed.wanted and (managed.live or managed.alias in wanted)
     ]
+
+
+def beside_others(spec: DomainSpec, *documents: str | None) -> DomainSpec:
+    """The specification without the device that somebody has added to the machine already. documents: its definitions."""
+    known = [document for document in documents if document is not None]
+    return replace(spec, devices=domain_agent.beside_others(spec.devices, *known))
 
 
 def without_deferred(document: str, spec: DomainSpec) -> DomainSpec:

@@ -32,6 +32,9 @@ def _applied(domain: Any, change: Difference, stored: str, timeout: float) -> bo
     if wanted is not None and there and parse(wanted).tag in CHANGED_IN_PLACE and _updated(domain, wanted):
         say(f"{domain.name()}: {change.name} changed while it runs: {change.actual}, now {change.wanted}")
         return True
+    if wanted is not None and there and parse(wanted).tag in domain_devices.DETACHED_BY_THEIR_RESOURCE:
+        say(f"{domain.name()}: {change.name} is in use, so it is changed by a restart: {change.actual}, then {change.wanted}")
+        return False
     if there and not detach(domain, change.alias, change.name, timeout):
         return False
     if wanted is None:
@@ -102,4 +105,6 @@ def _mended_by_restart(error: Any) -> bool:
         libvirt.VIR_ERR_NO_SUPPORT,
     }
     text = str(error).lower()
+    if "vlan tag not supported" in text:
+        return False  # on this kind of bridge, running or not
     return code(error) in codes or any(phrase in text for phrase in ("pci slot", "hotplug", "hot-plug", "hot plug"))

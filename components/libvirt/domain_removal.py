@@ -10,7 +10,7 @@ from typing import Any
 
 from components.custom.provider import Props
 from components.custom.reporting import progress, say
-from components.libvirt import domain_spec
+from components.libvirt import domain_agent, domain_disks, domain_firmware, domain_spec, volume_store
 from components.libvirt.connection import code, find, when_free
 from components.libvirt.unmanaged import attached, inventory, say_what_stays
 
@@ -21,20 +21,48 @@ def is_gone(error: Exception) -> bool:
     return isinstance(error, libvirt.libvirtError) and code(error) == libvirt.VIR_ERR_NO_DOMAIN
 
 
+AGENT_SHARE = 0.5
+"""Of the time to shut down, how much a guest agent that was asked for it gets before the power button is pressed."""
+
+
 def stop(domain: Any, timeout: float) -> None:
-    """Shut down in order within `timeout` seconds, else power off."""
+    """Shut down in order within `timeout` seconds, by the guest agent if one answers and by the power button (ACPI); else power
+    off."""
     import libvirt  # noqa: PLC0415
 
     if timeout > 0:
         with contextlib.suppress(libvirt.libvirtError):
-            name = domain.name()
-            say(f"{name}: shutting down for a change, {timeout:g} s at most")
-            domain.shutdown()
-            begin = time.monotonic()
+            name, begin = domain.name(), time.monotonic()
+            agent = domain_agent.answers(domain.XMLDesc(0))
+            way = " by its guest agent" if agent else ""
+            say(f"{name}: shutting down for a change{way}, {timeout:g} s at most")
             with progress(lambda: f"{name}: still shutting down"):
-                while domain.isActive() and time.monotonic() < begin + timeout:
-                    time.sleep(0.25)
+                if agent and _asked(domain) and _off(domain, begin + AGENT_SHARE * timeout):
+                    return
+                # Without flags libvirt would ask an agent that is there once more.
+                domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN) if agent else domain.shutdown()
+                _off(domain, begin + timeout)
     power_off(domain)
+
+
+def _asked(domain: Any) -> bool:
+    """Whether the guest agent has taken the request to shut down. It may have ended since its channel was seen."""
+    import libvirt  # noqa: PLC0415
+
+    try:
+        domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT)
+    except libvirt.libvirtError:
+        return not domain.isActive()
+    return True
+
+
+def _off(domain: Any, end: float) -> bool:
+    """Whether the domain is off before `end`, of the monotonic clock."""
+    while domain.isActive():
+        if time.monotonic() >= end:
+            return False
+        time.sleep(0.25)
+    return True
 
 
 def power_off(domain: Any) -> None:
@@ -79,11 +107,29 @@ def remove_log(connection: Any, pool_name: str, console_log: str) -> None:
             when_free(functools.partial(find, volume.delete, 0))
 
 
+def remove_nvram(connection: Any, pool_name: str, node: str, document: str = "") -> None:
+    """Remove the variables of UEFI that are in the pool's directory and that the domain's definition does not name: those of a
+    firmware that it had. document: "" for a domain that is gone."""
+    pool = find(connection.storagePoolLookupByName, pool_name)
+    if pool is None or not pool.isActive():
+        return
+    volume_store.refresh(pool)
+    for name in domain_firmware.nvram_names(node):
+        if f"/{name}<" not in document:
+            volume_store.delete(pool, name)
+
+
 def say_what_is_lost(connection: Any, domain: Any, stored: str, live: str | None, state: Props) -> None:
     """With a domain that is about to be removed; and which of its files stay."""
-    spec = domain_spec.from_inputs(state, virt_type=state["virt_type"])
+    spec = domain_spec.from_inputs(domain_disks.resolved(connection, state), virt_type=state["virt_type"])
     former = attached(connection, state["pool"], spec, (), stored, live)
     lost = inventory(domain, stored, live, spec, former)
     if lost:
         say(f"{domain.name()}: removed with what is unmanaged in it: {'; '.join(lost)}")
-    say_what_stays(connection, state["pool"], domain, (live, stored), {spec.disk_path, spec.seed_path, *former})
+    say_what_stays(
+        connection,
+        state["pool"],
+        domain,
+        (live, stored),
+        {spec.disk_path, spec.seed_path, *former, *domain_disks.paths(spec.devices).values()},
+    )

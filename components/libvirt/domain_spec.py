@@ -7,8 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.libvirt import domain_devices
+from components.libvirt import (
+    domain_agent,
+    domain_devices,
+    domain_disks,
+    domain_firmware,
+    domain_hostdevs,
+    domain_nics,
+    nic_xml,
+)
 from components.libvirt.domain_devices import Device
+from components.libvirt.nic_xml import NO_PORT, Port
 from components.libvirt.xml import child, mib, parse, text_of
 
 MARK = "https://k3s-macvlan.dev/domain/1"
@@ -46,8 +55,18 @@ class DomainSpec:
     disk_cache: str = "none"
     machine: str = "q35"
     arch: str = "x86_64"
+    firmware: str = domain_firmware.BIOS
+    """bios or efi."""
+    secure_boot: bool = False
     devices: Sequence[Device] = ()
     """Beyond those of every machine."""
+    nic_port: Port = NO_PORT
+    """How the first NIC is plugged in, beyond its network or bridge."""
+
+    @property
+    def nvram_path(self) -> str:
+        """Of the variables of UEFI."""
+        return domain_firmware.nvram_path(self.node, self.console_log, secure_boot=self.secure_boot)
 
 
 def from_inputs(inputs: Mapping[str, Any], *, virt_type: str) -> DomainSpec:
@@ -75,6 +94,15 @@ def from_inputs(inputs: Mapping[str, Any], *, virt_type: str) -> DomainSpec:
         cpu_model=inputs.get("cpu_model") or "",
         disk_cache=inputs["disk_cache"],
         machine=inputs["machine"],
+        devices=(
+            *domain_agent.devices(),
+            *domain_nics.devices(inputs),
+            *domain_disks.devices(inputs),
+            *domain_hostdevs.devices(inputs),
+        ),
+        nic_port=nic_xml.port(inputs.get("nic_port")),
+        firmware=inputs.get("firmware") or domain_firmware.BIOS,
+        secure_boot=bool(inputs.get("secure_boot")),
     )
 
 
@@ -104,6 +132,8 @@ def domain(spec: DomainSpec) -> str:
     features = child(root, "features")
     child(features, "acpi")
     child(features, "apic")
+    if spec.firmware == domain_firmware.EFI:
+        domain_firmware.write(root, spec.firmware, spec.nvram_path, secure_boot=spec.secure_boot)
     root.append(cpu(spec))
     clock = child(root, "clock", offset="utc")
     child(clock, "timer", name="rtc", tickpolicy="catchup")
@@ -133,9 +163,12 @@ def domain(spec: DomainSpec) -> str:
 def mark_attributes(spec: DomainSpec) -> dict[str, str]:
     """Attributes of the element in a domain's metadata that says whose it is.
 
-    cpu: the CPU of the specification, because libvirt writes what it resolves to into the definition of a running guest.
+    cpu: the CPU of the specification, because libvirt writes what it resolves to into the definition of a running guest. nic: what
+    is set of the first NIC's port, because the rest of it is left to hands.
     """
-    return {"owner": spec.owner, "format": MARK_FORMAT, "node": spec.node, "serial": spec.disk_id, "cpu": cpu_words(spec)}
+    marked = {"owner": spec.owner, "format": MARK_FORMAT, "node": spec.node, "serial": spec.disk_id, "cpu": cpu_words(spec)}
+    port = ", ".join(name for name in nic_xml.PROPERTIES if spec.nic_port[name])
+    return {**marked, "nic": port} if port else marked
 
 
 def mark(spec: DomainSpec) -> str:
@@ -174,12 +207,13 @@ def disk(spec: DomainSpec, target: str, path: str) -> ET.Element:
 
 
 def interface(spec: DomainSpec) -> ET.Element:
-    """The element <interface> of the one NIC."""
+    """The element <interface> of the first NIC."""
     kind = "network" if spec.network is not None else "bridge"
     element = ET.Element("interface", type=kind)
     child(element, "mac", address=spec.mac.lower())
     child(element, "source", **{kind: spec.network or spec.bridge or ""})
     child(element, "model", type="virtio")
+    nic_xml.put(element, spec.nic_port)
     child(element, "address", type="pci", domain="0x0000", bus=f"0x{MAC_BUS:02x}", slot="0x00", function="0x0")
     return element
 

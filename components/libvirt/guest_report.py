@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.libvirt import domain_spec, volume_store
+from components.libvirt import domain_agent, domain_firmware, domain_spec, domain_xml, volume_store
 from components.libvirt.connection import connect, find
 from components.libvirt.leases import leases
 
@@ -35,23 +35,35 @@ class Sign:
     """Regular expression for them, which matches upper and lower case."""
     meaning: str
     """What they mean and what to do."""
+    before_kernel: bool = False
+    """Whether it counts for nothing once a kernel starts: a firmware and its boot loader try one thing after another."""
 
 
 SIGNS = (
     Sign(
         r"no bootable device|boot failed: not a bootable disk|not a bootable disk",
-        "The firmware (BIOS) found no boot loader on the disk. The image is made for UEFI alone, or is no disk image of a "
-        "system: take one that boots by BIOS too (image.source; most distributions call it generic or GenericCloud)",
+        "The firmware (BIOS) found no boot loader on the disk. The image is made for UEFI alone: set machine.firmware: efi. Or it "
+        "is no disk image of a system: image.source",
+        before_kernel=True,
+    ),
+    Sign(
+        r"(?:failed to (?:load|start) Boot|Failed to load image).*(?:Access Denied|Security Violation)|"
+        r"Verification failed: \(0x1A\)|bad shim signature",
+        "The firmware (UEFI with secure boot) does not start what is on the disk, because it is not signed with a key that it has: "
+        "set machine.secureBoot: false, or take an image that is signed (image.source)",
+        before_kernel=True,
     ),
     Sign(
         r"UEFI Interactive Shell|BdsDxe: (?:failed to (?:load|start) Boot|No bootable option)|Shell> *$",
-        "The firmware (UEFI) found no boot loader on the disk. The image is made for BIOS alone, or is no disk image of a "
-        "system: take one with an EFI system partition (image.source)",
+        "The firmware (UEFI) found no boot loader on the disk. The image is made for BIOS alone: set machine.firmware: bios. Or it "
+        "has an EFI system partition without a loader in EFI/BOOT, or is no disk image of a system: image.source",
+        before_kernel=True,
     ),
     Sign(
         r"grub rescue>|error: (?:no such (?:partition|device)|unknown filesystem|disk .* not found|file .* not found)|^grub>",
         "The boot loader (GRUB) does not find its files or the kernel: the image is damaged or not whole. Download it again "
         "and compare its checksum (image.source, image.checksum)",
+        before_kernel=True,
     ),
     Sign(
         r"unable to mount root fs|cannot open root device|dropping to a shell!|dracut-initqueue.*(?:timeout|timed out)|"
@@ -89,7 +101,13 @@ def meaning(console: str, *, virt_type: str, port: int) -> str:
 
     virt_type: kvm or qemu, as the domain runs. port: of its SSH server, as set.
     """
-    signs = [(match.end(), sign) for sign in SIGNS for match in re.finditer(sign.pattern, console, re.IGNORECASE | re.MULTILINE)]
+    kernel = max((match.end() for match in _KERNEL.finditer(console)), default=0)
+    signs = [
+        (match.end(), sign)
+        for sign in SIGNS
+        for match in re.finditer(sign.pattern, console, re.IGNORECASE | re.MULTILINE)
+        if match.end() > kernel or not sign.before_kernel
+    ]
     if signs:
         return max(signs, key=lambda end_and_sign: (end_and_sign[0], -SIGNS.index(end_and_sign[1])))[1].meaning + "."
     if BOOTED.search(console):
@@ -110,17 +128,24 @@ def meaning(console: str, *, virt_type: str, port: int) -> str:
     return ""
 
 
-def silent(*, virt_type: str, load: float | None) -> str:
-    """What it means that a guest that runs has written nothing. load: share of one CPU it takes, None if not measured.
+def silent(*, virt_type: str, load: float | None, firmware: str = domain_firmware.BIOS) -> str:
+    """What it means that a guest that runs has written nothing. load: share of one CPU it takes, None if not measured. firmware: as
+    the domain's definition has it.
 
-    The BIOS itself writes nothing: it has no graphics here, and uses a serial port only if it is configured to.
+    The BIOS itself writes nothing: it has no graphics here, and uses a serial port only if it is configured to. UEFI writes.
     """
+    waits = "" if load is None else ", and its CPUs wait"
+    if (load is None or load < IDLE) and firmware != domain_firmware.BIOS:
+        return (
+            f"The guest runs, has written nothing{waits}: its firmware ({firmware}) writes to a serial port by itself, so either "
+            "it does not start, or the console log is not its port's. Reset the domain (virsh reset), or set machine.firmware: "
+            "bios."
+        )
     if load is None or load < IDLE:
-        waits = "" if load is None else ", and its CPUs wait"
         return (
             f"The guest runs, has written nothing{waits}: most likely its firmware (BIOS) found nothing to boot from, because "
-            "the image is made for UEFI alone or is no disk image of a system. Take one that boots by BIOS too "
-            "(image.source). Else its kernel has no console on ttyS0."
+            "the image is made for UEFI alone (set machine.firmware: efi) or is no disk image of a system (image.source). Else its "
+            "kernel has no console on ttyS0."
         )
     if virt_type == "kvm":
         return (
@@ -145,11 +170,12 @@ def diagnose(uri: str, uuid: str, *, console_pool: str, console_name: str, netwo
             reports: list[Callable[[], str]] = [
                 functools.partial(_say_state, connection, uuid),
                 functools.partial(_say_lease, connection, network, mac),
+                functools.partial(_say_agent, connection, uuid),
                 functools.partial(_say_console, connection, uuid, (console_pool, console_name), port),
             ]
             for report in reports:
                 try:
-                    lines.append(report())
+                    lines += filter(None, [report()])
                 except Exception as error:
                     lines.append(f"(not seen: {error})")
     except Exception as error:
@@ -178,6 +204,22 @@ def _say_lease(connection: Any, network: str | None, mac: str) -> str:
     return "; ".join(f"{mac} has address {lease.address} on network {network}" for lease in ours) + "."
 
 
+def _say_agent(connection: Any, uuid: str) -> str:
+    """What the guest itself says of its addresses, if an agent answers in it: also of those that no DHCP server knows."""
+    import libvirt  # noqa: PLC0415
+
+    domain = find(connection.lookupByUUIDString, uuid)
+    if domain is None or not domain.isActive() or not domain_agent.answers(domain.XMLDesc(0)):
+        return ""
+    interfaces = domain.interfaceAddresses(libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT, 0)
+    found = [
+        f"{name} ({facts.get('hwaddr') or 'no MAC'}) {', '.join(address['addr'] for address in facts.get('addrs') or ()) or 'none'}"
+        for name, facts in sorted(interfaces.items())
+        if name != "lo"
+    ]
+    return f"Its guest agent answers; addresses in the guest: {'; '.join(found) or 'none'}."
+
+
 def clean(console: str) -> str:
     """The console without what moves a cursor or sets a colour."""
     text = re.sub(r"\x1b(?:\[[0-9;?]*[A-Za-z]|[()][A-Z0-9]|[a-zA-Z])", "", console.replace("\r", ""))
@@ -203,11 +245,12 @@ def _say_console(connection: Any, uuid: str, log: Sequence[str], port: int) -> s
     tail = volume_store.fetch(connection, volume, offset=max(0, size - CONSOLE_TAIL)).decode("utf-8", "replace")
     domain = find(connection.lookupByUUIDString, uuid)
     runs = domain is not None and domain.isActive()
-    virt_type = domain_spec.read_domain(domain.XMLDesc(0)).virt_type if domain is not None else ""
+    document = domain.XMLDesc(0) if domain is not None else "<domain/>"
+    virt_type, firmware = domain_spec.read_domain(document).virt_type, domain_firmware.actual_words(domain_xml.parse(document))
     lines = console_lines(tail)
     where = f"Console log: {volume.path()} on {connection.getHostname()}"
     if not lines:
-        said = silent(virt_type=virt_type, load=_load(domain)) if runs else ""
+        said = silent(virt_type=virt_type, load=_load(domain), firmware=firmware) if runs else ""
         return f"{where}: empty, the guest has written nothing." + (f"\n{said}" if said else "")
     means = meaning(clean(tail), virt_type=virt_type, port=port)
     return "\n".join([f"{where}, last lines:", *(f"  {line}" for line in lines), *([means] if means else [])])

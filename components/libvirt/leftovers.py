@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.libvirt import claim_record, dhcp_claim, domain_spec, storage_xml, volume_store
+from components.libvirt import claim_record, dhcp_claim, domain_disks, domain_spec, storage_xml, volume_store
 from components.libvirt.connection import find
 from components.libvirt.domain_removal import remove, remove_log
 from components.libvirt.unmanaged import say_what_stays
@@ -27,7 +27,7 @@ def sweep(connection: Any, pool: Any, owner: str) -> None:
             continue
         facts = domain_spec.read_domain(xml)
         if facts.owner == owner and facts.console_log.startswith(storage_xml.read_pool(pool.XMLDesc(0)).path + "/"):
-            say_what_stays(connection, name, domain, (xml,), ())
+            say_what_stays(connection, name, domain, (xml,), domain_disks.files(xml))
             remove(domain)
             remove_log(connection, name, facts.console_log)
     ours = {
@@ -41,5 +41,12 @@ def sweep(connection: Any, pool: Any, owner: str) -> None:
         record = claim_record.read_record(connection, pool, slot[:-2])
         if record is not None and "layers" in record:
             dhcp_claim.restore(connection, pool, slot[:-2], known={})
-    for volume_name in sorted(ours):
+    for volume_name in sorted(ours - kept(pool)):
         volume_store.remove(pool, volume_name)
+
+
+def kept(pool: Any) -> set[str]:
+    """Names of volumes in the active pool that outlive the stack: data disks with `keep`."""
+    names = {volume.name() for volume in pool.listAllVolumes(0)}
+    marked = {name.removesuffix(volume_store.KEPT) for name in names if name.endswith(volume_store.KEPT)}
+    return {name for name in marked if {name, name + volume_store.OWNED} <= names}

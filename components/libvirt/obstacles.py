@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from shlex import quote
 from typing import Any
 
-from components.libvirt import domain_xml, xml
+from components.libvirt import domain_disks, domain_xml, xml
 from components.libvirt.connection import code, find
+from components.libvirt.disk_obstacles import data_disk_obstacles
 from components.libvirt.domain_spec import DomainSpec
 
 JOBS = ("unknown", "pull", "copy", "commit", "active commit", "backup")
@@ -22,26 +23,32 @@ def obstacles(domain: Any, stored: str, live: str | None, spec: DomainSpec) -> l
         sentences.append(
             f"it was renamed from {spec.name}. Rename it back: virsh shutdown {name}; virsh domrename {name} {spec.name}"
         )
+    paths = domain_disks.paths(spec.devices)
+    sentences += data_disk_obstacles(domain.name(), stored, live, paths, lambda: external_snapshots(domain))
     return sentences + under_way(domain, stored, live, spec.disk_path)
 
 
 def under_way(domain: Any, stored: str, live: str | None, path: str) -> list[str]:
     """Obstacles that also prevent a change of the disk. path: of the file that this program created for it."""
+    return disk_obstacles(domain, stored, live, path) + saved_or_busy(domain, live)
+
+
+def saved_or_busy(domain: Any, live: str | None) -> list[str]:
+    """Obstacles that concern the whole domain: its memory is saved, or a job is under way. live: None if it is off."""
     name = quote(domain.name())
-    sentences = disk_obstacles(domain, stored, live, path)
     if live is None:
         if domain.hasManagedSaveImage(0):
-            sentences.append(
+            return [
                 f"its memory is saved (managed save), and fits the definition and the disk as they are. Resume it: virsh start "
                 f"{name}; or give the saved memory up: virsh managedsave-remove {name}"
-            )
-        return sentences
+            ]
+        return []
     jobs = list(_block_jobs(domain, name, live))
     if not jobs and domain.jobInfo()[0] != _no_job():
         jobs.append(
             f"libvirt has a job under way on it (virsh domjobinfo {name}). Wait for its end, or end it: virsh domjobabort {name}"
         )
-    return sentences + jobs
+    return jobs
 
 
 def disk_obstacles(domain: Any, stored: str, live: str | None, path: str) -> list[str]:

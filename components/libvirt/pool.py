@@ -69,10 +69,17 @@ class StoragePoolProvider(DeclarativeProvider):
             if pool.isActive():
                 leftovers.sweep(connection, pool, state["owner"])
                 left = sorted(volume.name() for volume in pool.listAllVolumes(0))
-                if left:
+                kept = sorted(leftovers.kept(pool))
+                others = [name for name in left if not name.startswith(tuple(kept))]
+                if kept:
                     say(
-                        f"pool {state['name']}: {state['path']} keeps {', '.join(left[:10])}"
-                        f"{' and more' if len(left) > 10 else ''}, which this stack did not make. "
+                        f"pool {state['name']}: {state['path']} keeps the data disks {', '.join(kept)} (keep: true). The pool is "
+                        "removed, the directory stays, and the next `up` uses it again."
+                    )
+                if others:
+                    say(
+                        f"pool {state['name']}: {state['path']} keeps {', '.join(others[:10])}"
+                        f"{' and more' if len(others) > 10 else ''}, which this stack did not make. "
                         "The pool is removed, the directory stays."
                     )
                 when_free(pool.destroy)

@@ -33,6 +33,11 @@ def read_pool(document: str) -> PoolFacts:
     return PoolFacts(root.findtext("name", ""), root.findtext("uuid", ""), root.findtext("target/path", ""))
 
 
+def pool_type(document: str) -> str:
+    """dir, logical, …"""
+    return parse(document).get("type", "")
+
+
 def volume(
     name: str,
     capacity: int,

@@ -39,10 +39,6 @@ class VolumeProvider(DeclarativeProvider):
         """Remove the volume; that it or the pool is deleted already is success."""
         state = self.known(_props)
         with connect(state["uri"]) as connection:
-            pool = find(connection.storagePoolLookupByName, state["pool"])
-            if pool is None:
-                return
-            if not pool.isActive():
-                pool.create(0)
-            volume_store.refresh(pool)
-            volume_store.remove(pool, state["name"])
+            pool = volume_store.pool_to_clear(connection, state["pool"])
+            if pool is not None:
+                volume_store.remove(pool, state["name"])

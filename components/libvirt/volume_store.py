@@ -18,6 +18,8 @@ from components.libvirt.connection import HypervisorError, find, when_free
 
 OWNED = ".owned"
 VERIFIED = ".verified"
+KEPT = ".kept"
+"""Of the mark of a volume that outlives the stack."""
 CHUNK = 1 << 18
 """Bytes per stream message; libvirt's RPC carries at most 256 KiB less its header."""
 
@@ -32,6 +34,16 @@ def pool_named(connection: Any, name: str, *, fresh: bool = False) -> Any:
             f"storage pool {name!r} is not active. Start it: virsh pool-start {name}; or `pulumi refresh`, `pulumi up`"
         )
     if fresh:
+        refresh(pool)
+    return pool
+
+
+def pool_to_clear(connection: Any, name: str) -> Any | None:
+    """The pool of this name, started and read again, so that volumes in it can be deleted; None if it is deleted already."""
+    pool = find(connection.storagePoolLookupByName, name)
+    if pool is not None:
+        if not pool.isActive():
+            pool.create(0)
         refresh(pool)
     return pool
 
@@ -63,6 +75,16 @@ def is_ours(pool: Any, name: str) -> bool:
     return volume_named(pool, name + OWNED) is not None
 
 
+def is_kept(pool: Any, name: str) -> bool:
+    """Whether the volume outlives the stack."""
+    return volume_named(pool, name + KEPT) is not None
+
+
+def mark_kept(pool: Any, name: str) -> None:
+    if not is_kept(pool, name):
+        pool.createXML(storage_xml.volume(name + KEPT, 1), 0)
+
+
 def owned_paths(pool: Any) -> set[str]:
     """Files of all volumes in the pool that are ours."""
     directory = storage_xml.read_pool(pool.XMLDesc(0)).path
@@ -85,7 +107,7 @@ def remove(pool: Any, name: str) -> None:
     """Delete our volume with everything kept about it; that it is deleted already is success, and what is unmanaged stays."""
     if not is_ours(pool, name):
         return
-    for volume_name in (name + VERIFIED, name, name + OWNED):
+    for volume_name in (name + VERIFIED, name + KEPT, name, name + OWNED):
         delete(pool, volume_name)
 
 
@@ -98,13 +120,18 @@ def created(pool: Any, name: str) -> Iterator[None]:
         delete(pool, name)
         yield
     except BaseException:
-        try:
-            # libvirt reads the directory by itself after a transfer, and for that moment may not list what is there.
-            refresh(pool)
-            remove(pool, name)
-        except Exception as error:
-            say(f"volume {name} could not be cleared away ({error}); the next `pulumi up` or `pulumi destroy` does it")
+        clear_away(pool, name)
         raise
+
+
+def clear_away(pool: Any, name: str) -> None:
+    """Remove our volume after an error, if that is possible."""
+    try:
+        # libvirt reads the directory by itself after a transfer, and for that moment may not list what is there.
+        refresh(pool)
+        remove(pool, name)
+    except Exception as error:
+        say(f"volume {name} could not be cleared away ({error}); the next `pulumi up` or `pulumi destroy` does it")
 
 
 def delete(pool: Any, name: str) -> None:

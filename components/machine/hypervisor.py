@@ -37,6 +37,8 @@ class HypervisorArgs:
     """What must hold before anything is created there."""
     artifacts: ArtifactSet | None = None
     """Files in place of the nodes' downloads; None: the nodes download."""
+    data_pools: Sequence[PoolPlan] = ()
+    """Further pools of the stack's own, for data disks."""
 
 
 class Hypervisor(ComponentResource):
@@ -45,7 +47,11 @@ class Hypervisor(ComponentResource):
     """
 
     pool: StoragePool
+    pools: dict[str, StoragePool]
+    """All pools of the stack's own by their names in libvirt."""
     image: BaseImage
+    firmware: str
+    """bios or efi: what machines with the image boot by."""
     artifacts: ArtifactDisk | None
     """The disk with the nodes' artifacts; None where the nodes download."""
     dhcp: DhcpClaim | None
@@ -55,11 +61,19 @@ class Hypervisor(ComponentResource):
         super().__init__("k3s-macvlan:hypervisor:Hypervisor", name, {}, opts)
         own = ResourceOptions(parent=self)
         pool = args.pool
+        self.firmware = args.image.firmware
         self.pool = StoragePool(
             f"{name}-pool",
             StoragePoolArgs(uri=pool.uri, name=pool.name, uuid=pool.uuid, path=pool.path, owner=args.owner),
             ResourceOptions.merge(own, ResourceOptions(depends_on=list(args.after))),
         )
+        self.pools = {pool.name: self.pool}
+        for data_pool in args.data_pools:
+            self.pools[data_pool.name] = StoragePool(
+                f"{name}-pool-{data_pool.name.removeprefix(pool.name + '-')}",
+                StoragePoolArgs(uri=data_pool.uri, name=data_pool.name, uuid=data_pool.uuid, path=data_pool.path, owner=args.owner),
+                ResourceOptions.merge(own, ResourceOptions(depends_on=list(args.after))),
+            )
         self.image = BaseImage(
             f"{name}-image",
             BaseImageArgs(
@@ -70,6 +84,7 @@ class Hypervisor(ComponentResource):
                 source=args.image.source,
                 checksum=args.image.checksum,
                 format=args.image.format,
+                firmware=self.firmware if self.firmware == "efi" else None,
             ),
             own,
         )

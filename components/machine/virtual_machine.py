@@ -16,15 +16,18 @@ from components.config.settings import Machine as MachineSettings
 from components.config.settings import Network, Ssh, Timeouts
 from components.custom.credentials import SshKeyPair
 from components.custom.server_gate import Failure, Serving, Settled, SettledArgs
+from components.libvirt.data_disk import DataDisk
 from components.libvirt.domain import Domain, DomainArgs
+from components.libvirt.host_device import HostDevice
 from components.libvirt.overlay_disk import OverlayDisk, OverlayDiskArgs
 from components.libvirt.reservation import Reservation, ReservationArgs
 from components.libvirt.seed_image import SeedImage, SeedImageArgs
-from components.machine import first_boot
+from components.machine import data_disks, first_boot, host_devices
 from components.machine.boot_report import boot_report, console_log
 from components.machine.hypervisor import Hypervisor
 from components.machine.login_key import ClientKey
 from components.machine.network_checks import LAN_CHECK, lan_check
+from components.machine.nic_inputs import first_nic_port, further_nic
 from components.node import cloud_init, command
 from components.node.port_wait import port_open_hook
 from components.node.ssh import connection
@@ -63,6 +66,8 @@ class VirtualMachineArgs:
     """The setting timeouts, in seconds."""
     failure: Failure
     """Of this run; shared by all machines."""
+    devices: Sequence[HostDevice] = ()
+    """The node's devices of the hypervisor, in the order of the plan."""
     previous_server: VirtualMachine | None = None
     """The server declared before this node. It must serve again before this machine is restarted or replaced."""
 
@@ -82,7 +87,14 @@ class VirtualMachine(ComponentResource):
     disk_id: Output[str]
     """16 hex digits, others whenever the disk is replaced. A trigger of every command on the node."""
     hardware: str
-    """CPUs, memory and disk cache as text; another text means that the machine was restarted."""
+    """CPUs, memory, disk cache, what is set of the NIC, UEFI, PCI devices and data disks as text; another text means that the
+    machine was restarted, or may have been."""
+    data_disks: dict[str, DataDisk]
+    """By name. They outlive the machine."""
+    data_id: Output[str]
+    """What identifies K3s's data: the `disk_id` of the data disk that has them (k3s.dataDisk), else of the machine."""
+    mounted: list[pulumi.Resource]
+    """The steps after which its data disks are mounted. K3s is installed after them: pods would write where a mount hides it."""
     connection: ConnectionArgs
     """For commands on the node, with its host key."""
     child_options: ResourceOptions
@@ -110,14 +122,12 @@ class VirtualMachine(ComponentResource):
         boot = self._first_boot()
         reservation = self._reservation()
         disk, seed = self._disk(boot), self._seed(boot)
+        self.data_disks = data_disks.data_disks(name, self.node, args.hypervisor, self._own)
         self.domain = self._domain(disk, seed, reservation)
 
         self.disk_id = disk.serial
-        machine = args.machine
-        self.hardware = (
-            f"{self.node.cpus} CPUs ({machine.virt_type} {machine.cpu_mode} {machine.cpu_model}), {self.node.memory} MiB, "
-            f"{machine.disk_cache}"
-        )
+        self.hardware = self._hardware()
+        self.data_id = data_disks.data_id(self.node, self.data_disks, self.disk_id)
         self.connection = connection(
             host=str(self.node.address),
             user=args.ssh.user,
@@ -130,8 +140,23 @@ class VirtualMachine(ComponentResource):
         self.serving_steps = Serving(self.node.name, args.failure) if self.node.role == "server" else None
         self.server_gate = self._server_gate(self.serving_steps)
         self._grow_file_system(disk)
+        self._install_guest_agent()
+        self.mounted = data_disks.mounts(name, self.node, self.data_disks, self.run, [self.ssh_ready, self.domain])
         self.network_checked = self._checked_network()
         self.register_outputs({"address": str(self.node.address), "mac": self.node.mac, "serial": self.disk_id})
+
+    def _hardware(self) -> str:
+        """Without a word of what a machine has not, which machines of former releases have no word of either."""
+        node, machine = self.node, self._args.machine
+        parts = [
+            f"{node.cpus} CPUs ({machine.virt_type} {machine.cpu_mode} {machine.cpu_model})",
+            f"{node.memory} MiB",
+            machine.disk_cache,
+            *(f"{name} {value}" for name, value in first_nic_port(self._args.network).items()),
+        ]
+        if self._args.hypervisor.firmware != "bios":
+            parts.append("efi, secure boot" if machine.secure_boot else "efi")
+        return f"{', '.join(parts)}{host_devices.hardware(node)}{data_disks.hardware(node)}"
 
     def _first_boot(self) -> FirstBoot:
         node, args = self.node, self._args
@@ -211,10 +236,13 @@ class VirtualMachine(ComponentResource):
                 mac=node.mac,
                 network=network.libvirt_name,
                 bridge=network.bridge_name,
+                nic_port=first_nic_port(network) or None,
+                nics=[further_nic(nic) for nic in node.nics] or None,
                 disk_path=disk.path,
                 disk_serial=disk.serial,
                 seed_path=seed.path,
                 extra_disks=[hypervisor.artifacts.path] if hypervisor.artifacts else (),
+                data_disks=data_disks.of_domain(node, self.data_disks),
                 pool=hypervisor.pool.name,
                 console_log=node.pool.volume(console_log(node)),
                 virt_type=machine.virt_type,
@@ -222,8 +250,12 @@ class VirtualMachine(ComponentResource):
                 cpu_model=machine.cpu_model,
                 disk_cache=machine.disk_cache,
                 machine=machine.machine_type,
+                firmware=hypervisor.firmware if hypervisor.firmware == "efi" else None,
+                secure_boot=machine.secure_boot or None,
+                guest_agent=machine.guest_agent or None,
                 autostart=machine.autostart,
                 stop_timeout=self._limits.shutdown,
+                host_devices=host_devices.inputs(node, self._args.devices),
             ),
             ResourceOptions.merge(
                 self._own, ResourceOptions(depends_on=[*([reservation] if reservation else []), *self._previous_gate])
@@ -282,6 +314,17 @@ class VirtualMachine(ComponentResource):
             str(self.node.disk),
             opts=ResourceOptions(depends_on=[self.cloud_init_done, disk]),
         )
+
+    def _install_guest_agent(self) -> None:
+        if not self._args.machine.guest_agent:
+            return
+        offline = self._args.hypervisor.artifacts is not None
+        script = command.Script(
+            name="guest-agent.sh",
+            environment={"OFFLINE": str(offline).lower(), "LIMIT_SECONDS": str(self._limits.packages)},
+            limit=self._limits.packages + 30,
+        )
+        self.run(f"{self._name}-guest-agent", script, opts=ResourceOptions(depends_on=[self.cloud_init_done]))
 
     def _checked_network(self) -> pulumi.Resource:
         """The check of the node's address on a LAN, or `ssh_ready` where the network's DHCP server answers for it."""

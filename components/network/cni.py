@@ -159,7 +159,9 @@ def canonical(document: dict[str, Any]) -> str:
 
 
 def revision(network: NetworkPlan) -> str:
-    """16 hex digits, others when the configuration changes. Without the nodes' slices: a further node must not replace the pods of
-    others."""
-    common = {"whole": whole(network), "addressesPerNode": network.settings.addresses_per_node}
+    """16 hex digits, others when the configuration changes, or the device of the nodes that it is on. Without the nodes' slices: a
+    further node must not replace the pods of others."""
+    common: dict[str, Any] = {"whole": whole(network), "addressesPerNode": network.settings.addresses_per_node}
+    if network.nic:
+        common["nic"] = network.nic
     return hashlib.sha256(canonical(common).encode()).hexdigest()[:16]

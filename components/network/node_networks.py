@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -26,6 +26,8 @@ class NodeNetworksArgs:
     """The step after which the CNI plugins are there."""
     bin_directory: str
     """Where they are."""
+    nics: Mapping[str, pulumi.Resource]
+    """By name of each further NIC of the machine: the step after which it can be used."""
     version: str
     """K3s's release. With the old layout each has a directory of its own, from which the daemon of dhcp is started."""
 
@@ -52,7 +54,7 @@ class NodeNetworks(ComponentResource):
         self.checked = {}
         for node_network in node_networks:
             link = links.get(node_network.network.link)
-            after = [link] if link else []
+            after = [link] if link else self._nic(node_network.network)
             check = [self._check(node_network, after)] if node_network.network.settings.check else []
             leases = daemon if node_network.network.settings.ipam == "dhcp" else []
             self.checked[node_network.network.name] = [*after, *leases, *check]
@@ -62,6 +64,10 @@ class NodeNetworks(ComponentResource):
                 NodeAccess(access_name, arguments, ResourceOptions(parent=self))
         self.register_outputs({})
 
+    def _nic(self, network: NetworkPlan) -> list[pulumi.Resource]:
+        """The step that brings the network's parent, where that is one of the machine's further NICs."""
+        return [self._args.nics[network.parent]] if network.parent in self._args.nics else []
+
     def _vlan_link(self, network: NetworkPlan) -> pulumi.Resource:
         machine = self._machine
         named = {"PARENT": network.parent, "VLAN": str(network.settings.vlan)}
@@ -69,7 +75,7 @@ class NodeNetworks(ComponentResource):
             f"{machine.node.name}-{network.link}",
             command.Script(name="vlan-link.sh", environment={"ACTION": "on", **named}, limit=60),
             on_delete=command.Script(name="vlan-link.sh", environment={"ACTION": "off", "LIMIT_SECONDS": "60", **named}, limit=90),
-            opts=ResourceOptions(parent=self, depends_on=[machine.ssh_ready]),
+            opts=ResourceOptions(parent=self, depends_on=[machine.ssh_ready, *self._nic(network)]),
         )
 
     def _dhcp_daemon(self) -> pulumi.Resource:

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from deleted_with import DOMAIN, TOKEN, main, problems
+from deleted_with import DATA_DISK, DOMAIN, TOKEN, main, problems
 
 pytestmark = pytest.mark.unit
 
@@ -30,9 +30,11 @@ def test_what_lives_in_a_machine(kind: str) -> None:
     assert "no libvirt domain" in message
 
 
-def test_what_lives_in_a_cluster_of_several_servers() -> None:
-    token = {"op": "same", "urn": "urn::token", "newState": {"type": TOKEN}}
-    assert not list(problems({"steps": [token, step("kubernetes:core/v1:Secret", "urn::token")]}))
+@pytest.mark.parametrize("kind", [TOKEN, DATA_DISK])
+def test_what_lives_in_a_cluster_that_outlives_a_machine(kind: str) -> None:
+    """One of several servers, or of one whose data are on a disk of their own."""
+    holder = {"op": "same", "urn": "urn::holder", "newState": {"type": kind}}
+    assert not list(problems({"steps": [holder, step("kubernetes:core/v1:Secret", "urn::holder")]}))
 
 
 def test_what_does_not() -> None:

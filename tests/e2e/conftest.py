@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from builds import CLOSED, Build, builds
+from host import drop_reservations
 from interruptible_run import Run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -277,6 +278,7 @@ def checkout(build: Build) -> Iterator[Checkout]:
     if path.exists():
         for each in BUILDS:
             Checkout(path, each.stack).clear()
+            drop_reservations(each.stack)
         shutil.rmtree(path)
     copy_of_the_checkout(path)
     use_the_registry_s_multus(path, stack)

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import time
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,15 @@ def host_state() -> dict[str, Any]:
         # How many machines libvirt counts on it is forgotten at each change of the network, whoever makes it.
         "live": re.sub(r" connections='\d+'", "", virsh("net-dumpxml", "default")),
     }
+
+
+def drop_reservations(stack: str) -> None:
+    """Remove those of a stack that is destroyed: a run that was killed may have made some that its state does not know."""
+    for place in (["--live"], ["--config"]):
+        document = virsh("net-dumpxml", *(["--inactive"] if place == ["--config"] else []), "default", ok=False)
+        for host in ET.fromstring(document or "<network/>").findall("ip/dhcp/host"):
+            if re.fullmatch(rf"k3s-macvlan-{re.escape(stack)}-(server|agent)-\d+", host.get("name", "")):
+                virsh("net-update", "default", "delete", "ip-dhcp-host", ET.tostring(host, encoding="unicode").strip(), *place)
 
 
 def libvirtd() -> int:

@@ -269,10 +269,14 @@ class Engine(mocks.MockMonitor):
             made_from = [str(opened(inputs[name])) for name in OverlayDiskProvider.replaces if name in inputs and name != "uri"]
             made_from.append(urlsplit(str(opened(inputs["uri"]))).netloc.rpartition("@")[2])
             outputs["serial"] = hashlib.sha256("|".join(made_from).encode()).hexdigest()[:16]
+        if registered.kind == "DataDisk":
+            # Likewise: it stays the same disk, whatever its size
+            outputs["disk_id"] = f"of-{registered.name}"
         if registered.kind == "Release":
             # Likewise: kept while servers are added, another when the only server is made anew
-            outputs["cluster"] = f"of-{opened(inputs['serial'])}"
-            outputs["founder"] = founder(str(opened(inputs["serial"])))
+            place = str(opened(inputs.get("data") or inputs["serial"]))
+            outputs["cluster"] = f"of-{place}"
+            outputs["founder"] = founder(place)
         for name in registered.secret_outputs & outputs.keys():
             outputs[name] = outputs[name] if isinstance(outputs[name], Secret) else Secret(outputs[name])
         answer = struct_pb2.Struct()
@@ -307,6 +311,8 @@ def made(resource: Registered) -> dict[str, Any]:
             return {"taken": {}}
         case "Domain":
             return {"virt_type_used": "qemu"}
+        case "HostDevice":
+            return {"address": "0000:03:00.0" if inputs["kind"] == "pci" else "there"}
         case "HttpProof":
             return {"status": 200, "seen": inputs["title"], "unseen": ""}
         case "Command":

@@ -125,6 +125,11 @@ def test_another_file_is_another_disk_of_the_same_machines(stocked: Stocked) -> 
     }
 
 
+def test_the_guest_agent_is_told_that_nothing_is_downloaded(stocked: Stocked) -> None:
+    deployment = run(stocked(machine={"guestAgent": True}))
+    assert "OFFLINE=true" in deployment["server-1-guest-agent"].input("create")
+
+
 def test_a_stack_that_runs_keeps_its_machines_when_artifacts_are_set(stocked: Stocked) -> None:
     old, new = run(config_of("dev")), run(stocked())
     assert set(new.names) - set(old.names) == {"ArtifactDisk local-artifacts", "Command server-1-k3s-artifacts"}

@@ -16,6 +16,7 @@ from components.libvirt.artifact_disk import ArtifactDiskProvider
 from components.libvirt.base_image import BaseImageProvider
 from components.libvirt.dhcp_claim import DhcpClaimProvider
 from components.libvirt.domain import DomainProvider
+from components.libvirt.host_device import HostDeviceProvider
 from components.libvirt.overlay_disk import OverlayDiskProvider
 from components.libvirt.pool import StoragePoolProvider
 from components.libvirt.reservation import ReservationProvider
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.program
 
 PROVIDERS = {
     "Domain": DomainProvider,
+    "HostDevice": HostDeviceProvider,
     "DhcpClaim": DhcpClaimProvider,
     "Reservation": ReservationProvider,
     "StoragePool": StoragePoolProvider,
@@ -92,12 +94,17 @@ TABLE: list[tuple[str, dict[str, Any], dict[str, str]]] = [
     ("servers.labels", {"servers": {"labels": {"a": "b"}}}, {"server-1-k3s-install": U}),
     ("servers.taints", {"servers": {"taints": ["a=b:PreferNoSchedule"]}}, {"server-1-k3s-install": U}),
     ("machine.diskCache", {"machine": {"diskCache": "none"}}, RESTART),
+    ("machine.firmware", {"machine": {"firmware": "efi"}}, {"local-image": U, **RESTART}),
+    ("machine.firmware, what it is by itself", {"machine": {"firmware": "bios"}}, {}),
+    ("machine.secureBoot", {"machine": {"firmware": "efi", "secureBoot": True}}, {"local-image": U, **RESTART}),
+    ("timeouts.packages", {"timeouts": {"packages": 900}}, {}),
     ("machine.autostart", {"machine": {"autostart": False}}, {"server-1-domain": U}),
     ("image.checksum", {"image": {"checksum": "sha256:" + "1" * 64}}, {"local-image": R, **NEW_MACHINE}),
     ("image.source", {"image": {"source": "/srv/same.qcow2"}}, {"local-image": K}),
     ("cloudInit", {"cloudInit": {"packages": ["htop"]}}, NEW_MACHINE),
     ("ssh.authorizedKeys", {"ssh": {"authorizedKeys": ["ssh-ed25519 AAAA me"]}}, NEW_MACHINE),
     ("ssh.port", {"ssh": {"port": 2222}}, NEW_MACHINE),
+    ("network.queues", {"network": {"queues": 2}}, RESTART),
     ("network.exclude", {"network": {"exclude": ["192.168.122.2"]}}, {}),
     (
         "network.nodes, same start",
@@ -192,6 +199,7 @@ ON_LAN: list[tuple[str, dict[str, Any], dict[str, str]]] = [
     ("network.gateway", {"network": {"gateway": "10.30.0.254"}}, NEW_MACHINE_ON_LAN),
     ("network.name", {"network": {"name": "br1"}}, {"server-1-domain": R}),
     ("network.nodes, same start", {"network": {"nodes": "10.30.0.20-10.30.0.29"}}, {"addresses": U}),
+    ("network.vlan", {"network": {"openvswitch": True, "vlan": 50}}, RESTART),
     (
         "podNetworks.*.range",
         net(range="10.30.0.200-10.30.0.239"),
@@ -292,6 +300,15 @@ def test_another_server_changes_nothing_on_the_others(deploy: Run, servers: int,
     old, new = deploy("dev", many(servers, 2)), deploy("dev", many(more, 2))
     second = {"k3s-release": U, "server-1-leave": U} if servers == 1 else {}
     assert changes(old, new) == {"local-dhcp": U, **second}
+
+
+def test_the_guest_agent_is_a_step_of_its_own_on_a_machine_that_stays(deploy: Run) -> None:
+    """The machine learns that its channel is relied on, and is not restarted for it."""
+    old, new = deploy("dev", many(1, 1)), deploy("dev", {**many(1, 1), "machine": {"guestAgent": True}})
+    assert set(new.names) - set(old.names) == {"Command server-1-guest-agent", "Command agent-1-guest-agent"}
+    assert changes(old, new) == {"server-1-domain": U, "agent-1-domain": U}
+    step = new["server-1-guest-agent"]
+    assert "OFFLINE=false" in step.input("create") and "server-1-booted" in new.before(step.name)
 
 
 def test_the_agents_token_goes_with_its_setting(deploy: Run) -> None:

@@ -33,7 +33,7 @@ DEVICES = {
     "tablet": "<input type='tablet' bus='usb'/>",
     "display with a password": "<graphics type='vnc' port='-1' autoport='yes' listen='127.0.0.1' passwd='s3cret'/>"
     "<video><model type='vga' vram='16384'/></video>",
-    "guest agent": "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>",
+    "second channel": "<channel type='unix'><target type='virtio' name='org.example.monitor.0'/></channel>",
     "second serial port": "<serial type='null'><target type='isa-serial' port='1'/></serial>",
     "second entropy source": "<rng model='virtio'><rate bytes='1024' period='1000'/>"
     "<backend model='random'>/dev/random</backend></rng>",

@@ -71,6 +71,38 @@ def overlay_inputs(sandbox: Sandbox, base: dict[str, Any], name: str = "a", **ch
     }
 
 
+def data_disk_inputs(sandbox: Sandbox, node: str = "a", **changes: Any) -> dict[str, Any]:
+    """The disk `data` of the domain of this name."""
+    return {
+        "uri": sandbox.uri,
+        "pool": sandbox.name,
+        "name": f"{node}-data.qcow2",
+        "path": sandbox.file(f"{node}-data.qcow2"),
+        "capacity": 8 << 20,
+        "keep": False,
+        "label": "data",
+        "domain_uuid": str(uuid.uuid5(uuid.UUID(sandbox.uuid), node)),
+        "disk_id": "d1",
+        **changes,
+    }
+
+
+def attachment(disk: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """What a domain is given of a data disk."""
+    return {
+        "name": disk["label"],
+        "serial": f"a-{disk['label']}",
+        "pool": disk["pool"],
+        "volume": disk["name"],
+        "path": disk["path"],
+        "bus": "virtio",
+        "cache": "unsafe",
+        "keep": disk["keep"],
+        "disk_id": disk["disk_id"],
+        **changes,
+    }
+
+
 def seed_inputs(sandbox: Sandbox, name: str = "a", **changes: Any) -> dict[str, Any]:
     return {
         "uri": sandbox.uri,

@@ -20,6 +20,7 @@ from components.libvirt import dhcp_claim, reservation
 from components.libvirt import network as network_module
 from components.libvirt.artifact_disk import ArtifactDiskProvider
 from components.libvirt.base_image import BaseImageProvider
+from components.libvirt.data_disk import DataDiskProvider
 from components.libvirt.dhcp_claim import DhcpClaimProvider
 from components.libvirt.domain import DomainProvider
 from components.libvirt.overlay_disk import OverlayDiskProvider
@@ -29,7 +30,15 @@ from components.libvirt.seed_image import SeedImageProvider
 
 from .conftest import CASES
 from .faults import MODES, attempt, calls
-from .resource_inputs import artifact_inputs, claim_inputs, domain_inputs, overlay_inputs, reservation_inputs, seed_inputs
+from .resource_inputs import (
+    artifact_inputs,
+    claim_inputs,
+    data_disk_inputs,
+    domain_inputs,
+    overlay_inputs,
+    reservation_inputs,
+    seed_inputs,
+)
 from .sandbox import Sandbox
 
 pytestmark = [pytest.mark.provider, pytest.mark.timeout(900)]
@@ -56,7 +65,7 @@ class Case:
         self.provider.delete("id", dict(outs))
 
 
-KINDS = ("pool", "image", "overlay", "seed", "artifacts", "claim", "reservation", "domain")
+KINDS = ("pool", "image", "overlay", "seed", "data disk", "artifacts", "claim", "reservation", "domain")
 
 
 def make(kind: str, sandbox: Sandbox, base_inputs: dict[str, Any]) -> Case:
@@ -75,6 +84,9 @@ def make(kind: str, sandbox: Sandbox, base_inputs: dict[str, Any]) -> Case:
         case.before = [pool, image]
     elif kind == "seed":
         case = Case(SeedImageProvider(), seed)
+        case.before = [pool]
+    elif kind == "data disk":
+        case = Case(DataDiskProvider(), data_disk_inputs(sandbox), {"capacity": 16 << 20})
         case.before = [pool]
     elif kind == "artifacts":
         folder = Path(tempfile.mkdtemp(prefix="lab-test-artifacts-"))
@@ -167,7 +179,7 @@ def test_delete(kind: str, mode: str, sandbox: Sandbox, base_inputs: dict[str, A
 
 
 @pytest.mark.parametrize(
-    ("kind", "mode"), [pair for pair in KIND_AND_MODE if pair[0] in {"overlay", "claim", "reservation", "domain"}]
+    ("kind", "mode"), [pair for pair in KIND_AND_MODE if pair[0] in {"overlay", "data disk", "claim", "reservation", "domain"}]
 )
 def test_update(kind: str, mode: str, sandbox: Sandbox, base_inputs: dict[str, Any], quick_network: None) -> None:
     case = make(kind, sandbox, base_inputs)

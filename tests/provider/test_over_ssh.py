@@ -15,6 +15,7 @@ from ssh_hypervisor import SecondHost, SshHypervisor
 from components.custom.provider import DeclarativeProvider
 from components.libvirt.base_image import BaseImageProvider
 from components.libvirt.connection import HypervisorError, connect
+from components.libvirt.data_disk import DataDiskProvider
 from components.libvirt.dhcp_claim import DhcpClaimProvider
 from components.libvirt.domain import DomainProvider
 from components.libvirt.guest_report import diagnose
@@ -23,7 +24,16 @@ from components.libvirt.pool import StoragePoolProvider
 from components.libvirt.reservation import ReservationProvider
 from components.libvirt.seed_image import SeedImageProvider
 
-from .resource_inputs import claim_inputs, domain_inputs, image_inputs, overlay_inputs, reservation_inputs, seed_inputs
+from .resource_inputs import (
+    attachment,
+    claim_inputs,
+    data_disk_inputs,
+    domain_inputs,
+    image_inputs,
+    overlay_inputs,
+    reservation_inputs,
+    seed_inputs,
+)
 from .sandbox import Sandbox
 
 pytestmark = [pytest.mark.provider, pytest.mark.timeout(300)]
@@ -64,7 +74,8 @@ def every(sandbox: Sandbox, image: Path) -> list[tuple[DeclarativeProvider, dict
         (ReservationProvider(), reservation_inputs(sandbox)),
         (OverlayDiskProvider(), overlay_inputs(sandbox, base)),
         (SeedImageProvider(), seed_inputs(sandbox)),
-        (DomainProvider(), domain_inputs(sandbox)),
+        (DataDiskProvider(), data_disk_inputs(sandbox)),
+        (DomainProvider(), domain_inputs(sandbox, data_disks=[attachment(data_disk_inputs(sandbox))])),
     ]
 
 

@@ -16,8 +16,10 @@ from components.custom.free_addresses import FreeAddressesProvider
 from components.custom.provider import DeclarativeProvider
 from components.libvirt.artifact_disk import ArtifactDiskProvider
 from components.libvirt.base_image import BaseImageProvider
+from components.libvirt.data_disk import DataDiskProvider
 from components.libvirt.dhcp_claim import DhcpClaimProvider
 from components.libvirt.domain import DomainProvider
+from components.libvirt.host_device import HostDeviceProvider
 from components.libvirt.overlay_disk import OverlayDiskProvider
 from components.libvirt.pool import StoragePoolProvider
 from components.libvirt.reservation import ReservationProvider
@@ -32,10 +34,12 @@ PROVIDERS: list[DeclarativeProvider] = [
     BaseImageProvider(),
     OverlayDiskProvider(),
     SeedImageProvider(),
+    DataDiskProvider(),
     ArtifactDiskProvider(),
     DhcpClaimProvider(),
     ReservationProvider(),
     DomainProvider(),
+    HostDeviceProvider(),
     FreeAddressesProvider(),
 ]
 IDS = [type(provider).__name__ for provider in PROVIDERS]

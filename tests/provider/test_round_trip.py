@@ -8,6 +8,7 @@ import pytest
 
 from components.libvirt.artifact_disk import ArtifactDiskProvider
 from components.libvirt.base_image import BaseImageProvider
+from components.libvirt.data_disk import DataDiskProvider
 from components.libvirt.dhcp_claim import DhcpClaimProvider
 from components.libvirt.domain import DomainProvider
 from components.libvirt.overlay_disk import OverlayDiskProvider
@@ -15,7 +16,16 @@ from components.libvirt.pool import StoragePoolProvider
 from components.libvirt.reservation import ReservationProvider
 from components.libvirt.seed_image import SeedImageProvider
 
-from .resource_inputs import artifact_inputs, claim_inputs, domain_inputs, overlay_inputs, reservation_inputs, seed_inputs
+from .resource_inputs import (
+    artifact_inputs,
+    attachment,
+    claim_inputs,
+    data_disk_inputs,
+    domain_inputs,
+    overlay_inputs,
+    reservation_inputs,
+    seed_inputs,
+)
 from .sandbox import Sandbox
 
 pytestmark = pytest.mark.provider
@@ -31,7 +41,8 @@ def test_everything_comes_twice_and_goes_twice(sandbox: Sandbox, base_inputs: di
         (OverlayDiskProvider(), overlay_inputs(sandbox, base_inputs)),
         (SeedImageProvider(), seed_inputs(sandbox)),
         (ArtifactDiskProvider(), artifact_inputs(sandbox, tmp_path)),
-        (DomainProvider(), domain_inputs(sandbox)),
+        (DataDiskProvider(), data_disk_inputs(sandbox)),
+        (DomainProvider(), domain_inputs(sandbox, data_disks=[attachment(data_disk_inputs(sandbox))])),
     ]
     made = []
     for provider, inputs in steps:

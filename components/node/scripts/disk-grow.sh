@@ -12,6 +12,8 @@ note() { echo "disk: $*" >&2; }
 fail() { note "$@"; exit 1; }
 # shellcheck source=/dev/null
 source "${0%/*}/parts/stage.sh"
+# shellcheck source=/dev/null
+source "${0%/*}/parts/packages.sh"
 
 read -r device type < <(findmnt --noheadings --nofsroot --output SOURCE,FSTYPE --target / | tail -n 1) || true
 [[ ${device:-} == /dev/* && -n ${type:-} ]] || fail "cannot find the device of the root file system, saw '${device:-nothing}'"
@@ -22,12 +24,15 @@ name=${device##*/} system=$ROOT/sys/class/block
 
 size() { cat "$system/$name/size"; }
 before=$(size)
+declare -A tools=([ext2]=resize2fs [ext3]=resize2fs [ext4]=resize2fs [xfs]=xfs_growfs [btrfs]=btrfs)
+tool=${tools[$type]:-}
+[[ -z $tool ]] || command -v "$tool" > /dev/null || fail "$tool is missing: install $(package_of "$tool") in the image or by cloudInit.packages"
 stage "growing the root file system"
 if [[ -r $system/$name/partition ]]; then
   number=$(< "$system/$name/partition")
   parent=$(readlink -f "$system/$name")
   parent=${parent%/*} parent=${parent##*/}
-  command -v growpart > /dev/null || fail "growpart is missing: install cloud-guest-utils in the image, or use Debian's or Ubuntu's cloud image"
+  command -v growpart > /dev/null || fail "growpart is missing: install $(package_of growpart) in the image or by cloudInit.packages"
   status=0
   message=$(growpart "/dev/$parent" "$number" 2>&1) || status=$?
   # 1 with NOCHANGE means that the partition already fills the disk.

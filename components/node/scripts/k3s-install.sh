@@ -56,7 +56,13 @@ source "${0%/*}/parts/stage.sh"
 # shellcheck source=/dev/null
 source "${0%/*}/parts/pause.sh"
 # shellcheck source=/dev/null
+source "${0%/*}/parts/packages.sh"
+# shellcheck source=/dev/null
 source "${0%/*}/parts/kernel.sh"
+# shellcheck source=/dev/null
+source "${0%/*}/parts/selinux.sh"
+# shellcheck source=/dev/null
+source "${0%/*}/parts/network-manager.sh"
 # shellcheck source=/dev/null
 source "${0%/*}/parts/node-check.sh"
 # shellcheck source=/dev/null
@@ -89,6 +95,8 @@ stage "looking at what is installed"
 write_files
 wait_for_servers
 install_release
+# cni0, flannel.1 and its kin, and pods' ends are K3s's; mva-… is a node's own way to its pods (node-access.sh).
+manager_leaves k3s cni0 'flannel*' 'veth*' kube-ipvs0 'mva-*'
 if [[ $ROLE == server ]]; then stage "waiting for API"; else stage "waiting for the kubelet"; fi
 start_service
 began=$SECONDS

@@ -28,7 +28,7 @@ namespace=network-check link=mvcheck0
 note() { echo "network: $*" >&2; }
 fail() { note "$@"; exit 1; }
 # shellcheck source=/dev/null
-source "${0%/*}/parts/kernel.sh"
+source "${0%/*}/parts/packages.sh"
 
 nic=$(< "${0%/*}/nic.py")
 address_probe=$(< "${0%/*}/address_probe.py")
@@ -90,7 +90,7 @@ if command -v modprobe > /dev/null && ! message=$(modprobe "$TYPE" 2>&1) && [[ !
   fail "use an image whose kernel has it. What brings it: $(brings)"
 fi
 if [[ $IPV6 == true && ! -d $ROOT/proc/sys/net/ipv6/conf ]]; then
-  fail "this kernel runs without IPv6, and the plugin tuning would fail each pod, because it sets IPv6 up on the pods' interface: set $SETTING.ipv6: accept, which leaves it alone, or start the kernel without ipv6.disable=1"
+  fail "this kernel runs without IPv6, and the plugin tuning would fail each pod, because it sets IPv6 up on the pods' interface: set $SETTING.ipv6: accept, which leaves it alone (with replies: by-source the plugin is needed all the same, so remove that too), or start the kernel without ipv6.disable=1"
 fi
 
 read -r interface own mtu < <(ip -details -json link show | python3 -c "$nic" "$MAC" "$ROOT" "$LINK") || true

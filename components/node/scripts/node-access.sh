@@ -17,6 +17,8 @@ ROOT=${ROOT:-}
 
 fail() { echo "access: $*" >&2; exit 1; }
 [[ $LINK =~ ^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$ ]] || fail "LINK is no interface name"
+# shellcheck source=/dev/null
+source "${0%/*}/parts/packages.sh"
 link=$LINK unit=k3s-macvlan-access-$LINK.service
 file=$ROOT/etc/systemd/system/$unit
 
@@ -39,7 +41,7 @@ esac
 [[ $ADDRESS =~ ^[0-9.]+$ ]] || fail "ADDRESS is no IPv4 address"
 [[ $RANGES =~ ^[0-9./\ ]+$ ]] || fail "RANGES must be IPv4 networks"
 [[ -e $ROOT/sys/class/net/$PARENT ]] || fail "there is no interface $PARENT on this node (parent and vlan of the network)"
-ip=$(command -v ip) || fail "ip is missing: install iproute2"
+ip=$(command -v ip) || fail "ip is missing: install $(package_of ip)"
 
 umask 022
 {

@@ -38,7 +38,8 @@ def redact(text: str, secrets: set[str]) -> str:
     text = re.sub(r"(?i)(bearer\s+)[\w.~+/=-]{8,}", r"\1[redacted]", text)
     text = re.sub(r"""(?i)((?:token|password|passwd|secret)["']?\s*[=:]\s*)(?!https?://)[^\s,]+""", r"\1[redacted]", text)
     text = re.sub(r"(?i)(--[\w-]*(?:token|password)\s+)\S+", r"\1[redacted]", text)
-    return re.sub(r"://[^/@\s]+@", "://[redacted]@", text)
+    # A slash in a password is a mistake, which must not show it either; a port and a slash are no password.
+    return re.sub(r"""://(?:[^/\s]+|[^/@:\s]*:(?!\d+/)[^@\s'"]*)@""", "://[redacted]@", text)
 
 
 if __name__ == "__main__":

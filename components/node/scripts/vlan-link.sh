@@ -6,8 +6,8 @@
 #   PARENT     the interface that carries the VLAN, e.g. enp1s0
 #   VLAN       its number, 1 to 4094
 #   LIMIT_SECONDS  with off: whole seconds to wait for pods on it to end
-# Changes: interface PARENT.VLAN, unit k3s-macvlan-vlan-PARENT.VLAN.service, and a file that keeps systemd-networkd off it; off removes
-# all three, and so does a first run that fails. An interface of this name on this VLAN that was there before is used and stays.
+# Changes: interface PARENT.VLAN, unit k3s-macvlan-vlan-PARENT.VLAN.service, and files that keep systemd-networkd and NetworkManager off
+# it; off removes all of them, and so does a first run that fails. An interface of this name on this VLAN that was there before is used and stays.
 # Exit: 0 done; 1 with the reason: no such parent, another interface of that name, with off pods or other interfaces that are on it.
 set -euo pipefail
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin
@@ -20,6 +20,10 @@ fail() { note "$@"; exit 1; }
 source "${0%/*}/parts/pause.sh"
 # shellcheck source=/dev/null
 source "${0%/*}/parts/stage.sh"
+# shellcheck source=/dev/null
+source "${0%/*}/parts/packages.sh"
+# shellcheck source=/dev/null
+source "${0%/*}/parts/network-manager.sh"
 
 pod_interfaces=$(< "${0%/*}/pod_interfaces.py")
 [[ $PARENT =~ ^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$ ]] || fail "PARENT is no interface name"
@@ -50,6 +54,7 @@ remove() {
     rm -f "$unmanaged"
     reload_networkd
   fi
+  manager_takes "vlan-$link"
 }
 
 case $ACTION in
@@ -79,7 +84,7 @@ case $ACTION in
   *) fail "ACTION must be on or off" ;;
 esac
 there "$PARENT" || fail "there is no interface $PARENT on this node (parent of the network, network.interface)"
-ip=$(command -v ip) || fail "ip is missing: install iproute2"
+ip=$(command -v ip) || fail "ip is missing: install $(package_of ip)"
 sh=$(command -v sh)
 
 if there "$link"; then
@@ -91,7 +96,7 @@ if there "$link"; then
     exit 0
   fi
 elif command -v modprobe > /dev/null && ! message=$(modprobe 8021q 2>&1) && [[ ! -d $ROOT/proc/net/vlan ]]; then
-  fail "the kernel $(uname -r) has no module 8021q, so it makes no VLANs: ${message:-}. Use an image whose kernel has it"
+  fail "the kernel $(uname -r) has no module 8021q, so it makes no VLANs: ${message:-}. Use an image whose kernel has it. What brings it: $(brings)"
 fi
 
 # undo TEXT: fails, and leaves nothing of a first run.
@@ -109,6 +114,7 @@ if [[ ! -e $unmanaged ]]; then
   mv "$unmanaged.new" "$unmanaged"
   (reload_networkd) || undo "so no interface is made that it might give an address"
 fi
+manager_leaves "vlan-$link" "$link"
 device=sys-subsystem-net-devices-${PARENT//-/\\x2d}.device
 {
   # Whoever configures the parent may set its MTU when it sets it up, and while it is down a VLAN cannot be set up.

@@ -50,6 +50,14 @@ def test_pods_of_the_api_stand_on_their_nodes() -> None:
     assert "net1 192.168.122.200" in words(diagram.draw(data)) and "eth0 10.42.0.3 in the cluster" in words(diagram.draw(data))
 
 
+def test_a_machine_s_data_disks_are_named() -> None:
+    config, plan = stack.load_settings("dev")
+    disks = [{"name": "rancher", "serial": "server-1-rancher", "gib": 40.0, "mount": "/var/lib/rancher", "keep": True}]
+    outputs = {**OUTPUTS, "nodes": [{**OUTPUTS["nodes"][0], "disks": disks}]}
+    data = diagram.view(stack.parse_outputs("dev", outputs), config, plan, pods=[], versions={}, bridge="")
+    assert "virtual machine  ·  data disks rancher 40 GiB" in diagram.draw(data)
+
+
 def test_each_address_of_an_interface_is_drawn_and_ended_pods_are_not() -> None:
     config, plan = stack.load_settings("dev")
     ended = kube_pod("ended", "macvlan-conf", [ETH0, NET1])
@@ -235,6 +243,18 @@ def test_more_links_than_colors_begin_again() -> None:
     svg = diagram.draw(several([], **many))
     ET.fromstring(svg)
     assert all(f"enp1s0.{number}\n" in words(svg) for number in range(2, 12))
+
+
+def test_what_the_nic_of_a_network_is_plugged_into() -> None:
+    lan2 = {"parent": "enp2s0", "cidr": "10.20.0.0/24", "range": "10.20.0.100"}
+    config = reading.parse(
+        "dev", {"servers": {"nics": [{"bridge": "br1"}]}, "podNetworks": {"lan2": lan2, "iot": {**lan2, "vlan": 50}}}
+    )
+    plan = plans.make("k3s-macvlan", "dev", config)
+    data = diagram.view(stack.parse_outputs("dev", OUTPUTS), config, plan, pods=None, versions={}, bridge="virbr0")
+    assert [network["on"] for network in data["networks"]] == ["bridge br1", "bridge br1"]
+    drawn = words(diagram.draw(data))
+    assert "lan2: enp2s0 on bridge br1, 10.20.0.0/24" in drawn and "iot: VLAN 50 of enp2s0 on bridge br1" in drawn
 
 
 def test_text_is_data_and_stays_in_its_box() -> None:

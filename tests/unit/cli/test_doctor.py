@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cli import command_line, engine, stack
-from cli.checks import download_sites, hypervisor, machine, tools
+from cli.checks import download_sites, hypervisor, machine, storage, tools
 from cli.findings import Finding, guarded
 from cli.verbs import doctor, fetch
 from components.config import downloads, reading
@@ -34,6 +34,7 @@ CIDR = IPv4Network("192.168.122.0/24")
 NETWORK = """<network><name>default</name><forward mode='nat'/><bridge name='virbr0' stp='on'/>
 <ip address='192.168.122.1' netmask='255.255.255.0'><dhcp><range start='192.168.122.2' end='192.168.122.254'/></dhcp></ip>
 </network>"""
+PLACE = storage.Pool(name="k3s-macvlan-dev", path="/var/lib/libvirt/images/k3s-macvlan-dev", size=200 * GIB, free=100 * GIB)
 FINE = hypervisor.Facts(
     version=9_000_000,
     kvm=True,
@@ -44,7 +45,7 @@ FINE = hypervisor.Facts(
     network=NETWORK,
     network_active=True,
     network_autostart=True,
-    free_bytes=100 * GIB,
+    storage=storage.Facts(own=PLACE),
 )
 
 
@@ -98,21 +99,6 @@ def test_more_cpus_than_the_host_has() -> None:
     assert levels(hypervisor.assess_memory(FINE, layout.nodes)) == ["ok", "warning"]
 
 
-@pytest.mark.parametrize(
-    ("facts", "level"),
-    [
-        (FINE, "ok"),
-        (replace(FINE, free_bytes=10 * GIB), "warning"),
-        (replace(FINE, free_bytes=GIB), "error"),
-        (replace(FINE, free_bytes=GIB, allocated_bytes=20 * GIB, domains={"k3s-macvlan-dev-server-1": "<domain/>"}), "ok"),
-        (replace(FINE, free_bytes=None), "unknown"),
-    ],
-)
-def test_storage(facts: hypervisor.Facts, level: str) -> None:
-    _config, layout = planned()
-    assert levels(hypervisor.assess_space(facts, layout.pools[0], layout.nodes)) == [level]
-
-
 # --- the network ---
 
 
@@ -136,15 +122,17 @@ def test_storage(facts: hypervisor.Facts, level: str) -> None:
 )
 def test_network(change: dict[str, Any], expected: list[str]) -> None:
     config, _plan = planned()
-    assert levels(hypervisor.assess_network(replace(FINE, **change), config, dnsmasq=False)) == expected
+    assert levels(hypervisor.assess_network(replace(FINE, **change), config, own_macs=True, dnsmasq=False)) == expected
 
 
 def test_pods_with_their_node_s_mac_address_need_no_bridge_that_learns_others() -> None:
     config, _plan = planned(podNetworks={"macvlan-conf": {"range": "192.168.122.200-192.168.122.210", "type": "ipvlan"}})
+    own_macs = hypervisor.pods_have_own_macs(config)
+    assert not own_macs and hypervisor.pods_have_own_macs(planned()[0])
     table = replace(FINE, network=NETWORK.replace("stp='on'", "macTableManager='libvirt'"))
-    assert levels(hypervisor.assess_network(table, config, dnsmasq=False)) == ["ok"]
+    assert levels(hypervisor.assess_network(table, config, own_macs=own_macs, dnsmasq=False)) == ["ok"]
     isolated = replace(FINE, network=NETWORK.replace("<ip ", "<port isolated='yes'/><ip "))
-    assert levels(hypervisor.assess_network(isolated, config, dnsmasq=False)) == ["error"]
+    assert levels(hypervisor.assess_network(isolated, config, own_macs=own_macs, dnsmasq=False)) == ["error"]
 
 
 def test_leases_and_reservations_of_strangers() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cli.checks import hypervisor, pod_networks
-from cli.checks.pod_networks import Bridge, Membership
+from cli.checks.pod_networks import Bridge, Membership, VlanLink
 from cli.findings import Finding
 from components.config.network_plan import NetworkPlan
 
@@ -112,20 +112,17 @@ def test_the_bridge_is_read_from_sysfs_and_iproute2(tmp_path: Path, monkeypatch:
             {"ifname": "eno1", "vlans": [{"vlan": 1, "flags": ["PVID", "Egress Untagged"]}, {"vlan": 40, "vlanEnd": 60}]},
             {"ifname": "br0", "vlans": [{"vlan": 1, "flags": ["PVID", "Egress Untagged"]}]},
         ],
-        "ip": [
-            {"ifname": "eno1.50", "link": "eno1", "linkinfo": {"info_kind": "vlan", "info_data": {"protocol": "802.1Q", "id": 50}}},
-            {},  # what the option `type` leaves out is printed as an empty object
-        ],
     }
+    links = [VlanLink("eno1.50", "eno1", "", 50)]
     monkeypatch.setattr(pod_networks, "run_json", lambda *words: printed[words[0]])
-    assert pod_networks.observe("br0", tmp_path) == Bridge(name="br0", linux=False)
+    assert pod_networks.observe("br0", links, tmp_path) == Bridge(name="br0", linux=False)
     (tmp_path / "br0/bridge").mkdir(parents=True)
     (tmp_path / "br0/brif/eno1").mkdir(parents=True)
-    old_kernel = pod_networks.observe("br0", tmp_path)
+    old_kernel = pod_networks.observe("br0", links, tmp_path)
     assert (old_kernel.filtering, old_kernel.default, old_kernel.ports) == (False, "1", ("eno1",))
     (tmp_path / "br0/bridge/vlan_filtering").write_text("1\n")
     (tmp_path / "br0/bridge/default_pvid").write_text("7\n")
-    assert pod_networks.observe("br0", tmp_path) == Bridge(
+    assert pod_networks.observe("br0", links, tmp_path) == Bridge(
         name="br0",
         filtering=True,
         default="7",
@@ -134,7 +131,7 @@ def test_the_bridge_is_read_from_sysfs_and_iproute2(tmp_path: Path, monkeypatch:
         taken={"eno1": frozenset({50})},
     )
     monkeypatch.setattr(pod_networks, "run_json", lambda *_words: None)
-    assert pod_networks.observe("br0", tmp_path).vlans is None
+    assert pod_networks.observe("br0", links, tmp_path).vlans is None
 
 
 # --- where addresses lead ---
@@ -195,9 +192,13 @@ def test_interfaces_that_are_on_the_vlan_for_sure() -> None:
         {"ifname": "br0.51", "link": "br0", "master": "br51", "linkinfo": {"info_kind": "vlan", "info_data": {"id": 51}}},
         {"ifname": "br50", "linkinfo": {"info_kind": "bridge"}},
         {"ifname": "lo"},
+        {},
     ]
-    assert pod_networks.vlan_devices(links, 50) == {"eno1.50", "br50", "br0.50"}
-    assert pod_networks.vlan_devices(links, None) == pod_networks.vlan_devices(None, 50) == frozenset()
+    read = pod_networks.vlan_links(links)
+    assert read[0] == VlanLink("eno1.50", "eno1", "br50", 50) and len(read) == 3
+    assert pod_networks.on_vlan(read, 50) == {"eno1.50", "br50", "br0.50"}
+    assert pod_networks.on_vlan(read, None) == frozenset() and pod_networks.vlan_links(None) == []
+    assert pod_networks.taken(read) == {"eno1": {50}, "br0": {50, 51}}
 
 
 # --- the whole ---
@@ -212,9 +213,11 @@ def checked(monkeypatch: pytest.MonkeyPatch, route: dict[str, Any], bridge: str 
         return [BY_DEFAULT if words[-1] == "default" else route] if "route" in words else []
 
     monkeypatch.setattr(pod_networks, "run_json", run_json)
-    monkeypatch.setattr(pod_networks, "observe", lambda name: replace(UNFILTERED, name=name))
+    monkeypatch.setattr(pod_networks, "observe", lambda name, _links: replace(UNFILTERED, name=name))
     config, plan = planned(podNetworks=raw)
-    return list(pod_networks.check(plan, config, bridge, {"server-1": ""}))
+    findings = list(pod_networks.check(plan, config, bridge, {"server-1": ""}))
+    assert sum("link" in words for words in queried) <= 1, "the interfaces are read once for all networks"
+    return findings
 
 
 def test_the_nodes_own_network_is_not_checked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,7 +274,7 @@ def test_a_local_hypervisor_s_bridge_is_checked_with_the_machines_own_ports(monk
 
     monkeypatch.setattr(pod_networks, "check", check)
     list(hypervisor.assess(facts, plan.pools[0], plan, config))
-    assert called == [(plan, config, "virbr0", {"server-1": "vnet4", "agent-1": ""})]
+    assert called == [(plan, config, "virbr0", {"server-1": "vnet4", "agent-1": ""}, {})]
 
 
 def test_a_check_that_breaks_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -71,6 +72,24 @@ def test_the_key_is_in_an_agent_and_the_host_key_is_pinned(fake_ssh: Path, key: 
     assert "3" not in lines  # the key's pipe is closed before ssh starts
     known = next(line for line in lines if "UserKnownHostsFile" in line).partition("=")[2]
     assert not Path(known).exists()
+
+
+def test_several_nodes_are_asked_at_once_and_one_that_does_not_answer_breaks_nothing(fake_ssh: Path, key: str) -> None:
+    fake_ssh.write_text(
+        "#!/bin/sh\n"
+        "for word; do last=$word; case $word in 192.168.122.18[0-9]) address=$word;; esac; done\n"
+        "case $address in *0) echo said $last;; *1) echo 'No route to host' >&2; exit 255;; *) exec sleep 60;; esac\n"
+    )
+    outputs = replace(stack.parse_outputs("dev", OUTPUTS), private_key=key)
+    nodes = [replace(outputs.first_server, name=f"server-{last}", address=f"192.168.122.18{last}") for last in range(3)]
+    nodes.append(replace(nodes[0], name="new", host_key=""))
+    began = time.monotonic()
+    answers = ssh.gather(outputs, nodes, ["uptime"], 4.0)
+    assert time.monotonic() - began < 20 and list(answers) == [node.name for node in nodes]
+    assert answers["server-0"] == ssh.Answer(text="said uptime\n")
+    assert answers["server-1"].error == "192.168.122.181 does not answer on SSH: No route to host"
+    assert "gives no answer on SSH within 4 s" in answers["server-2"].error
+    assert "host key of new is not known" in answers["new"].error
 
 
 def test_what_ssh_lacks_is_said(key: str) -> None:
@@ -218,6 +237,20 @@ def test_status_shows_what_differs_what_is_twice_and_what_is_left(capsys: pytest
     assert one["interfaces"][0]["addresses"] == ["192.168.122.200"] and not one["complete"] and len(one["problems"]) == 1
 
 
+def test_status_names_further_nics(capsys: pytest.CaptureFixture[str]) -> None:
+    config = reading.parse(
+        "dev", {"servers": {"nics": [{"bridge": "br1", "vlan": [50, 60]}, {"network": "red", "address": "10.9.0.5/24"}]}}
+    )
+    settings = (config, plans.make("k3s-macvlan", "dev", config))
+    document = status.plain(stack.parse_outputs("dev", OUTPUTS), observation(settings=settings))
+    assert [(nic["node"], nic["name"], nic["place"], nic["address"]) for nic in document["nics"]] == [
+        ("server-1", "enp2s0", "bridge br1, trunk 50,60", ""), ("server-1", "enp3s0", "libvirt network red", "10.9.0.5/24"),
+    ]  # fmt: skip
+    assert f"server-1 enp2s0 bridge br1, trunk 50,60 - {document['nics'][0]['mac']}" in " ".join(rendered(document, capsys).split())
+    without = status.plain(stack.parse_outputs("dev", OUTPUTS), observation())
+    assert without["nics"] == [] and "Further NICs" not in rendered(without, capsys)
+
+
 def test_status_without_settings_counts_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     document = status.plain(stack.parse_outputs("dev", OUTPUTS), observation(settings=None))
     assert document["addresses"] == document["networks"] == [] and "for pods" not in rendered(document, capsys)
@@ -241,9 +274,10 @@ def test_look_never_raises(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(hypervisor, "domain_states", broken)
     monkeypatch.setattr(kube, "read", broken)
+    monkeypatch.setattr(ssh, "gather", broken)
     monkeypatch.setattr("components.custom.page_check.prove", broken)
     observed = status.observe(stack.parse_outputs("dev", OUTPUTS))
-    assert observed.nodes is None and len(observed.notes) == 2 and "no route" in observed.pages[URL]
+    assert observed.nodes is None and observed.inside == {} and len(observed.notes) == 3 and "no route" in observed.pages[URL]
     assert observed.settings is not None
 
 
@@ -256,12 +290,23 @@ def test_look_takes_what_the_api_tells(monkeypatch: pytest.MonkeyPatch) -> None:
         notes=("events of pods not read: 403",),
     )
     monkeypatch.setattr(hypervisor, "domain_states", lambda *_: ({}, []))
+    monkeypatch.setattr(ssh, "gather", lambda *_: {"server-1": ssh.Answer(text="uptime 61\n")})
     monkeypatch.setattr(kube, "read", lambda _kubeconfig: cluster)
     monkeypatch.setattr("components.custom.page_check.prove", lambda *_: (200, "x"))
     observed = status.observe(stack.parse_outputs("dev", OUTPUTS))
     assert (observed.nodes, observed.pods) == (cluster.nodes, [])
     assert (observed.definitions, observed.notes) == (cluster.definitions, cluster.notes)
     assert observed.multus == cluster.multus
+    assert observed.inside["server-1"].uptime == 61
+
+
+def test_a_machine_that_does_not_run_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hypervisor, "domain_states", lambda *_: ({"server-1": "shut off"}, []))
+    monkeypatch.setattr(ssh, "gather", lambda *_: pytest.fail("asked"))
+    monkeypatch.setattr(kube, "read", lambda _kubeconfig: kube.Cluster(nodes=[], pods=[], definitions=(), multus={}, notes=()))
+    monkeypatch.setattr("components.custom.page_check.prove", lambda *_: (200, "x"))
+    observed = status.observe(stack.parse_outputs("dev", OUTPUTS))
+    assert observed.inside == {} and observed.notes == ()
 
 
 # --- several networks ---

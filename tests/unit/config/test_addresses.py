@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -131,6 +132,23 @@ def test_a_single_ipv6_address_is_a_range_of_one(text: str) -> None:
 def test_what_is_no_range_of_ipv6_is_refused_with_a_reason(text: str) -> None:
     with pytest.raises(ValueError, match=r"write a range as fd00:50::100-fd00:50::1ff|runs backwards; write the lower"):
         Ipv6Range.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        ("fd00::1", True),
+        ("::", True),
+        (" fd00:50::100 - FD00:50::1ff ", True),
+        ("::ffff:192.168.1.1", True),
+        ("10.0.0.1", False),
+        ("10.0.0.1-10.0.0.2", False),
+        ("fd00::1-10.0.0.2", False),
+        ("abcd", False),
+    ],
+)
+def test_an_editor_takes_a_range_of_ipv6_and_none_of_ipv4(text: str, taken: bool) -> None:
+    assert bool(re.search(Ipv6Range.json_pattern, text)) is taken
 
 
 def test_within_a_network_means_both_ends() -> None:

@@ -130,6 +130,8 @@ PLANTED: dict[str, dict[str, Any]] = {
     "script": {"k3s": {"installScript": {"environment": {"INSTALL_K3S_EXEC": "x", "MY_TOKEN": "x", "a": "b"}}}},
     "hypervisor": {"servers": {"hypervisor": "far"}},
     "role": {"servers": {"labels": {"node-role.kubernetes.io/master": "", "a b": "c"}}},
+    "NICs": {"servers": {"nics": [{"bridge": "br0", "address": "192.168.122.130/25"}, {"bridge": "br1", "name": "enp2s0"}]}},
+    "NICs that cannot be": {"agents": {"nics": [{}, {"bridge": "br0", "vlan": 5000}, {"bridge": "br0", "dhcp": 1, "mtu": 1}]}},
     "servers": {"servers": {"count": 2}},
     "nobody": {"agents": {"overrides": {"agent-9": {"cpus": 0}}}},
     "user": {"ssh": {"user": "root"}},
@@ -202,6 +204,7 @@ def test_what_is_told_of_all_of_them() -> None:
         "k3s.installScript.environment.MY_TOKEN", "servers.hypervisor", "servers.labels.node-role.kubernetes.io/master",
         "agents.overrides.agent-9", "agents.overrides.agent-9.cpus", "ssh.user", "ssh.privateKey", "cloudInit.users",
         "machine.cpuModel", "timeouts.boot", "nonsense", "proof.path",
+        "servers.nics.0.address", "servers.nics.1.name", "agents.nics.0.network", "agents.nics.1.vlan", "agents.nics.2.mtu",
     ):  # fmt: skip
         assert setting in named, setting
 

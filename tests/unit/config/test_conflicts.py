@@ -138,6 +138,12 @@ def test_a_hypervisor_whose_key_nobody_checks_is_warned_of(uri: str, warned: boo
     assert any("hypervisors.local.uri: no_verify" in text for text in texts) == warned
 
 
+@pytest.mark.parametrize(("agent", "directory", "warned"), [(True, "files", True), (True, "", False), (False, "files", False)])
+def test_an_agent_that_nodes_cannot_download_is_warned_of(agent: bool, directory: str, warned: bool) -> None:
+    texts = warnings({"machine": {"guestAgent": agent}, "artifacts": {"directory": directory}})
+    assert any("machine.guestAgent with artifacts.directory" in text for text in texts) == warned
+
+
 def test_an_api_address_of_the_network_is_nobody_else_s() -> None:
     """It is taken out of DHCP and asked for by ARP, since it is one of the plan's claims; but not what exclude gives to another."""
     cases: list[tuple[str, list[str], bool]] = [

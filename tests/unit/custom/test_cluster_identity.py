@@ -73,3 +73,31 @@ def test_the_only_server_made_anew_is_another_cluster_of_any_release() -> None:
 def test_a_step_back_fails_the_check() -> None:
     first, _ = checked({})
     assert "cannot go back" in checked(first, version="v1.27.8+k3s2")[1][0]
+
+
+def test_a_rebuilt_only_server_with_its_data_on_a_disk_of_their_own_is_the_same_cluster() -> None:
+    first, _ = checked({}, data="d1")
+    assert first["founder"] == "d1"
+    rebuilt, _ = checked(first, serial="two", data="d1")
+    assert (rebuilt["cluster"], rebuilt["founder"]) == (first["cluster"], "d1")
+    diff = ReleaseProvider().diff("", first, rebuilt)
+    assert diff.changes and not diff.replaces
+    assert checked(rebuilt, serial="two", data="d1", version="v1.27.8+k3s2")[1], "and it cannot go back"
+    other, _ = checked(first, data="d2")
+    assert other["cluster"] != first["cluster"] and other["founder"] == "d2"
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "d1"), ("d1", None)])
+def test_data_moved_between_the_disks_of_a_machine_are_the_same_cluster(before: str | None, after: str | None) -> None:
+    """With another machine at once there was nothing to move."""
+    first, _ = checked({}, data=before)
+    moved, _ = checked(first, data=after)
+    assert moved["cluster"] == first["cluster"] and moved["founder"] == (after or "one")
+    rebuilt, _ = checked(first, serial="two", data=after)
+    assert rebuilt["cluster"] != first["cluster"]
+
+
+def test_data_moved_on_a_first_server_that_joined_others_leave_its_founder() -> None:
+    first, _ = checked({}, alone=False)
+    joined, _ = checked(first, alone=False, serial="two")
+    assert checked(joined, alone=False, serial="two", data="d1")[0]["founder"] == "one"

@@ -13,6 +13,7 @@ from components.custom.free_addresses import FreeAddressesArgs, FreeAddressesPro
 from components.custom.provider import DeclarativeProvider, properties
 from components.libvirt.artifact_disk import ArtifactDiskArgs, ArtifactDiskProvider
 from components.libvirt.base_image import BaseImageArgs, BaseImageProvider
+from components.libvirt.data_disk import DataDiskArgs, DataDiskProvider
 from components.libvirt.dhcp_claim import DhcpClaimArgs, DhcpClaimProvider
 from components.libvirt.domain import DomainArgs, DomainProvider
 from components.libvirt.overlay_disk import OverlayDiskArgs, OverlayDiskProvider
@@ -27,6 +28,7 @@ COMPONENTS = Path(__file__).parents[3] / "components"
 RESOURCES: list[tuple[type[Any], type[DeclarativeProvider]]] = [
     (ArtifactDiskArgs, ArtifactDiskProvider),
     (BaseImageArgs, BaseImageProvider),
+    (DataDiskArgs, DataDiskProvider),
     (DhcpClaimArgs, DhcpClaimProvider),
     (DomainArgs, DomainProvider),
     (FreeAddressesArgs, FreeAddressesProvider),

@@ -24,6 +24,9 @@ CONSOLES = {
     "BIOS": SEABIOS,
     "UEFI": 'BdsDxe: failed to load Boot0001 "UEFI Misc Device" from PciRoot(0x0)/Pci(0x2,0x0): Not Found\r\n'
     "UEFI Interactive Shell v2.2\r\nShell> ",
+    "secure boot": 'BdsDxe: loading Boot0001 "UEFI Misc Device" from PciRoot(0x0)/Pci(0x2,0x0)\r\n'
+    'BdsDxe: failed to load Boot0001 "UEFI Misc Device" from PciRoot(0x0)/Pci(0x2,0x0): Access Denied\r\n'
+    "BdsDxe: No bootable option or device was found.\r\nVerification failed: (0x1A) Security Violation\r\n",
     "GRUB": "error: no such device: 5f0c-11.\r\nEntering rescue mode...\r\ngrub rescue> ",
     "root file system": KERNEL + '[    3.1] VFS: Cannot open root device "LABEL=root" or unknown-block(0,0): error -6\r\n'
     "[    3.2] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\r\n"
@@ -62,6 +65,44 @@ def test_the_last_sign_counts() -> None:
     assert "systemd stopped" in meaning(clean(CONSOLES["GRUB"] + CONSOLES["systemd stopped"]), virt_type="qemu", port=22)
 
 
+def test_what_a_firmware_tried_in_vain_counts_for_nothing_once_a_kernel_starts() -> None:
+    for first in ("BIOS", "UEFI", "secure boot"):
+        assert "has booted" in meaning(clean(CONSOLES[first] + CONSOLES["has booted"]), virt_type="qemu", port=22)
+        assert meaning(clean(CONSOLES[first] + KERNEL), virt_type="qemu", port=22) == "", "it boots still"
+        again = meaning(clean(CONSOLES["has booted"] + CONSOLES[first]), virt_type="qemu", port=22)
+        assert again == meaning(clean(CONSOLES[first]), virt_type="qemu", port=22), "it was started again"
+
+
+@pytest.mark.parametrize(
+    ("words", "setting"), [("BIOS", "firmware: efi"), ("UEFI", "firmware: bios"), ("secure", "secureBoot: false")]
+)
+def test_the_setting_that_boots_the_image_is_named(words: str, setting: str) -> None:
+    console = next(console for name, console in CONSOLES.items() if name.startswith(words))
+    assert f"machine.{setting}" in meaning(clean(console), virt_type="qemu", port=22)
+
+
+def test_an_agent_that_answers_says_the_guest_s_addresses() -> None:
+    """Of a machine on a bridge libvirt knows no lease."""
+    pytest.importorskip("libvirt")
+    channel = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0' state='{}'/></channel>"
+    interfaces = {
+        "lo": {"hwaddr": "00:00:00:00:00:00", "addrs": [{"addr": "127.0.0.1", "prefix": 8, "type": 0}]},
+        "enp1s0": {"hwaddr": "52:54:00:00:00:01", "addrs": [{"addr": "10.0.0.9", "prefix": 24, "type": 0}]},
+        "eth1": {"hwaddr": None, "addrs": None},
+    }
+
+    def said(state: str, *, active: bool = True) -> str:
+        domain = SimpleNamespace(
+            isActive=lambda: active,
+            XMLDesc=lambda _: f"<domain><devices>{channel.format(state)}</devices></domain>",
+            interfaceAddresses=lambda *_: interfaces,
+        )
+        return guest_report._say_agent(SimpleNamespace(lookupByUUIDString=lambda _: domain), "u")
+
+    assert said("connected").endswith("addresses in the guest: enp1s0 (52:54:00:00:00:01) 10.0.0.9; eth1 (no MAC) none.")
+    assert said("disconnected") == said("connected", active=False) == ""
+
+
 def test_emulation_is_advised_only_under_kvm_before_the_kernel() -> None:
     stuck = "SeaBIOS (version 1.16.2)\nBooting from Hard Disk...\n"
     assert "machine.virtType: qemu" in meaning(stuck, virt_type="kvm", port=22)
@@ -75,6 +116,9 @@ def test_a_guest_without_a_word() -> None:
     for virt_type in ("kvm", "qemu"):
         assert "image.source" in (text := silent(virt_type=virt_type, load=IDLE / 2)) and "virtType" not in text
         assert "image.source" in silent(virt_type=virt_type, load=None)
+        assert "machine.firmware: efi" in silent(virt_type=virt_type, load=None)
+        text = silent(virt_type=virt_type, load=None, firmware="efi")
+        assert "machine.firmware: bios" in text and "UEFI alone" not in text
     assert "virtType: qemu" in silent(virt_type="kvm", load=1.0)
     assert "timeouts.boot" in (text := silent(virt_type="qemu", load=1.0)) and "virtType" not in text
 

@@ -1,8 +1,11 @@
 """disk-grow.sh."""
 
+import shutil
+
 import pytest
 
 from .fake_node import Node
+from .test_packages import of
 
 pytestmark = pytest.mark.unit
 
@@ -39,3 +42,28 @@ def test_disk_cannot_grow(node: Node, source: str, kind: str, text: str) -> None
     disk(node, source, kind, 'echo "FAILED: no room" >&2; exit 2' if kind == "ext4" else ":")
     done = node.run("disk-grow")
     assert done.returncode == 1 and text in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("missing", "kind", "release", "package"),
+    [
+        ("growpart", "ext4", "debian-13", "cloud-guest-utils"),
+        ("growpart", "xfs", "almalinux-10", "cloud-utils-growpart"),
+        ("growpart", "btrfs", "opensuse-leap-16.0", "growpart"),
+        ("btrfs", "btrfs", "opensuse-leap-16.0", "btrfsprogs"),
+        ("xfs_growfs", "xfs", "rocky-9", "xfsprogs"),
+    ],
+)
+def test_what_is_missing_is_named_with_its_package(node: Node, missing: str, kind: str, release: str, package: str) -> None:
+    of(node, release)
+    disk(node, "/dev/vda1", kind, "exit 0")
+    node.command("btrfs", "#!/bin/sh\n")
+    (node.bin / missing).unlink()
+    path = node.bin / "only"
+    path.mkdir()
+    for name in ("bash", "readlink", "tail", "cat", "sleep"):
+        (path / name).symlink_to(shutil.which(name) or "")
+    if shutil.which(missing, path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin"):
+        pytest.skip(f"SKIPPED: this machine has {missing} where every script looks for it")
+    done = node.run("disk-grow", PATH=f"{node.bin}:{path}")
+    assert done.returncode == 1 and f"{missing} is missing: install {package} in the image or by cloudInit.packages" in done.stderr

@@ -206,6 +206,7 @@ def test_a_kernel_without_ipv6(lan: Lan) -> None:
     assert lan.check(GATEWAY="").returncode == 0
     done = lan.check(IPV6="true")
     assert done.returncode == 1 and "this kernel runs without IPv6" in done.stderr and "podNetworks.iot.ipv6: accept" in done.stderr
+    assert "with replies: by-source the plugin is needed all the same" in done.stderr, "see PodNetwork.tuned"
     (lan.root / "proc/sys/net/ipv6/conf").mkdir(parents=True)
     assert lan.check(IPV6="true", GATEWAY="").returncode == 0
 

@@ -13,6 +13,9 @@ pytestmark = pytest.mark.unit
     ("text", "shown"),
     [
         ("curl: https://me:pass@mirror/x", "curl: https://[redacted]@mirror/x"),
+        ("curl: 'https://me:pa/ss@mirror/x'", "curl: 'https://[redacted]@mirror/x'"),
+        ("https://me:p@ss@mirror/x and https://mirror:8443/x@1", "https://[redacted]@mirror/x and https://mirror:8443/x@1"),
+        ("https://mirror/x, write to me@mirror", "https://mirror/x, write to me@mirror"),
         ("K3S_TOKEN=abc123, done", "K3S_TOKEN=[redacted], done"),
         ("token: \"abc123\" and 'password': 'x y'", "token: [redacted] and 'password': [redacted] y'"),
         ("--agent-token abc123 --debug", "--agent-token [redacted] --debug"),

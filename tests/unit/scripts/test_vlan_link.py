@@ -113,6 +113,18 @@ def test_a_second_run_changes_nothing(vlans: Node) -> None:
     ]
 
 
+def test_network_manager_is_told_first_where_the_node_has_it(vlans: Node) -> None:
+    vlans.file("etc/NetworkManager/NetworkManager.conf", "")
+    file = vlans.root / f"etc/NetworkManager/conf.d/k3s-macvlan-vlan-{LINK}.conf"
+    assert on(vlans).returncode == 0
+    assert file.read_text() == f"[device-k3s-macvlan-vlan-{LINK}]\nmatch-device=interface-name:{LINK}\nmanaged=0\n"
+    told = calls(vlans)
+    assert told.index("systemctl reload NetworkManager.service") < told.index(f"systemctl restart {UNIT}")
+    assert on(vlans).returncode == 0 and "systemctl reload NetworkManager.service" not in calls(vlans)
+    assert off(vlans).returncode == 0 and not file.exists()
+    assert "systemctl reload NetworkManager.service" in calls(vlans)
+
+
 def test_the_unit(vlans: Node) -> None:
     """It starts before pods do, when its parent is there, and again when that comes back."""
     vlans.file("sys/class/net/lan-a.b/mtu", "9000\n")

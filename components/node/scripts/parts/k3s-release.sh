@@ -32,6 +32,8 @@ install_release() {
   choose_releases
   run_script
   check_release
+  check_policy
+  relabel
   rm -f "$script" "$messages"
   echo "$wanted" > "$state/installed"
 }

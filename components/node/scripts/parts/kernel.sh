@@ -3,7 +3,6 @@
 # ROOT.
 #   find_modules       looks where they are: sets release, module_lists (empty: nothing lists them) and other_kernels
 #   lacking MODULE...  sets lacks to those that are neither built in, nor files, nor loaded; A|B stands for either
-#   brings             prints what brings missing modules on this distribution
 find_modules() {
   local folder path
   release='' module_lists=() other_kernels=()
@@ -33,22 +32,4 @@ lacking() {
     done
     lacks+=("$each")
   done
-}
-brings() {
-  local key value id='' like=''
-  if [[ -r $ROOT/etc/os-release ]]; then
-    while IFS='=' read -r key value; do
-      value=${value#[\"\']} value=${value%[\"\']}
-      case $key in ID) id=$value ;; ID_LIKE) like=$value ;; esac
-    done < "$ROOT/etc/os-release"
-  fi
-  case " $id $like " in
-    *' ubuntu '*) echo "package linux-modules-extra-$release (Ubuntu)" ;;
-    *' debian '*) echo "package linux-image-amd64 in place of the cloud kernel's, and a restart; or Debian's image generic" ;;
-    *' ol '*) echo "package kernel-modules-extra-$release, with Oracle's own kernel kernel-uek-modules-extra-$release" ;;
-    *' rhel '* | *' fedora '* | *' centos '*) echo "package kernel-modules-extra-$release (Red Hat and its kin, Fedora)" ;;
-    *' suse '* | *' opensuse '* | *' sles '*) echo "package kernel-default in place of kernel-default-base, and a restart (SUSE)" ;;
-    *' arch '*) echo "package linux (Arch), and a restart: an upgrade removes the modules of the kernel that runs" ;;
-    *) echo "another kernel package of ${id:-this image}" ;;
-  esac
 }

@@ -1,13 +1,36 @@
 # shellcheck shell=bash
 # Part of k3s-install.sh: `check_node` ends the script, before it changes anything, if the image cannot run K3s, with all that it
-# lacks. It starts one program. The script has ROOT, MODULES, CGROUP_V1, note and fail, and parts/kernel.sh.
+# lacks. It starts few programs. The script has ROOT, MODULES, CGROUP_V1, note and fail, parts/kernel.sh, parts/packages.sh and
+# parts/selinux.sh.
 # shellcheck disable=SC2154 # release, module_lists, other_kernels and lacks are set by parts/kernel.sh
+# The oldest Python that the programs of the scripts run on. Its version is in the name of the file that python3 stands for.
+check_python() {
+  local path
+  path=$(readlink -f "$(command -v python3)") || return 0
+  [[ ! $path =~ python3\.([0-9]+)$ ]] || ((BASH_REMATCH[1] >= 9)) ||
+    wrong+=("its python3 is Python 3.${BASH_REMATCH[1]}, and 3.9 is the oldest that will do: a newer release of the distribution (openSUSE Leap 16, AlmaLinux or Rocky 9)")
+}
+# What an image's own firewall does to pods is not seen here, so it is only said.
+check_firewall() {
+  local active='' line
+  if [[ -r $ROOT/etc/ufw/ufw.conf ]]; then
+    while read -r line; do [[ $line != ENABLED=yes ]] || active=ufw; done < "$ROOT/etc/ufw/ufw.conf"
+  fi
+  for line in "$ROOT"/{usr/,}lib/systemd/system/firewalld.service; do
+    [[ ! -e $line ]] || ! timeout 10 systemctl is-active --quiet firewalld.service || active=firewalld
+  done
+  [[ -z $active ]] ||
+    note "$active is active on this node. K3s's documents say to switch it off (cloudInit.runcmd), or to open 6443, 10250, 2379-2380 (TCP) and 8472 (UDP) to the nodes and to trust the networks of k3s.podCidr and k3s.serviceCidr; else pods reach neither each other nor the API"
+  [[ ! -e $ROOT/etc/systemd/system/timers.target.wants/nm-cloud-setup.timer ]] ||
+    note "nm-cloud-setup is enabled on this node, and K3s's documents say to switch it off: cloudInit.runcmd: systemctl disable --now nm-cloud-setup.timer nm-cloud-setup.service"
+}
 check_node() {
   local each path programs=() frozen=() controllers missing=() wrong=() needed=() useful=()
   for each in python3 curl systemctl ip flock timeout tar; do
     command -v "$each" > /dev/null || programs+=("$each")
   done
-  ((${#programs[@]} == 0)) || wrong+=("no ${programs[*]}: add the packages by cloudInit.packages, systemd excepted")
+  ((${#programs[@]} == 0)) || wrong+=("no ${programs[*]}: add $(package_of "${programs[@]}") by cloudInit.packages")
+  [[ " ${programs[*]} " == *' python3 '* ]] || check_python
 
   for each in /etc /usr/local/bin /var/lib /var/log; do
     path=$ROOT$each
@@ -53,6 +76,9 @@ check_node() {
     path=$(IFS=,; echo "${missing[*]}")
     ((${#missing[@]} == 0)) || wrong+=("the kernel $release lacks ${path//,/, }. What brings it: $(brings)")
   fi
+
+  if each=$(selinux_lacks_policy); then wrong+=("$each"); fi
+  check_firewall
 
   ((${#wrong[@]})) || return 0
   for each in "${wrong[@]}"; do note "$each"; done
