@@ -140,6 +140,7 @@ pods = [
             cluster=cluster,
             pod=pod,
             machine=next((machine for machine in machines if machine.node is pod.node), None),
+            host=next((machine for machine in machines if machine.node is pod.node or len(machines) == 1), None),
             networks=networks,
             make_way=make_way,
             report=report,

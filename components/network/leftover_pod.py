@@ -1,4 +1,4 @@
-"""A pod that a run has created and not recorded, because it was killed before."""
+"""A pod that a run has created and not recorded, because it was killed before, or that a cluster's data have brought back."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ from components.network.changed_network import NETWORK_REVISION
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
 """Annotation that names a pod's networks."""
 
+MACHINE = "k3s-macvlan.dev/machine"
+"""Annotation that names the machine of a pod, by its disk ID, where the cluster's data outlive it. On another machine a pod has other
+addresses, and until its kubelet says so the API gives the former ones (seen)."""
+
 
 def leftover_pod_hook(name: str, kubeconfig: Output[str], limit: float) -> ResourceHook:
-    """A hook to run before the creation of a pod of the stack: deletes one of its name that is on other networks, and waits up to
-    `limit` seconds for its end.
+    """A hook to run before the creation of a pod of the stack: deletes one of its name that is on other networks or of a former
+    machine, and waits up to `limit` seconds for its end.
 
     A pod keeps the networks that it was created with, and the provider would take over the existing one, or find a conflict. One on
-    the same networks it does take over. The hook never fails: the creation then reports what is wrong.
+    the same networks and machine it does take over. The hook never fails: the creation then reports what is wrong.
     """
 
     async def make_way(args: pulumi.ResourceHookArgs) -> None:
@@ -42,7 +46,8 @@ def _delete_leftover(kubeconfig: str, wanted: Mapping[str, Any], limit: float) -
         get = client(kubeconfig)
         if not is_leftover(get(path)["metadata"], wanted):
             return
-        pulumi.log.info(f"pod {wanted['namespace']}/{wanted['name']} of a run that was cut off is on other networks: it is deleted")
+        name = f"{wanted['namespace']}/{wanted['name']}"
+        pulumi.log.info(f"pod {name} of an earlier run is on other networks or of a former machine: it is deleted")
         delete(kubeconfig, path)
         while time.monotonic() < end:
             get(path)
@@ -54,7 +59,7 @@ def _delete_leftover(kubeconfig: str, wanted: Mapping[str, Any], limit: float) -
 
 
 def is_leftover(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether a pod is the stack's own, by its metadata, and on other networks than wanted. Pure."""
+    """Whether a pod is the stack's own, by its metadata, and on other networks or another machine than wanted. Pure."""
     labels, annotations = found.get("labels") or {}, found.get("annotations") or {}
     own = NETWORK_REVISION in annotations and all(labels.get(key) == value for key, value in (wanted.get("labels") or {}).items())
-    return own and any(annotations.get(key) != wanted["annotations"].get(key) for key in (NETWORKS, NETWORK_REVISION))
+    return own and any(annotations.get(key) != wanted["annotations"].get(key) for key in (NETWORKS, NETWORK_REVISION, MACHINE))

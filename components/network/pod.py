@@ -31,7 +31,7 @@ from components.config.settings import Workload
 from components.machine.virtual_machine import VirtualMachine
 from components.network import cni
 from components.network.changed_network import NETWORK_REVISION
-from components.network.leftover_pod import NETWORKS
+from components.network.leftover_pod import MACHINE, NETWORKS
 from components.network.pod_network import PodNetwork
 
 
@@ -45,6 +45,8 @@ class MacvlanPodArgs:
     """The pod's name and what it has on its networks."""
     machine: VirtualMachine | None
     """The node that it is bound to; None: any."""
+    host: VirtualMachine | None
+    """The one machine that it can run on; None: there are several. Where K3s's data outlive it, another one recreates the pod."""
     networks: Mapping[str, PodNetwork]
     """All networks by name."""
     make_way: ResourceHook
@@ -93,6 +95,7 @@ class MacvlanPod(ComponentResource):
             NETWORKS: cni.annotation(entries, workload.namespace),
             NETWORK_REVISION: ",".join(network.revision for network in networks),
             # RFC 9535; an escaped path fails after the pod was made (docs/measured.md 23).
+            **({MACHINE: args.host.disk_id} if args.host and args.host.node.k3s_disk else {}),
             "pulumi.com/waitFor": json.dumps(["condition=Ready", f"jsonpath={{.metadata.annotations['{NETWORK_STATUS}']}}"]),
         }
         pod = core.Pod(

@@ -128,7 +128,7 @@ def test_a_rebuilt_only_server_finds_its_cluster_again(deploy: Run, mode: str) -
     old, new = deploy("dev", OF_K3S, mode), deploy("dev", merged(OF_K3S, REBUILD), mode)
     of_another_cluster = {"k3s-kubernetes", "server-1-leave"}
     same_cluster = {name: how for name, how in NEW_MACHINE.items() if name not in of_another_cluster}
-    assert changes(old, new) == {"local-image": R, **same_cluster, "server-1-rancher-mount": R}
+    assert changes(old, new) == {"local-image": R, **same_cluster, "server-1-rancher-mount": R, "nginx-macvlan": C}
     assert changes(deploy("dev", {}, mode), deploy("dev", REBUILD, mode))["k3s-kubernetes"] == C
 
 

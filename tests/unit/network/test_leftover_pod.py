@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from components.network import leftover_pod
-from components.network.leftover_pod import NETWORKS, is_leftover
+from components.network.leftover_pod import MACHINE, NETWORKS, is_leftover
 
 pytestmark = pytest.mark.unit
 
@@ -25,7 +25,7 @@ WANTED: dict[str, Any] = {
 
 
 def found(labels: dict[str, str] | None = None, **annotations: str) -> dict[str, Any]:
-    names = {"networks": NETWORKS, "revision": REVISION}
+    names = {"networks": NETWORKS, "revision": REVISION, "machine": MACHINE}
     return {
         "labels": LABELS if labels is None else labels,
         "annotations": {names[key]: value for key, value in annotations.items()},
@@ -39,12 +39,21 @@ def found(labels: dict[str, str] | None = None, **annotations: str) -> dict[str,
         (found(networks="macvlan-conf", revision="0"), True),
         (found(networks="iot", revision="1"), True),
         (found(networks="iot"), False),
+        (found(networks="macvlan-conf", revision="1", machine="of-another"), True),
         (found({}, networks="iot", revision="0"), False),
         ({}, False),
     ],
 )
 def test_only_a_pod_of_the_stack_s_own_on_other_networks_is_left_over(pod: dict[str, Any], leftover: bool) -> None:
     assert is_leftover(pod, WANTED) is leftover
+
+
+def test_a_pod_that_the_cluster_s_data_have_brought_back_is_of_a_former_machine() -> None:
+    wanted = {**WANTED, "annotations": {**WANTED["annotations"], MACHINE: "disk-2"}}
+    assert [is_leftover(found(networks="macvlan-conf", revision="1", machine=disk), wanted) for disk in ("disk-1", "disk-2")] == [
+        True,
+        False,
+    ]
 
 
 def test_it_is_deleted_and_its_end_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
