@@ -19,8 +19,8 @@ NETWORKS = "k8s.v1.cni.cncf.io/networks"
 """Annotation that names a pod's networks."""
 
 MACHINE = "k3s-macvlan.dev/machine"
-"""Annotation that names the machine of a pod, by its disk ID, where the cluster's data outlive it. On another machine a pod has other
-addresses, and until its kubelet says so the API gives the former ones (seen)."""
+"""Annotation that names the machine of a pod, by its disk ID, where the cluster's data outlive it. On another machine a pod has
+other addresses, and until its kubelet says so the API gives the former ones (seen)."""
 
 
 def leftover_pod_hook(name: str, kubeconfig: Output[str], limit: float) -> ResourceHook:
