@@ -11,7 +11,6 @@ from components.config.disk_plan import DiskPlan
 from components.config.plan import GIB, Plan, PoolPlan
 from components.libvirt import storage_xml, volume_store
 from components.libvirt.connection import connect, find
-from components.libvirt.data_disk import FILE_POOLS
 
 CHECK = "data disks"
 
@@ -86,8 +85,8 @@ def _unfit(name: str, found: PoolFacts | None, hypervisor: str) -> list[Finding]
     needed = "data disks are files in it (disks.*.pool)"
     if found is None:
         return [error(CHECK, f"{hypervisor} has no storage pool {name!r}", needed, "virsh pool-list --all; correct the name")]
-    if found.kind not in FILE_POOLS:
-        fix = f"a pool of type {', '.join(FILE_POOLS)}, or a directory"
+    if found.kind not in storage_xml.FILE_POOLS:
+        fix = f"a pool of type {', '.join(storage_xml.FILE_POOLS)}, or a directory"
         return [error(CHECK, f"storage pool {name!r} on {hypervisor} is of type {found.kind}", needed, fix)]
     if not found.active:
         return [error(CHECK, f"storage pool {name!r} on {hypervisor} is not active", needed, f"virsh pool-start {name}")]

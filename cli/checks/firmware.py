@@ -31,9 +31,7 @@ def observe(connection: Any, config: Settings) -> Offers | None:
     """What this host offers, where the machines need it."""
     if firmware(config) == "bios":
         return None
-    kind = config.machine.virt_type
-    if kind == "auto":
-        kind = "kvm" if domain_spec.supports_kvm(connection.getCapabilities()) else "qemu"
+    kind = domain_spec.virt_type_used(connection, config.machine.virt_type)
     return offers(connection.getDomainCapabilities(None, "x86_64", config.machine.machine_type, kind))
 
 

@@ -17,7 +17,7 @@ from cli.checks import data_disks, firmware, host_devices, machine, nics, pod_ne
 from cli.findings import Finding, Findings, error, guarded, ok, unknown, warning
 from components.config.plan import NodePlan, Plan, PoolPlan, mac_address
 from components.config.settings import Settings
-from components.libvirt import domain_spec, network_xml, xml
+from components.libvirt import domain_spec, domain_xml, network_xml, xml
 from components.libvirt.connection import HypervisorError, connect, find
 from components.libvirt.leases import Lease, leases, on_bridge, standings
 from components.libvirt.network import layers
@@ -126,7 +126,7 @@ def observe(connection: Any, pool: PoolPlan, plan: Plan, config: Settings) -> Fa
         domains={name: xml for name, (xml, _running) in domains.items()},
         storage=storage.observe(connection, pool, documents, local=is_local(pool.uri)),
         devices=tuple(guarded(host_devices.CHECK, host_devices.check(connection, nodes, plan.owner))),
-        nic_networks=nics.observe(connection, (node for node in plan.nodes if node.pool.hypervisor == pool.hypervisor)),
+        nic_networks=nics.observe(connection, nodes),
         uefi=firmware.observe(connection, config),
     )
 
@@ -207,8 +207,8 @@ def taps(facts: Facts, nodes: Iterable[NodePlan]) -> dict[str, str]:
     found = {}
     for node in nodes:
         devices = xml.parse(facts.domains[node.domain]).findall("devices/interface") if node.domain in facts.running else []
-        own = (device for device in devices if _attribute(device, "mac", "address").lower() == node.mac.lower())
-        found[node.name] = next((_attribute(device, "target", "dev") for device in own), "")
+        own = (device for device in devices if domain_xml.attribute(device, "mac", "address").lower() == node.mac.lower())
+        found[node.name] = next((domain_xml.attribute(device, "target", "dev") for device in own), "")
     return found
 
 
@@ -327,7 +327,7 @@ def assess_network(facts: Facts, config: Settings, *, own_macs: bool, dnsmasq: b
     if facts.network_active and not findings:
         yield ok(
             "network",
-            f"{name} is active on {_attribute(root, 'bridge', 'name') or 'no bridge'}, and drops no frames of pods",
+            f"{name} is active on {domain_xml.attribute(root, 'bridge', 'name') or 'no bridge'}, and drops no frames of pods",
         )
 
 
@@ -365,22 +365,17 @@ def _subnet(root: ET.Element, name: str, cidr: IPv4Network, gateway: str) -> Fin
         )
 
 
-def _attribute(root: ET.Element, path: str, name: str) -> str:
-    element = root.find(path)
-    return "" if element is None else element.get(name, "")
-
-
 def _mac_filters(root: ET.Element, name: str, *, own_macs: bool) -> Findings:
     """Settings of the network that drop frames of pods. own_macs: pods have MAC addresses of their own, and not their node's."""
     why = "each macvlan pod has a MAC address of its own, and frames to it never arrive"
-    if own_macs and _attribute(root, "bridge", "macTableManager") == "libvirt":
+    if own_macs and domain_xml.attribute(root, "bridge", "macTableManager") == "libvirt":
         yield error(
             "foreign MACs",
             f"the bridge of {name} has macTableManager='libvirt': it learns no MAC addresses",
             why,
             f"virsh net-edit {name}: take macTableManager out of <bridge>; then virsh net-destroy {name} && virsh net-start {name}",
         )
-    mode = _attribute(root, "forward", "mode")
+    mode = domain_xml.attribute(root, "forward", "mode")
     without_bridge = mode in ("vepa", "private", "passthrough", "hostdev") or (mode == "bridge" and root.find("bridge") is None)
     if own_macs and without_bridge:
         yield error(
@@ -455,8 +450,8 @@ def assess_addresses(facts: Facts, plan: Plan, config: Settings) -> Finding:
 
 def assess_interfaces(facts: Facts, *, own_macs: bool) -> Iterable[Finding]:
     """The machines that exist: nothing on their NICs may drop frames of pods. own_macs: these have MAC addresses of their own."""
-    for name, domain_xml in sorted(facts.domains.items()):
-        for interface in xml.parse(domain_xml).findall("devices/interface"):
+    for name, document in sorted(facts.domains.items()):
+        for interface in xml.parse(document).findall("devices/interface"):
             network_filter = interface.find("filterref")
             if network_filter is not None:
                 yield error(

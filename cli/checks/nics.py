@@ -13,7 +13,7 @@ from cli.findings import Findings, error, ok, unknown, warning
 from components.config.nics import vlan_text
 from components.config.plan import NodePlan
 from components.config.settings import Settings
-from components.libvirt import network_xml, xml
+from components.libvirt import domain_xml, network_xml, xml
 from components.libvirt.connection import find
 
 LINUX_VLANS = 11_000_000
@@ -103,7 +103,10 @@ def ports(documents: Mapping[str, str], running: Iterable[str], nodes: Iterable[
     found: dict[str, dict[str, str]] = {}
     for node in nodes:
         devices = xml.parse(documents[node.domain]).findall("devices/interface") if node.domain in running else []
-        taps = {_attribute(device, "mac", "address").lower(): _attribute(device, "target", "dev") for device in devices}
+        taps = {
+            domain_xml.attribute(device, "mac", "address").lower(): domain_xml.attribute(device, "target", "dev")
+            for device in devices
+        }
         for nic in node.nics:
             found.setdefault(nic.name, {})[node.name] = taps.get(nic.mac.lower(), "")
     return found
@@ -269,8 +272,3 @@ def _mtu(plug: Plug, bridge: str, system: Path) -> Iterator[Any]:
             f"ip link set {bridge} mtu {plug.mtu}, and its ports; of a libvirt network <mtu size='{plug.mtu}'/>; or less in "
             f"{plug.setting}.mtu",
         )
-
-
-def _attribute(device: Any, path: str, name: str) -> str:
-    element = device.find(path)
-    return "" if element is None else element.get(name, "")

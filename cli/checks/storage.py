@@ -11,13 +11,11 @@ from typing import Any
 
 from cli.findings import Finding, Findings, error, ok, unknown, warning
 from components.config.plan import GIB, NodePlan, PoolPlan
-from components.libvirt import domain_xml, storage_xml, xml
+from components.libvirt import domain_xml, storage_xml
 from components.libvirt.connection import find
 
 _NEW_NODE_BYTES = 4 * GIB
 """What a new node takes at once: K3s with its images over the base image. The rest of its disk is taken as it is used."""
-_OF_DIRECTORIES = ("dir", "fs", "netfs")
-"""Types of pools whose volumes are files, which grow as they are used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,14 +74,17 @@ def _holds(pool: Pool, file: str) -> bool:
 
 def _read(pool: Any, *, local: bool) -> Pool | None:
     """None for a pool that does not run, or whose volumes are no files."""
-    if not pool.isActive() or xml.parse(pool.XMLDesc(0)).get("type", "") not in _OF_DIRECTORIES:
+    if not pool.isActive():
+        return None
+    document = pool.XMLDesc(0)
+    if storage_xml.pool_type(document) not in storage_xml.FILE_POOLS:
         return None
     sizes = []
     for volume in pool.listAllVolumes(0):
         with contextlib.suppress(Exception):  # deleted meanwhile
             _type, capacity, allocation = volume.info()
             sizes.append((volume.name(), int(capacity), int(allocation)))
-    path = storage_xml.read_pool(pool.XMLDesc(0)).path.rstrip("/")
+    path = storage_xml.read_pool(document).path.rstrip("/")
     _state, size, _taken, free = pool.info()
     thin = [capacity - allocation for _name, capacity, allocation in sizes if capacity > allocation]
     return Pool(

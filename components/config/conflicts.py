@@ -15,7 +15,7 @@ from itertools import combinations
 from components.config import device_conflicts, disk_conflicts, k3s_options, network_conflicts, nic_conflicts
 from components.config.plan import Claim, NodePlan, Plan, claims, virtual_api_address
 from components.config.problems import Problem, following, presence
-from components.config.settings import NodeGroup, Settings
+from components.config.settings import Settings, node_names
 from components.node import cloud_init
 from components.node.keys import public_key
 
@@ -107,9 +107,8 @@ def _groups(planned: tuple[NodePlan, ...], settings: Settings) -> Iterator[Probl
         reads += [presence(f"hypervisors.{name}") for name in used]
         yield following("network.kind", "'libvirt'", conflict, *reads)
     known = f"is none of hypervisors: {', '.join(sorted(settings.hypervisors))}; name one of them"
-    groups: tuple[tuple[str, NodeGroup], ...] = (("server", settings.servers), ("agent", settings.agents))
-    for role, group in groups:
-        names = [f"{role}-{index + 1}" for index in range(group.count)]
+    for role, group in settings.groups:
+        names = node_names(role, group.count)
         if group.count and group.hypervisor not in settings.hypervisors:
             yield following(f"{role}s.hypervisor", repr(group.hypervisor), known, presence(f"hypervisors.{group.hypervisor}"))
         for name, override in sorted(group.overrides.items()):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from components.config.devices import LABEL, DevicePlan
 from components.config.plan import NodePlan
 from components.config.problems import Problem, following, presence
-from components.config.settings import NodeGroup, Settings
+from components.config.settings import Settings
 
 
 def conflicts(nodes: Sequence[NodePlan], settings: Settings) -> Iterator[Problem]:
@@ -29,11 +29,10 @@ def conflicts(nodes: Sequence[NodePlan], settings: Settings) -> Iterator[Problem
                 *(f"{node.role}s.overrides.{node.name}.hypervisor" for node, _device in given),
             }
             yield following(given[-1][1].setting, choice, conflict, *sorted(reads))
-    groups: tuple[tuple[str, NodeGroup], ...] = (("servers", settings.servers), ("agents", settings.agents))
-    for path, group in groups:
-        yield from _labels(path, group.labels)
+    for role, group in settings.groups:
+        yield from _labels(f"{role}s", group.labels)
         for name, override in sorted(group.overrides.items()):
-            yield from _labels(f"{path}.overrides.{name}", override.labels or {})
+            yield from _labels(f"{role}s.overrides.{name}", override.labels or {})
 
 
 def _labels(path: str, chosen: Mapping[str, str]) -> Iterator[Problem]:

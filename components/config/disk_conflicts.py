@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 
 from components.config.disk_plan import DiskPlan
 from components.config.disks import RANCHER
+from components.config.model import to_camel
 from components.config.plan import NodePlan, Plan
 from components.config.problems import Problem, following, presence
 from components.config.settings import NodeGroup, NodeOverride, Settings
@@ -26,32 +27,35 @@ class _Disks:
         return self.group.overrides.get(self.node.name, NodeOverride())
 
     @property
-    def _overrides(self) -> str:
+    def overrides(self) -> str:
+        """Path of the setting of the node's own disks."""
         return f"{self.node.role}s.overrides.{self.node.name}.disks"
+
+    @property
+    def of_group(self) -> str:
+        """Path of the setting in which a further disk of the node is looked for."""
+        return f"{self.node.role}s.disks"
 
     def setting(self, disk: str, field: str) -> str:
         """Path of the setting that gives a disk of the node this field."""
         changes = self._override.disks.get(disk)
         overridden = changes is not None and (getattr(changes, field) is not None or disk not in self.group.disks)
-        return f"{self._overrides if overridden else f'{self.node.role}s.disks'}.{disk}.{_camel(field)}"
+        return f"{self.overrides if overridden else self.of_group}.{disk}.{to_camel(field)}"
+
+    def gives(self, disk: str, field: str) -> bool:
+        """Whether the settings say this field of a disk."""
+        places = (self._override.disks.get(disk), self.group.disks.get(disk))
+        return any(place is not None and getattr(place, field) is not None for place in places)
 
     def without_size(self) -> Iterator[str]:
         for name, changes in self._override.disks.items():
             if name not in self.group.disks and changes.size is None:
                 yield name
 
-    def of_node(self) -> str:
-        """Path of the setting in which a further disk of the node is looked for."""
-        return f"{self.node.role}s.disks"
-
-
-def _camel(field: str) -> str:
-    return {"file_system": "fileSystem"}.get(field, field)
-
 
 def conflicts(plan: Plan, settings: Settings) -> Iterator[Problem]:
     """Everything about data disks that contradicts itself."""
-    groups: dict[str, NodeGroup] = {"server": settings.servers, "agent": settings.agents}
+    groups = dict(settings.groups)
     of_nodes = [_Disks(node, groups[node.role]) for node in plan.nodes]
     for disks in of_nodes:
         yield from _sizes(disks)
@@ -63,9 +67,9 @@ def conflicts(plan: Plan, settings: Settings) -> Iterator[Problem]:
 
 def _sizes(disks: _Disks) -> Iterator[Problem]:
     for name in disks.without_size():
-        path = f"{disks.node.role}s.overrides.{disks.node.name}.disks.{name}"
-        conflict = f"has no size, and {disks.of_node()} has no disk of this name to take it from; write size, in GiB"
-        yield Problem(path, "", conflict, frozenset({presence(path), f"{path}.size", presence(f"{disks.of_node()}.{name}")}))
+        path = f"{disks.overrides}.{name}"
+        conflict = f"has no size, and {disks.of_group} has no disk of this name to take it from; write size, in GiB"
+        yield Problem(path, "", conflict, frozenset({presence(path), f"{path}.size", presence(f"{disks.of_group}.{name}")}))
 
 
 def _places(disks: _Disks) -> Iterator[Problem]:
@@ -92,23 +96,16 @@ def _mounts(disks: _Disks) -> Iterator[Problem]:
             yield following(path, other.mount, conflict, source)
     for disk in disks.node.disks:
         own = disks.setting(disk.name, "mount")
-        if disk.of_k3s and _given(disks, disk, "mount"):
+        if disk.of_k3s and disks.gives(disk.name, "mount"):
             conflict = f"contradicts k3s.dataDisk, which mounts this disk on {RANCHER}; remove mount, or name another disk there"
             yield following(own, "", conflict, "k3s.dataDisk")
-        if not disk.mount and _given(disks, disk, "file_system"):
+        if not disk.mount and disks.gives(disk.name, "file_system"):
             conflict = "goes with mount, and without one nothing is written to the disk; set mount, or remove fileSystem"
             yield following(disks.setting(disk.name, "file_system"), repr(disk.file_system), conflict, own, "k3s.dataDisk")
 
 
 def _lies_in(one: DiskPlan, other: DiskPlan) -> bool:
     return PurePosixPath(one.mount).is_relative_to(other.mount)
-
-
-def _given(disks: _Disks, disk: DiskPlan, field: str) -> bool:
-    """Whether the settings say this field of the disk."""
-    override = disks.group.overrides.get(disks.node.name, NodeOverride()).disks.get(disk.name)
-    group = disks.group.disks.get(disk.name)
-    return any(where is not None and getattr(where, field) is not None for where in (override, group))
 
 
 def _serials(disks: _Disks) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from components.config.nics import Nic, named
-from components.config.settings import NodeGroup, Settings
+from components.config.settings import Settings, node_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +39,8 @@ class NodeNics:
 
 def of_nodes(settings: Settings) -> Iterator[NodeNics]:
     """The lists of all nodes, servers first."""
-    groups: tuple[tuple[str, NodeGroup], ...] = (("server", settings.servers), ("agent", settings.agents))
-    for role, group in groups:
-        names = [f"{role}-{index + 1}" for index in range(group.count)]
+    for role, group in settings.groups:
+        names = node_names(role, group.count)
         own = {name: override.nics for name, override in group.overrides.items() if override.nics is not None}
         sharing = sum(name not in own for name in names)
         for name in names:

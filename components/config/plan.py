@@ -29,7 +29,7 @@ from components.config.network_plan import (
     node_networks,
 )
 from components.config.nic_plan import NicPlan
-from components.config.settings import NodeGroup, NodeOverride, Settings
+from components.config.settings import NodeOverride, Settings, node_names
 
 # Namespace of all UUIDs made here: uuid5(NAMESPACE_URL, "https://k3s-macvlan.dev").
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://k3s-macvlan.dev")
@@ -240,19 +240,14 @@ def image_plan(settings: Settings) -> ImagePlan:
     return ImagePlan(name=name, source=image.source, checksum=image.checksum, format=image.format, firmware=firmware(settings))
 
 
-def _node_names(role: str, count: int) -> list[str]:
-    return [f"{role}-{index + 1}" for index in range(count)]
-
-
 def _nodes(
     project: str, stack: str, settings: Settings, pools: dict[str, PoolPlan], planned: tuple[NetworkPlan, ...]
 ) -> Iterator[NodePlan]:
-    groups: tuple[tuple[str, NodeGroup], ...] = (("server", settings.servers), ("agent", settings.agents))
     images = _images(settings)
     nics = nic_plan.plans(settings, lambda node, nic: mac_address(project, stack, node, nic))
     count = settings.servers.count + settings.agents.count
-    for role, group in groups:
-        for index, name in enumerate(_node_names(role, group.count)):
+    for role, group in settings.groups:
+        for index, name in enumerate(node_names(role, group.count)):
             override = group.overrides.get(name, NodeOverride())
             pool = pools.get(override.hypervisor or group.hypervisor)
             labels = {**group.labels, **(override.labels or {})}
@@ -313,7 +308,7 @@ def _data_pool(project: str, stack: str, own: PoolPlan, directory: str) -> PoolP
 
 def _data_pools(project: str, stack: str, nodes: tuple[NodePlan, ...], settings: Settings) -> tuple[PoolPlan, ...]:
     found: dict[tuple[str, str], PoolPlan] = {}
-    groups: dict[str, NodeGroup] = {"server": settings.servers, "agent": settings.agents}
+    groups = dict(settings.groups)
     for node in nodes:
         group = groups[node.role]
         override = group.overrides.get(node.name, NodeOverride())
@@ -353,10 +348,9 @@ def claims(nodes: tuple[NodePlan, ...], planned: tuple[NetworkPlan, ...], settin
     names = {node.name for node in nodes}
     interface = settings.network.interface
     claimed = [Claim(setting="network.nodes", range=settings.network.nodes, link=interface)]
-    groups: tuple[tuple[str, NodeGroup], ...] = (("server", settings.servers), ("agent", settings.agents))
     claimed += [
         Claim(setting=f"{role}s.overrides.{name}.address", range=AddressRange.single(override.address), link=interface)
-        for role, group in groups
+        for role, group in settings.groups
         for name, override in group.overrides.items()
         if override.address and name in names and override.address not in settings.network.nodes
     ]

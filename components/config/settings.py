@@ -212,6 +212,11 @@ class NodeGroup(NodeSize):
     """Per node (server-1, agent-2, ...): what differs from the group."""
 
 
+def node_names(role: str, count: int) -> list[str]:
+    """server-1, server-2, … for the role server."""
+    return [f"{role}-{index + 1}" for index in range(count)]
+
+
 class Servers(NodeGroup):
     """The servers: control plane and embedded etcd."""
 
@@ -697,3 +702,8 @@ class Settings(Model):
     """The HTTP request at the end: `enabled`, `path`, `title`, `networks` on which it must be answered."""
     timeouts: Timeouts = Timeouts()
     """Limits of each wait in seconds. With another one a step on a node runs again, to no effect, since it is an input."""
+
+    @property
+    def groups(self) -> tuple[tuple[str, NodeGroup], ...]:
+        """(role, group of nodes), servers first. The group's setting is the role's plural."""
+        return ("server", self.servers), ("agent", self.agents)

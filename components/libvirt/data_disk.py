@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +18,6 @@ from components.libvirt.disk_obstacles import data_disk_obstacles
 from components.libvirt.obstacles import external_snapshots, saved_or_busy
 from components.libvirt.unmanaged import definitions
 from components.libvirt.volume_provider import VolumeProvider, volume_id
-
-FILE_POOLS = ("dir", "fs", "netfs")
-"""Types of pools whose volumes are files in one directory."""
 
 RELEASE_SECONDS = 30.0
 """That a running guest gets to release a disk."""
@@ -153,10 +151,10 @@ def _pool(connection: Any, inputs: Props) -> Any:
     """The pool, its directory read again, so that no file of ours is overlooked and written over."""
     pool = volume_store.pool_named(connection, inputs["pool"])
     kind = storage_xml.pool_type(pool.XMLDesc(0))
-    if kind not in FILE_POOLS:
+    if kind not in storage_xml.FILE_POOLS:
         raise HypervisorError(
             f"storage pool {inputs['pool']!r} on {inputs['uri']} is of type {kind}, and data disks are files: name a pool of type "
-            f"{', '.join(FILE_POOLS)}, or a directory"
+            f"{', '.join(storage_xml.FILE_POOLS)}, or a directory"
         )
     when_free(lambda: pool.refresh(0))
     return pool
@@ -185,9 +183,8 @@ def _adopt(connection: Any, pool: Any, volume: Any, inputs: Props) -> None:
 
 
 def _make(connection: Any, pool: Any, inputs: Props) -> None:
-    domain = find(connection.lookupByUUIDString, inputs["domain_uuid"])
-    live = definitions(domain)[1] if domain is not None else None
-    if domain is not None and domain_disks.alias(inputs["label"]) in domain_disks.attached(live or "<domain/>"):
+    domain, disk = _running(connection, inputs)
+    if disk is not None:
         raise HypervisorError(
             f"the file of data disk {inputs['label']} is not in pool {inputs['pool']!r} any more, and the running domain "
             f"{domain.name()!r} still has it open, with its data. Save them on the node; then virsh shutdown {domain.name()}, and "
@@ -205,6 +202,13 @@ def _make(connection: Any, pool: Any, inputs: Props) -> None:
         if not claimed:
             volume_store.clear_away(pool, inputs["name"])
         raise
+
+
+def _running(connection: Any, inputs: Props) -> tuple[Any, ET.Element | None]:
+    """(the machine, the disk as its running guest has it); None for each that is not there."""
+    domain = find(connection.lookupByUUIDString, inputs["domain_uuid"])
+    live = None if domain is None else definitions(domain)[1]
+    return domain, domain_disks.attached(live).get(domain_disks.alias(inputs["label"]))
 
 
 def _path_matches(volume: Any, inputs: Props) -> None:
@@ -245,7 +249,7 @@ def _harm(connection: Any, pool: Any, state: Props, *, saved: bool = True) -> li
         return []
     stored, live = definitions(domain)
     alias = domain_disks.alias(state["label"])
-    if not any(alias in domain_disks.attached(document or "<domain/>") for document in (stored, live)):
+    if not any(alias in domain_disks.attached(document) for document in (stored, live)):
         return []
     paths = {alias: _machine_path(pool, state)}
     reasons = data_disk_obstacles(domain.name(), stored, live, paths, lambda: external_snapshots(domain), only=paths)
@@ -268,10 +272,8 @@ def _grow(connection: Any, pool: Any, volume: Any, inputs: Props) -> None:
     import libvirt  # noqa: PLC0415
 
     _refuse_harm(connection, pool, inputs, "larger")
-    domain = find(connection.lookupByUUIDString, inputs["domain_uuid"])
-    live = definitions(domain)[1] if domain is not None else None
-    disk = domain_disks.attached(live or "<domain/>").get(domain_disks.alias(inputs["label"]))
-    if domain is not None and disk is not None:
+    domain, disk = _running(connection, inputs)
+    if disk is not None:
         domain.blockResize(domain_xml.target(disk), inputs["capacity"], libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
     else:
         volume.resize(inputs["capacity"], 0)
@@ -288,7 +290,7 @@ def _take_off(connection: Any, pool: Any, state: Props) -> None:
     alias, name = domain_disks.alias(state["label"]), domain.name()
     if alias in domain_disks.attached(stored):
         domain.detachDeviceAlias(alias, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
-    disk = domain_disks.attached(live or "<domain/>").get(alias)
+    disk = domain_disks.attached(live).get(alias)
     if disk is not None and not domain_hotplug.detach(domain, alias, f"data disk {state['label']}", RELEASE_SECONDS):
         raise HypervisorError(
             f"data disk {_machine_path(pool, state)} is attached to the running domain {name!r}, which does not release it, and is "

@@ -39,7 +39,12 @@ def hostdev(device: ET.Element) -> str:
 
 def pci_address(element: ET.Element) -> str:
     """0000:03:00.0 of an element <address> of PCI."""
-    numbers = {name: int(element.get(name, "0"), 0) for name in ("domain", "bus", "slot", "function")}
+    return pci_place(lambda name: element.get(name, "0"))
+
+
+def pci_place(part: Callable[[str], str]) -> str:
+    """0000:03:00.0. part: domain, bus, slot and function as libvirt writes them."""
+    numbers = {name: int(part(name), 0) for name in ("domain", "bus", "slot", "function")}
     return "{domain:04x}:{bus:02x}:{slot:02x}.{function:x}".format(**numbers)
 
 

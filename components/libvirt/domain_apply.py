@@ -32,9 +32,7 @@ def ensure(connection: Any, inputs: Props, *, former: str | None = None, disks: 
 
     `former`: an owner mark that was ours. `disks`: files of extra disks that were attached until now.
     """
-    virt_type = inputs["virt_type"]
-    if virt_type == "auto":
-        virt_type = "kvm" if domain_spec.supports_kvm(connection.getCapabilities()) else "qemu"
+    virt_type = domain_spec.virt_type_used(connection, inputs["virt_type"])
     spec = domain_spec.from_inputs(domain_disks.resolved(connection, inputs), virt_type=virt_type)
     _refuse_others(connection, inputs, {inputs["owner"], former or inputs["owner"]})
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from components.libvirt.device_words import WORDS
-from components.libvirt.xml import parse, text_of
+from components.libvirt.xml import parse
 
 PREFIX = "ua-k3s-macvlan-"
 """Of the aliases."""
@@ -116,10 +116,11 @@ def free_target(devices: ET.Element, prefix: str = "vd") -> str:
     return next(name for name in names if name not in used)
 
 
-def attachable(document: str, name: str) -> str:
+def attachable(document: str, name: str) -> ET.Element | None:
     """The device with this alias in a definition that is to be stored, as it can be attached to a running guest: libvirt gives it a
-    place there."""
-    element = copy.deepcopy(present(parse(document).find("devices"))[name])
-    for address in element.findall("address"):
-        element.remove(address)
-    return text_of(element)
+    place there. None: the definition has none."""
+    element = present(parse(document).find("devices")).get(name)
+    if element is not None:
+        for address in element.findall("address"):
+            element.remove(address)
+    return element

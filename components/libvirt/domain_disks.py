@@ -8,7 +8,7 @@ from typing import Any
 
 from components.libvirt import storage_xml
 from components.libvirt.connection import find
-from components.libvirt.domain_devices import PREFIX, Device
+from components.libvirt.domain_devices import PREFIX, Device, present
 from components.libvirt.xml import child, parse, text_of
 
 ALIAS = f"{PREFIX}disk-"
@@ -64,13 +64,10 @@ def paths(elements: Iterable[Device]) -> dict[str, str]:
     return found
 
 
-def attached(document: str) -> dict[str, ET.Element]:
-    """By alias: the elements of all data disks in a definition."""
-    return {
-        element.get("name", ""): disk
-        for disk in parse(document).findall("devices/disk")
-        if (element := disk.find("alias")) is not None and element.get("name", "").startswith(ALIAS)
-    }
+def attached(document: str | None) -> dict[str, ET.Element]:
+    """By alias: the elements of all data disks in a definition; None: there is no such definition."""
+    devices = {} if document is None else present(parse(document).find("devices"))
+    return {name: device for name, device in devices.items() if name.startswith(ALIAS)}
 
 
 def files(document: str) -> set[str]:

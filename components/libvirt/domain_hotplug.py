@@ -10,7 +10,7 @@ from components.custom.reporting import progress, say
 from components.libvirt import domain_devices
 from components.libvirt.connection import code
 from components.libvirt.domain_edit import Difference
-from components.libvirt.xml import parse
+from components.libvirt.xml import parse, text_of
 
 CHANGED_IN_PLACE = ("interface",)
 """Tags of devices of which libvirt changes a part while the guest runs: the network that a NIC is on, its VLAN."""
@@ -28,11 +28,11 @@ def apply(domain: Any, changes: Sequence[Difference], stored: str, timeout: floa
 def _applied(domain: Any, change: Difference, stored: str, timeout: float) -> bool:
     import libvirt  # noqa: PLC0415
 
-    wanted, there = _attachable(stored, change.alias), _running(domain, change.alias)
-    if wanted is not None and there and parse(wanted).tag in CHANGED_IN_PLACE and _updated(domain, wanted):
+    wanted, there = domain_devices.attachable(stored, change.alias), _running(domain, change.alias)
+    if wanted is not None and there and wanted.tag in CHANGED_IN_PLACE and _updated(domain, text_of(wanted)):
         say(f"{domain.name()}: {change.name} changed while it runs: {change.actual}, now {change.wanted}")
         return True
-    if wanted is not None and there and parse(wanted).tag in domain_devices.DETACHED_BY_THEIR_RESOURCE:
+    if wanted is not None and there and wanted.tag in domain_devices.DETACHED_BY_THEIR_RESOURCE:
         say(f"{domain.name()}: {change.name} is in use, so it is changed by a restart: {change.actual}, then {change.wanted}")
         return False
     if there and not detach(domain, change.alias, change.name, timeout):
@@ -41,7 +41,7 @@ def _applied(domain: Any, change: Difference, stored: str, timeout: float) -> bo
         say(f"{domain.name()}: {change.name} detached")
         return True
     try:
-        domain.attachDeviceFlags(wanted, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        domain.attachDeviceFlags(text_of(wanted), libvirt.VIR_DOMAIN_AFFECT_LIVE)
     except libvirt.libvirtError as error:
         if not (change.deferred or _mended_by_restart(error)):
             raise
@@ -50,11 +50,6 @@ def _applied(domain: Any, change: Difference, stored: str, timeout: float) -> bo
         return False
     say(f"{domain.name()}: {change.name} attached while it runs")
     return True
-
-
-def _attachable(stored: str, alias: str) -> str | None:
-    known = domain_devices.present(parse(stored).find("devices"))
-    return domain_devices.attachable(stored, alias) if alias in known else None
 
 
 def _running(domain: Any, alias: str) -> bool:

@@ -280,6 +280,13 @@ def read_domain(document: str) -> DomainFacts:
     )
 
 
+def virt_type_used(connection: Any, virt_type: str) -> str:
+    """kvm or qemu. virt_type: the same, or auto: kvm where libvirt offers it."""
+    if virt_type != "auto":
+        return virt_type
+    return "kvm" if supports_kvm(connection.getCapabilities()) else "qemu"
+
+
 def supports_kvm(capabilities: str, arch: str = "x86_64") -> bool:
     """Whether the connection's capabilities offer KVM for full guests of this architecture."""
     for guest in parse(capabilities).findall("guest"):

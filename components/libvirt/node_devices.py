@@ -13,7 +13,7 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from components.libvirt.connection import HypervisorError, code
-from components.libvirt.device_words import pci_address
+from components.libvirt.device_words import pci_address, pci_place
 from components.libvirt.xml import parse
 
 PORT = "port "
@@ -119,14 +119,13 @@ def _usb(root: Element, capability: Element) -> NodeDevice | None:
 
 
 def _pci(root: Element, capability: Element) -> NodeDevice:
-    numbers = {name: int(capability.findtext(name, "0"), 0) for name in ("domain", "bus", "slot", "function")}
     group = capability.find("iommuGroup")
     members = [] if group is None else [pci_address(place) for place in group.findall("address")]
     kinds = {inner.get("type", "") for inner in capability.findall("capability")}
     return NodeDevice(
         kind="pci",
         node=root.findtext("name", ""),
-        place="{domain:04x}:{bus:02x}:{slot:02x}.{function:x}".format(**numbers),
+        place=pci_place(lambda name: capability.findtext(name, "0")),
         identity=_identity(capability),
         label=_label(capability),
         driver=root.findtext("driver/name", ""),

@@ -8,7 +8,7 @@ from typing import Any
 
 from components.libvirt import domain_disks, domain_xml, xml
 from components.libvirt.connection import code, find
-from components.libvirt.disk_obstacles import data_disk_obstacles
+from components.libvirt.disk_obstacles import data_disk_obstacles, moved, snapshot_over
 from components.libvirt.domain_spec import DomainSpec
 
 JOBS = ("unknown", "pull", "copy", "commit", "active commit", "backup")
@@ -57,22 +57,14 @@ def disk_obstacles(domain: Any, stored: str, live: str | None, path: str) -> lis
         disk = None if document is None else domain_xml.root_disk(document, path)
         if disk is None or disk.source == path:
             continue
-        name, source = quote(domain.name()), disk.source or "FILE"
+        root = f"disk {disk.target}"
         files = {disk.source, *domain_xml.files(document or "")}
         snapshots = [snapshot for snapshot, made in external_snapshots(domain).items() if files & set(made)]
         if disk.over or snapshots:
-            start = "" if live is not None else f"virsh start {name}; "
-            # Without --base the whole chain would be merged into the image that all nodes share.
-            merge = f"{start}virsh blockcommit {name} {disk.target} --base {quote(path)} --active --pivot --wait"
-            ends = "".join(f"; virsh snapshot-delete {name} {quote(snapshot)} --metadata" for snapshot in snapshots)
             return [
-                f"its disk {disk.target} is {disk.source}, a snapshot{''.join(f' {name!r}' for name in snapshots)} over {path}; "
-                f"what was written since is in it alone. Merge it: {merge}{ends}"
+                snapshot_over(root, disk.source, path, snapshots, domain=domain.name(), target=disk.target, runs=live is not None)
             ]
-        return [
-            f"its disk {disk.target} is {disk.source or 'empty'}, not {path}: it was moved. Move it back: virsh shutdown {name}; "
-            f"mv {quote(source)} {quote(path)}; virsh edit {name}"
-        ]
+        return [moved(root, disk.source, path, domain.name())]
     return []
 
 

@@ -11,6 +11,9 @@ from components.libvirt.xml import child, parse, text_of
 QCOW2_HEADER = 32
 """Bytes `qcow2_header` needs."""
 
+FILE_POOLS = ("dir", "fs", "netfs")
+"""Types of pools whose volumes are files in one directory."""
+
 
 def pool(name: str, uuid: str, path: str) -> str:
     """A pool of files in one directory. `path` is absolute, on the hypervisor."""

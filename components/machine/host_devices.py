@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from components.config.devices import DevicePlan
 from components.config.plan import NodePlan, Plan
 from components.libvirt.host_device import HostDevice, HostDeviceArgs
 
 
 def of_nodes(plan: Plan) -> dict[str, list[HostDevice]]:
     """By node's name, its devices in the order of the plan. What is made on a hypervisor depends on those of its nodes."""
-    return {node.name: [_resource(plan, node, index) for index in range(len(node.devices))] for node in plan.nodes}
+    return {node.name: [_resource(plan, node, device) for device in node.devices] for node in plan.nodes}
 
 
-def _resource(plan: Plan, node: NodePlan, index: int) -> HostDevice:
-    device = node.devices[index]
+def _resource(plan: Plan, node: NodePlan, device: DevicePlan) -> HostDevice:
     return HostDevice(
         f"{node.name}-device-{device.name}",
         HostDeviceArgs(
