@@ -1,8 +1,11 @@
 """A K3s cluster on libvirt with a pod that has an address of its own on the real network. The whole story, top to bottom."""
 
+import os
+
 import pulumi
 
 from components import interrupt, outputs
+from components.cluster import rotation
 from components.cluster.cluster import Cluster, ClusterArgs
 from components.cluster.pod_report import pod_report
 from components.config import reading
@@ -32,6 +35,10 @@ try:
         project, stack, from_engine(project), artifact_files="listed" if pulumi.runtime.is_dry_run() else "verified"
     )
 except SettingsError as error:
+    raise pulumi.RunError(str(error)) from None
+try:
+    rotate = rotation.requested(os.environ, config.k3s.version)
+except ValueError as error:
     raise pulumi.RunError(str(error)) from None
 for warning in warnings:
     pulumi.log.warn(warning)
@@ -94,6 +101,7 @@ cluster = Cluster(
         timeouts=config.timeouts,
         failure=failure,
         artifacts=artifacts,
+        rotate=rotate,
     ),
 )
 multus = Multus(

@@ -18,8 +18,8 @@ from components.config.artifacts import ArtifactSet
 from components.config.plan import API_PORT, CniPaths, NodePlan
 from components.config.settings import K3s, Plugins, Timeouts
 from components.custom.cluster_identity import Release, ReleaseArgs
-from components.custom.credentials import Token
-from components.custom.server_gate import Failure
+from components.custom.credentials import DataToken, Token
+from components.custom.server_gate import Failure, ServersFirst
 from components.machine.virtual_machine import VirtualMachine
 from components.node import command, yaml_text
 
@@ -52,6 +52,8 @@ class ClusterArgs:
     """Of this run; set when a Kubernetes resource fails."""
     artifacts: ArtifactSet | None = None
     """Files on the machines' artifact disk; None: the nodes download."""
+    rotate: str = ""
+    """What this run rotates, of `rotation.KINDS`."""
 
 
 class Cluster(ComponentResource):
@@ -74,9 +76,10 @@ class Cluster(ComponentResource):
         own = ResourceOptions(parent=self)
         first = args.machines[0]
         servers = [machine for machine in args.machines if machine.node.role == "server"]
-        token = Token(f"{name}-token", opts=own)
+        rotate_tokens = args.rotate == "token"
+        token = Token(f"{name}-token", opts=own, rotate=rotate_tokens)
         # Created without agents too: the first agent that is added must change nothing on the servers.
-        agent_token = Token(f"{name}-agent-token", opts=own) if args.k3s.separate_agent_token else None
+        agent_token = Token(f"{name}-agent-token", opts=own, rotate=rotate_tokens) if args.k3s.separate_agent_token else None
         # What the cluster's objects are deleted with. The data of a single server are the cluster's, and are lost with its disk.
         single_server = len(servers) == 1
         data_disk = first.data_disks[first.node.k3s_disk.name] if first.node.k3s_disk else None
@@ -91,8 +94,10 @@ class Cluster(ComponentResource):
             ),
             own,
         )
-        secret = self._token(name, first, token, lifetime_owner)
+        secret = self._token(name, first, token, lifetime_owner, rotate=rotate_tokens)
 
+        limits = args.timeouts
+        servers_first = ServersFirst(args.failure, len(servers) * (2 * limits.k3s + limits.node_ready + limits.plugins))
         self.nodes = {}
         self._left: list[pulumi.Resource] = []
         for machine in args.machines:
@@ -112,6 +117,7 @@ class Cluster(ComponentResource):
                     depends_on=[release, self._leave(args, machine, lifetime_owner), *self._turn(node, args.k3s.agents_at_once)],
                     timeouts=args.timeouts,
                     artifacts=args.artifacts,
+                    servers_first=servers_first,
                 ),
                 own,
             )
@@ -159,8 +165,11 @@ class Cluster(ComponentResource):
             self._label(machine)
         self.register_outputs({"kubeconfig": self.kubeconfig})
 
-    def _token(self, name: str, first: VirtualMachine, token: Token, lifetime_owner: pulumi.Resource) -> Output[str]:
-        """The servers' token: that of the cluster on the first server's data disk, if there is one, else the stack's own."""
+    def _token(
+        self, name: str, first: VirtualMachine, token: Token, lifetime_owner: pulumi.Resource, *, rotate: bool
+    ) -> Output[str]:
+        """The servers' token: that of the cluster on the first server's data disk, if there is one, else the stack's own. Once that
+        was rotated, it is the disk's too."""
         if not first.node.k3s_disk:
             return token.value
         found = command.run(
@@ -175,7 +184,14 @@ class Cluster(ComponentResource):
                 ResourceOptions(parent=self, deleted_with=lifetime_owner, depends_on=[first.ssh_ready, *first.mounted]),
             ),
         )
-        return Output.secret(Output.all(found.stdout, token.value).apply(lambda known: known[0].strip() or known[1]))
+        data = DataToken(
+            f"{name}-data-token-used", disk=first.data_id, own=token.value, rotate=rotate, opts=ResourceOptions(parent=self)
+        )
+        return Output.secret(
+            Output.all(found.stdout, token.value, data.rotated).apply(
+                lambda known: known[1] if known[2] else known[0].strip() or known[1]
+            )
+        )
 
     def _label(self, machine: VirtualMachine) -> None:
         """The labels that a kubelet may not set on its node, once the node is Ready, until its machine is deleted."""

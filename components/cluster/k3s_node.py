@@ -15,6 +15,7 @@ from components.cluster.k3s_files import files
 from components.config.artifacts import ArtifactSet
 from components.config.plan import CniPaths
 from components.config.settings import K3s, Plugins, Timeouts
+from components.custom.server_gate import ServersFirst
 from components.machine.virtual_machine import VirtualMachine
 from components.node import command
 
@@ -45,6 +46,8 @@ class K3sNodeArgs:
     """The setting timeouts, in seconds."""
     artifacts: ArtifactSet | None
     """Files on the machine's artifact disk; None: the node downloads."""
+    servers_first: ServersFirst
+    """Of this run; an agent's installation waits for the servers' when it changes something."""
 
 
 class K3sNode(ComponentResource):
@@ -98,7 +101,11 @@ class K3sNode(ComponentResource):
                 stdin=args.config_yaml.apply(lambda text: files(node.role, text, args.registries_yaml)),
             ),
             machine.hardware,
-            opts=ResourceOptions(parent=self, depends_on=self.install_depends_on),
+            opts=ResourceOptions(
+                parent=self,
+                depends_on=self.install_depends_on,
+                hooks=args.servers_first.hooks if node.role == "agent" else None,
+            ),
         )
         # In parallel with all other steps, and nothing waits for it. From an artifact disk K3s imports images itself. A machine
         # pulls ahead only when it is created, so another image later is no change of this step.
@@ -144,4 +151,5 @@ class K3sNode(ComponentResource):
         self.node_ready_steps = [ready, plugins.installed, machine.cloud_init_done]
         if machine.serving_steps:
             machine.serving_steps.steps.extend(self.node_ready_steps)
+            args.servers_first.servers.steps.extend(self.node_ready_steps)
         self.register_outputs({})

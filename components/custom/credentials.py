@@ -8,8 +8,10 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from pulumi import Output, ResourceOptions
-from pulumi.dynamic import CreateResult, Resource, ResourceProvider
+from pulumi import Input, Output, ResourceOptions
+from pulumi.dynamic import CheckResult, CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
+
+from components.custom.provider import is_unknown
 
 
 class SshKeyPairProvider(ResourceProvider):
@@ -51,19 +53,67 @@ class TokenProvider(ResourceProvider):
     def __init__(self) -> None:
         """Without state: only the class's name is in the stack's state."""
 
+    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        """Never a replacement: with several servers all that is in the cluster is deleted with the token's resource."""
+        return DiffResult(changes=bool(_news.get("rotate")), replaces=[])
+
     def create(self, props: dict[str, Any]) -> CreateResult:
         size = int(props["bytes"])  # the engine hands every number over as a float
         return CreateResult(secrets.token_hex(8), {"bytes": size, "value": secrets.token_hex(size)})
+
+    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        return UpdateResult(self.create(_news).outs)
 
 
 class Token(Resource, module="credentials", name="Token"):
     """A random token in hexadecimal.
 
-    size: random bytes in it. Creates nothing outside the state; `value` is a secret output.
+    size: random bytes in it. rotate: this run makes another one, in place. Creates nothing outside the state; `value` is a secret
+    output.
     """
 
     value: Output[str]
 
-    def __init__(self, resource_name: str, size: int = 32, opts: ResourceOptions | None = None) -> None:
+    def __init__(self, resource_name: str, size: int = 32, opts: ResourceOptions | None = None, *, rotate: bool = False) -> None:
         opts = ResourceOptions.merge(opts, ResourceOptions(additional_secret_outputs=["value"]))
-        super().__init__(TokenProvider(), resource_name, {"bytes": size, "value": None}, opts)
+        super().__init__(TokenProvider(), resource_name, {"bytes": size, "rotate": rotate or None, "value": None}, opts)
+
+
+class DataTokenProvider(ResourceProvider):
+    serialize_as_secret_always = False
+
+    def __init__(self) -> None:
+        """Without state: only the class's name is in the stack's state."""
+
+    def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
+        same = _olds.get("disk") == news.get("disk")
+        other = is_unknown(news.get("own")) or _olds.get("own") != news.get("own")
+        rotated = bool(news.get("rotate")) or (same and (bool(_olds.get("rotated")) or other))
+        return CheckResult({**news, "rotated": rotated}, [])
+
+    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        return DiffResult(changes=any(_olds.get(name) != _news.get(name) for name in ("disk", "own", "rotated")), replaces=[])
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        return CreateResult(secrets.token_hex(8), props)
+
+    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        return UpdateResult(_news)
+
+
+class DataToken(Resource, module="credentials", name="DataToken"):
+    """Which token the data on a server's disk have: the one that was found there with the disk, or, since the stack's own has been
+    rotated, that.
+
+    disk: identity of the disk. own: the stack's own token. rotate: this run rotates it. Pure: makes nothing.
+    """
+
+    rotated: Output[bool]
+    """Whether it is the stack's own."""
+
+    def __init__(
+        self, resource_name: str, *, disk: Input[str], own: Input[str], rotate: bool, opts: ResourceOptions | None = None
+    ) -> None:
+        opts = ResourceOptions.merge(opts, ResourceOptions(additional_secret_outputs=["own"]))
+        props = {"disk": disk, "own": own, "rotate": rotate or None, "rotated": None}
+        super().__init__(DataTokenProvider(), resource_name, props, opts)

@@ -52,6 +52,14 @@ class Serving:
 
     async def done(self, limit: float) -> None:
         """Until all steps of the run are done. Raises RuntimeError when one of them fails, or after `limit` seconds."""
+        if not await self.are_done(limit):
+            raise RuntimeError(
+                f"{self.node} was restarted or replaced and does not serve again, so the machines after it are left as they "
+                f"are. See the error next to this one and ./lab logs {self.node}; then run `up` again"
+            )
+
+    async def are_done(self, limit: float) -> bool:
+        """Whether all steps of the run were done within `limit` seconds, as soon as that is clear."""
         steps = asyncio.gather(*(step.urn.future() for step in self.steps))
         failure = asyncio.ensure_future(self.failure.seen.wait())
         either: list[asyncio.Future[Any]] = [steps, failure]
@@ -59,9 +67,26 @@ class Serving:
         failure.cancel()
         if not steps.done() or steps.exception() is not None:
             steps.cancel()
+            return False
+        return True
+
+
+class ServersFirst:
+    """What is changed on agents waits for what the same run does on the servers: after an upgrade or with another token they would
+    not get on with a former server.
+
+    hooks: for each such step of an agent. When it is created, nothing waits.
+    """
+
+    def __init__(self, failure: Failure, limit: float) -> None:
+        self.servers, self._limit = Serving("servers", failure), limit
+        self.hooks = ResourceHookBinding(before_update=[ResourceHook("servers-first", self._wait)])
+
+    async def _wait(self, _args: ResourceHookArgs) -> None:
+        if not await self.servers.are_done(self._limit):
             raise RuntimeError(
-                f"{self.node} was restarted or replaced and does not serve again, so the machines after it are left as they "
-                f"are. See the error next to this one and ./lab logs {self.node}; then run `up` again"
+                "a server's step of this run failed or did not end, so the agents are left as they are. See the error next to this "
+                "one; then run `up` again"
             )
 
 

@@ -16,6 +16,7 @@
 #   LIMIT_SECONDS   whole seconds for download and installation
 #   SERVICE_LIMIT   whole seconds from the start of the service until it works
 # Stdin: JSON map of files, {"/etc/rancher/k3s/config.yaml": {"content": "...", "mode": "0600"}, ...}
+# Where a server's cluster has another token than the new config.yaml, it is given the new one first.
 # An agent that has another release waits until all servers have K3S_VERSION (docs.k3s.io/upgrades: servers first).
 # Changes: the files (those of a former run that are no longer named are removed), what the install script installs,
 # unit k3s or k3s-agent enabled and, when needed, restarted; records in /var/lib/k3s-macvlan, log in /var/log/k3s-install.log.
@@ -68,6 +69,8 @@ source "${0%/*}/parts/node-check.sh"
 # shellcheck source=/dev/null
 source "${0%/*}/parts/redact.sh"
 # shellcheck source=/dev/null
+source "${0%/*}/parts/k3s-token.sh"
+# shellcheck source=/dev/null
 source "${0%/*}/parts/k3s-files.sh"
 # shellcheck source=/dev/null
 source "${0%/*}/parts/k3s-upgrade-order.sh"
@@ -92,6 +95,7 @@ exec 9> "$state/lock"
 stage "taking the lock of this node's installations"
 flock --wait "$LIMIT_SECONDS" 9 || fail "another installation has been running on this node for $LIMIT_SECONDS s"
 stage "looking at what is installed"
+rotate_token
 write_files
 wait_for_servers
 install_release

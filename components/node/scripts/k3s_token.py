@@ -1,0 +1,170 @@
+"""Gives a cluster the token that a server's new config.yaml has, before that file is written.
+
+Environment: ROOT, LIMIT_SECONDS, as in k3s-install.sh. Stdin: its JSON map of files. Exit: 0 also where the tokens are the same;
+1 with the reason.
+
+By the request that `k3s token rotate` makes, which would show the token in the list of processes. K3s encrypts what servers share
+with the new token, and goes on until it is restarted with a config.yaml that has it. An agents' token of its own K3s reads from
+config.yaml alone, and then refuses to start a second time, because its list of passwords is newer than the shared one
+(rancher/rke2 issue 5785): so it is put into the list first, which the same request then shares.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import os
+import re
+import ssl
+import sys
+import time
+import urllib.error
+import urllib.request
+
+CONFIG = "/etc/rancher/k3s/config.yaml"
+DATA = "/var/lib/rancher/k3s/server/"
+DONE, REFUSED, SILENT = 200, (401, 403), 503
+"""Statuses of answers. K3s gives the last while it starts; here it also means no answer."""
+
+
+def note(text: str) -> None:
+    print(f"k3s: {text}", file=sys.stderr, flush=True)
+
+
+def fail(text: str) -> None:
+    note(text)
+    sys.exit(1)
+
+
+def value(config: str, key: str) -> str:
+    """A text of config.yaml as this program writes it, one line each."""
+    found = re.search(rf"""(?m)^{re.escape(key)}: *(?:'([^'\n]*)'|"([^"\n]*)"|([^\s'"#][^\n]*))$""", config)
+    return next((text for text in found.groups() if text is not None), "").strip() if found else ""
+
+
+def read(path: str) -> str:
+    try:
+        with open(path) as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def passwords(text: str) -> dict[str, list[str]]:
+    """The rows of K3s's list of passwords (password, user, …), by user."""
+    return {row[1]: row for row in csv.reader(io.StringIO(text)) if len(row) > 1}
+
+
+def with_password(text: str, user: str, password: str) -> str:
+    """The list with another password of this user."""
+    rows = passwords(text)
+    rows[user] = [password, *rows.get(user, ["", user, user, f"k3s:{'agent' if user == 'node' else user}"])[1:]]
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(rows.values())
+    return out.getvalue()
+
+
+def replace(path: str, text: str) -> None:
+    handle = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+    os.replace(path + ".new", path)
+
+
+class Server:
+    """A server of the cluster, by its URL."""
+
+    def __init__(self, url: str, ca: str) -> None:
+        context = ssl.create_default_context(cafile=ca)
+        # K3s's own CAs are not what newer Pythons call strict.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        https = urllib.request.HTTPSHandler(context=context)
+        self.url, self.opener = url, urllib.request.build_opener(urllib.request.ProxyHandler({}), https)
+
+    def ask(self, path: str, token: str, document: bytes | None = None) -> tuple[int, str]:
+        """Status and text of the answer to a server with this token; OSError where there is none."""
+        request = urllib.request.Request(self.url + path, data=document, method="GET" if document is None else "PUT")
+        request.add_header("Authorization", "Basic " + base64.b64encode(f"server:{token}".encode()).decode())
+        request.add_header("Content-Type", "application/json")
+        try:
+            with self.opener.open(request, timeout=60) as answer:
+                return answer.status, ""
+        except urllib.error.HTTPError as error:
+            return error.code, error.read(500).decode(errors="replace").strip()
+
+    def takes(self, token: str) -> bool:
+        """Whether servers may join here with this token. A server that does not answer takes none."""
+        try:
+            return self.ask("/v1-k3s/encrypt/status", token)[0] not in (*REFUSED, SILENT)
+        except OSError:
+            return False
+
+
+def here(root: str) -> str:
+    """The URL of this server, from the kubeconfig that K3s writes."""
+    found = re.search(r"(?m)^\s*server: *\"?(https://[^\s\"]+)", read(root + "/etc/rancher/k3s/k3s.yaml"))
+    return found[1] if found else "https://127.0.0.1:6443"
+
+
+def rotate(root: str, new: str, old: str, limit: float) -> str:
+    """What was done, as a word. Exits with the reason where the cluster does not take the token."""
+    token, data = value(new, "token"), root + DATA
+    agents, former_agents = value(new, "agent-token"), value(old, "agent-token")
+    formers = [value(old, "token")]
+    if not token or not formers[0] or (token, agents) == (formers[0], former_agents):
+        return "same"
+    ca, join = data + "tls/server-ca.crt", value(new, "server")
+    if join and Server(join, ca).takes(token):
+        return "joins"
+    list_file = data + "cred/passwd"
+    listed = read(list_file)
+    formers += [row[0] for user, row in passwords(listed).items() if user == "server"]
+    shared = with_password(listed, "node", agents or token) if agents or former_agents else listed
+    if shared != listed:
+        replace(list_file, shared)
+    note("giving the cluster the new token")
+    status, text = put(Server(here(root), ca), token, formers, limit)
+    if status == DONE:
+        # As long as K3s's own command gives etcd.
+        time.sleep(1)
+        return "rotated"
+    if status == SILENT and formers[-1] == token:
+        # A former run was cut off between the request and the file, and K3s has ended since: it starts with the new token alone.
+        return "had it"
+    if shared != listed and read(list_file) == shared:
+        replace(list_file, listed)
+    if status == SILENT:
+        fail(
+            f"K3s on this server does not answer ({text}), and only a running one takes a new token: start it, then run `up` again"
+        )
+    fail(f"the cluster has not taken the new token, and keeps the old one: it answers {status} {text}")
+    return ""
+
+
+def put(server: Server, token: str, formers: list[str], limit: float) -> tuple[int, str]:
+    """The answer to the request, made with whichever former token the server takes; the last one within the limit."""
+    document, end = json.dumps({"newToken": token}).encode(), time.monotonic() + limit
+    while True:
+        for former in dict.fromkeys([*formers, token]):
+            try:
+                status, text = server.ask("/v1-k3s/token", former, document)
+            except OSError as error:
+                status, text = SILENT, str(getattr(error, "reason", error))
+            if status not in REFUSED:
+                break
+        if status != SILENT or time.monotonic() >= end:
+            return status, text
+        time.sleep(2)
+
+
+def main() -> None:
+    root = os.environ.get("ROOT", "")
+    documents = json.load(sys.stdin)
+    new = documents.get(CONFIG, {}).get("content", "")
+    rotate(root, new, read(root + CONFIG), min(60.0, float(os.environ.get("LIMIT_SECONDS", "60"))))
+
+
+if __name__ == "__main__":
+    main()
