@@ -154,10 +154,11 @@ def create_nothing(provider: ResourceProvider, props: dict[str, Any]) -> CreateR
 
 def serve_dynamic() -> None:
     """The SDK's own server for dynamic providers, with `create` replaced; providers of keys and tokens keep their own."""
-    from components.custom import page_check  # noqa: PLC0415
+    from components.custom import node_certificates, page_check  # noqa: PLC0415
     from components.libvirt import base_image, dhcp_claim, domain, host_device, overlay_disk, pool, reservation, seed_image  # noqa: PLC0415
 
-    for module in (page_check, base_image, dhcp_claim, domain, host_device, overlay_disk, pool, reservation, seed_image):
+    libvirt = (base_image, dhcp_claim, domain, host_device, overlay_disk, pool, reservation, seed_image)
+    for module in (node_certificates, page_check, *libvirt):
         for provider in vars(module).values():
             if isinstance(provider, type) and issubclass(provider, ResourceProvider) and "create" in vars(provider):
                 provider.create = create_nothing  # type: ignore[method-assign, assignment]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from cli.folders import ROOT
@@ -13,10 +14,15 @@ from cli.verbs import ssh
 
 SCRIPT = ROOT / "components/node/scripts/node-state.sh"
 """As it is: it has no parts, so this needs no `command`, which imports Pulumi."""
+CERTIFICATES = ROOT / "components/node/scripts/k3s_certificates.py"
 LIMIT = 30.0
 """Seconds for all nodes together, which are asked in parallel."""
 NEARLY_FULL = 85
 """Percent of a file system from which the kubelet deletes images (imageGCHighThresholdPercent)."""
+CERTIFICATES_SOON, AUTHORITIES_SOON = 120, 365
+"""Days from which on certificates, and certificate authorities, are warned of: those of `up` (components.custom.node_certificates,
+which imports Pulumi), and K3s's own."""
+_TIME = re.compile(r"[0-9-]{10}T[0-9:]{8}Z")
 _EVICTION = 95
 """Percent of the root file system from which K3s's kubelet evicts pods (--eviction-hard, nodefs.available<5%)."""
 _DISKS = ("ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "bcachefs")
@@ -67,17 +73,26 @@ class NodeState:
     """The root file system first."""
     reboot: str = ""
     """Why a reboot is pending; empty if none is."""
+    certificates: str = ""
+    """When the first of K3s's certificates ends, as 2027-11-26T10:00:00Z."""
+    authorities: str = ""
+    """The same of its certificate authorities."""
 
     def plain(self) -> dict[str, Any]:
         file_systems = [file_system.plain() for file_system in self.file_systems]
         memory = None if self.memory is None else {"total_mib": self.memory, "used_mib": self.memory_used}
-        return {"uptime_seconds": self.uptime, "memory": memory, "file_systems": file_systems, "reboot": self.reboot}
+        return {"uptime_seconds": self.uptime, "memory": memory, "file_systems": file_systems, "reboot": self.reboot} | {
+            "certificates_end": self.certificates or None,
+            "authorities_end": self.authorities or None,
+        }
 
 
 def query(stack: Stack, nodes: Sequence[Node]) -> tuple[dict[str, NodeState], list[str]]:
     """The state of each node that answers, by name, and why others did not."""
     states, notes = {}, []
-    for name, answer in ssh.gather(stack, nodes, [ssh.quoted(["bash", "-c", SCRIPT.read_text(encoding="utf-8")])], LIMIT).items():
+    script, certificates = (path.read_text(encoding="utf-8") for path in (SCRIPT, CERTIFICATES))
+    command = ssh.quoted(["bash", "-c", script, SCRIPT.name, certificates])
+    for name, answer in ssh.gather(stack, nodes, [command], LIMIT).items():
         if answer.error:
             notes.append(f"{name} is not seen from inside: {answer.error}")
         else:
@@ -100,7 +115,20 @@ def parse(text: str) -> NodeState:
         memory_used=None if total is None or available is None else total - available,
         file_systems=_file_systems(facts.get("file-system", ())),
         reboot="; ".join(_reboots(facts)),
+        certificates=_end(facts, "certificate"),
+        authorities=_end(facts, "authority"),
     )
+
+
+def _end(facts: Mapping[str, Sequence[Sequence[str]]], kind: str) -> str:
+    """When the first certificate of this kind ends; empty where the node does not say it."""
+    times = [words[0] for words in facts.get(kind, ()) if words and _TIME.fullmatch(words[0])]
+    return min(times, default="")
+
+
+def days_left(end: str, at: datetime) -> int | None:
+    """Whole days until a time of a report; None where there is none."""
+    return (datetime.fromisoformat(end) - at).days if end else None
 
 
 def _file_systems(rows: Sequence[Sequence[str]]) -> tuple[FileSystem, ...]:
@@ -149,13 +177,21 @@ def _version(release: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", own))
 
 
-def warnings(states: Mapping[str, NodeState]) -> list[str]:
-    """What is to be warned of: file systems that are nearly full, and reboots that are pending."""
+def warnings(states: Mapping[str, NodeState], at: datetime | None = None) -> list[str]:
+    """What is to be warned of: file systems that are nearly full, reboots that are pending, certificates that end soon. at: now."""
     texts = []
     for name, state in states.items():
         for file_system in state.file_systems:
             if file_system.percent >= NEARLY_FULL:
                 texts.append(f"{name}: {file_system.mount} has {file_system} in use{_consequence(file_system.mount)}")
+        left, authorities = (days_left(end, at or datetime.now(UTC)) for end in (state.certificates, state.authorities))
+        if left is not None and left <= CERTIFICATES_SOON:
+            texts.append(f"{name}: a certificate of K3s ends in {left} days: ./lab up renews it, and restarts K3s there")
+        if authorities is not None and authorities <= AUTHORITIES_SOON:
+            texts.append(
+                f"{name}: a certificate authority of K3s ends in {authorities} days, and nothing renews it by itself: see "
+                "docs/certificates.md"
+            )
         if state.reboot:
             texts.append(f"{name}: a reboot is pending: {state.reboot}. ./lab ssh {name} sudo reboot, one node after another")
     return texts

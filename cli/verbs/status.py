@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from cli import attachments, book, duplicates, hypervisor, kube, node_state, usage
@@ -305,17 +306,21 @@ def _inside_table(status: dict[str, Any], console: Any, table: Callable[..., Any
     reported = [(node["name"], node["inside"]) for node in status["nodes"] if node["inside"]]
     if not reported:
         return
-    inside = table("Inside the nodes", "node", "up for", "memory used", "file system", "used", "reboot")
+    inside = table("Inside the nodes", "node", "up for", "memory used", "file system", "used", "certificates", "reboot")
     for name, state in reported:
         memory = state["memory"]
         used = "-" if memory is None or memory["used_mib"] is None else f"{memory['used_mib']} of {memory['total_mib']} MiB"
         reboot = word("pending (below)", None) if state["reboot"] else "-"
+        left = node_state.days_left(state["certificates_end"] or "", datetime.now(UTC))
+        certificates = "-" if left is None else word(f"{left} d", left > node_state.CERTIFICATES_SOON or None)
         first = (name, node_state.duration(state["uptime_seconds"]), used)
         rows = [(each["mount"], _fullness(each), each["percent"]) for each in state["file_systems"]] or [("-", "-", 0)]
         for index, (mount, full, percent) in enumerate(rows):
             good = None if percent < node_state.NEARLY_FULL else False
             cells = (*first,) if index == 0 else ("", "", "")
-            inside.add_row(*cells, mount, full if good is None else word(full, good), reboot if index == 0 else "")
+            inside.add_row(
+                *cells, mount, full if good is None else word(full, good), *((certificates, reboot) if index == 0 else ("", ""))
+            )
     console.print(inside)
     console.print()
 

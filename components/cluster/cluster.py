@@ -118,6 +118,7 @@ class Cluster(ComponentResource):
                     timeouts=args.timeouts,
                     artifacts=args.artifacts,
                     servers_first=servers_first,
+                    rotate_certificates=args.rotate == "certificates",
                 ),
                 own,
             )
@@ -125,15 +126,18 @@ class Cluster(ComponentResource):
         # Read in parallel with the installation, because K3s writes it long before its API answers. Both begin together, so that
         # its limit does not include the steps before the installation.
         founder = self.nodes[first.node.name]
-        written = first.run(
+        written = command.run(
             f"{name}-kubeconfig",
             command.Script(
                 name="k3s-kubeconfig.sh",
                 environment={"LIMIT_SECONDS": str(2 * args.timeouts.k3s)},
                 limit=2 * args.timeouts.k3s + 30,
             ),
+            connection=first.connection,
+            # Its client certificate is one of those that are renewed.
+            triggers=[Output.all(first.disk_id, founder.certificates.renewed).apply(lambda known: " ".join(filter(None, known)))],
             secret_output=True,
-            opts=ResourceOptions(parent=self, depends_on=founder.install_depends_on),
+            opts=ResourceOptions.merge(first.child_options, ResourceOptions(parent=self, depends_on=founder.install_depends_on)),
         )
         self.kubeconfig = Output.secret(written.stdout.apply(lambda found: kubeconfig(found, args.api_address, args.owner)))
         self.provider = kubernetes.Provider(

@@ -15,6 +15,7 @@ from components.cluster.k3s_files import files
 from components.config.artifacts import ArtifactSet
 from components.config.plan import CniPaths
 from components.config.settings import K3s, Plugins, Timeouts
+from components.custom.node_certificates import NodeCertificates, NodeCertificatesArgs
 from components.custom.server_gate import ServersFirst
 from components.machine.virtual_machine import VirtualMachine
 from components.node import command
@@ -48,6 +49,8 @@ class K3sNodeArgs:
     """Files on the machine's artifact disk; None: the node downloads."""
     servers_first: ServersFirst
     """Of this run; an agent's installation waits for the servers' when it changes something."""
+    rotate_certificates: bool
+    """Whether this run makes new certificates, whatever is left of them."""
 
 
 class K3sNode(ComponentResource):
@@ -57,6 +60,8 @@ class K3sNode(ComponentResource):
     """The steps before the installation."""
     k3s_installed: pulumi.Resource
     """The step after which K3s runs and, on a server, its API answers."""
+    certificates: NodeCertificates
+    """When K3s's certificates end; the step after which they are renewed."""
     plugins_installed: pulumi.Resource
     """The step after which its CNI plugins are there."""
     node_ready_steps: list[pulumi.Resource]
@@ -147,9 +152,39 @@ class K3sNode(ComponentResource):
             args.k3s.version,
             opts=ResourceOptions(parent=self, depends_on=[self.k3s_installed]),
         )
+        self.certificates = self._certificates(args)
         self.plugins_installed = plugins.installed
-        self.node_ready_steps = [ready, plugins.installed, machine.cloud_init_done]
+        self.node_ready_steps = [ready, plugins.installed, machine.cloud_init_done, self.certificates]
         if machine.serving_steps:
             machine.serving_steps.steps.extend(self.node_ready_steps)
             args.servers_first.servers.steps.extend(self.node_ready_steps)
         self.register_outputs({})
+
+    def _certificates(self, args: K3sNodeArgs) -> NodeCertificates:
+        """The first server's are read in parallel with the installation, because the kubeconfig waits for them; other nodes' would
+        occupy the provider's process until then."""
+        machine, node = args.machine, args.machine.node
+        connection = machine.connection
+        return NodeCertificates(
+            f"{node.name}-certificates",
+            NodeCertificatesArgs(
+                node=node.name,
+                role=node.role,
+                machine=machine.disk_id,
+                host=connection.host,
+                user=str(connection.user),
+                port=int(connection.port),
+                private_key=connection.private_key,
+                host_key=connection.host_key,
+                limit=args.timeouts.k3s,
+                rotate=args.rotate_certificates or None,
+            ),
+            ResourceOptions.merge(
+                machine.child_options,
+                ResourceOptions(
+                    parent=self,
+                    depends_on=self.install_depends_on if node.first else [self.k3s_installed],
+                    hooks=args.servers_first.hooks if node.role == "agent" else None,
+                ),
+            ),
+        )

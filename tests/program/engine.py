@@ -46,6 +46,8 @@ AGENT_TOKEN = "7e570000000000000000000000000000000000000000000000000000000a6e27"
 TOKENS = {"k3s-token": TOKEN, "k3s-agent-token": AGENT_TOKEN}
 CLIENT_KEY = "Q0xJRU5ULUtFWS1TRUNSRVQ="
 SERVICE_TOKEN = "U0VSVklDRS1BQ0NPVU5ULVRPS0VO"
+AT_CREATION = {"ends": "", "renewed": ""}
+"""What a node's certificates have in the run that creates the resource."""
 POD_ADDRESS, POD_MAC, POD_UID = "192.168.122.200", "6a:00:00:00:00:01", "pod-uid-1"
 
 
@@ -269,6 +271,11 @@ class Engine(mocks.MockMonitor):
             made_from = [str(opened(inputs[name])) for name in OverlayDiskProvider.replaces if name in inputs and name != "uri"]
             made_from.append(urlsplit(str(opened(inputs["uri"]))).netloc.rpartition("@")[2])
             outputs["serial"] = hashlib.sha256("|".join(made_from).encode()).hexdigest()[:16]
+        if registered.kind == "NodeCertificates":
+            # Likewise: known where it is created
+            outputs |= AT_CREATION
+        if registered.kind == "DataToken":
+            outputs["rotated"] = bool(inputs.get("rotate"))
         if registered.kind == "DataDisk":
             # Likewise: it stays the same disk, whatever its size
             outputs["disk_id"] = f"of-{registered.name}"

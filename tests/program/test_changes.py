@@ -10,6 +10,7 @@ import pytest
 
 from components.custom.cluster_identity import ReleaseProvider
 from components.custom.free_addresses import FreeAddressesProvider
+from components.custom.node_certificates import NodeCertificatesProvider
 from components.custom.page_check import HttpProofProvider
 from components.custom.server_gate import SettledProvider
 from components.libvirt.artifact_disk import ArtifactDiskProvider
@@ -42,6 +43,7 @@ PROVIDERS = {
     "HttpProof": HttpProofProvider,
     "Release": ReleaseProvider,
     "Settled": SettledProvider,
+    "NodeCertificates": NodeCertificatesProvider,
 }
 SCENARIO: dict[str, Any] = {"k3s": {"version": "v1.27.8+k3s2"}}
 """The release before the changes of the table: one of the old CNI layout, which an upgrade leaves."""
@@ -66,6 +68,7 @@ IN_MACHINE = {
     "server-1-macvlan-conf-check": R,
     "server-1-k3s-install": R,
     "server-1-k3s-ready": R,
+    "server-1-certificates": R,
     "k3s-kubeconfig": R,
     "server-1-k3s-plugins-install": R,
     "server-1-multus-clean": R,

@@ -60,6 +60,7 @@ PER_NODE = {
     "Command {}-sync",
     "Domain {}-domain",
     "K3sNode {}-k3s",
+    "NodeCertificates {}-certificates",
     "NodeNetworks {}-networks",
     "OverlayDisk {}-disk",
     "Reservation {}-reservation",
@@ -191,6 +192,7 @@ def test_each_step_waits_for_what_it_needs(deploy: Run, name: str, mode: str) ->
             f"{node}-k3s-install": {f"{node}-answers", f"{node}-leave", "k3s-token", "k3s-release"},
             f"{node}-images": {f"{node}-answers"},
             f"{node}-k3s-ready": {f"{node}-k3s-install"},
+            f"{node}-certificates": {f"{node}-leave"} | ({f"{node}-k3s-install"} if node != "server-1" else set()),
             f"{node}-k3s-plugins-install": {f"{node}-k3s-install"},
             f"{node}-multus-clean": {f"{node}-answers"},
             f"{node}-multus-gate": {
@@ -592,7 +594,7 @@ def test_a_server_is_restarted_or_made_anew_after_the_one_before_it_serves(
         assert not {resource.name for resource in deployment.of("Command")} & before, "what it waits for must not wait for it"
         assert deployment[f"server-{index + 1}-settled"].hooks == {"beforeUpdate": [f"server-{index + 1}-settled"]}
         waited = asyncio.run(awaited(deployment.resource_hooks[f"server-{index + 1}-settled"], monkeypatch))
-        assert waited == {f"server-{index + 1}-{step}" for step in ("k3s-ready", "k3s-plugins-install", "booted")}
+        assert waited == {f"server-{index + 1}-{step}" for step in ("k3s-ready", "k3s-plugins-install", "booted", "certificates")}
     for index in range(agents):
         settled = {name for name in deployment.before(f"agent-{index + 1}-domain") if name.endswith("-settled")}
         assert settled == {f"server-{i + 1}-settled" for i in range(servers)}

@@ -177,6 +177,7 @@ def test_what_must_be_secret_is(deploy: Run, name: str, mode: str) -> None:
     wanted = {
         "client-key": {"private_key"},
         "server-1-host-key": {"private_key"},
+        "server-1-certificates": {"private_key"},
         "k3s-token": {"value"},
         "server-1-seed": {"user_data"},
         "multus-token": {"data"},
@@ -189,6 +190,7 @@ def test_what_must_be_secret_is(deploy: Run, name: str, mode: str) -> None:
     assert isinstance(deployment["k3s-kubernetes"].inputs["kubeconfig"], Secret)
     assert isinstance(deployment["server-1-seed"].inputs["user_data"], Secret)
     assert isinstance(deployment["server-1-k3s-install"].inputs["stdin"], Secret)
+    assert isinstance(deployment["server-1-certificates"].inputs["private_key"], Secret)
     assert deployment["k3s-kubeconfig"].input("logging") == "stderr"
     for step in deployment.of("Command"):
         assert isinstance(step.inputs["connection"], Secret), step.name

@@ -82,6 +82,8 @@ source "${0%/*}/parts/k3s-service.sh"
 source "${0%/*}/parts/k3s-health.sh"
 # shellcheck source=/dev/null
 source "${0%/*}/parts/k3s-diagnosis.sh"
+# shellcheck source=/dev/null
+source "${0%/*}/parts/k3s-works.sh"
 
 installed_version() { "$k3s" --version 2> /dev/null | awk 'NR == 1 {print $3}' || true; }
 
@@ -103,20 +105,6 @@ install_release
 manager_leaves k3s cni0 'flannel*' 'veth*' kube-ipvs0 'mva-*'
 if [[ $ROLE == server ]]; then stage "waiting for API"; else stage "waiting for the kubelet"; fi
 start_service
-began=$SECONDS
-# Ever more seldom: what the journal is read for would slow down the start that it waits for.
-look=$((SECONDS + 5))
-until is_restarted && works; do
-  if ((SECONDS - began >= SERVICE_LIMIT)); then
-    reason=$(diagnose 1 | redact)
-    give_up "$unit does not work after $SERVICE_LIMIT s. ${reason:-Raise the limit if the machine is slow; unit state: $(unit_state ActiveState)}"
-  fi
-  if ((SECONDS >= look)); then
-    reason=$(diagnose 3 | redact)
-    [[ -z $reason ]] || give_up "$reason"
-    look=$((SECONDS + (SECONDS - began > 10 ? (SECONDS - began) / 2 : 5)))
-  fi
-  pause 0.5
-done
+until_it_works
 # shellcheck disable=SC2154 # start_service sets it
 echo "version=$K3S_VERSION restarted=$restarted"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -141,7 +143,7 @@ def shown(text: str, capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, Any]
 
 def test_status_shows_it_as_text_and_json(capsys: pytest.CaptureFixture[str]) -> None:
     document, text = shown(DEBIAN, capsys)
-    assert "server-1 1 d 2 h 1980 of 3959 MiB / 4.8 of 19.5 GiB (26 %) - /var/lib/data disk 8.6 of 100.0 GiB (9 %)" in text
+    assert "server-1 1 d 2 h 1980 of 3959 MiB / 4.8 of 19.5 GiB (26 %) - - /var/lib/data disk 8.6 of 100.0 GiB (9 %)" in text
     first, second = document["nodes"]
     assert second["inside"] is None
     assert first["inside"]["uptime_seconds"] == 93784 and first["inside"]["reboot"] == ""
@@ -167,3 +169,32 @@ def test_status_warns_of_a_full_disk_and_of_a_reboot(capsys: pytest.CaptureFixtu
 def test_without_an_answer_there_is_no_table(capsys: pytest.CaptureFixture[str]) -> None:
     document = status.plain(stack.parse_outputs("dev", OUTPUTS), observation())
     assert "Inside the nodes" not in rendered(document, capsys)
+
+
+AT = datetime(2026, 11, 26, 10, tzinfo=UTC)
+CERTIFICATES = (
+    "certificate {} 2026-01-01T00:00:00Z server/tls/client-admin.crt\n"
+    "authority 2036-11-23T10:00:00Z 2026-11-26T10:00:00Z server/tls/server-ca.crt\n"
+)
+
+
+def test_certificates_are_read_and_warned_of_when_up_would_renew_them() -> None:
+    fine = node_state.parse(CERTIFICATES.format("2027-11-26T10:00:00Z"))
+    assert (fine.certificates, fine.authorities) == ("2027-11-26T10:00:00Z", "2036-11-23T10:00:00Z")
+    assert node_state.days_left(fine.certificates, AT) == 365 and node_state.days_left("", AT) is None
+    assert node_state.warnings({"server-1": fine}, AT) == []
+    soon = node_state.parse(CERTIFICATES.format("2027-01-05T10:00:00Z"))
+    assert node_state.warnings({"server-1": soon}, AT) == [
+        "server-1: a certificate of K3s ends in 40 days: ./lab up renews it, and restarts K3s there"
+    ]
+    [late] = node_state.warnings({"server-1": fine}, AT.replace(year=2036, month=1))[-1:]
+    assert "certificate authority of K3s ends in 302 days" in late
+
+
+def test_the_program_of_the_certificates_is_sent_with_the_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[list[str]] = []
+    monkeypatch.setattr(ssh, "gather", lambda _stack, _nodes, command, _limit: sent.append(list(command)) or {})
+    node_state.query(stack.parse_outputs("dev", OUTPUTS), [])
+    words = shlex.split(sent[0][0])
+    assert words[:2] == ["bash", "-c"] and words[4] == node_state.CERTIFICATES.read_text()
+    assert "sudo -n python3 -c" in words[2]

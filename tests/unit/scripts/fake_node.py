@@ -28,6 +28,7 @@ NAMES = {
     "dhcp-daemon",
     "lan-check",
     "k3s-install",
+    "k3s-certificates",
     "k3s-kubeconfig",
     "k3s-node-ready",
     "plugins-install",

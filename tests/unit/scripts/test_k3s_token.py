@@ -49,8 +49,8 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 
 class Supervisor(ThreadingHTTPServer):
-    """K3s's own answers (pkg/server/handlers/token.go, pkg/server/auth): it takes the token that it was started with, and writes the
-    new one into its list."""
+    """K3s's own answers (pkg/server/handlers/token.go, pkg/server/auth): it takes the token that it was started with, and writes
+    the new one into its list."""
 
     def __init__(self, passwd: Path, token: str) -> None:
         super().__init__(("127.0.0.1", 0), Handler)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
-from .fake_node import Node
+from .fake_node import SCRIPTS, Node, stripped
 
 pytestmark = pytest.mark.unit
 
@@ -89,3 +91,18 @@ def test_what_is_missing_is_left_out(reporting: Node) -> None:
     reporting.command("df", "#!/bin/sh\nexit 1\n")
     reporting.command("uname", "#!/bin/sh\necho 5.4.0-own\n")
     assert [line.split()[0] for line in reported(reporting)] == ["uptime", "memory", "memory", "kernel", "installed"]
+
+
+def test_the_program_that_it_is_given_is_run_as_root(reporting: Node) -> None:
+    reporting.command("sudo", '#!/bin/sh\necho "$1" >> "$STUB/sudo.log"\nshift\nexec "$@"\n')
+    for program, lines in (("print('certificate 2027')", ["certificate 2027"]), ("raise SystemExit('none')", [])):
+        done = subprocess.run(
+            ["bash", "-c", stripped(SCRIPTS / "node-state.sh"), "node-state", program],
+            env=reporting.environment({}),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert [line for line in done.stdout.splitlines() if line.startswith("certificate")] == lines
+    assert (reporting.stub / "sudo.log").read_text() == "-n\n-n\n"

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Part of k3s-install.sh: why K3s does not work, from its journal. The script has ROLE, unit, since, note and parts/redact.sh.
+# Part of k3s-install.sh and k3s-certificates.sh: why K3s does not work, from its journal. The script has ROLE, unit, since, note and
+# parts/redact.sh.
 # shellcheck disable=SC2154 # unit and since are the script's
 journal() { timeout 30 journalctl --no-pager --quiet --output=short-iso --unit "$unit" --since "@$since" "$@" 2> /dev/null || true; }
 

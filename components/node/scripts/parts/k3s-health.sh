@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Part of k3s-install.sh: `works` succeeds when K3s does: a server when its API answers, an agent when its kubelet runs and reaches
-# the API. The script has ROLE, ROOT, data and parts/k3s-service.sh.
+# Part of k3s-install.sh and k3s-certificates.sh: `works` succeeds when K3s does: a server when its API answers, an agent when its
+# kubelet runs and reaches the API. The script has ROLE, ROOT, data and parts/k3s-service.sh.
 # shellcheck disable=SC2154 # data is the script's
 # The API's schema, made when it is first requested: on a busy emulated server that took longer than Pulumi's Kubernetes
 # provider waits (seen). So it is requested as the provider requests it, in the form which the API then keeps.

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Part of k3s-install.sh: `start_service` enables the unit, and restarts it when its files or the binary changed or it does not run.
+# Part of k3s-install.sh and, but for `start_service`, of k3s-certificates.sh: `start_service` enables the unit, and restarts it when
+# its files or the binary changed or it does not run.
 # `is_restarted` succeeds when the process of before the restart has ended: until then that one answers. They set restarted, and
 # since, from when on the journal is read. The script has ROOT, state, k3s, unit, unit_file and fail.
 # shellcheck disable=SC2154 # state, k3s, unit and unit_file are the script's

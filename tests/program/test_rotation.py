@@ -1,0 +1,88 @@
+"""A run that rotates, in the graph: what gets the request, what waits for what, and that the next run has none of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from components.cluster.rotation import REQUEST
+from components.custom.server_gate import Serving
+
+from . import engine
+from .conftest import Run
+from .engine import UNKNOWN, Deployment, config_of, leaves, run
+
+pytestmark = pytest.mark.program
+
+NODES: dict[str, Any] = {"servers": {"count": 3}, "agents": {"count": 2}, "network": {"nodes": "192.168.122.160-192.168.122.179"}}
+
+
+def rotating(what: str, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any] | None = None) -> Deployment:
+    monkeypatch.setenv(REQUEST, what)
+    return run(config_of("dev", change or NODES))
+
+
+def test_tokens_are_rotated_by_the_run_that_is_asked(deploy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    deployment = rotating("token", monkeypatch)
+    assert [deployment[name].input("rotate") for name in ("k3s-token", "k3s-agent-token")] == [True, True]
+    assert not [each.name for each in deployment.of("NodeCertificates") if each.input("rotate")]
+    plain = deploy("dev", NODES)
+    assert [name for name in deployment.resources if name not in plain.resources] == []
+    assert not [each.name for each in plain.custom if each.input("rotate") is not None]
+
+
+def test_certificates_of_all_nodes_are_rotated(monkeypatch: pytest.MonkeyPatch) -> None:
+    deployment = rotating("certificates", monkeypatch)
+    assert [each.input("rotate") for each in deployment.of("NodeCertificates")] == [True] * 5
+    assert deployment["k3s-token"].input("rotate") is None
+
+
+def test_a_request_that_cannot_be_met_is_refused_before_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Exception, match="is no rotation"):
+        rotating("everything", monkeypatch)
+
+
+def test_servers_renew_one_after_another_and_agents_after_the_first(deploy: Run) -> None:
+    deployment = deploy("dev", NODES)
+    for index in range(3):
+        before = {name for name in deployment.before(f"server-{index + 1}-certificates") if name.endswith("-certificates")}
+        assert before == {f"server-{earlier + 1}-certificates" for earlier in range(index)}
+    assert "server-1-k3s-install" not in deployment.before("server-1-certificates"), "the kubeconfig waits for it"
+    assert "server-2-k3s-install" in deployment.before("server-2-certificates")
+
+
+def test_agents_wait_for_all_servers_when_they_are_changed(deploy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    deployment = deploy("dev", NODES)
+    for step in ("k3s-install", "certificates"):
+        assert deployment[f"agent-1-{step}"].hooks["beforeUpdate"] == ["servers-first"]
+        assert "beforeUpdate" not in deployment[f"server-2-{step}"].hooks
+    names: set[str] = set()
+
+    async def are_done(self: Serving, _limit: float) -> bool:
+        names.update(step._name for step in self.steps)
+        return bool(len(names) < 100)
+
+    monkeypatch.setattr(Serving, "are_done", are_done)
+    asyncio.run(deployment.resource_hooks["servers-first"].callback(None))
+    assert {f"server-{index + 1}-certificates" for index in range(3)} <= names
+    assert not [name for name in names if name.startswith("agent-")]
+
+
+def test_the_kubeconfig_is_read_again_after_a_renewal_alone(deploy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = deploy("dev")["server-1-answers"].input("triggers")
+    assert deploy("dev")["k3s-kubeconfig"].input("triggers") == disk, "as in stacks of former releases"
+    original = engine.made
+
+    def renewed(resource: engine.Registered) -> dict[str, Any]:
+        return {"renewed": "2028-09-21T10:00:00Z"} if resource.kind == "NodeCertificates" else original(resource)
+
+    monkeypatch.setattr(engine, "made", renewed)
+    monkeypatch.setattr(engine, "AT_CREATION", {})
+    assert run(config_of("dev"))["k3s-kubeconfig"].input("triggers") == [f"{disk[0]} 2028-09-21T10:00:00Z"]
+
+
+def test_the_first_preview_of_a_stack_that_has_no_such_resource_yet_knows_its_kubeconfig(deploy: Run) -> None:
+    for resource in deploy("dev", NODES, "again").resources.values():
+        assert [path for path, value in leaves(resource.inputs) if value is UNKNOWN] == [], resource.name

@@ -1,0 +1,67 @@
+"""A script on a node by ssh, with a stand-in for ssh that runs the command here."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from components.custom import node_script
+from components.custom.node_script import Login, NodeScriptError
+from components.node import command
+
+pytestmark = pytest.mark.unit
+
+LOGIN = Login(host="192.168.122.21", user="debian", port=2222, private_key="-----KEY-----\n", host_key="ssh-ed25519 AAAA comment")
+SSH = r"""#!/bin/bash
+printf '%s\n' "$@" > "$LOG"
+for word in "$@"; do
+  case $word in
+    IdentityFile=*) cat "${word#*=}" > "$LOG.key"; stat --dereference --format=%a "${word#*=}" > "$LOG.mode" ;;
+    UserKnownHostsFile=*) cat "${word#*=}" > "$LOG.known" ;;
+  esac
+done
+[[ ! -e $LOG.lost ]] || { echo "Connection refused" >&2; exit 255; }
+exec bash -c "${@: -1}"
+"""
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, text in {"ssh": SSH, "sudo": '#!/bin/bash\nshift\nexec "$@"\n'}.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("LOG", str(tmp_path / "log"))
+    monkeypatch.setattr(command, "text", lambda name: f"echo said $WHAT; echo progress >&2; [[ $0 != {name} ]] || exit $STATUS")
+    return tmp_path / "log"
+
+
+def test_the_key_is_in_memory_and_the_host_s_is_the_only_one(log: Path) -> None:
+    assert node_script.run(LOGIN, "x.sh", {"WHAT": "this", "STATUS": "0"}, 30) == "said this\n"
+    arguments = log.read_text().splitlines()
+    assert "-----KEY-----" not in log.read_text()
+    assert Path(f"{log}.key").read_text() == "-----KEY-----\n" and Path(f"{log}.mode").read_text() == "600\n"
+    assert Path(f"{log}.known").read_text() == "node ssh-ed25519 AAAA\n"
+    assert {"BatchMode=yes", "StrictHostKeyChecking=yes", "HostKeyAlgorithms=ssh-ed25519", "IdentityAgent=none"} <= set(arguments)
+    assert arguments[:2] == ["-F", "none"] and arguments[-4:-1] == ["-l", "debian", "192.168.122.21"]
+
+
+def test_a_script_that_fails_is_an_error_of_its_own_words(log: Path) -> None:
+    with pytest.raises(NodeScriptError, match=r"^progress$"):
+        node_script.run(LOGIN, "x.sh", {"WHAT": "this", "STATUS": "1"}, 30)
+
+
+def test_a_node_that_is_not_reached(log: Path) -> None:
+    Path(f"{log}.lost").touch()
+    with pytest.raises(NodeScriptError, match=r"192\.168\.122\.21 is not reached by SSH: Connection refused"):
+        node_script.run(LOGIN, "x.sh", {"WHAT": "this", "STATUS": "0"}, 30)
+
+
+def test_without_ssh_there_is_a_remedy(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(NodeScriptError, match=r"ssh cannot be run .*: apt install openssh-client"):
+        node_script.run(LOGIN, "x.sh", {}, 30)
+
+
+def test_the_login_shows_no_key() -> None:
+    assert "KEY" not in repr(LOGIN)
