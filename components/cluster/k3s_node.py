@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import pulumi
 from pulumi import ComponentResource, Output, ResourceOptions
@@ -173,9 +174,9 @@ class K3sNode(ComponentResource):
                 machine=machine.disk_id,
                 host=connection.host,
                 user=str(connection.user),
-                port=int(connection.port),
-                private_key=connection.private_key,
-                host_key=connection.host_key,
+                port=cast("int", connection.port),
+                private_key=cast("Output[str]", connection.private_key),
+                host_key=cast("Output[str]", connection.host_key),
                 limit=args.timeouts.k3s,
                 rotate=args.rotate_certificates or None,
             ),

@@ -193,7 +193,12 @@ def test_certificates_are_read_and_warned_of_when_up_would_renew_them() -> None:
 
 def test_the_program_of_the_certificates_is_sent_with_the_script(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[list[str]] = []
-    monkeypatch.setattr(ssh, "gather", lambda _stack, _nodes, command, _limit: sent.append(list(command)) or {})
+
+    def gather(_stack: object, _nodes: object, command: list[str], _limit: float) -> dict[str, ssh.Answer]:
+        sent.append(list(command))
+        return {}
+
+    monkeypatch.setattr(ssh, "gather", gather)
     node_state.query(stack.parse_outputs("dev", OUTPUTS), [])
     words = shlex.split(sent[0][0])
     assert words[:2] == ["bash", "-c"] and words[4] == node_state.CERTIFICATES.read_text()

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from pulumi.dynamic import CreateResult, UpdateResult
 from pulumi.output import Unknown
 
 from components.custom.credentials import DataTokenProvider, TokenProvider
@@ -10,13 +11,18 @@ from components.custom.credentials import DataTokenProvider, TokenProvider
 pytestmark = pytest.mark.unit
 
 
+def outs(result: CreateResult | UpdateResult) -> dict[str, Any]:
+    assert result.outs is not None
+    return result.outs
+
+
 def test_a_token_is_another_one_only_in_a_run_that_rotates() -> None:
     provider = TokenProvider()
-    state = provider.create({"bytes": 32.0}).outs
+    state = outs(provider.create({"bytes": 32.0}))
     assert not provider.diff("", state, {"bytes": 32.0}).changes
     rotation = provider.diff("", state, {"bytes": 32.0, "rotate": True})
     assert rotation.changes and not rotation.replaces, "much is deleted with this resource"
-    rotated = provider.update("", state, {"bytes": 32.0, "rotate": True}).outs
+    rotated = outs(provider.update("", state, {"bytes": 32.0, "rotate": True}))
     assert len(rotated["value"]) == 64 and rotated["value"] != state["value"]
     assert not provider.diff("", rotated, {"bytes": 32.0}).changes, "the next run has no request"
     again = provider.diff("", {**rotated, "rotate": True}, {"bytes": 32.0, "rotate": True})
@@ -27,7 +33,8 @@ class Run:
     """The engine's way with the resource: inputs go through check, and are stored."""
 
     def __init__(self) -> None:
-        self.provider, self.inputs = DataTokenProvider(), {}
+        self.provider = DataTokenProvider()
+        self.inputs: dict[str, Any] = {}
 
     def __call__(self, disk: Any, own: Any, *, rotate: bool | None = None) -> bool:
         news = {"disk": disk, "own": own, **({"rotate": rotate} if rotate else {})}
@@ -57,7 +64,8 @@ def test_a_rotation_that_was_cut_off_goes_on() -> None:
 def test_a_preview_of_a_rotation_knows_it() -> None:
     run = Run()
     run("disk", "a")
-    assert run("disk", Unknown(), rotate=True) is True
+    unknown = Unknown()  # type: ignore[no-untyped-call]
+    assert run("disk", unknown, rotate=True) is True
 
 
 def test_the_first_run_that_knows_this_may_be_the_rotation() -> None:

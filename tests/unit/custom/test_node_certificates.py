@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pulumi.dynamic import CreateResult, ReadResult, UpdateResult
 
 from components.custom import node_certificates as module
 from components.custom import node_script
@@ -46,7 +47,9 @@ class World:
     """The clock, the node, and what was said."""
 
     def __init__(self) -> None:
-        self.at, self.answer, self.calls = MADE, report(STATE["ends"]), []
+        self.at = MADE
+        self.answer: str | NodeScriptError = report(STATE["ends"])
+        self.calls: list[dict[str, str]] = []
         self.said: list[str] = []
 
     def run(self, login: Login, name: str, environment: dict[str, str], limit: int) -> str:
@@ -55,9 +58,14 @@ class World:
         )
         assert limit > int(environment["LIMIT_SECONDS"]) + int(environment["SERVICE_LIMIT"])
         self.calls.append(environment)
-        if isinstance(self.answer, Exception):
+        if isinstance(self.answer, NodeScriptError):
             raise self.answer
         return self.answer
+
+
+def outputs(result: CreateResult | ReadResult | UpdateResult) -> dict[str, Any]:
+    assert result.outs is not None
+    return result.outs
 
 
 @pytest.fixture
@@ -100,7 +108,7 @@ def test_nothing_changes_as_long_as_nothing_ends_soon(world: World) -> None:
     provider = NodeCertificatesProvider()
     created = provider.check({}, dict(INPUTS)).inputs
     assert created["renewed"] == "", "so the preview knows that the kubeconfig stays"
-    outs = provider.create({**created, "__provider": "x"}).outs
+    outs = outputs(provider.create({**created, "__provider": "x"}))
     assert outs == STATE
     assert world.calls[0]["RENEW"] == "" and world.calls[0]["LIMIT_SECONDS"] == "1200", "the node is being installed"
     inputs = provider.check(created, dict(INPUTS)).inputs
@@ -118,7 +126,7 @@ def test_what_ends_soon_is_said_in_words_and_renewed(world: World) -> None:
         "server-1: K3s makes new certificates and is restarted: server/tls/client-admin.crt ends on 2027-11-26, in 65 days"
     )
     world.answer = report("2028-09-21T10:00:00Z", renewed=True)
-    outs = provider.update("", STATE, INPUTS).outs
+    outs = outputs(provider.update("", STATE, INPUTS))
     assert (world.calls[-1]["RENEW"], world.calls[-1]["UNTIL"]) == ("due", "2028-01-20T10:00:00Z")
     assert (outs["ends"], outs["renewed"]) == ("2028-09-21T10:00:00Z",) * 2, "the kubeconfig is read again"
     assert not provider.diff("", outs, INPUTS).changes
@@ -135,14 +143,14 @@ def test_a_run_that_rotates_renews_whatever_is_left_and_the_next_one_nothing(wor
     asked = {**INPUTS, "rotate": True}
     assert provider.diff("", STATE, asked).changes and "as it was asked for" in world.said[0]
     world.answer = report("2027-12-01T10:00:00Z", renewed=True)
-    outs = provider.update("", STATE, asked).outs
+    outs = outputs(provider.update("", STATE, asked))
     assert world.calls[-1]["RENEW"] == "now" and outs["renewed"] == "2027-12-01T10:00:00Z" and "rotate" not in outs
     assert not provider.diff("", outs, INPUTS).changes
     assert provider.diff("", outs, asked).changes, "asked for again"
 
 
 def test_a_failure_names_node_and_remedy(world: World) -> None:
-    world.at, world.answer = MADE + timedelta(days=300), NodeScriptError("a certificate still ends 2027-11-26")  # type: ignore[assignment]
+    world.at, world.answer = MADE + timedelta(days=300), NodeScriptError("a certificate still ends 2027-11-26")
     with pytest.raises(RenewalError, match=r"on server-1 were not renewed: a certificate still ends .* ./lab logs server-1"):
         NodeCertificatesProvider().update("", STATE, INPUTS)
 
@@ -152,16 +160,17 @@ def test_refresh_sees_what_others_have_renewed(world: World) -> None:
     world.at, world.answer = MADE + timedelta(days=300), report("2028-09-21T10:00:00Z")
     read = provider.read("server-1/disk-1", {**STATE, "__provider": "x"})
     assert world.calls[-1]["RENEW"] == "" and world.calls[-1]["LIMIT_SECONDS"] == "0", "it waits for nothing"
-    assert read.outs["ends"] == "2028-09-21T10:00:00Z" and read.outs["renewed"] == "2028-09-21T10:00:00Z"
+    found = outputs(read)
+    assert (found["ends"], found["renewed"]) == ("2028-09-21T10:00:00Z",) * 2
     assert read.inputs == INPUTS
-    assert not provider.diff("", read.outs, INPUTS).changes, "nothing is restarted"
+    assert not provider.diff("", found, INPUTS).changes, "nothing is restarted"
 
 
 def test_a_node_that_does_not_answer_keeps_what_is_known(world: World) -> None:
-    world.answer = NodeScriptError("192.168.122.21 is not reached by SSH: no route to host")  # type: ignore[assignment]
+    world.answer = NodeScriptError("192.168.122.21 is not reached by SSH: no route to host")
     assert NodeCertificatesProvider().read("id", STATE).outs == STATE
     assert "not known: 192.168.122.21 is not reached" in world.said[0]
-    created = NodeCertificatesProvider().create(INPUTS).outs
+    created = outputs(NodeCertificatesProvider().create(INPUTS))
     assert (created["ends"], created["renewed"]) == ("", ""), "no reason for `up` to fail"
 
 

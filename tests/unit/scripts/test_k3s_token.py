@@ -54,7 +54,8 @@ class Supervisor(ThreadingHTTPServer):
 
     def __init__(self, passwd: Path, token: str) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.passwd, self.token, self.broken, self.requests = passwd, token, "", []
+        self.passwd, self.token, self.broken = passwd, token, ""
+        self.requests: list[str] = []
         self.shared: list[str] = []
         """The list at each rotation, as other servers get it."""
 
