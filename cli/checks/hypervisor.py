@@ -124,7 +124,7 @@ def observe(connection: Any, pool: PoolPlan, plan: Plan, config: Settings) -> Fa
         reservations=[] if network is None else _reservations(network),
         running={name: domain_spec.read_domain(xml).memory_mib for name, (xml, running) in domains.items() if running},
         domains={name: xml for name, (xml, _running) in domains.items()},
-        storage=storage.observe(connection, pool, documents, local=is_local(pool.uri)),
+        storage=storage.observe(connection, pool, documents, nodes, local=is_local(pool.uri)),
         devices=tuple(guarded(host_devices.CHECK, host_devices.check(connection, nodes, plan.owner))),
         nic_networks=nics.observe(connection, nodes),
         uefi=firmware.observe(connection, config),
