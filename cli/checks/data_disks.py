@@ -8,7 +8,8 @@ from typing import Any
 
 from cli.findings import Finding, Findings, error, ok
 from components.config.disk_plan import DiskPlan
-from components.config.plan import Plan, PoolPlan
+from components.config.plan import Plan
+from components.config.pool_plan import PoolPlan
 from components.libvirt import storage_xml, volume_store
 from components.libvirt.connection import connect, find
 

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 from cli import stack
 from cli.checks import data_disks, firmware, host_devices, machine, nics, pod_networks, storage
 from cli.findings import Finding, Findings, error, guarded, ok, unknown, warning
-from components.config.plan import NodePlan, Plan, PoolPlan, mac_address
+from components.config.plan import NodePlan, Plan, mac_address
+from components.config.pool_plan import PoolPlan
 from components.config.settings import Settings
 from components.libvirt import domain_spec, domain_xml, network_xml, xml
 from components.libvirt.connection import HypervisorError, connect, find

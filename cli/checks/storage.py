@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cli.findings import Finding, Findings, error, ok, unknown, warning
-from components.config.plan import GIB, NodePlan, PoolPlan
+from components.config.plan import GIB, NodePlan
+from components.config.pool_plan import PoolPlan
 from components.libvirt import domain_xml, storage_xml
 from components.libvirt.connection import find
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 
 from components.config import devices, disk_plan, disks, nic_plan, node_labels
 from components.config.addresses import AddressRange, merge
 from components.config.devices import DevicePlan
-from components.config.disk_plan import DiskPlan, Place
+from components.config.disk_plan import DiskPlan
 from components.config.firmware import firmware
 from components.config.network_plan import (
     AttachmentPlan,
@@ -29,10 +29,8 @@ from components.config.network_plan import (
     node_networks,
 )
 from components.config.nic_plan import NicPlan
+from components.config.pool_plan import PoolPlan, data_pool, main_pool, uuid_of
 from components.config.settings import NodeOverride, Settings, node_names
-
-# Namespace of all UUIDs made here: uuid5(NAMESPACE_URL, "https://k3s-macvlan.dev").
-_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://k3s-macvlan.dev")
 
 # From these releases on, containerd searches data/cni and no longer data/current/bin (k3s pull requests 10868, 10869).
 _NEW_CNI_DIRECTORY = {28: 15, 29: 10, 30: 6, 31: 2}
@@ -45,26 +43,6 @@ API_PORT = 6443
 
 # Certificates name this many servers from the start, so that adding one restarts no other (etcd advises 7 at most).
 _FORESEEN_SERVERS = 7
-
-
-@dataclass(frozen=True, kw_only=True)
-class PoolPlan:
-    """The stack's storage pool on one hypervisor."""
-
-    hypervisor: str
-    """Its name in the setting hypervisors."""
-    uri: str
-    """libvirt's connection URI, as qemu:///system."""
-    name: str
-    """Of the pool in libvirt: <project>-<stack>."""
-    uuid: str
-    """Of the pool in libvirt."""
-    path: str
-    """The pool's directory on the hypervisor."""
-
-    def volume(self, name: str) -> str:
-        """Path of a volume of this pool on the hypervisor."""
-        return f"{self.path}/{name}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,13 +232,12 @@ def _nodes(
             given = devices.planned(role, name, group.devices, override.devices)
             api_labels = {key: value for key, value in labels.items() if not node_labels.of_kubelet(key)} | devices.labels(given)
             pool = pool or next(iter(pools.values()))
-            own_disks = disks.of_node(group.disks, override.disks)
             yield NodePlan(
                 name=name,
                 domain=f"{project}-{stack}-{name}",
                 role=role,
                 index=index,
-                uuid=str(uuid.uuid5(_NAMESPACE, f"{project}/{stack}/{name}")),
+                uuid=uuid_of(f"{project}/{stack}/{name}"),
                 mac=override.mac or mac_address(project, stack, name),
                 address=override.address or counted(settings.network.nodes, role, index),
                 pool=pool,
@@ -278,44 +255,18 @@ def _nodes(
                     disk_plan.plans(
                         name,
                         f"{project}-{stack}-{name}",
-                        own_disks,
-                        own=Place(name=pool.name, path=pool.path),
-                        places={
-                            directory: Place(name=data_pool.name, path=data_pool.path)
-                            for directory in disk_plan.directories(own_disks)
-                            if (data_pool := _data_pool(project, stack, pool, directory)) is not None
-                        },
+                        disks.of_node(group.disks, override.disks),
+                        main=pool,
+                        in_directory=partial(data_pool, project, stack, pool),
                         of_k3s=settings.k3s.data_disk,
                     )
                 ),
             )
 
 
-def _data_pool(project: str, stack: str, own: PoolPlan, directory: str) -> PoolPlan | None:
-    """The stack's pool under a directory on the hypervisor of its pool `own`; None where that one is there."""
-    path = f"{directory.rstrip('/')}/{project}-{stack}"
-    if path == own.path:
-        return None
-    suffix = disk_plan.pool_suffix(directory)
-    return PoolPlan(
-        hypervisor=own.hypervisor,
-        uri=own.uri,
-        name=f"{own.name}-{suffix}",
-        uuid=str(uuid.uuid5(_NAMESPACE, f"{project}/{stack}/pool/{own.hypervisor}/{suffix}")),
-        path=path,
-    )
-
-
-def _data_pools(project: str, stack: str, nodes: tuple[NodePlan, ...], settings: Settings) -> tuple[PoolPlan, ...]:
-    found: dict[tuple[str, str], PoolPlan] = {}
-    groups = dict(settings.groups)
-    for node in nodes:
-        group = groups[node.role]
-        override = group.overrides.get(node.name, NodeOverride())
-        for directory in disk_plan.directories(disks.of_node(group.disks, override.disks)):
-            if (pool := _data_pool(project, stack, node.pool, directory)) is not None:
-                found[pool.hypervisor, pool.name] = pool
-    return tuple(pool for _, pool in sorted(found.items()))
+def _data_pools(nodes: tuple[NodePlan, ...]) -> tuple[PoolPlan, ...]:
+    own = {disk.own_pool for node in nodes for disk in node.disks if disk.own_pool and disk.own_pool != node.pool}
+    return tuple(sorted(own, key=lambda pool: (pool.hypervisor, pool.name)))
 
 
 def _images(settings: Settings) -> tuple[str, ...]:
@@ -406,13 +357,7 @@ def _plugins(planned: tuple[NetworkPlan, ...], settings: Settings) -> tuple[str,
 def make(project: str, stack: str, settings: Settings) -> Plan:
     """The plan of any settings, also of impossible ones, for which conflicts.py reports what contradicts itself."""
     pools = {
-        name: PoolPlan(
-            hypervisor=name,
-            uri=hypervisor.uri,
-            name=f"{project}-{stack}",
-            uuid=str(uuid.uuid5(_NAMESPACE, f"{project}/{stack}/pool/{name}")),
-            path=f"{hypervisor.pool_directory.rstrip('/')}/{project}-{stack}",
-        )
+        name: main_pool(project, stack, name, uri=hypervisor.uri, directory=hypervisor.pool_directory)
         for name, hypervisor in sorted(settings.hypervisors.items())
     }
     planned = networks(settings)
@@ -424,7 +369,7 @@ def make(project: str, stack: str, settings: Settings) -> Plan:
         owner=f"{project}/{stack}",
         nodes=nodes,
         pools=tuple(pool for name, pool in pools.items() if name in used),
-        data_pools=_data_pools(project, stack, nodes, settings),
+        data_pools=_data_pools(nodes),
         pods=_pods(nodes, planned, settings),
         image=image_plan(settings),
         claims=tuple(merge(claim.range for claim in claims(nodes, planned, settings) if claim.of_nodes)),
