@@ -100,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
         "-s", dest="stack", metavar="STACK", default="dev", help="the stack, of the file Pulumi.STACK.yaml (dev)"
     )
     root_parser.add_argument("-y", dest="yes", action="store_true", help="up, destroy and refresh do not ask")
-    root_parser.add_argument("--version", dest=argparse.SUPPRESS, action=ShowVersion, help="the version, and the commit of a checkout")
+    root_parser.add_argument("--version", action=ShowVersion, help="the version, and the commit of a checkout")
     verbs = root_parser.add_subparsers(
         dest="verb", metavar="VERB", required=True, title="verbs", prog="./lab [-s STACK]", parser_class=_VerbParser
     )

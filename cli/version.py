@@ -39,7 +39,7 @@ class ShowVersion(argparse.Action):
     """Prints the version and ends the process: argparse's own action would have git run for every command line."""
 
     def __init__(self, option_strings: list[str], dest: str, **options: Any) -> None:
-        super().__init__(option_strings, dest, nargs=0, **options)
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, **options)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
         print(text())  # noqa: T201 - it is what the user asked for

@@ -81,8 +81,8 @@ def split_key(key: Any, project: str) -> tuple[str, str]:
 
 
 def misnamed(project: str, keys: Iterable[str]) -> list[Problem]:
-    """Keys, each as namespace:name, under a namespace that is nearly the project's name, or was it before `pulumi new`; others may be
-    of other programs.
+    """Keys, each as namespace:name, under a namespace that is nearly the project's name, or was it before `pulumi new`; others may
+    be of other programs.
     """
     problems = []
     for key in keys:
