@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[3]
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
 KINDS = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
 """Of Keep a Changelog 1.1.0."""
+URL = "https://example.org/a/b"
 EXAMPLE = """# Changelog
 
 ## [Unreleased]
@@ -30,7 +31,7 @@ EXAMPLE = """# Changelog
 
 ### Fixed
 
-- b [link](x)
+- b [page](docs/x.md#y) of [a site](https://example.org/)
 
 ## [1.0.0] - 2026-01-01
 
@@ -82,7 +83,8 @@ def test_links_into_the_repository_lead_somewhere() -> None:
 
 
 def test_a_release_has_the_text_of_its_version_alone() -> None:
-    assert notes(EXAMPLE, "1.1.0", "v1.1.0") == "### Fixed\n\n- b [link](x)"
+    text = notes(EXAMPLE, "1.1.0", "v1.1.0", URL)
+    assert text == f"### Fixed\n\n- b [page]({URL}/blob/v1.1.0/docs/x.md#y) of [a site](https://example.org/)"
     assert [section.version for section in sections(EXAMPLE)] == ["Unreleased", "1.1.0", "1.0.0"]
     assert sections(EXAMPLE)[-1].text == "### Added\n\n- a"
 
@@ -98,11 +100,11 @@ def test_a_release_has_the_text_of_its_version_alone() -> None:
 )
 def test_what_does_not_agree_is_no_release(number: str, tag: str, said: str) -> None:
     with pytest.raises(ChangelogError, match=re.escape(said)):
-        notes(EXAMPLE, number, tag)
+        notes(EXAMPLE, number, tag, URL)
 
 
 def test_the_program_prints_the_notes_or_says_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([f"v{version()}"]) == main([]) == 0
-    assert capsys.readouterr().out.count("### Added") == 2
-    assert main(["v99.0.0"]) == 1
+    assert main([f"v{version()}", URL]) == 0
+    assert "### " in capsys.readouterr().out
+    assert main(["v99.0.0", URL]) == 1
     assert "the tag is v99.0.0" in capsys.readouterr().err

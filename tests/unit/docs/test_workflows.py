@@ -222,7 +222,8 @@ def test_a_release_has_the_notes_of_the_changelog_or_is_none(tmp_path: Path) -> 
 
     def release(tag: str) -> int:
         script = f"{RUNS['release.release.Read the notes']}\n{RUNS['release.release.Release']}"
-        env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "GITHUB_REF_NAME": tag}
+        site = {"GITHUB_SERVER_URL": "https://example.org", "GITHUB_REPOSITORY": "a/b", "GITHUB_REF_NAME": tag}
+        env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", **site}
         command = ["bash", "-e", "-c", script]
         return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False).returncode
 
@@ -230,8 +231,9 @@ def test_a_release_has_the_notes_of_the_changelog_or_is_none(tmp_path: Path) -> 
     assert release("v0.0.1") != 0 and not (tmp_path / "called").exists()
     assert release(f"v{version}") == 0
     called = (tmp_path / "called").read_text()
-    assert called.startswith(f"release create v{version} --verify-tag --title v{version} --notes-file notes.md\n### ")
-    assert "[Unreleased]" not in called
+    assert called.startswith(f"release create v{version} --verify-tag --title v{version} --notes-file notes.md\n")
+    assert "\n### " in called and "## [" not in called and "]: ../../" not in called
+    assert "](README" not in called
 
 
 def engine() -> str:
