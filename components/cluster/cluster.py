@@ -33,7 +33,11 @@ class ClusterArgs:
     machines: Sequence[VirtualMachine]
     """All nodes, the first server first."""
     api_address: str
-    """Address or name where clients and agents reach the API."""
+    """Address or name where clients reach the API."""
+    join_address: str
+    """Address or name where the servers after the first and the agents join."""
+    interface: str
+    """The nodes' interface on their network."""
     api_names: Sequence[str]
     """Addresses and names in the servers' certificates (tls-san)."""
     namespaces: Sequence[str]
@@ -61,7 +65,7 @@ class Cluster(ComponentResource):
     """
 
     kubeconfig: Output[str]
-    """Secret. Its server is `k3s.apiAddress`, or the first server's address."""
+    """Secret. Its server is `k3s.apiAddress`, `k3s.virtualAddress`, or the first server's address."""
     provider: kubernetes.Provider
     """Configured with the kubeconfig, once the API answers."""
     child_options: ResourceOptions
@@ -97,7 +101,7 @@ class Cluster(ComponentResource):
         self._left: list[pulumi.Resource] = []
         for machine in args.machines:
             node = machine.node
-            join = _join_url(release, servers) if node.first else Output.from_input(f"https://{args.api_address}:{API_PORT}")
+            join = _join_url(release, servers, args) if node.first else Output.from_input(f"https://{args.join_address}:{API_PORT}")
             self.nodes[node.name] = K3sNode(
                 f"{node.name}-k3s",
                 K3sNodeArgs(
@@ -105,7 +109,8 @@ class Cluster(ComponentResource):
                     k3s=args.k3s,
                     config_yaml=_config_yaml(secret, agent_token, node, join, args),
                     registries_yaml=registries_yaml(args.k3s),
-                    server=args.api_address,
+                    server=args.join_address,
+                    interface=args.interface,
                     plugins=args.plugins,
                     plugin_names=args.plugin_names,
                     cni=args.cni,
@@ -249,12 +254,13 @@ class Cluster(ComponentResource):
         return leave
 
 
-def _join_url(release: Release, servers: Sequence[VirtualMachine]) -> Output[str]:
+def _join_url(release: Release, servers: Sequence[VirtualMachine], args: ClusterArgs) -> Output[str]:
     """URL of the server that the first one joins: "", or, when it is recreated, one of the others, which have kept the cluster."""
     if len(servers) == 1:
         return Output.from_input("")
+    other = args.k3s.virtual_address or servers[1].node.address
     founded = Output.all(release.founder, servers[0].data_id)
-    return founded.apply(lambda serials: "" if serials[0] == serials[1] else f"https://{servers[1].node.address}:{API_PORT}")
+    return founded.apply(lambda serials: "" if serials[0] == serials[1] else f"https://{other}:{API_PORT}")
 
 
 def _config_yaml(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pulumi
 from pulumi import ComponentResource, Output, ResourceOptions
 
-from components.cluster import kernel_modules
+from components.cluster import kernel_modules, virtual_address
 from components.cluster.cni_plugins import CniPlugins, CniPluginsArgs
 from components.cluster.k3s_files import files
 from components.config.artifacts import ArtifactSet
@@ -33,6 +33,8 @@ class K3sNodeArgs:
     """Content of /etc/rancher/k3s/registries.yaml; None: no file."""
     server: str
     """Address of the server whose release an agent waits for at an upgrade."""
+    interface: str
+    """The nodes' interface on their network."""
     plugins: Plugins
     """The setting plugins."""
     plugin_names: Sequence[str]
@@ -53,11 +55,11 @@ class K3sNode(ComponentResource):
     install_depends_on: list[pulumi.Resource]
     """The steps before the installation."""
     k3s_installed: pulumi.Resource
-    """The step after which K3s runs and, on a server, its API answers."""
+    """The step after which K3s runs and, on a server, its API answers, at the virtual address too if there is one."""
     plugins_installed: pulumi.Resource
     """The step after which its CNI plugins are there."""
     node_ready_steps: list[pulumi.Resource]
-    """The steps after which the node is Ready, has its plugins and has ended its boot."""
+    """The steps after which the node is Ready, has its plugins and has ended its boot, and a server's virtual address answers."""
 
     def __init__(self, name: str, args: K3sNodeArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("k3s-macvlan:k3s:K3sNode", name, {}, opts)
@@ -76,7 +78,8 @@ class K3sNode(ComponentResource):
                     opts=ResourceOptions(parent=self, depends_on=[machine.ssh_ready, *machine.mounted]),
                 )
             )
-        self.k3s_installed = machine.run(
+        documents = args.config_yaml.apply(lambda text: files(node.role, text, args.registries_yaml))
+        installed = machine.run(
             f"{name}-install",
             command.Script(
                 name="k3s-install.sh",
@@ -95,11 +98,22 @@ class K3sNode(ComponentResource):
                     "SERVICE_LIMIT": str(args.timeouts.k3s),
                 },
                 limit=2 * args.timeouts.k3s + 30,
-                stdin=args.config_yaml.apply(lambda text: files(node.role, text, args.registries_yaml)),
+                stdin=documents,
             ),
             machine.hardware,
             opts=ResourceOptions(parent=self, depends_on=self.install_depends_on),
         )
+        self.k3s_installed = installed
+        if node.role == "server" and args.k3s.virtual_address is not None:
+            self.k3s_installed = virtual_address.answering(
+                machine,
+                args.interface,
+                args.k3s,
+                installation=Output.concat(machine.hardware, args.k3s.model_dump_json(), documents),
+                installed=installed,
+                limit=args.timeouts.k3s,
+                opts=ResourceOptions(parent=self),
+            )
         # In parallel with all other steps, and nothing waits for it. From an artifact disk K3s imports images itself. A machine
         # pulls ahead only when it is created, so another image later is no change of this step.
         if args.artifacts is None:
@@ -124,7 +138,7 @@ class K3sNode(ComponentResource):
                 names=args.plugin_names,
                 bin_directory=args.cni.bin,
                 version=args.k3s.version,
-                depends_on=[self.k3s_installed],
+                depends_on=[installed],
                 limit=args.timeouts.plugins,
             ),
             ResourceOptions(parent=self),
@@ -138,10 +152,12 @@ class K3sNode(ComponentResource):
             ),
             machine.hardware,
             args.k3s.version,
-            opts=ResourceOptions(parent=self, depends_on=[self.k3s_installed]),
+            opts=ResourceOptions(parent=self, depends_on=[installed]),
         )
         self.plugins_installed = plugins.installed
         self.node_ready_steps = [ready, plugins.installed, machine.cloud_init_done]
+        if self.k3s_installed is not installed:
+            self.node_ready_steps.append(self.k3s_installed)
         if machine.serving_steps:
             machine.serving_steps.steps.extend(self.node_ready_steps)
         self.register_outputs({})

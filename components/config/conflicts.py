@@ -12,7 +12,14 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import combinations
 
-from components.config import device_conflicts, disk_conflicts, k3s_options, network_conflicts, nic_conflicts
+from components.config import (
+    device_conflicts,
+    disk_conflicts,
+    k3s_options,
+    network_conflicts,
+    nic_conflicts,
+    virtual_address_conflicts,
+)
 from components.config.plan import Claim, NodePlan, Plan, claims, virtual_api_address
 from components.config.problems import Problem, following, presence
 from components.config.settings import Settings, node_names
@@ -35,6 +42,7 @@ def conflicts(plan: Plan, settings: Settings) -> list[Problem]:
         *disk_conflicts.conflicts(plan, settings),
         *_options_twice(settings),
         *_cluster_networks(settings),
+        *virtual_address_conflicts.conflicts(settings),
         *_agents(settings),
     ]
 

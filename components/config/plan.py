@@ -165,9 +165,12 @@ class Plan:
     claims: tuple[AddressRange, ...]
     """Addresses of the network that are the stack's, to be taken out of its DHCP ranges."""
     api_address: str
-    """Where clients and agents reach the API: k3s.apiAddress, or the first server's address."""
+    """Where clients reach the API: k3s.apiAddress, k3s.virtualAddress, or the first server's address."""
+    join_address: str
+    """By what the servers after the first and the agents join: k3s.virtualAddress, else `api_address`."""
     api_names: tuple[str, ...]
-    """What the API's certificates hold: addresses of the servers, those that further ones would get, and k3s.apiAddress."""
+    """What the API's certificates hold: addresses of the servers, those that further ones would get, k3s.virtualAddress and
+    k3s.apiAddress."""
     cni: CniPaths
     """CNI directories on the nodes."""
     networks: tuple[NetworkPlan, ...]
@@ -221,7 +224,7 @@ def image_plan(settings: Settings) -> ImagePlan:
 def _nodes(
     project: str, stack: str, settings: Settings, pools: dict[str, PoolPlan], planned: tuple[NetworkPlan, ...]
 ) -> Iterator[NodePlan]:
-    images = _images(settings)
+    images = {role: _images(settings, role) for role, _ in settings.groups}
     nics = nic_plan.plans(settings, lambda node, nic: mac_address(project, stack, node, nic))
     count = settings.servers.count + settings.agents.count
     for role, group in settings.groups:
@@ -247,7 +250,7 @@ def _nodes(
                 labels=tuple(f"{key}={value}" for key, value in sorted(labels.items()) if node_labels.of_kubelet(key)),
                 api_labels=tuple(sorted(api_labels.items())),
                 taints=group.taints if override.taints is None else override.taints,
-                images=images,
+                images=images[role],
                 networks=node_networks(planned, role, index, count),
                 devices=given,
                 nics=nics[name],
@@ -269,9 +272,12 @@ def _data_pools(nodes: tuple[NodePlan, ...]) -> tuple[PoolPlan, ...]:
     return tuple(sorted(own, key=lambda pool: (pool.hypervisor, pool.name)))
 
 
-def _images(settings: Settings) -> tuple[str, ...]:
+def _images(settings: Settings, role: str) -> tuple[str, ...]:
+    """The most urgent first: until the virtual address is there, no other node joins."""
+    virtual = role == "server" and settings.k3s.virtual_address is not None
     everywhere = settings.workload.per_node or settings.servers.count + settings.agents.count == 1
-    return (settings.multus.image, *([settings.workload.image] if everywhere else []))
+    first = [settings.k3s.kube_vip.image] if virtual else []
+    return (*first, settings.multus.image, *([settings.workload.image] if everywhere else []))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -309,6 +315,9 @@ def claims(nodes: tuple[NodePlan, ...], planned: tuple[NetworkPlan, ...], settin
     # What network.exclude names has another machine, a load balancer say.
     if virtual and virtual in settings.network.cidr and not any(virtual in excluded for excluded in settings.network.exclude):
         claimed.append(Claim(setting="k3s.apiAddress", range=AddressRange.single(virtual), link=interface))
+    if settings.k3s.virtual_address is not None:
+        own = AddressRange.single(settings.k3s.virtual_address)
+        claimed.append(Claim(setting="k3s.virtualAddress", range=own, link=interface))
     for network in planned:
         claimed += _network_claims(network)
     return tuple(claimed)
@@ -339,8 +348,8 @@ def _api_names(nodes: tuple[NodePlan, ...], settings: Settings) -> tuple[str, ..
     present = [node.address for node in nodes if node.role == "server"]
     further = range(len(present), min(_FORESEEN_SERVERS, len(settings.network.nodes)))
     addresses = [*present, *(counted(settings.network.nodes, "server", index) for index in further)]
-    names = [*(str(address) for address in addresses), *([settings.k3s.api_address] if settings.k3s.api_address else [])]
-    return tuple(dict.fromkeys(names))
+    names = [*addresses, settings.k3s.virtual_address, settings.k3s.api_address]
+    return tuple(dict.fromkeys(str(name) for name in names if name))
 
 
 def _pods(nodes: tuple[NodePlan, ...], planned: tuple[NetworkPlan, ...], settings: Settings) -> tuple[PodPlan, ...]:
@@ -373,7 +382,8 @@ def make(project: str, stack: str, settings: Settings) -> Plan:
         pods=_pods(nodes, planned, settings),
         image=image_plan(settings),
         claims=tuple(merge(claim.range for claim in claims(nodes, planned, settings) if claim.of_nodes)),
-        api_address=settings.k3s.api_address or str(nodes[0].address),
+        api_address=settings.k3s.api_address or str(settings.k3s.virtual_address or nodes[0].address),
+        join_address=str(settings.k3s.virtual_address or settings.k3s.api_address or nodes[0].address),
         api_names=_api_names(nodes, settings),
         cni=CniPaths(
             bin=settings.k3s.cni_bin_directory or cni_bin_directory(settings.k3s.version),

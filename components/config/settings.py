@@ -20,6 +20,7 @@ from components.config import k3s_options
 from components.config.addresses import AddressRange
 from components.config.devices import Device, DeviceName
 from components.config.disks import DiskName, DiskOverrides, Disks
+from components.config.kube_vip import KubeVip
 from components.config.model import Model
 from components.config.nics import Nic, Queues, Vlan, VlanTag, vlan_mistakes
 from components.config.pod_networks import PodNetwork
@@ -502,6 +503,12 @@ class K3s(Model):
     api_address: ApiAddress = ""
     """Virtual address or name in front of the servers, if you provide one; goes into the certificates and the kubeconfig. An
     address of the network is the stack's own like those of nodes and pods, unless `network.exclude` names it as another's."""
+    virtual_address: Address | None = None
+    """Address of the nodes' network that one server has at a time, by kube-vip, and another takes over when that one is lost. All
+    nodes join by it; it is in the certificates and the kubeconfig, and may be nobody else's. With it `apiAddress` may only be a
+    name, of this address, which the kubeconfig then has. A change restarts K3s on all nodes."""
+    kube_vip: KubeVip = KubeVip()
+    """What gives `virtualAddress` to a server: `image`, `leaseDuration`."""
     separate_agent_token: bool = True
     """Agents join with a token of their own, with which nobody can join as a server; false: with the servers' token."""
     cni_bin_directory: Path | None = None

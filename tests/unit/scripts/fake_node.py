@@ -45,6 +45,7 @@ NAMES = {
     "node-state",
     "node-sync",
     "sshd-port",
+    "virtual-address",
 }
 CONF_DIR = "/var/lib/rancher/k3s/agent/etc/cni/net.d"
 BIN_DIR = "/var/lib/rancher/k3s/data/cni"
