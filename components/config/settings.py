@@ -619,8 +619,8 @@ class Workload(Model):
     """User ID that the container runs as, with all that PodSecurity's level `restricted` asks for; ports below 1024 are free to it.
     0: the user that the image says, which may be root. Absent: 0, with `k3s.hardened` 101, which is nginx in its image."""
     empty_dirs: tuple[Path, ...] | None = None
-    """Directories of the container that are an emptyDir each. Absent: none, or with a `user` those that nginx writes to,
-    /var/cache/nginx and /var/run."""
+    """Directories of the container that are an emptyDir each. Absent: none, or with a `user` those that nginx writes to, /run,
+    /var/cache/nginx and /var/lib/nginx."""
     per_node: bool = False
     """A pod on every node instead of one anywhere; each is proven."""
     networks: tuple[Name, ...] | None = None

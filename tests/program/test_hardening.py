@@ -104,7 +104,7 @@ def test_the_pod_is_what_restricted_asks_for(deploy: Run) -> None:
     (container,) = spec["containers"]
     assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-    assert [mounts[volume["name"]] for volume in spec["volumes"]] == ["/var/cache/nginx", "/var/run"]
+    assert [mounts[volume["name"]] for volume in spec["volumes"]] == ["/run", "/var/cache/nginx", "/var/lib/nginx"]
     assert all(volume["emptyDir"] == {} for volume in spec["volumes"])
 
 

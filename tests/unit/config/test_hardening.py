@@ -113,7 +113,7 @@ def test_namespaces_with_pods_that_must_be_privileged_are_exempt(raw: dict[str, 
     assert hardening.exempt_namespaces(parse("dev", raw)) == exempt
 
 
-NGINX = ("/var/cache/nginx", "/var/run")
+NGINX = ("/run", "/var/cache/nginx", "/var/lib/nginx")
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_what_it_would_break_is_refused(raw: dict[str, Any], problem: str) -> No
 
 
 def test_what_leaves_it_as_it_is_is_allowed() -> None:
-    k3s = {
+    k3s: dict[str, Any] = {
         "config": {"kubelet-arg": ["streaming-connection-idle-timeout=10m", "read-only-port=0", "protect-kernel-defaults=true"]},
         "serverConfig": {
             "kube-apiserver-arg": ["disable-admission-plugins=DefaultStorageClass", "anonymous-auth=false", "profiling=false"],
