@@ -26,8 +26,8 @@ ADMISSION_PLUGINS = ("NodeRestriction", "EventRateLimit")
 NGINX_USER = 101
 """The user nginx in the image nginx, of Debian and of Alpine alike."""
 NGINX_DIRECTORIES = ("/run", "/var/cache/nginx", "/var/lib/nginx")
-"""Where it writes: its process's number, and parts of requests: in the second directory by the image nginx, in the third by Debian's
-package. https://hub.docker.com/_/nginx, "Running nginx as a non-root user"; /var/run is /run there."""
+"""Where it writes: its process's number, and parts of requests: in the second directory by the image nginx, in the third by
+Debian's package. https://hub.docker.com/_/nginx, "Running nginx as a non-root user"; /var/run is /run there."""
 
 # Those of TLS 1.2; TLS 1.3 has its own.
 _CIPHERS = (
