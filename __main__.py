@@ -5,7 +5,7 @@ import pulumi
 from components import interrupt, outputs
 from components.cluster.cluster import Cluster, ClusterArgs
 from components.cluster.pod_report import pod_report
-from components.config import reading
+from components.config import hardening, reading
 from components.config.problems import SettingsError
 from components.config.raw import from_engine
 from components.custom.server_gate import Failure
@@ -96,6 +96,7 @@ cluster = Cluster(
         timeouts=config.timeouts,
         failure=failure,
         artifacts=artifacts,
+        exempt_namespaces=hardening.exempt_namespaces(config),
     ),
 )
 multus = Multus(
@@ -146,7 +147,7 @@ pods = [
             networks=networks,
             make_way=make_way,
             report=report,
-            workload=config.workload,
+            workload=hardening.workload(config),
             after=[*multus.multus_ready.values(), *(machine.network_checked for machine in machines)],
             limit=config.timeouts.pod,
         ),

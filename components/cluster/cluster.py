@@ -11,6 +11,8 @@ from pulumi import ComponentResource, Output, ResourceOptions
 from pulumi_kubernetes.core.v1 import Namespace, NodePatch
 from pulumi_kubernetes.meta import v1 as meta
 
+from components.cluster import hardened_files
+from components.cluster.hardening import Hardening, HardeningArgs, prepare_encryption
 from components.cluster.k3s_files import config, kubeconfig, registries_yaml
 from components.cluster.k3s_node import K3sNode, K3sNodeArgs
 from components.cluster.kubernetes_api import ApiRetry
@@ -56,6 +58,8 @@ class ClusterArgs:
     """Of this run; set when a Kubernetes resource fails."""
     artifacts: ArtifactSet | None = None
     """Files on the machines' artifact disk; None: the nodes download."""
+    exempt_namespaces: Sequence[str] = ()
+    """With k3s.hardened: namespaces that PodSecurity has no say in."""
 
 
 class Cluster(ComponentResource):
@@ -99,6 +103,7 @@ class Cluster(ComponentResource):
 
         self.nodes = {}
         self._left: list[pulumi.Resource] = []
+        prepared = [prepare_encryption(f"{name}-encryption-prepared", first, args.timeouts.k3s, own)] if args.k3s.hardened else []
         for machine in args.machines:
             node = machine.node
             join = _join_url(release, servers, args) if node.first else Output.from_input(f"https://{args.join_address}:{API_PORT}")
@@ -114,9 +119,15 @@ class Cluster(ComponentResource):
                     plugins=args.plugins,
                     plugin_names=args.plugin_names,
                     cni=args.cni,
-                    depends_on=[release, self._leave(args, machine, lifetime_owner), *self._turn(node, args.k3s.agents_at_once)],
+                    depends_on=[
+                        release,
+                        self._leave(args, machine, lifetime_owner),
+                        *self._turn(node, args.k3s.agents_at_once),
+                        *(prepared if node.first else []),
+                    ],
                     timeouts=args.timeouts,
                     artifacts=args.artifacts,
+                    further_files=hardened_files.files(node.role, args.exempt_namespaces) if args.k3s.hardened else {},
                 ),
                 own,
             )
@@ -162,6 +173,16 @@ class Cluster(ComponentResource):
         self.child_options = ResourceOptions.merge(self.child_options, ResourceOptions(depends_on=namespaces))
         for machine in args.machines:
             self._label(machine)
+        if args.k3s.hardened:
+            Hardening(
+                f"{name}-hardening",
+                HardeningArgs(
+                    servers=[(machine, self.nodes[machine.node.name].node_ready_steps) for machine in servers],
+                    kubernetes=self.child_options,
+                    limit=args.timeouts.k3s,
+                ),
+                own,
+            )
         self.register_outputs({"kubeconfig": self.kubeconfig})
 
     def _token(self, name: str, first: VirtualMachine, token: Token, lifetime_owner: pulumi.Resource) -> Output[str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pulumi
 from pulumi import ComponentResource, Output, ResourceOptions
@@ -47,6 +47,8 @@ class K3sNodeArgs:
     """The setting timeouts, in seconds."""
     artifacts: ArtifactSet | None
     """Files on the machine's artifact disk; None: the node downloads."""
+    further_files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By path, content and mode of further files that K3s is restarted for."""
 
 
 class K3sNode(ComponentResource):
@@ -78,7 +80,7 @@ class K3sNode(ComponentResource):
                     opts=ResourceOptions(parent=self, depends_on=[machine.ssh_ready, *machine.mounted]),
                 )
             )
-        documents = args.config_yaml.apply(lambda text: files(node.role, text, args.registries_yaml))
+        documents = args.config_yaml.apply(lambda text: files(node.role, text, args.registries_yaml, args.further_files))
         installed = machine.run(
             f"{name}-install",
             command.Script(

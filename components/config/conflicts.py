@@ -15,6 +15,7 @@ from itertools import combinations
 from components.config import (
     device_conflicts,
     disk_conflicts,
+    hardening_conflicts,
     k3s_options,
     network_conflicts,
     nic_conflicts,
@@ -40,6 +41,7 @@ def conflicts(plan: Plan, settings: Settings) -> list[Problem]:
         *nic_conflicts.conflicts(plan, settings),
         *_homeless_pod(plan.nodes, settings),
         *disk_conflicts.conflicts(plan, settings),
+        *hardening_conflicts.conflicts(settings),
         *_options_twice(settings),
         *_cluster_networks(settings),
         *virtual_address_conflicts.conflicts(settings),

@@ -524,6 +524,10 @@ class K3s(Model):
     """Pod addresses (K3s's cluster-cidr)."""
     service_cidr: Subnet = IPv4Network("10.43.0.0/16")
     """Service addresses (K3s's service-cidr)."""
+    hardened: bool = False
+    """K3s's CIS hardening guide: kernel parameters, encrypted secrets, audit log, PodSecurity level `restricted`, tokens that end,
+    file modes, network policies; what each does, and what is left to do: [hardening.md](hardening.md). On a running cluster it
+    restarts K3s and encrypts the secrets that are there."""
 
     @model_validator(mode="after")
     def _source(self) -> K3s:
@@ -618,6 +622,12 @@ class Workload(Model):
     """Its image."""
     port: Annotated[int, Field(strict=True, ge=1, le=65535)] = 80
     """Port the image listens on."""
+    user: Annotated[int, Field(strict=True, ge=0, le=2147483647)] | None = None
+    """User ID that the container runs as, with all that PodSecurity's level `restricted` asks for; ports below 1024 are free to it.
+    0: the user that the image says, which may be root. Absent: 0, with `k3s.hardened` 101, which is nginx in its image."""
+    empty_dirs: tuple[Path, ...] | None = None
+    """Directories of the container that are an emptyDir each. Absent: none, or with a `user` those that nginx writes to, /run,
+    /var/cache/nginx and /var/lib/nginx."""
     per_node: bool = False
     """A pod on every node instead of one anywhere; each is proven."""
     networks: tuple[Name, ...] | None = None
