@@ -8,7 +8,7 @@ from components import interrupt, outputs
 from components.cluster import rotation
 from components.cluster.cluster import Cluster, ClusterArgs
 from components.cluster.pod_report import pod_report
-from components.config import reading
+from components.config import hardening, reading
 from components.config.problems import SettingsError
 from components.config.raw import from_engine
 from components.custom.server_gate import Failure
@@ -92,6 +92,8 @@ cluster = Cluster(
         owner=plan.owner,
         machines=machines,
         api_address=plan.api_address,
+        join_address=plan.join_address,
+        interface=config.network.interface,
         api_names=plan.api_names,
         namespaces=plan.namespaces,
         k3s=config.k3s,
@@ -102,6 +104,7 @@ cluster = Cluster(
         failure=failure,
         artifacts=artifacts,
         rotate=rotate,
+        exempt_namespaces=hardening.exempt_namespaces(config),
     ),
 )
 multus = Multus(
@@ -152,7 +155,7 @@ pods = [
             networks=networks,
             make_way=make_way,
             report=report,
-            workload=config.workload,
+            workload=hardening.workload(config),
             after=[*multus.multus_ready.values(), *(machine.network_checked for machine in machines)],
             limit=config.timeouts.pod,
         ),

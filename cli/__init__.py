@@ -2,6 +2,7 @@
 
 command_line    the arguments of all verbs, and the help        needs        what a command needs before it can run
 __main__        imports the module of the verb                  errors       what ends a verb with a message
+version         of the file VERSION, and the commit of a checkout
 verbs/          one module per verb, with `main(options)`: up, preview, destroy, refresh, pulumi (they become pulumi), status,
                 diagram, ssh, kubectl, logs (they read a stack that exists), attach (its file alone), doctor, fetch, test
 checks/         what doctor examines: tools, hypervisor, machine, download_sites; they yield findings

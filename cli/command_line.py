@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cli.errors import LabError
+from cli.version import ShowVersion
 
 TIERS = ("lint", "unit", "program", "provider", "e2e")
 """Tiers of `./lab test` unless it names some."""
@@ -36,6 +37,7 @@ _USAGE = """
   ./lab pulumi ARGUMENTS                      any other pulumi command, on the same state
   ./lab test [lint] [unit] [program] [provider] [e2e]          all of them unless said
   ./lab test e2e-nodes                        long: faults, several servers, a LAN, no internet
+  ./lab --version                             the version, and the commit of a checkout
 """
 
 _DESCRIPTION = """\
@@ -102,6 +104,7 @@ def parser() -> argparse.ArgumentParser:
         "-s", dest="stack", metavar="STACK", default="dev", help="the stack, of the file Pulumi.STACK.yaml (dev)"
     )
     root_parser.add_argument("-y", dest="yes", action="store_true", help="up, destroy, refresh and rotate do not ask")
+    root_parser.add_argument("--version", action=ShowVersion, help="the version, and the commit of a checkout")
     verbs = root_parser.add_subparsers(
         dest="verb", metavar="VERB", required=True, title="verbs", prog="./lab [-s STACK]", parser_class=_VerbParser
     )

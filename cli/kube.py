@@ -21,6 +21,8 @@ _MULTUS_CONTAINER = "kube-multus"
 _DEFINITIONS = "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions"
 _FAILURES = "/api/v1/events?fieldSelector=reason%3DFailedCreatePodSandBox"
 _LONGEST_MESSAGE = 400
+_LEASE = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/plndr-cp-lock"
+"""kube-vip's, which the server with the virtual address holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,10 +124,15 @@ class Cluster:
     """Image of Multus by name of the node that it runs on."""
     notes: tuple[str, ...] = ()
     """What the API did not answer, and why, one sentence each."""
+    virtual_address_on: str | None = None
+    """Name of the node that has the virtual address; empty: none; None: not known, or there is no such address."""
 
 
-def read(kubeconfig: str) -> Cluster:
-    """The cluster. Raises OSError or ValueError if the API does not answer with nodes and pods."""
+def read(kubeconfig: str, *, virtual_address: bool = False) -> Cluster:
+    """The cluster. virtual_address: whether to read who has that.
+
+    Raises OSError or ValueError if the API does not answer with nodes and pods.
+    """
     from components.cluster import kubernetes_api  # noqa: PLC0415 - imports Pulumi, which takes a second
 
     get = kubernetes_api.client(kubeconfig)
@@ -142,12 +149,14 @@ def read(kubeconfig: str) -> Cluster:
     node_list, pod_list = get("/api/v1/nodes"), get("/api/v1/pods")
     failures = get_optional(_FAILURES, "events of pods")
     definition_list = get_optional(_DEFINITIONS, "NetworkAttachmentDefinitions")
+    lease = get_optional(_LEASE, "who has the virtual address") if virtual_address else {}
     return Cluster(
         nodes=nodes(node_list),
         pods=pods(pod_list, failures),
         definitions=definitions(definition_list),
         multus=multus_images(pod_list),
         notes=tuple(notes),
+        virtual_address_on=str(lease["spec"].get("holderIdentity") or "") if lease.get("spec") else None,
     )
 
 

@@ -1,5 +1,6 @@
 """`lab` in a folder of its own, with programs on PATH that record how they are called."""
 
+import re
 import shutil
 import signal
 import subprocess
@@ -7,7 +8,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-VERSION = "3.260.0"
+VERSION = re.findall(r"(?m)^pulumi_version=(.+)$", (ROOT / "lab").read_text())[0]
+"""Of Pulumi."""
 ARCHIVE = f"pulumi-v{VERSION}-linux-x64.tar.gz"
 STACK_FILE = "# kept\nconfig:\n  p:key: value\n"
 PULUMI = f"""
@@ -81,7 +83,7 @@ class Lab:
         self.root, self.bin, self.home, self.log = path / "checkout", path / "bin", path / "home", path / "calls"
         for folder in (self.root / ".venv/bin", self.root / ".ci", self.bin, self.home):
             folder.mkdir(parents=True)
-        for name in ("lab", "requirements.txt", "requirements-dev.txt"):
+        for name in ("lab", "VERSION", "requirements.txt", "requirements-dev.txt"):
             shutil.copy(ROOT / name, self.root / name)
         shutil.copytree(ROOT / "cli", self.root / "cli")  # with its compiled files
         for verb in ("status", "ssh", "kubectl", "logs", "diagram"):

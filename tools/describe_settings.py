@@ -37,6 +37,15 @@ runtime:
   options:
     toolchain: pip
     virtualenv: .venv
+# For `pulumi new`. It asks for no settings: each is a mapping, and a template's questions take plain text.
+template:
+  description: K3s on libvirt VMs, with pods that have addresses of their own on the real network
+  displayName: K3s on libvirt with macvlan pods
+  quickstart: |-
+    Settings are in Pulumi.STACK.yaml (docs/settings.md). What must be on this machine, ./lab installs:
+
+        ./lab doctor
+        ./lab up
 # Generated from components/config/settings.py by tools/describe_settings.py; every field is explained in docs/settings.md.
 # Without types: Pulumi would end at the first value of another one, where the program reports every mistake and its remedy.
 """

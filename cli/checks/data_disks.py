@@ -1,4 +1,4 @@
-"""Data disks on one host: the pools that they are in, and the room for what they may become."""
+"""Data disks on one host: the pools that they are in. How far they can grow is a matter of `storage`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cli.findings import Finding, Findings, error, ok, warning
+from cli.findings import Finding, Findings, error, ok
 from components.config.disk_plan import DiskPlan
-from components.config.plan import GIB, Plan, PoolPlan
+from components.config.plan import Plan
+from components.config.pool_plan import PoolPlan
 from components.libvirt import storage_xml, volume_store
 from components.libvirt.connection import connect, find
 
@@ -23,10 +24,6 @@ class PoolFacts:
     """Its type: dir, logical, …"""
     active: bool
     """Whether it runs."""
-    free: int
-    """Free bytes."""
-    taken: int
-    """Bytes that the stack's data disks take in it already."""
     there: frozenset[str]
     """Names of the stack's data disks in it that are there already."""
 
@@ -49,14 +46,9 @@ def observe(connection: Any, name: str, disks: Sequence[DiskPlan]) -> PoolFacts 
         return None
     kind, active = storage_xml.pool_type(pool.XMLDesc(0)), bool(pool.isActive())
     if not active:
-        return PoolFacts(kind=kind, active=False, free=0, taken=0, there=frozenset())
-    volumes = {
-        disk.volume: volume
-        for disk in disks
-        if disk.pool == name and (volume := volume_store.volume_named(pool, disk.volume)) is not None
-    }
-    taken = sum(int(volume.info()[2]) for volume in volumes.values())
-    return PoolFacts(kind=kind, active=True, free=int(pool.info()[3]), taken=taken, there=frozenset(volumes))
+        return PoolFacts(kind=kind, active=False, there=frozenset())
+    there = {disk.volume for disk in disks if disk.pool == name and volume_store.volume_named(pool, disk.volume) is not None}
+    return PoolFacts(kind=kind, active=True, there=frozenset(there))
 
 
 def assess(facts: Mapping[str, PoolFacts | None], disks: Sequence[DiskPlan], own: set[str], hypervisor: str) -> Findings:
@@ -68,15 +60,7 @@ def assess(facts: Mapping[str, PoolFacts | None], disks: Sequence[DiskPlan], own
         for finding in _unfit(name, found, hypervisor):
             fit = False
             yield finding
-    short = list(_short(facts, disks))
-    if short:
-        yield warning(
-            CHECK,
-            f"full, they would take more than is free: {'; '.join(short)}",
-            "they grow as they are written to, and a machine whose disk cannot grow is paused",
-            "free some, another pool or directory, or a smaller size for disks that are not there yet",
-        )
-    elif fit:
+    if fit:
         there = sum(disk.volume in found.there for disk in disks if (found := facts[disk.pool]) is not None)
         yield ok(CHECK, f"{len(disks)} on {hypervisor}, {there} of them there already")
 
@@ -91,12 +75,3 @@ def _unfit(name: str, found: PoolFacts | None, hypervisor: str) -> list[Finding]
     if not found.active:
         return [error(CHECK, f"storage pool {name!r} on {hypervisor} is not active", needed, f"virsh pool-start {name}")]
     return []
-
-
-def _short(facts: Mapping[str, PoolFacts | None], disks: Sequence[DiskPlan]) -> list[str]:
-    texts = []
-    for name, found in facts.items():
-        growth = sum(disk.size for disk in disks if disk.pool == name) - (found.taken if found else 0)
-        if found is not None and found.active and growth > found.free:
-            texts.append(f"{growth / GIB:.0f} GiB in pool {name}, of which {found.free / GIB:.1f} GiB are free")
-    return texts

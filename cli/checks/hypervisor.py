@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 from cli import stack
 from cli.checks import data_disks, firmware, host_devices, machine, nics, pod_networks, storage
 from cli.findings import Finding, Findings, error, guarded, ok, unknown, warning
-from components.config.plan import NodePlan, Plan, PoolPlan, mac_address
+from components.config.plan import NodePlan, Plan, mac_address
+from components.config.pool_plan import PoolPlan
 from components.config.settings import Settings
 from components.libvirt import domain_spec, domain_xml, network_xml, xml
 from components.libvirt.connection import HypervisorError, connect, find
@@ -124,7 +125,7 @@ def observe(connection: Any, pool: PoolPlan, plan: Plan, config: Settings) -> Fa
         reservations=[] if network is None else _reservations(network),
         running={name: domain_spec.read_domain(xml).memory_mib for name, (xml, running) in domains.items() if running},
         domains={name: xml for name, (xml, _running) in domains.items()},
-        storage=storage.observe(connection, pool, documents, local=is_local(pool.uri)),
+        storage=storage.observe(connection, pool, documents, nodes, local=is_local(pool.uri)),
         devices=tuple(guarded(host_devices.CHECK, host_devices.check(connection, nodes, plan.owner))),
         nic_networks=nics.observe(connection, nodes),
         uefi=firmware.observe(connection, config),

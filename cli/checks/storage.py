@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cli.findings import Finding, Findings, error, ok, unknown, warning
-from components.config.plan import GIB, NodePlan, PoolPlan
+from components.config.plan import GIB, NodePlan
+from components.config.pool_plan import PoolPlan
 from components.libvirt import domain_xml, storage_xml
 from components.libvirt.connection import find
 
@@ -52,18 +53,21 @@ class Facts:
     own: Pool | None = None
     """The stack's pool, or the place of it before it is made; None: libvirt does not report what is free there."""
     used: tuple[Pool, ...] = ()
-    """Further pools that have disks of the stack's machines."""
+    """Further pools that have disks of the stack's machines, or are to have them."""
     others: tuple[Pool, ...] = ()
     """All other pools."""
 
 
-def observe(connection: Any, pool: PoolPlan, documents: Iterable[str], *, local: bool) -> Facts:
-    """documents: definitions of the stack's machines. local: whether the host is this machine."""
+def observe(connection: Any, pool: PoolPlan, documents: Iterable[str], nodes: Iterable[NodePlan] = (), *, local: bool) -> Facts:
+    """documents: definitions of the stack's machines. nodes: those of this host. local: whether it is this machine."""
     pools = [read for listed in connection.listAllStoragePools(0) if (read := _read(listed, local=local)) is not None]
     own_pool = find(connection.storagePoolLookupByUUIDString, pool.uuid)
     own = next((found for found in pools if own_pool is not None and found.name == own_pool.name()), None)
     files = {file for document in documents for file in domain_xml.files(document)}
-    used = tuple(found for found in pools if found is not own and any(_holds(found, file) for file in files))
+    planned = {disk.pool for node in nodes for disk in node.disks}
+    used = tuple(
+        found for found in pools if found is not own and (found.name in planned or any(_holds(found, file) for file in files))
+    )
     others = tuple(found for found in pools if found is not own and found not in used)
     return Facts(own=own or _place(pool, pools, local=local), used=used, others=others)
 
@@ -142,14 +146,18 @@ def assess(facts: Facts, pool: PoolPlan, nodes: Sequence[NodePlan], machines: Co
     for place in (own, *facts.used):
         if not any(place.shares(other) for other in done):
             done.append(place)
-            planned = to_come(own, nodes) if place.shares(own) else 0
-            yield _assess_growth(place, [other for other in (own, *facts.used, *facts.others) if other.shares(place)], planned)
+            pools = [other for other in (own, *facts.used, *facts.others) if other.shares(place)]
+            yield _assess_growth(place, pools, to_come(pools, own, nodes))
 
 
-def to_come(own: Pool, nodes: Iterable[NodePlan]) -> int:
-    """Bytes of the nodes' root disks that are not made yet, or not yet as large as planned."""
-    sizes = dict(own.disks)
-    return sum(max(0, node.disk - sizes.get(f"{node.name}.qcow2", 0)) for node in nodes)
+def to_come(pools: Sequence[Pool], own: Pool, nodes: Sequence[NodePlan]) -> int:
+    """Bytes of the nodes' disks in these pools that are not made yet, or not yet as large as planned. own: the stack's pool, in
+    which the root disks are."""
+    there = {(pool.name, name): size for pool in pools for name, size in pool.disks}
+    names = {pool.name for pool in pools}
+    planned = [(own.name, f"{node.name}.qcow2", node.disk) for node in nodes]
+    planned += [(disk.pool, disk.volume, disk.size) for node in nodes for disk in node.disks]
+    return sum(max(0, size - there.get((pool, volume), 0)) for pool, volume, size in planned if pool in names)
 
 
 def _assess_growth(place: Pool, pools: Iterable[Pool], planned: int) -> Finding:
@@ -165,6 +173,6 @@ def _assess_growth(place: Pool, pools: Iterable[Pool], planned: int) -> Finding:
         "storage",
         f"{free}, and the disks on that file system can grow by {growth / GIB:.1f} GiB: {', '.join(parts)}",
         "disks grow as they are used; when the file system is full, every machine that writes to one there is paused",
-        "free some, another hypervisors.*.poolDirectory, or less in servers.disk, agents.disk; delete what nobody needs: "
-        "virsh vol-list POOL --details",
+        "free some, another hypervisors.*.poolDirectory, another pool of disks.*, or less in servers.disk, agents.disk; delete "
+        "what nobody needs: virsh vol-list POOL --details",
     )

@@ -99,13 +99,16 @@ def view(
     versions: Mapping[str, str],
     bridge: str,
     definitions: Sequence[Definition] = (),
+    virtual_address_on: str | None = None,
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """What `draw` needs. pods: None if the API did not answer; then only the stack's own pods are drawn."""
+    """What `draw` needs. pods: None if the API did not answer; then only the stack's own pods are drawn. virtual_address_on: name
+    of the node that has k3s.virtualAddress."""
     shown = _own_pods(stack, config, plan) if pods is None else [pod for pod in pods if pod.secondary and not pod.ended]
     names = [node.name for node in stack.nodes]
     on = segments(config, plan, definitions)
     placed = {name: [_pod(pod, plan, on) for pod in shown if pod.node == name] for name in names}
+    virtual = config.k3s.virtual_address
     return {
         "stack": stack.name,
         "network": {
@@ -115,6 +118,7 @@ def view(
             "gateway": "" if on_bridge(config) else str(config.network.gateway),  # of a bridge, the gateway is another machine
         },
         "interface": config.network.interface,
+        **({"virtual_address": {"address": str(virtual), "on": virtual_address_on or ""}} if virtual else {}),
         "networks": [{**_network(network), "on": _place(network, plan)} for network in plan.networks],
         "hypervisors": [
             {
@@ -456,7 +460,8 @@ def _hypervisor(
     inner: list[str] = []
     row = y + 56
     for node in hypervisor["nodes"]:
-        drawn, height = _machine(row, node, layout)
+        virtual = data.get("virtual_address", {})
+        drawn, height = _machine(row, node, layout, virtual["address"] if virtual.get("on") == node["name"] else "")
         inner += drawn
         row += height + 16
     if unplaced:
@@ -554,8 +559,9 @@ def _ways(trunks: Mapping[str, float], arrivals: Mapping[str, float], right: flo
     return lines, [_dot(right, end, layout.color(link)) for link, end in arrivals.items()]
 
 
-def _machine(y: float, node: Mapping[str, Any], layout: _Layout) -> tuple[list[str], float]:
-    """A virtual machine with the node itself on its left, its pods on its right, and the ways between them."""
+def _machine(y: float, node: Mapping[str, Any], layout: _Layout, virtual: str) -> tuple[list[str], float]:
+    """A virtual machine with the node itself on its left, its pods on its right, and the ways between them. virtual: the virtual
+    address, where it has it."""
     pods, box = node["pods"], layout.box
     stack_height = sum(_pod_height(pod) + 12 for pod in pods) - 12 if pods else 0
     content = max(stack_height, 34 + 2 * _ROW)
@@ -595,7 +601,7 @@ def _machine(y: float, node: Mapping[str, Any], layout: _Layout) -> tuple[list[s
         _rect(node_x, node_y, _NODE_WIDTH, 34 + 2 * _ROW, _PAPER),
         _text(node_x + 14, node_y + 22, "the node itself", _STRONG),
         _text(node_x + 14, node_y + 22 + _ROW, node["address"], _PLAIN, _NODE_WIDTH - 28),
-        _text(node_x + 14, node_y + 22 + 2 * _ROW, "K3s, host network", _SMALL, _NODE_WIDTH - 28),
+        _text(node_x + 14, node_y + 22 + 2 * _ROW, f"and {virtual}" if virtual else "K3s, host network", _SMALL, _NODE_WIDTH - 28),
     ]
     crosses = []
     for pod, (drawn, arrivals, middle) in zip(pods, drawn_pods, strict=True):
@@ -692,6 +698,11 @@ def _legend(y: float, data: Mapping[str, Any], layout: _Layout) -> tuple[list[st
             y += 26
             mark = _tick(_MARGIN + 14, y - 4) if good else _cross(_MARGIN + 14, y - 4, 5.5, _PAPER)
             parts += [mark, _text(_MARGIN + 36, y, text, _PLAIN, _room(layout))]
+    if virtual := data.get("virtual_address"):
+        y += 26
+        now = f", now {virtual['on']}" if virtual["on"] else ""
+        words = f"the API of Kubernetes is at {virtual['address']} too, an address that one server has at a time{now}"
+        parts += [_tick(_MARGIN + 14, y - 4), _text(_MARGIN + 36, y, words, _PLAIN, _room(layout))]
     for note in data["notes"]:
         y += 24
         parts.append(_text(_MARGIN + 36, y, note, _SMALL, _room(layout)))
@@ -730,5 +741,6 @@ def _of_stack(name: str) -> dict[str, Any]:
         versions=versions,
         bridge=bridge,
         definitions=observation.definitions,
+        virtual_address_on=observation.virtual_address_on,
         notes=observation.notes,
     )

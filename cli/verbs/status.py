@@ -42,6 +42,8 @@ class Observation:
     """Image of Multus by name of the node that it runs on."""
     pages: Mapping[str, str] = field(default_factory=dict)
     """What each page answers now, as text, by URL."""
+    virtual_address_on: str | None = None
+    """Name of the node that has k3s.virtualAddress; empty: none."""
     notes: tuple[str, ...] = ()
     """What is not known, and why, one sentence each."""
 
@@ -60,7 +62,8 @@ def observe(stack: Stack) -> Observation:
     with ThreadPoolExecutor(max_workers=2) as pool:
         # Next to the connections over SSH, whose signals are this thread's.
         served = pool.submit(pages, stack, settings)
-        cluster_read = pool.submit(kube.read, stack.kubeconfig) if stack.kubeconfig else None
+        virtual = settings is not None and settings[0].k3s.virtual_address is not None
+        cluster_read = pool.submit(kube.read, stack.kubeconfig, virtual_address=virtual) if stack.kubeconfig else None
         inside, unanswered = _inside(stack, states)
         notes += unanswered
         observation = Observation(settings=settings, states=states, inside=inside, pages=served.result())
@@ -72,7 +75,12 @@ def observe(stack: Stack) -> Observation:
             else:
                 notes += cluster.notes
                 observation = replace(
-                    observation, nodes=cluster.nodes, pods=cluster.pods, definitions=cluster.definitions, multus=cluster.multus
+                    observation,
+                    nodes=cluster.nodes,
+                    pods=cluster.pods,
+                    definitions=cluster.definitions,
+                    multus=cluster.multus,
+                    virtual_address_on=cluster.virtual_address_on,
                 )
     return replace(observation, notes=tuple(notes))
 
@@ -139,6 +147,7 @@ def plain(stack: Stack, observation: Observation) -> dict[str, Any]:
         "url": stack.url,
         "pages": [{**page, "now": observation.pages.get(str(page.get("url")), "")} for page in stack.pages],
         "kubernetes": observation.nodes is not None,
+        **_virtual_address(observation),
         "nodes": [
             {
                 "name": node.name,
@@ -163,6 +172,12 @@ def plain(stack: Stack, observation: Observation) -> dict[str, Any]:
         "warnings": [*map(str, addresses.duplicates), *addresses.warnings, *node_state.warnings(observation.inside)],
         "notes": list(observation.notes),
     }
+
+
+def _virtual_address(observation: Observation) -> dict[str, Any]:
+    """Of the stack file, and the node that has it; nothing where there is none."""
+    address = observation.settings[0].k3s.virtual_address if observation.settings else None
+    return {"virtual_address": {"address": str(address), "on": observation.virtual_address_on}} if address else {}
 
 
 def _nics(observation: Observation) -> list[dict[str, str]]:
@@ -272,6 +287,10 @@ def render(status: dict[str, Any], console: Any) -> None:
             node["hypervisor"],
         )
     console.print(nodes if status["nodes"] else Text(f"Stack {status['stack']}: no nodes", style="bold"))
+    if virtual := status.get("virtual_address"):
+        holder = {None: "on which server is not known", "": "on no server"}.get(virtual["on"], f"on {virtual['on']}")
+        good = None if virtual["on"] is None else bool(virtual["on"])
+        console.print(Text(f"Virtual address {virtual['address']}:"), word(holder, good))
     console.print()
     _inside_table(status, console, table, word)
     if status["nics"]:

@@ -11,6 +11,8 @@ from pulumi import ComponentResource, Output, ResourceOptions
 from pulumi_kubernetes.core.v1 import Namespace, NodePatch
 from pulumi_kubernetes.meta import v1 as meta
 
+from components.cluster import hardened_files
+from components.cluster.hardening import Hardening, HardeningArgs, prepare_encryption
 from components.cluster.k3s_files import config, kubeconfig, registries_yaml
 from components.cluster.k3s_node import K3sNode, K3sNodeArgs
 from components.cluster.kubernetes_api import ApiRetry
@@ -33,7 +35,11 @@ class ClusterArgs:
     machines: Sequence[VirtualMachine]
     """All nodes, the first server first."""
     api_address: str
-    """Address or name where clients and agents reach the API."""
+    """Address or name where clients reach the API."""
+    join_address: str
+    """Address or name where the servers after the first and the agents join."""
+    interface: str
+    """The nodes' interface on their network."""
     api_names: Sequence[str]
     """Addresses and names in the servers' certificates (tls-san)."""
     namespaces: Sequence[str]
@@ -54,6 +60,8 @@ class ClusterArgs:
     """Files on the machines' artifact disk; None: the nodes download."""
     rotate: str = ""
     """What this run rotates, of `rotation.KINDS`."""
+    exempt_namespaces: Sequence[str] = ()
+    """With k3s.hardened: namespaces that PodSecurity has no say in."""
 
 
 class Cluster(ComponentResource):
@@ -63,7 +71,7 @@ class Cluster(ComponentResource):
     """
 
     kubeconfig: Output[str]
-    """Secret. Its server is `k3s.apiAddress`, or the first server's address."""
+    """Secret. Its server is `k3s.apiAddress`, `k3s.virtualAddress`, or the first server's address."""
     provider: kubernetes.Provider
     """Configured with the kubeconfig, once the API answers."""
     child_options: ResourceOptions
@@ -100,9 +108,10 @@ class Cluster(ComponentResource):
         servers_first = ServersFirst(args.failure, len(servers) * (2 * limits.k3s + limits.node_ready + limits.plugins))
         self.nodes = {}
         self._left: list[pulumi.Resource] = []
+        prepared = [prepare_encryption(f"{name}-encryption-prepared", first, args.timeouts.k3s, own)] if args.k3s.hardened else []
         for machine in args.machines:
             node = machine.node
-            join = _join_url(release, servers) if node.first else Output.from_input(f"https://{args.api_address}:{API_PORT}")
+            join = _join_url(release, servers, args) if node.first else Output.from_input(f"https://{args.join_address}:{API_PORT}")
             self.nodes[node.name] = K3sNode(
                 f"{node.name}-k3s",
                 K3sNodeArgs(
@@ -110,15 +119,22 @@ class Cluster(ComponentResource):
                     k3s=args.k3s,
                     config_yaml=_config_yaml(secret, agent_token, node, join, args),
                     registries_yaml=registries_yaml(args.k3s),
-                    server=args.api_address,
+                    server=args.join_address,
+                    interface=args.interface,
                     plugins=args.plugins,
                     plugin_names=args.plugin_names,
                     cni=args.cni,
-                    depends_on=[release, self._leave(args, machine, lifetime_owner), *self._turn(node, args.k3s.agents_at_once)],
+                    depends_on=[
+                        release,
+                        self._leave(args, machine, lifetime_owner),
+                        *self._turn(node, args.k3s.agents_at_once),
+                        *(prepared if node.first else []),
+                    ],
                     timeouts=args.timeouts,
                     artifacts=args.artifacts,
                     servers_first=servers_first,
                     rotate_certificates=args.rotate == "certificates",
+                    further_files=hardened_files.files(node.role, args.exempt_namespaces) if args.k3s.hardened else {},
                 ),
                 own,
             )
@@ -167,6 +183,16 @@ class Cluster(ComponentResource):
         self.child_options = ResourceOptions.merge(self.child_options, ResourceOptions(depends_on=namespaces))
         for machine in args.machines:
             self._label(machine)
+        if args.k3s.hardened:
+            Hardening(
+                f"{name}-hardening",
+                HardeningArgs(
+                    servers=[(machine, self.nodes[machine.node.name].node_ready_steps) for machine in servers],
+                    kubernetes=self.child_options,
+                    limit=args.timeouts.k3s,
+                ),
+                own,
+            )
         self.register_outputs({"kubeconfig": self.kubeconfig})
 
     def _token(
@@ -269,12 +295,13 @@ class Cluster(ComponentResource):
         return leave
 
 
-def _join_url(release: Release, servers: Sequence[VirtualMachine]) -> Output[str]:
+def _join_url(release: Release, servers: Sequence[VirtualMachine], args: ClusterArgs) -> Output[str]:
     """URL of the server that the first one joins: "", or, when it is recreated, one of the others, which have kept the cluster."""
     if len(servers) == 1:
         return Output.from_input("")
+    other = args.k3s.virtual_address or servers[1].node.address
     founded = Output.all(release.founder, servers[0].data_id)
-    return founded.apply(lambda serials: "" if serials[0] == serials[1] else f"https://{servers[1].node.address}:{API_PORT}")
+    return founded.apply(lambda serials: "" if serials[0] == serials[1] else f"https://{other}:{API_PORT}")
 
 
 def _config_yaml(

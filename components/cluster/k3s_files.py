@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 
+from components.config import hardening
 from components.config.plan import API_PORT, NodePlan
 from components.config.settings import K3s
 from components.node import yaml_text
@@ -34,6 +35,8 @@ def config(
         if k3s.system_default_registry:
             own["system-default-registry"] = k3s.system_default_registry
     extra = {**k3s.config, **(k3s.server_config if node.role == "server" else {})}
+    if k3s.hardened:
+        extra = hardening.added(extra, hardening.options(k3s, node.role))
     return {**extra, **own}
 
 
@@ -62,8 +65,8 @@ ExecStartPre=-/usr/bin/find /var/lib/cni/results /var/lib/cni/multus -type f -em
 """
 
 
-def files(role: str, config_yaml: str, registries: str | None) -> str:
-    """What k3s-install.sh reads from stdin."""
+def files(role: str, config_yaml: str, registries: str | None, further: Mapping[str, Mapping[str, str]] | None = None) -> str:
+    """What k3s-install.sh reads from stdin. further: by path, content and mode of files that K3s is restarted for as well."""
     unit = "k3s.service" if role == "server" else "k3s-agent.service"
     documents = {
         "/etc/rancher/k3s/config.yaml": {"content": config_yaml, "mode": "0600"},
@@ -71,7 +74,7 @@ def files(role: str, config_yaml: str, registries: str | None) -> str:
     }
     if registries is not None:
         documents["/etc/rancher/k3s/registries.yaml"] = {"content": registries, "mode": "0600"}
-    return json.dumps(documents, sort_keys=True)
+    return json.dumps({**documents, **(further or {})}, sort_keys=True)
 
 
 def kubeconfig(text: str, address: str, name: str) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import cast
 
 import pulumi
 from pulumi import ComponentResource, Output, ResourceOptions
 
-from components.cluster import kernel_modules
+from components.cluster import kernel_modules, virtual_address
 from components.cluster.cni_plugins import CniPlugins, CniPluginsArgs
 from components.cluster.k3s_files import files
 from components.config.artifacts import ArtifactSet
@@ -36,6 +36,8 @@ class K3sNodeArgs:
     """Content of /etc/rancher/k3s/registries.yaml; None: no file."""
     server: str
     """Address of the server whose release an agent waits for at an upgrade."""
+    interface: str
+    """The nodes' interface on their network."""
     plugins: Plugins
     """The setting plugins."""
     plugin_names: Sequence[str]
@@ -52,6 +54,8 @@ class K3sNodeArgs:
     """Of this run; an agent's installation waits for the servers' when it changes something."""
     rotate_certificates: bool
     """Whether this run makes new certificates, whatever is left of them."""
+    further_files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By path, content and mode of further files that K3s is restarted for."""
 
 
 class K3sNode(ComponentResource):
@@ -60,13 +64,13 @@ class K3sNode(ComponentResource):
     install_depends_on: list[pulumi.Resource]
     """The steps before the installation."""
     k3s_installed: pulumi.Resource
-    """The step after which K3s runs and, on a server, its API answers."""
+    """The step after which K3s runs and, on a server, its API answers, at the virtual address too if there is one."""
     certificates: NodeCertificates
     """When K3s's certificates end; the step after which they are renewed."""
     plugins_installed: pulumi.Resource
     """The step after which its CNI plugins are there."""
     node_ready_steps: list[pulumi.Resource]
-    """The steps after which the node is Ready, has its plugins and has ended its boot."""
+    """The steps after which the node is Ready, has its plugins and has ended its boot, and a server's virtual address answers."""
 
     def __init__(self, name: str, args: K3sNodeArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("k3s-macvlan:k3s:K3sNode", name, {}, opts)
@@ -85,7 +89,8 @@ class K3sNode(ComponentResource):
                     opts=ResourceOptions(parent=self, depends_on=[machine.ssh_ready, *machine.mounted]),
                 )
             )
-        self.k3s_installed = machine.run(
+        documents = args.config_yaml.apply(lambda text: files(node.role, text, args.registries_yaml, args.further_files))
+        installed = machine.run(
             f"{name}-install",
             command.Script(
                 name="k3s-install.sh",
@@ -104,7 +109,7 @@ class K3sNode(ComponentResource):
                     "SERVICE_LIMIT": str(args.timeouts.k3s),
                 },
                 limit=2 * args.timeouts.k3s + 30,
-                stdin=args.config_yaml.apply(lambda text: files(node.role, text, args.registries_yaml)),
+                stdin=documents,
             ),
             machine.hardware,
             opts=ResourceOptions(
@@ -113,6 +118,17 @@ class K3sNode(ComponentResource):
                 hooks=args.servers_first.hooks if node.role == "agent" else None,
             ),
         )
+        self.k3s_installed = installed
+        if node.role == "server" and args.k3s.virtual_address is not None:
+            self.k3s_installed = virtual_address.answering(
+                machine,
+                args.interface,
+                args.k3s,
+                installation=Output.concat(machine.hardware, args.k3s.model_dump_json(), documents),
+                installed=installed,
+                limit=args.timeouts.k3s,
+                opts=ResourceOptions(parent=self),
+            )
         # In parallel with all other steps, and nothing waits for it. From an artifact disk K3s imports images itself. A machine
         # pulls ahead only when it is created, so another image later is no change of this step.
         if args.artifacts is None:
@@ -137,7 +153,7 @@ class K3sNode(ComponentResource):
                 names=args.plugin_names,
                 bin_directory=args.cni.bin,
                 version=args.k3s.version,
-                depends_on=[self.k3s_installed],
+                depends_on=[installed],
                 limit=args.timeouts.plugins,
             ),
             ResourceOptions(parent=self),
@@ -151,11 +167,13 @@ class K3sNode(ComponentResource):
             ),
             machine.hardware,
             args.k3s.version,
-            opts=ResourceOptions(parent=self, depends_on=[self.k3s_installed]),
+            opts=ResourceOptions(parent=self, depends_on=[installed]),
         )
         self.certificates = self._certificates(args)
         self.plugins_installed = plugins.installed
         self.node_ready_steps = [ready, plugins.installed, machine.cloud_init_done, self.certificates]
+        if self.k3s_installed is not installed:
+            self.node_ready_steps.append(self.k3s_installed)
         if machine.serving_steps:
             machine.serving_steps.steps.extend(self.node_ready_steps)
             args.servers_first.servers.steps.extend(self.node_ready_steps)

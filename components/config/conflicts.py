@@ -12,7 +12,15 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import combinations
 
-from components.config import device_conflicts, disk_conflicts, k3s_options, network_conflicts, nic_conflicts
+from components.config import (
+    device_conflicts,
+    disk_conflicts,
+    hardening_conflicts,
+    k3s_options,
+    network_conflicts,
+    nic_conflicts,
+    virtual_address_conflicts,
+)
 from components.config.plan import Claim, NodePlan, Plan, claims, virtual_api_address
 from components.config.problems import Problem, following, presence
 from components.config.settings import Settings, node_names
@@ -33,8 +41,10 @@ def conflicts(plan: Plan, settings: Settings) -> list[Problem]:
         *nic_conflicts.conflicts(plan, settings),
         *_homeless_pod(plan.nodes, settings),
         *disk_conflicts.conflicts(plan, settings),
+        *hardening_conflicts.conflicts(settings),
         *_options_twice(settings),
         *_cluster_networks(settings),
+        *virtual_address_conflicts.conflicts(settings),
         *_agents(settings),
     ]
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from components.config.disks import RANCHER, DataDisk
+from components.config.pool_plan import PoolPlan
 
 SERIAL_LENGTH = 20
 """Characters of a serial that every bus hands to the guest."""
@@ -20,6 +21,8 @@ class DiskPlan:
     """In the settings."""
     serial: str
     """By which the guest finds it, in /dev/disk/by-id."""
+    own_pool: PoolPlan | None
+    """The pool that it is in, where that is the stack's own."""
     pool: str
     """Name of the libvirt pool that it is in."""
     path: str
@@ -45,16 +48,6 @@ class DiskPlan:
         return self.mount == RANCHER
 
 
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """A pool of the stack's own."""
-
-    name: str
-    """Of the pool in libvirt."""
-    path: str
-    """Its directory."""
-
-
 def serial(node: str, disk: str) -> str:
     """server-1-data; with a digest in place of its end where that is too long."""
     text = f"{node}-{disk}"
@@ -64,30 +57,26 @@ def serial(node: str, disk: str) -> str:
     return f"{text[: SERIAL_LENGTH - 9]}-{digest}"
 
 
-def pool_suffix(directory: str) -> str:
-    """What tells the pool in this directory from the stack's others, in names."""
-    return hashlib.sha256(directory.rstrip("/").encode()).hexdigest()[:8]
-
-
-def directories(disks: Mapping[str, DataDisk]) -> Iterator[str]:
-    """Directories under which pools of the stack's own are made for them."""
-    for disk in disks.values():
-        if disk.directory is not None and disk.pool is None:
-            yield disk.directory
-
-
 def plans(
-    node: str, domain: str, disks: Mapping[str, DataDisk], *, own: Place, places: Mapping[str, Place], of_k3s: str | None
+    node: str,
+    domain: str,
+    disks: Mapping[str, DataDisk],
+    *,
+    main: PoolPlan,
+    in_directory: Callable[[str], PoolPlan],
+    of_k3s: str | None,
 ) -> Iterator[DiskPlan]:
-    """own: the stack's pool. places: further pools of the stack's own, by directory. of_k3s: name of the disk for K3s's data."""
+    """main: the stack's pool on the node's hypervisor. in_directory: its pool under a directory there. of_k3s: name of the disk for
+    K3s's data."""
     for name, disk in sorted(disks.items()):
         volume = f"{domain}-{name}.qcow2"
-        place = places[disk.directory] if disk.directory is not None and disk.directory in places else own
+        own = None if disk.pool is not None else in_directory(disk.directory) if disk.directory is not None else main
         yield DiskPlan(
             name=name,
             serial=serial(node, name),
-            pool=disk.pool or place.name,
-            path="" if disk.pool else f"{place.path}/{volume}",
+            own_pool=own,
+            pool=own.name if own else disk.pool or "",
+            path=own.volume(volume) if own else "",
             volume=volume,
             size=disk.size * 2**30,
             mount=RANCHER if name == of_k3s else disk.mount or "",

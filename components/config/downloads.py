@@ -44,6 +44,8 @@ def for_settings(settings: Settings) -> list[Download]:
     sums = f"{release}/sha256sum-{ARCHITECTURE}.txt"
     images = f"k3s-airgap-images-{ARCHITECTURE}.tar.zst"
     references = {reference(settings.multus.image): "multus.image", reference(settings.workload.image): "workload.image"}
+    if settings.k3s.virtual_address is not None:
+        references[reference(settings.k3s.kube_vip.image)] = "k3s.kubeVip.image"
     return [
         Download(kind="base-image", file=file_name(image.source), source=image.source, setting="image", checksum=image.checksum),
         Download(

@@ -57,10 +57,10 @@ OURS = {
     "node-name": "the plan: server-1, agent-1, …",
     "node-taint": "servers.taints, agents.taints",
     "private-registry": "k3s.registries",
-    "server": "the plan, or k3s.apiAddress",
+    "server": "the plan, k3s.virtualAddress or k3s.apiAddress",
     "service-cidr": "k3s.serviceCidr",
     "system-default-registry": "k3s.systemDefaultRegistry",
-    "tls-san": "the plan, and k3s.apiAddress",
+    "tls-san": "the plan, k3s.virtualAddress and k3s.apiAddress",
     "token": "a token that the program makes",
     "token-file": "a token that the program makes",
     "write-kubeconfig": "the program, which reads the kubeconfig where K3s writes it by default",
@@ -191,7 +191,12 @@ def _backend(key: str, value: Any) -> Iterator[tuple[str, str]]:
 
 def _arguments(key: str, option: str, value: Any) -> Iterator[tuple[str, str]]:
     taken = _ARGUMENTS.get(option, {})
-    for element in value if isinstance(value, list | tuple) else [value]:
-        argument = str(element).lstrip("-").partition("=")[0].strip()
+    for argument in arguments(value):
         if argument in taken:
             yield key, f"gives {argument}, which comes from other settings ({taken[argument]}); remove it"
+
+
+def arguments(value: Any) -> Iterator[str]:
+    """Names of the arguments that an option such as kubelet-arg gives."""
+    for element in value if isinstance(value, list | tuple) else [value]:
+        yield str(element).lstrip("-").partition("=")[0].strip()

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 
 from components.config import devices, disk_plan, disks, nic_plan, node_labels
 from components.config.addresses import AddressRange, merge
 from components.config.devices import DevicePlan
-from components.config.disk_plan import DiskPlan, Place
+from components.config.disk_plan import DiskPlan
 from components.config.firmware import firmware
 from components.config.network_plan import (
     AttachmentPlan,
@@ -29,10 +29,8 @@ from components.config.network_plan import (
     node_networks,
 )
 from components.config.nic_plan import NicPlan
+from components.config.pool_plan import PoolPlan, data_pool, main_pool, uuid_of
 from components.config.settings import NodeOverride, Settings, node_names
-
-# Namespace of all UUIDs made here: uuid5(NAMESPACE_URL, "https://k3s-macvlan.dev").
-_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://k3s-macvlan.dev")
 
 # From these releases on, containerd searches data/cni and no longer data/current/bin (k3s pull requests 10868, 10869).
 _NEW_CNI_DIRECTORY = {28: 15, 29: 10, 30: 6, 31: 2}
@@ -45,26 +43,6 @@ API_PORT = 6443
 
 # Certificates name this many servers from the start, so that adding one restarts no other (etcd advises 7 at most).
 _FORESEEN_SERVERS = 7
-
-
-@dataclass(frozen=True, kw_only=True)
-class PoolPlan:
-    """The stack's storage pool on one hypervisor."""
-
-    hypervisor: str
-    """Its name in the setting hypervisors."""
-    uri: str
-    """libvirt's connection URI, as qemu:///system."""
-    name: str
-    """Of the pool in libvirt: <project>-<stack>."""
-    uuid: str
-    """Of the pool in libvirt."""
-    path: str
-    """The pool's directory on the hypervisor."""
-
-    def volume(self, name: str) -> str:
-        """Path of a volume of this pool on the hypervisor."""
-        return f"{self.path}/{name}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,9 +165,12 @@ class Plan:
     claims: tuple[AddressRange, ...]
     """Addresses of the network that are the stack's, to be taken out of its DHCP ranges."""
     api_address: str
-    """Where clients and agents reach the API: k3s.apiAddress, or the first server's address."""
+    """Where clients reach the API: k3s.apiAddress, k3s.virtualAddress, or the first server's address."""
+    join_address: str
+    """By what the servers after the first and the agents join: k3s.virtualAddress, else `api_address`."""
     api_names: tuple[str, ...]
-    """What the API's certificates hold: addresses of the servers, those that further ones would get, and k3s.apiAddress."""
+    """What the API's certificates hold: addresses of the servers, those that further ones would get, k3s.virtualAddress and
+    k3s.apiAddress."""
     cni: CniPaths
     """CNI directories on the nodes."""
     networks: tuple[NetworkPlan, ...]
@@ -243,7 +224,7 @@ def image_plan(settings: Settings) -> ImagePlan:
 def _nodes(
     project: str, stack: str, settings: Settings, pools: dict[str, PoolPlan], planned: tuple[NetworkPlan, ...]
 ) -> Iterator[NodePlan]:
-    images = _images(settings)
+    images = {role: _images(settings, role) for role, _ in settings.groups}
     nics = nic_plan.plans(settings, lambda node, nic: mac_address(project, stack, node, nic))
     count = settings.servers.count + settings.agents.count
     for role, group in settings.groups:
@@ -254,13 +235,12 @@ def _nodes(
             given = devices.planned(role, name, group.devices, override.devices)
             api_labels = {key: value for key, value in labels.items() if not node_labels.of_kubelet(key)} | devices.labels(given)
             pool = pool or next(iter(pools.values()))
-            own_disks = disks.of_node(group.disks, override.disks)
             yield NodePlan(
                 name=name,
                 domain=f"{project}-{stack}-{name}",
                 role=role,
                 index=index,
-                uuid=str(uuid.uuid5(_NAMESPACE, f"{project}/{stack}/{name}")),
+                uuid=uuid_of(f"{project}/{stack}/{name}"),
                 mac=override.mac or mac_address(project, stack, name),
                 address=override.address or counted(settings.network.nodes, role, index),
                 pool=pool,
@@ -270,7 +250,7 @@ def _nodes(
                 labels=tuple(f"{key}={value}" for key, value in sorted(labels.items()) if node_labels.of_kubelet(key)),
                 api_labels=tuple(sorted(api_labels.items())),
                 taints=group.taints if override.taints is None else override.taints,
-                images=images,
+                images=images[role],
                 networks=node_networks(planned, role, index, count),
                 devices=given,
                 nics=nics[name],
@@ -278,49 +258,26 @@ def _nodes(
                     disk_plan.plans(
                         name,
                         f"{project}-{stack}-{name}",
-                        own_disks,
-                        own=Place(name=pool.name, path=pool.path),
-                        places={
-                            directory: Place(name=data_pool.name, path=data_pool.path)
-                            for directory in disk_plan.directories(own_disks)
-                            if (data_pool := _data_pool(project, stack, pool, directory)) is not None
-                        },
+                        disks.of_node(group.disks, override.disks),
+                        main=pool,
+                        in_directory=partial(data_pool, project, stack, pool),
                         of_k3s=settings.k3s.data_disk,
                     )
                 ),
             )
 
 
-def _data_pool(project: str, stack: str, own: PoolPlan, directory: str) -> PoolPlan | None:
-    """The stack's pool under a directory on the hypervisor of its pool `own`; None where that one is there."""
-    path = f"{directory.rstrip('/')}/{project}-{stack}"
-    if path == own.path:
-        return None
-    suffix = disk_plan.pool_suffix(directory)
-    return PoolPlan(
-        hypervisor=own.hypervisor,
-        uri=own.uri,
-        name=f"{own.name}-{suffix}",
-        uuid=str(uuid.uuid5(_NAMESPACE, f"{project}/{stack}/pool/{own.hypervisor}/{suffix}")),
-        path=path,
-    )
+def _data_pools(nodes: tuple[NodePlan, ...]) -> tuple[PoolPlan, ...]:
+    own = {disk.own_pool for node in nodes for disk in node.disks if disk.own_pool and disk.own_pool != node.pool}
+    return tuple(sorted(own, key=lambda pool: (pool.hypervisor, pool.name)))
 
 
-def _data_pools(project: str, stack: str, nodes: tuple[NodePlan, ...], settings: Settings) -> tuple[PoolPlan, ...]:
-    found: dict[tuple[str, str], PoolPlan] = {}
-    groups = dict(settings.groups)
-    for node in nodes:
-        group = groups[node.role]
-        override = group.overrides.get(node.name, NodeOverride())
-        for directory in disk_plan.directories(disks.of_node(group.disks, override.disks)):
-            if (pool := _data_pool(project, stack, node.pool, directory)) is not None:
-                found[pool.hypervisor, pool.name] = pool
-    return tuple(pool for _, pool in sorted(found.items()))
-
-
-def _images(settings: Settings) -> tuple[str, ...]:
+def _images(settings: Settings, role: str) -> tuple[str, ...]:
+    """The most urgent first: until the virtual address is there, no other node joins."""
+    virtual = role == "server" and settings.k3s.virtual_address is not None
     everywhere = settings.workload.per_node or settings.servers.count + settings.agents.count == 1
-    return (settings.multus.image, *([settings.workload.image] if everywhere else []))
+    first = [settings.k3s.kube_vip.image] if virtual else []
+    return (*first, settings.multus.image, *([settings.workload.image] if everywhere else []))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -358,6 +315,9 @@ def claims(nodes: tuple[NodePlan, ...], planned: tuple[NetworkPlan, ...], settin
     # What network.exclude names has another machine, a load balancer say.
     if virtual and virtual in settings.network.cidr and not any(virtual in excluded for excluded in settings.network.exclude):
         claimed.append(Claim(setting="k3s.apiAddress", range=AddressRange.single(virtual), link=interface))
+    if settings.k3s.virtual_address is not None:
+        own = AddressRange.single(settings.k3s.virtual_address)
+        claimed.append(Claim(setting="k3s.virtualAddress", range=own, link=interface))
     for network in planned:
         claimed += _network_claims(network)
     return tuple(claimed)
@@ -388,8 +348,8 @@ def _api_names(nodes: tuple[NodePlan, ...], settings: Settings) -> tuple[str, ..
     present = [node.address for node in nodes if node.role == "server"]
     further = range(len(present), min(_FORESEEN_SERVERS, len(settings.network.nodes)))
     addresses = [*present, *(counted(settings.network.nodes, "server", index) for index in further)]
-    names = [*(str(address) for address in addresses), *([settings.k3s.api_address] if settings.k3s.api_address else [])]
-    return tuple(dict.fromkeys(names))
+    names = [*addresses, settings.k3s.virtual_address, settings.k3s.api_address]
+    return tuple(dict.fromkeys(str(name) for name in names if name))
 
 
 def _pods(nodes: tuple[NodePlan, ...], planned: tuple[NetworkPlan, ...], settings: Settings) -> tuple[PodPlan, ...]:
@@ -406,13 +366,7 @@ def _plugins(planned: tuple[NetworkPlan, ...], settings: Settings) -> tuple[str,
 def make(project: str, stack: str, settings: Settings) -> Plan:
     """The plan of any settings, also of impossible ones, for which conflicts.py reports what contradicts itself."""
     pools = {
-        name: PoolPlan(
-            hypervisor=name,
-            uri=hypervisor.uri,
-            name=f"{project}-{stack}",
-            uuid=str(uuid.uuid5(_NAMESPACE, f"{project}/{stack}/pool/{name}")),
-            path=f"{hypervisor.pool_directory.rstrip('/')}/{project}-{stack}",
-        )
+        name: main_pool(project, stack, name, uri=hypervisor.uri, directory=hypervisor.pool_directory)
         for name, hypervisor in sorted(settings.hypervisors.items())
     }
     planned = networks(settings)
@@ -424,11 +378,12 @@ def make(project: str, stack: str, settings: Settings) -> Plan:
         owner=f"{project}/{stack}",
         nodes=nodes,
         pools=tuple(pool for name, pool in pools.items() if name in used),
-        data_pools=_data_pools(project, stack, nodes, settings),
+        data_pools=_data_pools(nodes),
         pods=_pods(nodes, planned, settings),
         image=image_plan(settings),
         claims=tuple(merge(claim.range for claim in claims(nodes, planned, settings) if claim.of_nodes)),
-        api_address=settings.k3s.api_address or str(nodes[0].address),
+        api_address=settings.k3s.api_address or str(settings.k3s.virtual_address or nodes[0].address),
+        join_address=str(settings.k3s.virtual_address or settings.k3s.api_address or nodes[0].address),
         api_names=_api_names(nodes, settings),
         cni=CniPaths(
             bin=settings.k3s.cni_bin_directory or cni_bin_directory(settings.k3s.version),

@@ -19,6 +19,9 @@ from components.config.problems import Problem
 NAMESPACES = ("pulumi", "kubernetes", "command")
 """Namespaces of the configuration that are read: Pulumi's own and those of the providers in use."""
 
+ORIGIN = "k3s-macvlan"
+"""The project's name in the stack files that `pulumi new` copies, whatever name it gives the new project."""
+
 NEAR = 0.75
 """From which likeness on (difflib's ratio) a namespace is taken for the project's name, misspelled."""
 
@@ -78,12 +81,14 @@ def split_key(key: Any, project: str) -> tuple[str, str]:
 
 
 def misnamed(project: str, keys: Iterable[str]) -> list[Problem]:
-    """Keys, each as namespace:name, under a namespace that is nearly the project's name; others may be of other programs."""
+    """Keys, each as namespace:name, under a namespace that is nearly the project's name, or was it before `pulumi new`; others may
+    be of other programs.
+    """
     problems = []
     for key in keys:
         namespace, _, name = key.partition(":")
         near = difflib.get_close_matches(namespace.lower(), [project.lower()], 1, NEAR)
-        if near and namespace not in (project, *NAMESPACES):
+        if (near or namespace == ORIGIN) and namespace not in (project, *NAMESPACES):
             conflict = f"is under the name {namespace}, which nothing reads; write {project}:{name}"
             problems.append(Problem(key, "", conflict, frozenset({name})))
     return problems

@@ -20,6 +20,7 @@ from components.config import k3s_options
 from components.config.addresses import AddressRange
 from components.config.devices import Device, DeviceName
 from components.config.disks import DiskName, DiskOverrides, Disks
+from components.config.kube_vip import KubeVip
 from components.config.model import Model
 from components.config.nics import Nic, Queues, Vlan, VlanTag, vlan_mistakes
 from components.config.pod_networks import PodNetwork
@@ -502,6 +503,12 @@ class K3s(Model):
     api_address: ApiAddress = ""
     """Virtual address or name in front of the servers, if you provide one; goes into the certificates and the kubeconfig. An
     address of the network is the stack's own like those of nodes and pods, unless `network.exclude` names it as another's."""
+    virtual_address: Address | None = None
+    """Address of the nodes' network that one server has at a time, by kube-vip, and another takes over when that one is lost. All
+    nodes join by it; it is in the certificates and the kubeconfig, and may be nobody else's. With it `apiAddress` may only be a
+    name, of this address, which the kubeconfig then has. A change restarts K3s on all nodes."""
+    kube_vip: KubeVip = KubeVip()
+    """What gives `virtualAddress` to a server: `image`, `leaseDuration`."""
     separate_agent_token: bool = True
     """Agents join with a token of their own, with which nobody can join as a server; false: with the servers' token."""
     cni_bin_directory: Path | None = None
@@ -517,6 +524,10 @@ class K3s(Model):
     """Pod addresses (K3s's cluster-cidr)."""
     service_cidr: Subnet = IPv4Network("10.43.0.0/16")
     """Service addresses (K3s's service-cidr)."""
+    hardened: bool = False
+    """K3s's CIS hardening guide: kernel parameters, encrypted secrets, audit log, PodSecurity level `restricted`, tokens that end,
+    file modes, network policies; what each does, and what is left to do: [hardening.md](hardening.md). On a running cluster it
+    restarts K3s and encrypts the secrets that are there."""
 
     @model_validator(mode="after")
     def _source(self) -> K3s:
@@ -611,6 +622,12 @@ class Workload(Model):
     """Its image."""
     port: Annotated[int, Field(strict=True, ge=1, le=65535)] = 80
     """Port the image listens on."""
+    user: Annotated[int, Field(strict=True, ge=0, le=2147483647)] | None = None
+    """User ID that the container runs as, with all that PodSecurity's level `restricted` asks for; ports below 1024 are free to it.
+    0: the user that the image says, which may be root. Absent: 0, with `k3s.hardened` 101, which is nginx in its image."""
+    empty_dirs: tuple[Path, ...] | None = None
+    """Directories of the container that are an emptyDir each. Absent: none, or with a `user` those that nginx writes to, /run,
+    /var/cache/nginx and /var/lib/nginx."""
     per_node: bool = False
     """A pod on every node instead of one anywhere; each is proven."""
     networks: tuple[Name, ...] | None = None

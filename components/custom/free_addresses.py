@@ -89,7 +89,8 @@ def query(inputs: Props, *, known: Iterable[str]) -> str:
         listed = ", ".join(f"{address} ({who})" for address, who in sorted(others.items()))
         raise AddressInUseError(
             f"other machines of {cidr} answer at addresses that this stack wants for itself: {listed}. Find them and give them "
-            "other addresses, or move network.nodes, those of podNetworks or k3s.apiAddress, and name them in network.exclude"
+            "other addresses, or move network.nodes, those of podNetworks, k3s.virtualAddress or k3s.apiAddress, and name them in "
+            "network.exclude"
         )
     return f"nobody answered at {min(len(addresses), MOST)} of {len(addresses)} addresses, asked from this machine"
 

@@ -9,7 +9,8 @@ from pulumi import ComponentResource, Resource, ResourceOptions
 
 from components.config.addresses import AddressRange
 from components.config.artifacts import ArtifactSet
-from components.config.plan import ImagePlan, PoolPlan
+from components.config.plan import ImagePlan
+from components.config.pool_plan import PoolPlan
 from components.config.settings import Network
 from components.libvirt.artifact_disk import ArtifactDisk, ArtifactDiskArgs
 from components.libvirt.base_image import BaseImage, BaseImageArgs

@@ -34,6 +34,9 @@ from components.network.changed_network import NETWORK_REVISION
 from components.network.leftover_pod import MACHINE, NETWORKS
 from components.network.pod_network import PodNetwork
 
+# From here on every user may listen.
+_FIRST_PORT = 1024
+
 
 @dataclass(frozen=True, kw_only=True)
 class MacvlanPodArgs:
@@ -54,7 +57,7 @@ class MacvlanPodArgs:
     report: ErrorHook
     """Logs why the pod is not ready."""
     workload: Workload
-    """The setting workload."""
+    """The setting workload, with its user and directories."""
     after: Sequence[Any]
     """Steps it waits for, so that it cannot start without its second interface."""
     limit: int
@@ -110,15 +113,29 @@ class MacvlanPod(ComponentResource):
                 automount_service_account_token=False,
                 node_selector={"kubernetes.io/hostname": machine.node.name} if machine else None,
                 tolerations=[core.TolerationArgs(operator="Exists")] if machine else None,
+                security_context=_pod_security(workload),
                 containers=[
                     core.ContainerArgs(
                         name="web",
                         image=workload.image,
                         image_pull_policy="IfNotPresent",
                         ports=[core.ContainerPortArgs(name="http", container_port=workload.port)],
-                        security_context=core.SecurityContextArgs(allow_privilege_escalation=False),
+                        security_context=core.SecurityContextArgs(
+                            allow_privilege_escalation=False,
+                            capabilities=core.CapabilitiesArgs(drop=["ALL"]) if workload.user else None,
+                        ),
+                        volume_mounts=[
+                            core.VolumeMountArgs(name=f"directory-{number}", mount_path=path)
+                            for number, path in enumerate(workload.empty_dirs or (), start=1)
+                        ]
+                        or None,
                     )
                 ],
+                volumes=[
+                    core.VolumeArgs(name=f"directory-{number}", empty_dir=core.EmptyDirVolumeSourceArgs())
+                    for number, _ in enumerate(workload.empty_dirs or (), start=1)
+                ]
+                or None,
             ),
             opts=ResourceOptions.merge(
                 args.cluster.child_options,
@@ -142,6 +159,19 @@ class MacvlanPod(ComponentResource):
         ]
         self.uid = pod.metadata.uid
         self.register_outputs({interface.network.name: interface.address for interface in self.interfaces})
+
+
+def _pod_security(workload: Workload) -> core.PodSecurityContextArgs | None:
+    """What PodSecurity's level `restricted` asks of a pod. It allows the kernel parameter, with which a user without capabilities
+    may listen on the port."""
+    if not workload.user:
+        return None
+    return core.PodSecurityContextArgs(
+        run_as_non_root=True,
+        run_as_user=workload.user,
+        seccomp_profile=core.SeccompProfileArgs(type="RuntimeDefault"),
+        sysctls=[core.SysctlArgs(name="net.ipv4.ip_unprivileged_port_start", value="0")] if workload.port < _FIRST_PORT else None,
+    )
 
 
 def _pod_interface(network: NetworkPlan, interface: str, annotations: Output[Any], pod: str) -> PodInterface:

@@ -71,6 +71,23 @@ def _file(path: str, entry: Any) -> tuple[bytes, int]:
     return content, mode
 
 
+def refuse_unreadable(root: str, files: dict[str, tuple[bytes, int]]) -> None:
+    """Without secrets-encryption K3s does not read the key, and its API server none of the secrets."""
+    config = files.get("/etc/rancher/k3s/config.yaml")
+    if config is None or re.search(rb"""(?m)^secrets-encryption: *["']?true\b""", config[0]):
+        return
+    try:
+        with open(root + "/var/lib/rancher/k3s/server/cred/encryption-config.json", "rb") as file:
+            first = json.load(file)["resources"][0]["providers"][0]
+    except (OSError, ValueError, LookupError, TypeError):
+        return
+    if "identity" not in first:
+        fail(
+            "the secrets of this cluster are encrypted, and K3s cannot read them without secrets-encryption: set "
+            "k3s.serverConfig.secrets-encryption: true where k3s.hardened is not to be, or decrypt them first (docs/hardening.md)"
+        )
+
+
 def write(path: str, content: bytes, mode: int) -> None:
     """Replaces the file in one step, unless it is the same."""
     directory = os.path.dirname(path)
@@ -123,4 +140,6 @@ def _record(manifest: str, paths: set[str]) -> None:
 if __name__ == "__main__":
     for name, value in install_environment(os.environ.get("INSTALL_ENV", "")).items():
         sys.stdout.write(f"{name}={value}\0")
-    write_all(os.environ["ROOT"], files_of(sys.stdin.buffer.read()))
+    documents = files_of(sys.stdin.buffer.read())
+    refuse_unreadable(os.environ["ROOT"], documents)
+    write_all(os.environ["ROOT"], documents)

@@ -69,6 +69,21 @@ def test_disks_that_up_is_to_make_or_to_enlarge_count() -> None:
     assert "20.0 GiB in those that up is to make" in finding.observed
 
 
+def test_a_data_disk_counts_once_where_it_is_to_be() -> None:
+    disks = {"data": {"size": 40}}
+    volume = f"{MACHINE}-data.qcow2"
+    (finding,) = judged(Facts(own=made(50, 15)), MACHINE, servers={"disks": disks})
+    assert "grow by 55.0 GiB" in finding.observed and "40.0 GiB in those that up is to make" in finding.observed
+    grown = replace(made(50, 54), thin=2, disks=(("server-1.qcow2", 20 * GIB), (volume, 40 * GIB)))
+    (finding,) = judged(Facts(own=grown), MACHINE, servers={"disks": disks})
+    assert "grow by 54.0 GiB" in finding.observed and "up is to make" not in finding.observed
+    fast = Pool(name="fast", path="/srv/fast", size=90 * GIB, free=10 * GIB)
+    named = {"data": {"size": 40, "pool": "fast"}}
+    found = judged(Facts(own=made(50, 15), used=(fast,)), MACHINE, servers={"disks": named})
+    assert levels(found) == ["ok", "warning"] and "can grow by 15.0 GiB" in found[0].observed
+    assert "40.0 GiB in those that up is to make" in found[1].observed
+
+
 def test_each_file_system_with_disks_of_the_stack_is_weighed() -> None:
     data = Pool(name="data", path="/srv/data", size=900 * GIB, free=10 * GIB, thin=1, growth=50 * GIB)
     found = judged(Facts(own=made(100, 15), used=(data,)), MACHINE)
@@ -129,13 +144,14 @@ class Listed:
         return [volume(*each) for each in self.volumes]
 
 
-def observed(*pools: Listed, own: str = "", documents: tuple[str, ...] = (), local: bool = False) -> Facts:
+def observed(*pools: Listed, own: str = "", documents: tuple[str, ...] = (), local: bool = False, **raw: Any) -> Facts:
     pytest.importorskip("libvirt")
     by_uuid = next((pool for pool in pools if pool.name() == own), None)
     connection = SimpleNamespace(
         listAllStoragePools=lambda _flags: list(pools), storagePoolLookupByUUIDString=lambda _uuid: by_uuid
     )
-    return storage.observe(connection, planned()[1].pools[0], documents, local=local)
+    layout = planned(**raw)[1]
+    return storage.observe(connection, layout.pools[0], documents, layout.nodes, local=local)
 
 
 def test_volumes_that_can_grow_are_counted() -> None:
@@ -151,6 +167,12 @@ def test_a_pool_with_a_disk_of_a_machine_is_used() -> None:
         Listed("mine", "/p/mine"), Listed("data", "/srv/data"), Listed("other", "/srv"), own="mine", documents=(document,)
     )
     assert [pool.name for pool in facts.used] == ["data"] and [pool.name for pool in facts.others] == ["other"]
+
+
+def test_a_pool_that_a_disk_is_to_be_in_is_used() -> None:
+    disks = {"data": {"size": 40, "pool": "data"}}
+    facts = observed(Listed("mine", "/p/mine"), Listed("data", "/srv/data"), own="mine", servers={"disks": disks})
+    assert [pool.name for pool in facts.used] == ["data"]
 
 
 def test_before_the_first_up_the_directory_counts(tmp_path: Path) -> None:

@@ -291,7 +291,7 @@ def test_look_takes_what_the_api_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr(hypervisor, "domain_states", lambda *_: ({}, []))
     monkeypatch.setattr(ssh, "gather", lambda *_: {"server-1": ssh.Answer(text="uptime 61\n")})
-    monkeypatch.setattr(kube, "read", lambda _kubeconfig: cluster)
+    monkeypatch.setattr(kube, "read", lambda _kubeconfig, **_: cluster)
     monkeypatch.setattr("components.custom.page_check.prove", lambda *_: (200, "x"))
     observed = status.observe(stack.parse_outputs("dev", OUTPUTS))
     assert (observed.nodes, observed.pods) == (cluster.nodes, [])
@@ -303,7 +303,7 @@ def test_look_takes_what_the_api_tells(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_machine_that_does_not_run_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hypervisor, "domain_states", lambda *_: ({"server-1": "shut off"}, []))
     monkeypatch.setattr(ssh, "gather", lambda *_: pytest.fail("asked"))
-    monkeypatch.setattr(kube, "read", lambda _kubeconfig: kube.Cluster(nodes=[], pods=[], definitions=(), multus={}, notes=()))
+    monkeypatch.setattr(kube, "read", lambda _kubeconfig, **_: kube.Cluster(nodes=[], pods=[], definitions=(), multus={}, notes=()))
     monkeypatch.setattr("components.custom.page_check.prove", lambda *_: (200, "x"))
     observed = status.observe(stack.parse_outputs("dev", OUTPUTS))
     assert observed.inside == {} and observed.notes == ()

@@ -75,6 +75,18 @@ def test_an_agent_gets_no_option_of_a_server() -> None:
     assert by_node["server-1"]["system-default-registry"] == "r.example"
 
 
+@pytest.mark.parametrize("version", ["v1.27.8+k3s2", "v1.36.4+k3s1"])
+def test_hardening_is_added_to_what_each_node_has(version: str) -> None:
+    k3s = {"version": version, "config": {"kubelet-arg": ["max-pods=200"]}, "serverConfig": {"disable": ["traefik"]}}
+    plain, hardened = configs(k3s=k3s), configs(k3s={**k3s, "hardened": True})
+    for name, node_config in hardened.items():
+        assert node_config.items() >= {key: value for key, value in plain[name].items() if key != "kubelet-arg"}.items()
+        assert node_config["kubelet-arg"][-1] == "max-pods=200" and len(node_config["kubelet-arg"]) > 1
+        assert node_config["protect-kernel-defaults"] is True
+        assert ("secrets-encryption" in node_config) == name.startswith("server")
+        assert set(node_config) <= (k3s_options.SERVER if name.startswith("server") else k3s_options.AGENT)
+
+
 def test_labels_taints_and_name_are_the_nodes() -> None:
     agent = configs(agents={"count": 1, "labels": {"b": "2", "a": "1"}, "taints": ["x=y:NoExecute"]})["agent-1"]
     assert (agent["node-label"], agent["node-taint"]) == (["a=1", "b=2"], ["x=y:NoExecute"])

@@ -37,10 +37,12 @@ def test_a_node_without_disks_has_none() -> None:
 
 
 def test_the_plan_of_a_disk() -> None:
-    assert disks(settings({"disks": {"data": DATA}})) == {
+    found = settings({"disks": {"data": DATA}})
+    assert disks(found) == {
         "data": DiskPlan(
             name="data",
             serial="server-1-data",
+            own_pool=plan.make("k3s-macvlan", "dev", found).pools[0],
             pool="k3s-macvlan-dev",
             path="/var/lib/libvirt/images/k3s-macvlan-dev/k3s-macvlan-dev-server-1-data.qcow2",
             volume="k3s-macvlan-dev-server-1-data.qcow2",

@@ -160,6 +160,11 @@ def test_a_key_under_a_name_near_the_project_s_is_told(name: str) -> None:
     assert str(problem) == f"{name}:podNetworks: is under the name {name}, which nothing reads; write k3s-macvlan:podNetworks"
 
 
+def test_a_key_under_the_name_of_the_template_is_told_in_a_project_of_any_name() -> None:
+    (problem,) = misnamed("home", ["k3s-macvlan:podNetworks", "home:servers", "aws:region"])
+    assert str(problem) == "k3s-macvlan:podNetworks: is under the name k3s-macvlan, which nothing reads; write home:podNetworks"
+
+
 @pytest.mark.parametrize("key", ["k3s-macvlan:x", "pulumi:tags", "kubernetes:context", "command:x", "aws:region", "k3s-metallb:x"])
 def test_keys_of_other_names_are_left_alone(key: str) -> None:
     assert misnamed("k3s-macvlan", [key]) == []

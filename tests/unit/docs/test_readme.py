@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[3]
 OTHERS = {"settings.md"}  # generated
 PAGES = [
     ROOT / "README.md",
+    ROOT / "README.zh-CN.md",
     ROOT / "CONTRIBUTING.md",
     *sorted(page for page in (ROOT / "docs").glob("*.md") if page.name not in OTHERS),
     *sorted((ROOT / "examples").glob("*/README.md")),
@@ -39,6 +40,7 @@ RUN_BY = {
     "./lab destroy": "tests/e2e/test_life.py::test_destroy_of_a_dead_machine_leaves_nothing",
     "./lab test": "tests/unit/cli/test_lab.py::test_ci_runs_the_tests_from_any_folder",
     "./lab diagram --example docs/network.svg": "tests/unit/cli/test_diagram.py::test_the_readme_s_picture_is_current",
+    "./lab --version": "tests/unit/cli/test_lab.py::test_the_version_is_said_without_anything_that_is_not_there_yet",
     "./lab kubectl get pods -A": "tests/unit/cli/test_enter.py::test_kubectl_reads_the_kubeconfig_from_memory",
 }
 
@@ -80,7 +82,7 @@ def test_a_command_is_run_or_says_that_it_is_not(page: str, command: str, tmp_pa
         lab.run("up")
     lab.run(*words)
     # lab took it: what it stands for was called.
-    assert lab.log.read_text()
+    assert lab.log.read_text() or words == ["--version"]
 
 
 def test_a_pulumi_command_names_its_stack() -> None:

@@ -68,7 +68,7 @@ def lab_calls() -> Iterator[tuple[str, list[str]]]:
 
 
 def test_the_workflows() -> None:
-    assert set(WORKFLOWS) == {"preview", "up", "drift", "test", "bench"}
+    assert set(WORKFLOWS) == {"preview", "up", "drift", "test", "bench", "release"}
 
 
 def test_strangers_reach_neither_secrets_nor_our_machines() -> None:
@@ -77,19 +77,20 @@ def test_strangers_reach_neither_secrets_nor_our_machines() -> None:
         triggers = set(workflow["on"])
         assert triggers <= {"pull_request", "push", "schedule", "workflow_dispatch"}, name
         runners = {str(job["runs-on"]) for job in workflow["jobs"].values()}
-        if "pull_request" in triggers:
+        if "pull_request" in triggers or name == "release":
             assert runners == {"ubuntu-24.04"}, name
         else:
             assert runners == {"['self-hosted', 'libvirt']"}, name
         if "push" in triggers:
-            assert workflow["on"]["push"] == {"branches": ["main"]}
+            tags_alone = {"tags": ["v[0-9]+.[0-9]+.[0-9]+"]}
+            assert workflow["on"]["push"] == (tags_alone if name == "release" else {"branches": ["main"]})
 
 
 def test_permissions_are_the_least() -> None:
     assert all(workflow["permissions"] == {} for workflow in WORKFLOWS.values())
     for name, job in JOBS.items():
-        comment = {"pull-requests": "write"} if name == "preview.preview" else {}
-        assert job["permissions"] == {"contents": "read"} | comment, name
+        more = {"preview.preview": {"pull-requests": "write"}, "release.release": {"contents": "write"}}.get(name, {})
+        assert job["permissions"] == {"contents": "read"} | more, name
 
 
 def test_a_comment_is_only_tried_where_it_can_be_written() -> None:
@@ -208,6 +209,31 @@ def test_drift_is_looked_for_in_the_world_with_the_program_of_now() -> None:
 
 
 # --- what they do
+
+
+def test_a_release_has_the_notes_of_the_changelog_or_is_none(tmp_path: Path) -> None:
+    """Both steps as they are run, with a `gh` that writes down how it was called."""
+    gh = tmp_path / "gh"
+    gh.write_text(f'#!/bin/bash\nprintf "%s\\n" "$*" >> {tmp_path}/called\ncat notes.md >> {tmp_path}/called\n')
+    gh.chmod(0o755)
+    for name in ("CHANGELOG.md", "VERSION", "tools/changelog.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+
+    def release(tag: str) -> int:
+        script = f"{RUNS['release.release.Read the notes']}\n{RUNS['release.release.Release']}"
+        site = {"GITHUB_SERVER_URL": "https://example.org", "GITHUB_REPOSITORY": "a/b", "GITHUB_REF_NAME": tag}
+        env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", **site}
+        command = ["bash", "-e", "-c", script]
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False).returncode
+
+    version = (ROOT / "VERSION").read_text().strip()
+    assert release("v0.0.1") != 0 and not (tmp_path / "called").exists()
+    assert release(f"v{version}") == 0
+    called = (tmp_path / "called").read_text()
+    assert called.startswith(f"release create v{version} --verify-tag --title v{version} --notes-file notes.md\n")
+    assert "\n### " in called and "## [" not in called and "]: ../../" not in called
+    assert "](README" not in called
 
 
 def engine() -> str:

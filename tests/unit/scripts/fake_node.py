@@ -38,6 +38,9 @@ NAMES = {
     "disk-grow",
     "guest-agent",
     "k3s-data-token",
+    "k3s-encryption-key",
+    "k3s-encryption-prepare",
+    "k3s-secrets-encrypt",
     "image-pull",
     "node-access",
     "node-nic",
@@ -46,6 +49,7 @@ NAMES = {
     "node-state",
     "node-sync",
     "sshd-port",
+    "virtual-address",
 }
 CONF_DIR = "/var/lib/rancher/k3s/agent/etc/cni/net.d"
 BIN_DIR = "/var/lib/rancher/k3s/data/cni"

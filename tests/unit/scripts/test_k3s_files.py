@@ -57,6 +57,40 @@ def test_files_that_are_refused(files: object, problem: str) -> None:
         k3s_files.files_of(json.dumps(files).encode())
 
 
+ENCRYPTED = {"resources": [{"resources": ["secrets"], "providers": [{"aescbc": {"keys": []}}, {"identity": {}}]}]}
+DISABLED = {"resources": [{"resources": ["secrets"], "providers": [{"identity": {}}, {"aescbc": {"keys": []}}]}]}
+NEVER = {"resources": [{"resources": ["secrets"], "providers": [{"identity": {}}]}]}
+
+
+@pytest.mark.parametrize(
+    ("configuration", "config", "refused"),
+    [
+        (ENCRYPTED, "token: x\n", True),
+        (ENCRYPTED, "secrets-encryption: false\n", True),
+        (ENCRYPTED, "token: secrets-encryption: true\n", True),
+        (ENCRYPTED, "a: 1\nsecrets-encryption: true\ntoken: x\n", False),
+        (ENCRYPTED, "secrets-encryption: 'true'\n", False),
+        (ENCRYPTED, None, False),
+        (DISABLED, "token: x\n", False),
+        (NEVER, "token: x\n", False),
+        (None, "token: x\n", False),
+        ("{", "token: x\n", False),
+    ],
+)
+def test_secrets_stay_readable(tmp_path: Path, configuration: object, config: str | None, refused: bool) -> None:
+    """Without the option K3s gives its API server no key."""
+    if configuration is not None:
+        file = tmp_path / "var/lib/rancher/k3s/server/cred/encryption-config.json"
+        file.parent.mkdir(parents=True)
+        file.write_text(configuration if isinstance(configuration, str) else json.dumps(configuration))
+    files = {} if config is None else {"/etc/rancher/k3s/config.yaml": (config.encode(), 0o600)}
+    if not refused:
+        k3s_files.refuse_unreadable(str(tmp_path), files)
+        return
+    with pytest.raises(SystemExit, match=r"^k3s: the secrets of this cluster are encrypted, .*k3s\.serverConfig"):
+        k3s_files.refuse_unreadable(str(tmp_path), files)
+
+
 def test_files_are_written_once_and_removed_when_they_are_no_longer_named(tmp_path: Path) -> None:
     root, first, second = str(tmp_path), tmp_path / "etc/a", tmp_path / "etc/b"
     k3s_files.write_all(root, {"/etc/a": (b"1", 0o600), "/etc/b": (b"2", 0o644)})
