@@ -41,6 +41,7 @@ NAMES = {
     "node-access",
     "node-nic",
     "node-leave",
+    "login-key",
     "artifacts",
     "node-state",
     "node-sync",
