@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 
 from cli import stack as stacks
@@ -54,10 +54,21 @@ def run(
     command: words for the node's shell, joined with spaces as ssh itself does. terminal: request one on the node. interruptible: an
     interrupt is for this process too.
     """
-    more = [*(["-t"] if terminal else []), *(["-q"] if quiet else [])]
-    with _signals(interruptible=interruptible), ssh_client.session(login(stack, node), command, more=more) as (words, key):
+    with (
+        _signals(interruptible=interruptible),
+        _session(stack, node, command, terminal=terminal, quiet=quiet) as (words, key),
+    ):
         return subprocess.run(  # noqa: S603 - our own words, and the user's command for the node
             words, pass_fds=(key,), stdin=stdin, capture_output=capture, text=True, check=False
+        )
+
+
+def pipe(stack: Stack, node: Node, command: Sequence[str], text: str) -> subprocess.CompletedProcess[str]:
+    """ssh to the node with this text as stdin; what it prints is captured, and what it reports goes to our stderr. An interrupt is
+    for this process too."""
+    with _signals(interruptible=True), _session(stack, node, command) as (words, key):
+        return subprocess.run(  # noqa: S603 - our own words
+            words, pass_fds=(key,), input=text, stdout=subprocess.PIPE, text=True, check=False
         )
 
 
@@ -79,7 +90,7 @@ def gather(
     with _signals(interruptible=interruptible), ExitStack() as sessions:
         for node in nodes:
             try:
-                words, key = sessions.enter_context(ssh_client.session(login(stack, node), command))
+                words, key = sessions.enter_context(_session(stack, node, command))
             except LabError as error:
                 answers[node.name] = Answer(error=str(error))
                 continue
@@ -108,7 +119,7 @@ def _end(child: subprocess.Popen[str]) -> None:
 
 
 @contextmanager
-def _signals(*, interruptible: bool) -> Iterator[None]:
+def _signals(*, interruptible: bool = False) -> Iterator[None]:
     """Until its end a signal that ends this process lets it clean up, and an interrupt is for the command at the other end, unless
     `interruptible`: ssh reports how it ended."""
     previous_handlers = {number: signal.signal(number, _leave) for number in (signal.SIGTERM, signal.SIGHUP)}
@@ -119,6 +130,13 @@ def _signals(*, interruptible: bool) -> Iterator[None]:
     finally:
         for number, handler in previous_handlers.items():
             signal.signal(number, handler)
+
+
+def _session(
+    stack: Stack, node: Node, command: Sequence[str], *, terminal: bool = False, quiet: bool = False
+) -> AbstractContextManager[tuple[list[str], int]]:
+    """(words of an ssh to the node, the file descriptor that it gets the key from), while both are good."""
+    return ssh_client.session(login(stack, node), command, more=[*(["-t"] if terminal else []), *(["-q"] if quiet else [])])
 
 
 def _leave(number: int, _frame: object) -> None:

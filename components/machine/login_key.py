@@ -16,8 +16,8 @@ from components.config.settings import Ssh
 from components.custom.credentials import SshKeyPair
 from components.node.keys import public_key, whole
 
-ROTATION = "LAB_LOGIN_KEY_ROTATION"
-"""Environment variable of a run that replaces the stack's own key."""
+ROTATION = "K3S_MACVLAN_LOGIN_KEY"
+"""Environment variable of a run that replaces the stack's own key: a text that no run before it had."""
 
 
 @dataclass(frozen=True, kw_only=True)

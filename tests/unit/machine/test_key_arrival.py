@@ -117,9 +117,7 @@ def test_a_machine_that_has_it_already_is_left_as_it_is(node: Path) -> None:
 
 def test_a_machine_that_accepts_neither_says_what_to_do(node: Path) -> None:
     accepts(node, STRANGE)
-    with pytest.raises(
-        RuntimeError, match=r"server-1 at 192\.168\.122\.180 cannot be given.*Permission denied.*--replace"
-    ) as said:
+    with pytest.raises(RuntimeError, match=r"server-1 at 192\.168\.122\.180 cannot be given.*Permission denied.*--replace") as said:
         updated(FORMER, NEW)
     assert LINE in str(said.value) and "PRIVATE" not in str(said.value)
 

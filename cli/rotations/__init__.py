@@ -1,0 +1,1 @@
+"""What `lab rotate` rotates, one file each with main(options)."""
