@@ -28,6 +28,7 @@ _USAGE = """
   ./lab [-s STACK] status | doctor [--json]   the stack on one screen; what stands in its way on this machine
   ./lab [-s STACK] attach NAME [NAME...]      the annotation of a pod that is in the book of addresses
   ./lab [-s STACK] fetch [DIRECTORY]          all that the stack downloads, for machines without the internet
+  ./lab [-s STACK] [-y] drain | uncordon | reboot NODE          a node out of service and back, one server at a time
   ./lab [-s STACK] ssh NODE [COMMAND] | kubectl ARGUMENTS | logs NODE | diagram [FILE]
   ./lab pulumi ARGUMENTS                      any other pulumi command, on the same state
   ./lab test [lint] [unit] [program] [provider] [e2e]          all of them unless said
@@ -39,7 +40,8 @@ Puts in place what a stack needs on this machine (Debian or Ubuntu), then calls 
 ./lab VERB -h explains one verb."""
 
 _EPILOG = """\
-STACK is dev unless said. up, destroy and refresh ask before they act, unless -y is given or nobody is at the terminal.
+STACK is dev unless said. up, destroy, refresh, drain and reboot ask before they act, unless -y is given or nobody is at the
+terminal.
 State and its passphrase are in .lab/ unless you have a login of your own: PULUMI_BACKEND_URL, PULUMI_ACCESS_TOKEN or
 `pulumi login`. In .lab/ the stack's file is used as a copy, since Pulumi writes its encryption salt into it.
 
@@ -97,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
     root_parser.add_argument(
         "-s", dest="stack", metavar="STACK", default="dev", help="the stack, of the file Pulumi.STACK.yaml (dev)"
     )
-    root_parser.add_argument("-y", dest="yes", action="store_true", help="up, destroy and refresh do not ask")
+    root_parser.add_argument("-y", dest="yes", action="store_true", help="what asks before it acts does not")
     verbs = root_parser.add_subparsers(
         dest="verb", metavar="VERB", required=True, title="verbs", prog="./lab [-s STACK]", parser_class=_VerbParser
     )
@@ -135,6 +137,23 @@ def parser() -> argparse.ArgumentParser:
     fetch.add_argument("directory", nargs="?", metavar="DIRECTORY", help="by default artifacts.directory of the stack file")
     pass_words_on("ssh", "NODE [COMMAND...]", "a shell on a node, or one command there", "NODE is its name, domain or address.")
     pass_words_on("kubectl", "ARGUMENTS", "kubectl with the cluster's kubeconfig", "Its own help: ./lab kubectl --help.")
+    for name, text, force in (
+        (
+            "drain",
+            "take the pods off a node and let no others onto it, within timeouts.drain",
+            "delete pods that nothing makes again, and count the node as drained when the limit is reached",
+        ),
+        ("uncordon", "let pods onto a node again, and bring back those of the stack's own that are missing", ""),
+        (
+            "reboot",
+            "drain a node, restart it from within, check it as `up` does, let pods onto it again",
+            "restart it although pods have not ended when the limit is reached",
+        ),
+    ):
+        maintained = add(name, text)
+        maintained.add_argument("node", metavar="NODE", help="its name, domain or address")
+        if force:
+            maintained.add_argument("--force", action="store_true", help=force)
     logs = add("logs", "the console log and the journal of a node")
     logs.add_argument("node", metavar="NODE")
     logs.add_argument("-n", "--lines", type=int, default=60, help="of each (60)")

@@ -157,7 +157,7 @@ def warnings(states: Mapping[str, NodeState]) -> list[str]:
             if file_system.percent >= NEARLY_FULL:
                 texts.append(f"{name}: {file_system.mount} has {file_system} in use{_consequence(file_system.mount)}")
         if state.reboot:
-            texts.append(f"{name}: a reboot is pending: {state.reboot}. ./lab ssh {name} sudo reboot, one node after another")
+            texts.append(f"{name}: a reboot is pending: {state.reboot}. ./lab reboot {name}, one node after another")
     return texts
 
 
