@@ -18,6 +18,9 @@ TIERS = ("lint", "unit", "program", "provider", "e2e")
 LONG_TIERS = ("e2e-nodes",)
 """Tiers that run only when they are named."""
 
+ROTATIONS = ("certificates", "token", "ssh-keys")
+"""What `./lab rotate` rotates, each by the module of its name in `cli/rotations`, with _ for -."""
+
 JOURNAL_UNITS = ("k3s", "k3s-agent", "cloud-final")
 """systemd units whose journal `./lab logs` shows."""
 
@@ -26,6 +29,7 @@ _STACK = re.compile(r"([A-Za-z0-9._-]+/){0,2}[A-Za-z0-9._-]+")
 _USAGE = """
   ./lab [-s STACK] [-y] up | preview | destroy | refresh  [PULUMI ARGUMENTS]
   ./lab [-s STACK] status | doctor [--json]   the stack on one screen; what stands in its way on this machine
+  ./lab [-s STACK] [-y] rotate certificates | token | ssh-keys   new ones, one node after another
   ./lab [-s STACK] attach NAME [NAME...]      the annotation of a pod that is in the book of addresses
   ./lab [-s STACK] fetch [DIRECTORY]          all that the stack downloads, for machines without the internet
   ./lab [-s STACK] [-y] drain | uncordon | reboot NODE          a node out of service and back, one server at a time
@@ -40,8 +44,8 @@ Puts in place what a stack needs on this machine (Debian or Ubuntu), then calls 
 ./lab VERB -h explains one verb."""
 
 _EPILOG = """\
-STACK is dev unless said. up, destroy, refresh, drain and reboot ask before they act, unless -y is given or nobody is at the
-terminal.
+STACK is dev unless said. up, destroy, refresh, rotate, drain and reboot ask before they act, unless -y is given or nobody is at
+the terminal.
 State and its passphrase are in .lab/ unless you have a login of your own: PULUMI_BACKEND_URL, PULUMI_ACCESS_TOKEN or
 `pulumi login`. In .lab/ the stack's file is used as a copy, since Pulumi writes its encryption salt into it.
 
@@ -118,6 +122,8 @@ def parser() -> argparse.ArgumentParser:
         ("refresh", "compare the state with what is really there"),
     ):
         pass_words_on(name, "[PULUMI ARGUMENTS]", text, f"Arguments are those of `pulumi {name}`: ./lab {name} --help.")
+    rotate = add("rotate", "new certificates, tokens or a login key, while the nodes run; an `up` with that in it")
+    rotate.add_argument("what", choices=ROTATIONS, help=", ".join(ROTATIONS))
     status = add("status", "nodes, networks, pods on them and the proof of a stack")
     status.add_argument("--json", action="store_true", help="as JSON")
     doctor = add("doctor", "what stands in the way of a stack on this machine; status 1 if there is an error")

@@ -63,7 +63,7 @@ def of(options: argparse.Namespace) -> Needs:
         return Needs(environment="preview")
     local, remote = hypervisors(options.stack)
     packages: tuple[str, ...] = BUILD_PACKAGES
-    if remote:
+    if remote or not shutil.which("ssh"):  # nodes are asked by it too, how long their certificates last
         packages += ("openssh-client",)
     if local:
         packages += HYPERVISOR_PACKAGES
@@ -74,7 +74,7 @@ def reaches_hypervisor(options: argparse.Namespace) -> bool:
     """Whether pulumi talks to libvirt: a preview does not, unless it reads what is there."""
     if options.verb == "preview":
         return not _REFRESH.isdisjoint(options.words)
-    return options.verb in ("up", "destroy", "refresh")
+    return options.verb in ("up", "destroy", "refresh", "rotate")
 
 
 def hypervisors(stack: str) -> tuple[bool, bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from typing import NoReturn
 
 from cli import backend as backends
@@ -13,8 +14,15 @@ from cli.errors import LabError
 
 def main(options: argparse.Namespace) -> NoReturn:
     """Ends as pulumi, in place of this process."""
+    run(options, options.words)
+
+
+def run(options: argparse.Namespace, words: Sequence[str] = (), *, without_stack: str = "") -> NoReturn:
+    """The same. without_stack: the error where there is no stack yet, in place of creating it."""
     hints.about_libvirt(options.stack)
     backend = backends.use(options.stack)
+    if without_stack and selection.existing(backend, options.stack, words) is None:
+        raise LabError(without_stack)
     engine.install_plugins()
     locks.release_and_report(backend, options.stack)
     if os.environ.get("LAB_DOCTOR") != "off":
@@ -24,5 +32,5 @@ def main(options: argparse.Namespace) -> NoReturn:
             raise LabError(
                 "nothing was created or changed: mend what is called an error above, or go on all the same with LAB_DOCTOR=off"
             )
-    stack = selection.create(backend, options.stack, options.words)
-    engine.become(["up", *stack, *engine.consent(options.yes), *options.words])
+    stack = selection.create(backend, options.stack, words)
+    engine.become(["up", *stack, *engine.consent(options.yes), *words])

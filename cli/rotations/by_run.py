@@ -1,0 +1,19 @@
+"""A rotation that is a run of the program: `up`, with the request in the environment."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import NoReturn
+
+from cli.verbs import up
+
+REQUEST = "K3S_MACVLAN_ROTATE"
+"""That of components.cluster.rotation, which imports Pulumi."""
+
+
+def run(options: argparse.Namespace) -> NoReturn:
+    """Ends as pulumi, in place of this process. LabError where there is no stack yet: what is made then is new anyway."""
+    os.environ[REQUEST] = options.what
+    nothing = f"there is no stack {options.stack} yet, so there is nothing to rotate: ./lab -s {options.stack} up"
+    up.run(options, without_stack=nothing)

@@ -1,0 +1,13 @@
+"""`lab rotate certificates`: K3s's client and server certificates."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NoReturn
+
+from cli.rotations import by_run
+
+
+def main(options: argparse.Namespace) -> NoReturn:
+    """Ends as pulumi, in place of this process."""
+    by_run.run(options)
