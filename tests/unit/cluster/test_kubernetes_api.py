@@ -31,6 +31,8 @@ AWAY = [
     "etcdserver: request timed out, possibly due to previous leader failure",
     "the server is currently unable to handle the request (patch serviceaccounts)",
     "apiserver not ready",
+    "Timeout: request did not complete within requested timeout - context deadline exceeded",
+    "http: Handler timeout",
 ]
 OTHER = [
     'pods "nginx-macvlan" is forbidden: violates PodSecurity',
