@@ -14,6 +14,7 @@ from components.config.raw import from_engine
 from components.custom.server_gate import Failure
 from components.machine import host_devices
 from components.machine.hypervisor import Hypervisor, HypervisorArgs
+from components.machine.key_arrival import key_arrival_hook
 from components.machine.login_key import client_key
 from components.machine.network_checks import free_addresses
 from components.machine.node_nics import NodeNics
@@ -46,6 +47,7 @@ for warning in warnings:
 # Machines.
 failure = Failure()
 key = client_key(config.ssh, plan.owner)
+key_arrival = key_arrival_hook("login-key-arrives", key.public)
 free = free_addresses(plan, config.network)
 devices = host_devices.of_nodes(plan)
 hypervisors = {
@@ -72,6 +74,7 @@ for node in plan.nodes:
         node=node,
         hypervisor=hypervisors[node.pool.hypervisor],
         key=key,
+        key_arrival=key_arrival,
         ssh=config.ssh,
         network=config.network,
         machine=config.machine,

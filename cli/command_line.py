@@ -19,7 +19,7 @@ TIERS = ("lint", "unit", "program", "provider", "e2e")
 LONG_TIERS = ("e2e-nodes",)
 """Tiers that run only when they are named."""
 
-ROTATIONS = ("certificates", "token")
+ROTATIONS = ("certificates", "token", "ssh-keys")
 """What `./lab rotate` rotates, each by the module of its name in `cli/rotations`, with _ for -."""
 
 JOURNAL_UNITS = ("k3s", "k3s-agent", "cloud-final")
@@ -30,9 +30,10 @@ _STACK = re.compile(r"([A-Za-z0-9._-]+/){0,2}[A-Za-z0-9._-]+")
 _USAGE = """
   ./lab [-s STACK] [-y] up | preview | destroy | refresh  [PULUMI ARGUMENTS]
   ./lab [-s STACK] status | doctor [--json]   the stack on one screen; what stands in its way on this machine
-  ./lab [-s STACK] [-y] rotate certificates | token             new ones, one node after another
+  ./lab [-s STACK] [-y] rotate certificates | token | ssh-keys   new ones, one node after another
   ./lab [-s STACK] attach NAME [NAME...]      the annotation of a pod that is in the book of addresses
   ./lab [-s STACK] fetch [DIRECTORY]          all that the stack downloads, for machines without the internet
+  ./lab [-s STACK] [-y] drain | uncordon | reboot NODE          a node out of service and back, one server at a time
   ./lab [-s STACK] ssh NODE [COMMAND] | kubectl ARGUMENTS | logs NODE | diagram [FILE]
   ./lab pulumi ARGUMENTS                      any other pulumi command, on the same state
   ./lab test [lint] [unit] [program] [provider] [e2e]          all of them unless said
@@ -45,7 +46,8 @@ Puts in place what a stack needs on this machine (Debian or Ubuntu), then calls 
 ./lab VERB -h explains one verb."""
 
 _EPILOG = """\
-STACK is dev unless said. up, destroy, refresh and rotate ask before they act, unless -y is given or nobody is at the terminal.
+STACK is dev unless said. up, destroy, refresh, rotate, drain and reboot ask before they act, unless -y is given or nobody is at
+the terminal.
 State and its passphrase are in .lab/ unless you have a login of your own: PULUMI_BACKEND_URL, PULUMI_ACCESS_TOKEN or
 `pulumi login`. In .lab/ the stack's file is used as a copy, since Pulumi writes its encryption salt into it.
 
@@ -103,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
     root_parser.add_argument(
         "-s", dest="stack", metavar="STACK", default="dev", help="the stack, of the file Pulumi.STACK.yaml (dev)"
     )
-    root_parser.add_argument("-y", dest="yes", action="store_true", help="up, destroy, refresh and rotate do not ask")
+    root_parser.add_argument("-y", dest="yes", action="store_true", help="what asks before it acts does not")
     root_parser.add_argument("--version", action=ShowVersion, help="the version, and the commit of a checkout")
     verbs = root_parser.add_subparsers(
         dest="verb", metavar="VERB", required=True, title="verbs", prog="./lab [-s STACK]", parser_class=_VerbParser
@@ -123,8 +125,8 @@ def parser() -> argparse.ArgumentParser:
         ("refresh", "compare the state with what is really there"),
     ):
         pass_words_on(name, "[PULUMI ARGUMENTS]", text, f"Arguments are those of `pulumi {name}`: ./lab {name} --help.")
-    rotate = add("rotate", "new certificates or a new token for the cluster, one node after another; an `up` with that in it")
-    rotate.add_argument("what", choices=ROTATIONS, help=" or ".join(ROTATIONS))
+    rotate = add("rotate", "new certificates, tokens or a login key, while the nodes run; an `up` with that in it")
+    rotate.add_argument("what", choices=ROTATIONS, help=", ".join(ROTATIONS))
     status = add("status", "nodes, networks, pods on them and the proof of a stack")
     status.add_argument("--json", action="store_true", help="as JSON")
     doctor = add("doctor", "what stands in the way of a stack on this machine; status 1 if there is an error")
@@ -144,6 +146,23 @@ def parser() -> argparse.ArgumentParser:
     fetch.add_argument("directory", nargs="?", metavar="DIRECTORY", help="by default artifacts.directory of the stack file")
     pass_words_on("ssh", "NODE [COMMAND...]", "a shell on a node, or one command there", "NODE is its name, domain or address.")
     pass_words_on("kubectl", "ARGUMENTS", "kubectl with the cluster's kubeconfig", "Its own help: ./lab kubectl --help.")
+    for name, text, force in (
+        (
+            "drain",
+            "take the pods off a node and let no others onto it, within timeouts.drain",
+            "delete pods that nothing makes again, and count the node as drained when the limit is reached",
+        ),
+        ("uncordon", "let pods onto a node again, and bring back those of the stack's own that are missing", ""),
+        (
+            "reboot",
+            "drain a node, restart it from within, check it as `up` does, let pods onto it again",
+            "restart it although pods have not ended when the limit is reached",
+        ),
+    ):
+        maintained = add(name, text)
+        maintained.add_argument("node", metavar="NODE", help="its name, domain or address")
+        if force:
+            maintained.add_argument("--force", action="store_true", help=force)
     logs = add("logs", "the console log and the journal of a node")
     logs.add_argument("node", metavar="NODE")
     logs.add_argument("-n", "--lines", type=int, default=60, help="of each (60)")

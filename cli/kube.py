@@ -18,6 +18,7 @@ requests. That of components.network.changed_network, which imports Pulumi."""
 
 _ENDED = ("Succeeded", "Failed")
 _MULTUS_CONTAINER = "kube-multus"
+_ETCD = "node-role.kubernetes.io/etcd"
 _DEFINITIONS = "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions"
 _FAILURES = "/api/v1/events?fieldSelector=reason%3DFailedCreatePodSandBox"
 _LONGEST_MESSAGE = 400
@@ -91,6 +92,12 @@ class KubeNode:
     """Version of its kubelet (v1.36.4+k3s1)."""
     addresses: tuple[str, ...] = ()
     """Its InternalIP and ExternalIP."""
+    cordoned: bool = False
+    """No further pods are scheduled onto it."""
+    etcd: bool = False
+    """It is a member of etcd: a server."""
+    learner: bool = False
+    """It has no vote in etcd yet, as K3s reports it by a condition; a release that has none reports nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +178,17 @@ def nodes(document: dict[str, Any]) -> list[KubeNode]:
             if address.get("type") in ("InternalIP", "ExternalIP")
         )
         ready = _condition(status, "Ready") == "True"
-        kube_nodes.append(KubeNode(name=item["metadata"]["name"], ready=ready, version=version, addresses=addresses))
+        kube_nodes.append(
+            KubeNode(
+                name=item["metadata"]["name"],
+                ready=ready,
+                version=version,
+                addresses=addresses,
+                cordoned=bool(item.get("spec", {}).get("unschedulable")),
+                etcd=_ETCD in (item["metadata"].get("labels") or {}),
+                learner=_condition(status, "EtcdIsVoter") == "False",
+            )
+        )
     return sorted(kube_nodes, key=lambda node: node.name)
 
 

@@ -193,7 +193,7 @@ def warnings(states: Mapping[str, NodeState], at: datetime | None = None) -> lis
                 "docs/certificates.md"
             )
         if state.reboot:
-            texts.append(f"{name}: a reboot is pending: {state.reboot}. ./lab ssh {name} sudo reboot, one node after another")
+            texts.append(f"{name}: a reboot is pending: {state.reboot}. ./lab reboot {name}, one node after another")
     return texts
 
 

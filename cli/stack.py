@@ -190,7 +190,7 @@ def from_state(stack: Stack, state: Mapping[str, Any], config: models.Settings, 
     }
 
     def value(name: str, key: str) -> str:
-        return _plain(outputs_of.get(name, {}).get(key))
+        return plain(outputs_of.get(name, {}).get(key))
 
     nodes = tuple(
         Node(
@@ -226,10 +226,11 @@ def _reached(kubeconfig: str, plan: plans.Plan) -> str:
     return re.sub(r"(?m)^(\s*server: https://)127\.0\.0\.1(:\d+)\s*$", rf"\g<1>{plan.api_address}\g<2>", kubeconfig)
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
+    """A text of the state, also where it is a secret; empty where it is none."""
     if isinstance(value, Mapping) and _SECRET in value:
         text = value.get("plaintext")
-        return _plain(json.loads(text)) if isinstance(text, str) else ""
+        return plain(json.loads(text)) if isinstance(text, str) else ""
     return value if isinstance(value, str) else ""
 
 

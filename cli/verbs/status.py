@@ -159,6 +159,7 @@ def plain(stack: Stack, observation: Observation) -> dict[str, Any]:
                 **({"disks": list(node.disks)} if node.disks else {}),
                 "machine": observation.states.get(node.name),
                 "ready": kube_nodes[node.name].ready if node.name in kube_nodes else None,
+                "cordoned": kube_nodes[node.name].cordoned if node.name in kube_nodes else None,
                 "version": kube_nodes[node.name].version if node.name in kube_nodes else None,
                 "inside": observation.inside[node.name].plain() if node.name in observation.inside else None,
             }
@@ -277,12 +278,12 @@ def render(status: dict[str, Any], console: Any) -> None:
     nodes = table(f"Stack {status['stack']}", "node", "address", "machine", "K3s", "version", "hypervisor")
     for node in status["nodes"]:
         state = node["machine"] or "not known"
-        ready = {True: "Ready", False: "not Ready", None: "not known"}[node["ready"]]
+        ready = {True: "Ready", False: "not Ready", None: "not known"}[node["ready"]] + (", cordoned" if node["cordoned"] else "")
         nodes.add_row(
             node["name"],
             node["address"],
             word(state, None if node["machine"] is None else state == "running"),
-            word(ready, node["ready"]),
+            word(ready, None if node["ready"] and node["cordoned"] else node["ready"]),
             node["version"] or "-",
             node["hypervisor"],
         )

@@ -126,6 +126,16 @@ def delete(kubeconfig: str, path: str) -> None:
         answer.read()
 
 
+def send(kubeconfig: str, method: str, path: str, document: Any, *, kind: str = "application/json") -> None:
+    """Send a document to a path of the Kubernetes API by POST or PATCH; OSError as of `client`. kind: its content type."""
+    server, director = opener(kubeconfig)
+    request = urllib.request.Request(  # noqa: S310 - the kubeconfig's own server
+        f"{server}{path}", method=method, data=json.dumps(document).encode(), headers={"Content-Type": kind}
+    )
+    with director.open(request, timeout=10) as answer:
+        answer.read()
+
+
 def opener(kubeconfig: str) -> tuple[str, urllib.request.OpenerDirector]:
     """The API's URL, and what opens its paths with the kubeconfig's client certificate."""
     document = yaml.safe_load(kubeconfig)

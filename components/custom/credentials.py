@@ -30,20 +30,35 @@ class SshKeyPairProvider(ResourceProvider):
         outs = {"comment": props["comment"], "private_key": private, "public_key": f"{public} {props['comment']}"}
         return CreateResult(secrets.token_hex(8), outs)
 
+    def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
+        """`rotation` is kept from the old inputs by a run that does not ask for another pair."""
+        rotation = news.get("rotation") or _olds.get("rotation")
+        return CheckResult({**news, **({"rotation": rotation} if rotation else {})}, [])
+
+    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        """Another pair; the first one's public key stays in the state, because it is part of what machines were made from."""
+        outs = self.create(_news).outs or {}
+        first = _olds["public_key"].splitlines()[-1]
+        return UpdateResult({**outs, "rotation": _news.get("rotation"), "public_key": f"{outs['public_key']}\n{first}"})
+
 
 class SshKeyPair(Resource, module="credentials", name="SshKeyPair"):
     """An Ed25519 key pair for SSH, client or host.
 
-    comment: printable text at the end of the public key. Creates nothing outside the state; `private_key` (OpenSSH format)
-    is a secret output. Removed with its resource.
+    comment: printable text at the end of the public key. rotation: another text than at the last update makes another pair in place
+    of it; empty: the pair stays. Creates nothing outside the state; `private_key` (OpenSSH format) is a secret output. Removed with
+    its resource.
     """
 
     private_key: Output[str]
     public_key: Output[str]
+    """A line, or, after a rotation, two: the pair's, and that of the first pair."""
 
-    def __init__(self, resource_name: str, comment: str, opts: ResourceOptions | None = None) -> None:
+    def __init__(
+        self, resource_name: str, comment: str, opts: ResourceOptions | None = None, *, rotation: str | None = None
+    ) -> None:
         opts = ResourceOptions.merge(opts, ResourceOptions(additional_secret_outputs=["private_key"]))
-        props = {"comment": comment, "private_key": None, "public_key": None}
+        props = {"comment": comment, "rotation": rotation or None, "private_key": None, "public_key": None}
         super().__init__(SshKeyPairProvider(), resource_name, props, opts)
 
 

@@ -39,7 +39,10 @@ class SeedImageArgs:
 
 
 class SeedImageProvider(VolumeProvider):
-    replaces = ("uri", "pool", "name", "path", "user_data", "meta_data", "network_config")
+    replaces = ("uri", "pool", "name", "path", "meta_data", "network_config")
+    # Of another machine the instance ID in the meta data is another too. With the same one cloud-init does nothing again, so that a
+    # machine that has booted once is not concerned: another login key in it is for the next machine of the node.
+    updates = ("user_data",)
     integers = ("size",)
     outputs = ("sha256", "size")
 
@@ -112,7 +115,8 @@ def seed_iso(user_data: str, meta_data: str, network_config: str) -> bytes:
 class SeedImage(Resource, module="libvirt", name="SeedImage"):
     """A node's NoCloud seed, read by cloud-init from a read-only virtio disk labelled cidata.
 
-    Any change replaces it. Only its SHA-256 and size in bytes are outputs next to the inputs; `user_data` is a secret.
+    A change replaces it; one of `user_data` alone is written in place. Only its SHA-256 and size in bytes are outputs next to the
+    inputs; `user_data` is a secret.
     Raises HypervisorError if the volume is unmanaged.
     """
 

@@ -1,7 +1,13 @@
-"""The key that logs in to the nodes: the user's own, or one of the stack."""
+"""The key that logs in to the nodes: the user's own, or one of the stack.
+
+The stack's own can be replaced by another one while the machines run (`./lab rotate ssh-keys`): a run in whose environment ROTATION
+has another text makes another pair, and each node gets it by the former one (key_arrival.py). What a machine is made from holds the
+present key, so that a rebuilt one has it; whether a machine is the wanted one is told by the first key, so that none is rebuilt.
+"""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from pulumi import Output
@@ -9,6 +15,9 @@ from pulumi import Output
 from components.config.settings import Ssh
 from components.custom.credentials import SshKeyPair
 from components.node.keys import public_key, whole
+
+ROTATION = "K3S_MACVLAN_LOGIN_KEY"
+"""Environment variable of a run that replaces the stack's own key: a text that no run before it had."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,12 +28,19 @@ class ClientKey:
     """OpenSSH format, secret."""
     public: Output[str]
     """As a line of authorized_keys."""
+    first: Output[str]
+    """The same of the key that the stack began with."""
 
 
 def client_key(settings: Ssh, comment: str) -> ClientKey:
     """The user's key from `ssh.privateKey`, or a key pair of the stack's own."""
     if settings.private_key is None:
-        pair = SshKeyPair("client-key", comment)
-        return ClientKey(private=pair.private_key, public=pair.public_key)
+        pair = SshKeyPair("client-key", comment, rotation=os.environ.get(ROTATION))
+        return ClientKey(
+            private=pair.private_key,
+            public=pair.public_key.apply(lambda lines: lines.splitlines()[0]),
+            first=pair.public_key.apply(lambda lines: lines.splitlines()[-1]),
+        )
     private = whole(settings.private_key.get_secret_value())
-    return ClientKey(private=Output.secret(private), public=Output.from_input(public_key(private)))
+    public = Output.from_input(public_key(private))
+    return ClientKey(private=Output.secret(private), public=public, first=public)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pulumi
-from pulumi import ComponentResource, Input, Output, ResourceHookBinding, ResourceOptions
+from pulumi import ComponentResource, Input, Output, ResourceHook, ResourceHookBinding, ResourceOptions
 from pulumi_command.remote import Command, ConnectionArgs
 
 from components.config.plan import NodePlan
@@ -54,6 +54,8 @@ class VirtualMachineArgs:
     """Where it runs; a node's pool is on it."""
     key: ClientKey
     """Who may log in."""
+    key_arrival: ResourceHook
+    """Gives the machine another key by the former one."""
     ssh: Ssh
     """The setting ssh."""
     network: Network
@@ -160,12 +162,17 @@ class VirtualMachine(ComponentResource):
 
     def _first_boot(self) -> FirstBoot:
         node, args = self.node, self._args
-        keys = Output.all(client=args.key.public, private=self.host_key.private_key, public=self.host_key.public_key)
-        user_data = keys.apply(lambda known: first_boot.user_data(node, args.ssh, args.network, args.cloud_init, known))
+        host = {"private": self.host_key.private_key, "public": self.host_key.public_key}
+
+        def user_data(client: Output[str]) -> Output[str]:
+            return Output.all(client=client, **host).apply(
+                lambda known: first_boot.user_data(node, args.ssh, args.network, args.cloud_init, known)
+            )
+
         network_config = first_boot.network_config(node, args.network)
         # The address is part of it, because etcd does not survive its change (k3s issue 9879).
-        parts = Output.all(user_data, network_config, args.hypervisor.image.name, str(node.address))
-        return FirstBoot(user_data, network_config, Output.unsecret(parts.apply(_digest)))
+        parts = Output.all(user_data(args.key.first), network_config, args.hypervisor.image.name, str(node.address))
+        return FirstBoot(user_data(args.key.public), network_config, Output.unsecret(parts.apply(_digest)))
 
     def _reservation(self) -> Reservation | None:
         """The node's DHCP reservation; None on a bridge, where its address is static."""
@@ -276,7 +283,9 @@ class VirtualMachine(ComponentResource):
                 self.child_options,
                 ResourceOptions(
                     depends_on=[self.domain],
-                    hooks=ResourceHookBinding.merge(report, ResourceHookBinding(before_create=[port_open])),
+                    hooks=ResourceHookBinding.merge(
+                        report, ResourceHookBinding(before_create=[port_open], before_update=[self._args.key_arrival])
+                    ),
                 ),
             ),
         )

@@ -158,7 +158,9 @@ def test_status_warns_of_a_full_disk_and_of_a_reboot(capsys: pytest.CaptureFixtu
     disks = "file-system /dev/vda1 ext4 1000 900 100 90% /\nfile-system /dev/vdc xfs 1000 880 120 88% /srv"
     full = f"{disks}\nreboot /run/reboot-required"
     document, text = shown(full, capsys)
-    assert "pending (below)" in text and "warning: server-1: a reboot is pending: /run/reboot-required. ./lab ssh server-1" in text
+    assert (
+        "pending (below)" in text and "warning: server-1: a reboot is pending: /run/reboot-required. ./lab reboot server-1" in text
+    )
     disk, data, _reboot = document["warnings"]
     rancher = replace(node_state.parse(disks).file_systems[1], mount="/var/lib/rancher")
     (own,) = node_state.warnings({"agent-1": NodeState(file_systems=(rancher,))})

@@ -45,6 +45,7 @@ NAMES = {
     "node-access",
     "node-nic",
     "node-leave",
+    "login-key",
     "artifacts",
     "node-state",
     "node-sync",

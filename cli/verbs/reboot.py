@@ -1,0 +1,209 @@
+"""`lab reboot`: a node is drained, restarted from within, checked as `up` checks it, and takes pods again."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import socket
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from cli import maintenance, networks, node_step
+from cli import stack as stacks
+from cli.errors import LabError
+from cli.maintenance import Maintenance
+from cli.report import say
+from cli.verbs import ssh
+from components.config.plan import NodePlan
+
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
+_CLOSED = 255
+"""ssh's status where the machine went before it answered."""
+_NETWORK_LIMIT = 400
+"""Seconds for one network's check, as `up` gives it."""
+
+
+def main(options: argparse.Namespace) -> int:
+    """0 when the node serves again, 1 when whoever was asked did not want it."""
+    found = maintenance.begin(options)
+    name, limits = found.node.name, found.settings.timeouts
+    with maintenance.saying_what_holds(found):
+        boot = boot_id(found)
+        if not boot:
+            raise LabError(f"{name} does not answer on SSH, so it cannot be restarted from within: ./lab status, ./lab logs {name}")
+        cordoned = any(each.cordoned for each in found.kube_nodes() if each.name == name)
+        if not maintenance.take_out(found, options, comes_back=True):
+            return 1
+        staying = {pod: started(item) for pod, item in found.own_pods().items() if item["spec"].get("nodeName") == name}
+        found.state = (
+            f"{name} is cordoned and may be restarting: ./lab status says when it is Ready, then ./lab uncordon {name}, or ./lab "
+            f"reboot {name} again"
+        )
+        restart(found)
+        wait_for_boot(found, boot, limits.shutdown + limits.boot)
+        check(found)
+        if cordoned:
+            say(f"{name} was cordoned before, and is again: ./lab uncordon {name}")
+            found.state = f"{name} is cordoned, as it was before"
+        else:
+            maintenance.put_back(found, limits.k3s)
+        bring_back(found, staying)
+    say(f"{name} serves again")
+    return 0
+
+
+def boot_id(found: Maintenance) -> str:
+    """Of the boot that runs; empty where the node does not answer."""
+    answer = ssh.gather(found.stack, [found.node], ["cat", _BOOT_ID], 30, interruptible=True)[found.node.name]
+    return answer.text.strip()
+
+
+def restart(found: Maintenance) -> None:
+    """From within, in order. libvirt would only reset it."""
+    say(f"{found.node.name}: restarting")
+    done = ssh.run(found.stack, found.node, ["sudo", "-n", "systemctl", "reboot"], capture=True, interruptible=True)
+    if done.returncode not in (0, _CLOSED):
+        raise LabError(f"{found.node.name} does not restart: {' '.join(done.stderr.split()) or f'status {done.returncode}'}")
+
+
+def wait_for_boot(found: Maintenance, former: str, limit: float) -> None:
+    """Until the node answers with another boot ID than `former`, `limit` seconds at most."""
+    name, began = found.node.name, time.monotonic()
+    said, seen = began, "it has not answered"
+    while True:
+        # A connection over SSH costs an emulated guest more than a second while it boots; a port costs nothing.
+        if is_open(found.node.address, found.stack.ssh_port):
+            boot = boot_id(found)
+            if boot and boot != former:
+                say(f"{name}: booted after {time.monotonic() - began:.0f} s")
+                return
+            seen = "it has not gone down yet" if boot else "its SSH server does not let in yet"
+        else:
+            seen = "it does not answer"
+        now = time.monotonic()
+        if now - began >= limit:
+            raise LabError(
+                f"{name} did not boot within timeouts.shutdown + timeouts.boot = {limit:.0f} s: {seen}. Its console: ./lab logs "
+                f"{name} --console; raise the limits if the machine is slow"
+            )
+        if now - said >= maintenance.SAY_SECONDS:
+            said = now
+            say(f"{name}: {seen}, {now - began:.0f} of {limit:.0f} s")
+        time.sleep(1)
+
+
+def is_open(address: str, port: int) -> bool:
+    try:
+        with socket.create_connection((address, port), timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def check(found: Maintenance) -> None:
+    """The checks of `up`: the node is Ready in this boot, Multus is in place, each network works."""
+    node, limits = found.node, found.settings.timeouts
+    planned = next((each for each in found.plan.nodes if each.name == node.name), None)
+    if planned is None:
+        raise LabError(f"{node.name} is not in the stack file any more: ./lab up removes it")
+    ready = {"NODE_NAME": node.name, "LIMIT_SECONDS": str(limits.k3s + limits.node_ready)}
+    node_step.run(found.stack, node, "k3s-node-ready.sh", ready, limits.k3s + limits.node_ready + 60)
+    multus = {
+        "CONF_DIR": found.plan.cni.conf,
+        "BIN_DIR": found.plan.cni.bin,
+        "PLUGINS": " ".join(found.plan.plugins),
+        "LIMIT_SECONDS": str(limits.multus),
+    }
+    node_step.run(found.stack, node, "multus-gate.sh", multus, limits.multus + 30)
+    for environment in network_checks(planned):
+        node_step.run(found.stack, node, "network-check.sh", environment, _NETWORK_LIMIT)
+    if node.role == "server":
+        own = maintenance.Api(maintenance.by_address(found.stack.kubeconfig, node.address))
+        maintenance.attempt(lambda: own.get("/api/v1/nodes"), limits.k3s, f"{node.name}: waiting for its API")
+
+
+def network_checks(planned: NodePlan) -> list[Mapping[str, str]]:
+    """Parameters of network-check.sh for each network of the node, without the addresses that pods have by now."""
+    from components.network.node_networks import check_parameters  # noqa: PLC0415 - imports Pulumi
+
+    return [
+        {key: value for key, value in check_parameters(each, planned.mac).items() if key not in ("FREE", "BOOKED")}
+        for each in planned.networks
+        if each.network.settings.check
+    ]
+
+
+def started(pod: Mapping[str, Any]) -> str:
+    """When the pod's containers were started last."""
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    return " ".join(str((status.get("state") or {}).get("running", {}).get("startedAt", "")) for status in statuses)
+
+
+def is_ready(pod: Mapping[str, Any]) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
+
+
+def bring_back(found: Maintenance, former: Mapping[str, str]) -> None:
+    """Until the stack's own pods that stayed on the node run again and their pages are served; where one has other addresses now, a
+    run of the program reads them. former: when their containers were started before."""
+    gone = wait_for_pods(found, former, found.settings.timeouts.pod)
+    there = found.own_pods()
+    moved = [name for name in former if name in there and addresses(there[name]) != proven(found, name)]
+    found.make_again([*gone, *moved])
+    prove(found, former)
+
+
+def wait_for_pods(found: Maintenance, former: Mapping[str, str], limit: float) -> list[str]:
+    """Until each of the pods runs again, `limit` seconds at most. Returns those that are not there any more, as where the node was
+    away for longer than they tolerate."""
+    began = said = time.monotonic()
+    while True:
+        with contextlib.suppress(OSError):
+            there = found.own_pods()
+            waiting = [
+                name
+                for name, before in former.items()
+                if name in there and not (is_ready(there[name]) and started(there[name]) != before)
+            ]
+            if not waiting:
+                return [name for name in former if name not in there]
+        now = time.monotonic()
+        if now - began >= limit:
+            raise LabError(
+                f"{', '.join(former)} does not run again within timeouts.pod = {limit:.0f} s: ./lab kubectl -n "
+                f"{found.settings.workload.namespace} describe pod {next(iter(former))}"
+            )
+        if now - said >= maintenance.SAY_SECONDS:
+            said = now
+            say(f"{found.node.name}: waiting for {', '.join(former)}, {now - began:.0f} of {limit:.0f} s")
+        time.sleep(2)
+
+
+def addresses(pod: Mapping[str, Any]) -> set[str]:
+    """The first address of each of its interfaces on networks, as the outputs have it."""
+    annotations = pod["metadata"].get("annotations") or {}
+    return {each.addresses[0] for each in networks.interfaces(annotations.get(networks.STATUS, "")) if each.own and each.addresses}
+
+
+def proven(found: Maintenance, pod: str) -> set[str]:
+    """The pod's addresses as the last `up` left them."""
+    return {str(page["address"]) for page in found.stack.pages if page.get("pod") == pod}
+
+
+def prove(found: Maintenance, pods: Mapping[str, str]) -> None:
+    """The pages of these pods are served to this machine, as far as the last `up` has seen them served to it."""
+    from components.custom import page_check  # noqa: PLC0415 - imports Pulumi
+
+    if not found.settings.proof.enabled:
+        return
+    for page in stacks.read(found.stack.name).pages:
+        if page.get("pod") in pods and page.get("url") and not page.get("unseen"):
+            try:
+                page_check.prove(
+                    str(page["url"]), str(page.get("title") or found.settings.proof.title), found.settings.timeouts.proof
+                )
+            except page_check.PageError as error:
+                raise LabError(str(error)) from None
+            say(f"{page['url']} is served")

@@ -1,0 +1,26 @@
+"""`lab uncordon`: lets pods onto a node again, and brings back those of the stack's own that are missing."""
+
+from __future__ import annotations
+
+import argparse
+
+from cli import maintenance
+from cli.errors import LabError
+from cli.report import say
+
+
+def main(options: argparse.Namespace) -> int:
+    """0 when the node takes pods again and the stack's own are there."""
+    found = maintenance.begin(options)
+    name = found.node.name
+    with maintenance.saying_what_holds(found):
+        node = next((each for each in found.kube_nodes() if each.name == name), None)
+        if node is None:
+            raise LabError(f"{name} is no node of the cluster: ./lab up adds it")
+        maintenance.put_back(found, found.settings.timeouts.k3s)
+        say(f"{name} takes pods again" if node.cordoned else f"{name} was not cordoned")
+        if not node.ready:
+            raise LabError(f"{name} is not Ready, so no pod comes yet: ./lab status, ./lab logs {name}")
+        there = found.own_pods()
+        found.make_again([pod.name for pod in found.plan.pods if pod.name not in there])
+    return 0
