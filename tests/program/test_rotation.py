@@ -13,10 +13,11 @@ from components.custom.server_gate import Serving
 from . import engine
 from .conftest import Run
 from .engine import UNKNOWN, Deployment, config_of, leaves, run
+from .test_graph import shape
 
 pytestmark = pytest.mark.program
 
-NODES: dict[str, Any] = {"servers": {"count": 3}, "agents": {"count": 2}, "network": {"nodes": "192.168.122.160-192.168.122.179"}}
+NODES = shape(3, 2)
 
 
 def rotating(what: str, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any] | None = None) -> Deployment:
@@ -62,7 +63,7 @@ def test_agents_wait_for_all_servers_when_they_are_changed(deploy: Run, monkeypa
 
     async def are_done(self: Serving, _limit: float) -> bool:
         names.update(step._name for step in self.steps)
-        return bool(len(names) < 100)
+        return True
 
     monkeypatch.setattr(Serving, "are_done", are_done)
     asyncio.run(deployment.resource_hooks["servers-first"].callback(None))

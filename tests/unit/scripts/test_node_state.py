@@ -94,7 +94,7 @@ def test_what_is_missing_is_left_out(reporting: Node) -> None:
 
 
 def test_the_program_that_it_is_given_is_run_as_root(reporting: Node) -> None:
-    reporting.command("sudo", '#!/bin/sh\necho "$1" >> "$STUB/sudo.log"\nshift\nexec "$@"\n')
+    reporting.command("sudo", '#!/bin/sh\nprintf "%s\\n" "$1" >> "$STUB/sudo.log"\nshift\nexec "$@"\n')
     for program, lines in (("print('certificate 2027')", ["certificate 2027"]), ("raise SystemExit('none')", [])):
         done = subprocess.run(
             ["bash", "-c", stripped(SCRIPTS / "node-state.sh"), "node-state", program],
