@@ -39,10 +39,15 @@ class NodeCertificatesArgs:
     machine: Input[str]
     """`OverlayDisk.serial` of its disk. Another disk has other certificates."""
     host: Input[str]
+    """Its address."""
     user: Input[str]
+    """Who logs in, and may use sudo."""
     port: Input[int]
+    """Of its SSH server."""
     private_key: Input[str]
+    """Of the user, in OpenSSH's form."""
     host_key: Input[str]
+    """The node's public key; no other is trusted."""
     limit: Input[int]
     """Seconds for the node's installation, and again from a restart of K3s until it works."""
     rotate: Input[bool] | None = None
