@@ -32,9 +32,11 @@ PROGRESS_SECONDS = 10.0
 """Between two lines of progress."""
 
 # Of Go's net and net/http, etcd, and the API server's own answers while it starts or ends, or waits for an etcd that is busy: with
-# three emulated servers on two cores a pod was refused with its 504 after 34 s (seen in the e2e tier).
+# three emulated servers on two cores a pod was refused with its 504 after 34 s (seen in the e2e tier). There is no route to an
+# address of the network that nobody has, as the virtual one while no server has it.
 _NO_ANSWER = re.compile(
-    r"connect: connection refused|connection reset by peer|broken pipe|unexpected EOF|: EOF\b|i/o timeout|TLS handshake timeout"
+    r"connect: (?:connection refused|no route to host)|connection reset by peer|broken pipe|unexpected EOF|: EOF\b|i/o timeout"
+    r"|TLS handshake timeout"
     r"|Client\.Timeout exceeded|http2: (?:client|server) .*(?:lost|closed|GOAWAY)|server sent GOAWAY"
     r"|etcdserver: (?:leader changed|no leader|request timed out|not healthy)|apiserver not ready|apiserver is shutting down"
     r"|the server is currently unable to handle the request|unable to return a response in the time allotted"

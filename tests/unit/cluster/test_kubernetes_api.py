@@ -23,6 +23,7 @@ AWAY = [
     'Post "https://192.168.122.180:6443/api": EOF',
     "unexpected EOF",
     "net/http: TLS handshake timeout",
+    "dial tcp 192.168.122.179:6443: connect: no route to host",
     "dial tcp 192.168.122.180:6443: i/o timeout",
     "net/http: request canceled (Client.Timeout exceeded while awaiting headers)",
     "http2: client connection lost",
