@@ -34,6 +34,7 @@ _USAGE = """
   ./lab [-s STACK] attach NAME [NAME...]      the annotation of a pod that is in the book of addresses
   ./lab [-s STACK] fetch [DIRECTORY]          all that the stack downloads, for machines without the internet
   ./lab [-s STACK] [-y] drain | uncordon | reboot NODE          a node out of service and back, one server at a time
+  ./lab [-s STACK] [-y] backup [FILE] | restore FILE           the cluster's data as an encrypted file, and back
   ./lab [-s STACK] ssh NODE [COMMAND] | kubectl ARGUMENTS | logs NODE | diagram [FILE]
   ./lab pulumi ARGUMENTS                      any other pulumi command, on the same state
   ./lab test [lint] [unit] [program] [provider] [e2e]          all of them unless said
@@ -46,8 +47,8 @@ Puts in place what a stack needs on this machine (Debian or Ubuntu), then calls 
 ./lab VERB -h explains one verb."""
 
 _EPILOG = """\
-STACK is dev unless said. up, destroy, refresh, rotate, drain and reboot ask before they act, unless -y is given or nobody is at
-the terminal.
+STACK is dev unless said. up, destroy, refresh, restore, rotate, drain and reboot ask before they act, unless -y is given or
+nobody is at the terminal.
 State and its passphrase are in .lab/ unless you have a login of your own: PULUMI_BACKEND_URL, PULUMI_ACCESS_TOKEN or
 `pulumi login`. In .lab/ the stack's file is used as a copy, since Pulumi writes its encryption salt into it.
 
@@ -144,6 +145,13 @@ def parser() -> argparse.ArgumentParser:
     )
     fetch = add("fetch", "everything that the stack downloads, into a directory")
     fetch.add_argument("directory", nargs="?", metavar="DIRECTORY", help="by default artifacts.directory of the stack file")
+    backup = add("backup", "the cluster's data, its token and the stack's settings as one encrypted file")
+    backup.add_argument("file", nargs="?", metavar="FILE", help="file or directory; by default STACK-DATE.k3s-backup here")
+    restore = add("restore", "a backup's data in place of the cluster's; brings machines up first that are not there")
+    restore.add_argument("file", metavar="FILE", help="what ./lab backup has written")
+    restore.add_argument("--other-cluster", action="store_true", help="also of another stack, or in place of another cluster")
+    restore.add_argument("--passphrase-file", metavar="FILE", help="the passphrase of the time of the backup, if it is another now")
+    restore.add_argument("--settings", action="store_true", help="print the stack's settings of that time, and do nothing else")
     pass_words_on("ssh", "NODE [COMMAND...]", "a shell on a node, or one command there", "NODE is its name, domain or address.")
     pass_words_on("kubectl", "ARGUMENTS", "kubectl with the cluster's kubeconfig", "Its own help: ./lab kubectl --help.")
     for name, text, force in (

@@ -86,7 +86,7 @@ class Lab:
         for name in ("lab", "VERSION", "requirements.txt", "requirements-dev.txt"):
             shutil.copy(ROOT / name, self.root / name)
         shutil.copytree(ROOT / "cli", self.root / "cli")  # with its compiled files
-        for verb in ("status", "ssh", "kubectl", "logs", "diagram", "drain", "uncordon", "reboot"):
+        for verb in ("status", "ssh", "kubectl", "logs", "diagram", "drain", "uncordon", "reboot", "backup", "restore"):
             (self.root / f"cli/verbs/{verb}.py").write_text(LOOK)
         for verb in ("attach", "doctor", "fetch"):
             (self.root / f"cli/verbs/{verb}.py").write_text(VERB)

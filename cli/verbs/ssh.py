@@ -8,8 +8,9 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from typing import IO, cast
 
 from cli import stack as stacks
 from cli.errors import LabError
@@ -110,6 +111,25 @@ def gather(
             failed = f"{node.address} does not answer on SSH: {reason}"
             answers[node.name] = Answer(error=failed) if child.returncode else Answer(text=output)
     return {node.name: answers[node.name] for node in nodes}
+
+
+@contextmanager
+def child(stack: Stack, node: Node, command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """An ssh to the node with stdin and stdout as pipes, and the caller's stderr; killed if it runs at the block's end. An
+    interrupt is for this process too."""
+    with _signals(interruptible=True), _session(stack, node, command) as (words, key):
+        process = subprocess.Popen(  # noqa: S603 - our own words
+            words, pass_fds=(key,), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                with suppress(OSError):  # what was not sent any more
+                    cast("IO[bytes]", pipe).close()
 
 
 def _end(child: subprocess.Popen[str]) -> None:

@@ -11,6 +11,7 @@ import yaml
 from components.config import hardening
 from components.config.plan import API_PORT, NodePlan
 from components.config.settings import K3s
+from components.config.snapshots import options
 from components.node import yaml_text
 
 
@@ -34,6 +35,8 @@ def config(
         own |= {"tls-san": list(api_names), "cluster-cidr": str(k3s.pod_cidr), "service-cidr": str(k3s.service_cidr)}
         if k3s.system_default_registry:
             own["system-default-registry"] = k3s.system_default_registry
+        if k3s.snapshots:
+            own |= options(k3s.snapshots)
     extra = {**k3s.config, **(k3s.server_config if node.role == "server" else {})}
     if k3s.hardened:
         extra = hardening.added(extra, hardening.options(k3s, node.role))

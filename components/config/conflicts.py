@@ -19,6 +19,7 @@ from components.config import (
     k3s_options,
     network_conflicts,
     nic_conflicts,
+    snapshots,
     virtual_address_conflicts,
 )
 from components.config.plan import Claim, NodePlan, Plan, claims, virtual_api_address
@@ -43,6 +44,9 @@ def conflicts(plan: Plan, settings: Settings) -> list[Problem]:
         *disk_conflicts.conflicts(plan, settings),
         *hardening_conflicts.conflicts(settings),
         *_options_twice(settings),
+        *snapshots.conflicts(
+            settings.k3s.snapshots, {"k3s.config": settings.k3s.config, "k3s.serverConfig": settings.k3s.server_config}
+        ),
         *_cluster_networks(settings),
         *virtual_address_conflicts.conflicts(settings),
         *_agents(settings),

@@ -25,6 +25,7 @@ from components.config.model import Model
 from components.config.nics import Nic, Queues, Vlan, VlanTag, vlan_mistakes
 from components.config.pod_networks import PodNetwork
 from components.config.problems import Mistake, matching, refuse
+from components.config.snapshots import Snapshots
 from components.config.value_types import (
     INTERFACE_PATTERN,
     Address,
@@ -518,6 +519,8 @@ class K3s(Model):
     data_disk: DiskName | None = None
     """Name of the data disk (`servers.disks`, `agents.disks`) that has /var/lib/rancher, on each node that has one of this name;
     servers need it. A rebuilt machine then finds its cluster again."""
+    snapshots: Snapshots | None = None
+    """K3s's own snapshots of etcd: when, how many, and a copy in S3; absent: K3s's defaults."""
     agents_at_once: Annotated[int, Field(strict=True, ge=1, le=100)] | None = None
     """How many agents are installed or upgraded at the same time; absent: all."""
     pod_cidr: Subnet = IPv4Network("10.42.0.0/16")

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pulumi import Input, Output, ResourceOptions
-from pulumi.dynamic import CheckFailure, CheckResult, CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
+from pulumi.dynamic import CheckFailure, CheckResult, CreateResult, DiffResult, Resource, UpdateResult
 
 from components.config.plan import k3s_release
-from components.custom.provider import properties
+from components.custom.provider import PlainProvider, properties
+from components.custom.reporting import remark
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +32,7 @@ class ReleaseArgs:
     """`DataDisk.disk_id` of the data disk that has K3s's data on the first server; None: its root disk has them."""
 
 
-class ReleaseProvider(ResourceProvider):
-    serialize_as_secret_always = False
-
-    def __init__(self) -> None:
-        """Without state: only the class's name is in the stack's state."""
-
+class ReleaseProvider(PlainProvider):
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         moved = bool(_olds.get("data")) != bool(news.get("data")) and _olds.get("serial") == news.get("serial")
         same = _olds.get("cluster") and not (news["alone"] and not moved and _place(_olds) != _place(news))
@@ -49,6 +45,11 @@ class ReleaseProvider(ResourceProvider):
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         other = _olds.get("cluster") != _news.get("cluster")
+        if other:
+            remark(
+                "the disk with the only server's data is replaced, and the cluster with all of its objects is deleted with it: "
+                "./lab backup before keeps what it has, and ./lab restore after brings it back"
+            )
         changed = other or any(_olds.get(name) != _news.get(name) for name in ("version", "serial", "alone", "data"))
         return DiffResult(changes=changed, replaces=["cluster"] if other else [], delete_before_replace=True)
 

@@ -1,7 +1,7 @@
 """Gives a cluster the token that a server's new config.yaml has, before that file is written.
 
-Environment: ROOT, LIMIT_SECONDS, as in k3s-install.sh. Stdin: its JSON map of files. Exit: 0 also where the tokens are the same;
-1 with the reason.
+Environment: ROOT, LIMIT_SECONDS, as in k3s-install.sh; FORMER, the config.yaml with the former tokens, which is by default the one
+that K3s has. Stdin: the JSON map of files of k3s-install.sh. Exit: 0 also where the tokens are the same; 1 with the reason.
 
 By the request that `k3s token rotate` makes, which would show the token in the list of processes. K3s encrypts what servers share
 with the new token, and goes on until it is restarted with a config.yaml that has it. An agents' token of its own K3s reads from
@@ -163,7 +163,8 @@ def main() -> None:
     root = os.environ.get("ROOT", "")
     documents = json.load(sys.stdin)
     new = documents.get(CONFIG, {}).get("content", "")
-    rotate(root, new, read(root + CONFIG), min(60.0, float(os.environ.get("LIMIT_SECONDS", "60"))))
+    old = read(os.environ.get("FORMER") or root + CONFIG)
+    rotate(root, new, old, min(60.0, float(os.environ.get("LIMIT_SECONDS", "60"))))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from components.custom import cluster_identity
 from components.custom.cluster_identity import ReleaseProvider, refusal
 
 pytestmark = pytest.mark.unit
@@ -101,3 +102,14 @@ def test_data_moved_on_a_first_server_that_joined_others_leave_its_founder() -> 
     first, _ = checked({}, alone=False)
     joined, _ = checked(first, alone=False, serial="two")
     assert checked(joined, alone=False, serial="two", data="d1")[0]["founder"] == "one"
+
+
+def test_the_loss_of_the_cluster_is_said_with_what_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(cluster_identity, "remark", said.append)
+    first, _ = checked({})
+    ReleaseProvider().diff("", first, checked(first)[0])
+    ReleaseProvider().diff("", first, checked(first, alone=False, serial="two")[0])
+    assert said == []
+    ReleaseProvider().diff("", first, checked(first, serial="two")[0])
+    assert len(said) == 1 and "./lab backup before" in said[0]

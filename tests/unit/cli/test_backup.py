@@ -1,0 +1,396 @@
+"""`lab backup` and `lab restore`: what goes to the nodes and to pulumi, in which order, and what is refused before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli import backend as backends
+from cli import backup_file, command_line, consent, data_key, engine, hints, locks, needs, node_scripts, process, selection
+from cli import stack as stacks
+from cli.errors import LabError
+from cli.node_scripts import Run
+from cli.restore_checks import Running
+from cli.stack import Stack
+from cli.verbs import backup, restore, ssh
+from components.config import reading
+from components.config.raw import from_document
+
+from .test_stack import NODE, OUTPUTS
+
+pytestmark = pytest.mark.unit
+
+KEY = bytes(32)
+SNAPSHOT = bytes(range(256)) * 20000
+SAID = {
+    "release": "v1.36.4+k3s1",
+    "cluster": "5d1c1ef8",
+    "founded": "2026-11-01T10:00:00Z",
+    "token": "s3cr3t-token",
+    "config": "agent-token: 'agents-t0ken'\ncluster-cidr: 10.42.0.0/16\nservice-cidr: 10.43.0.0/16\n",
+    "encrypted": False,
+    "size": len(SNAPSHOT),
+    "sha256": hashlib.sha256(SNAPSHOT).hexdigest(),
+}
+NODES = [
+    NODE,
+    {**NODE, "name": "server-2", "address": "192.168.122.181", "domain": "two"},
+    {**NODE, "name": "agent-1", "role": "agent", "address": "192.168.122.182", "domain": "three"},
+]
+
+
+@pytest.fixture
+def key() -> str:
+    from cryptography.hazmat.primitives import serialization as form  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
+
+    made = Ed25519PrivateKey.generate()
+    return made.private_bytes(form.Encoding.PEM, form.PrivateFormat.OpenSSH, form.NoEncryption()).decode()
+
+
+@pytest.fixture
+def stack(key: str) -> Stack:
+    return replace(stacks.parse_outputs("dev", {**OUTPUTS, "nodes": NODES, "kubeconfig": ""}), private_key=key)
+
+
+@pytest.fixture
+def fake_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """ssh in front of PATH that keeps what it gets by stdin in `stdin` and runs the script `answer`; the agent is the real one."""
+    for name in ("ssh-agent", "ssh-add"):
+        if shutil.which(name) is None:
+            pytest.skip(f"there is no {name}")
+    program = tmp_path / "bin/ssh"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/bash\necho "$*" >> {tmp_path}/arguments\ncat >> {tmp_path}/stdin\nsource {tmp_path}/answer\n')
+    program.chmod(0o755)
+    (tmp_path / "answer").write_text("")
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    return tmp_path
+
+
+# --- scripts on nodes ---
+
+
+def a_run(stack: Stack, **changed: Any) -> Run:
+    return Run(**{"node": stack.nodes[0], "name": "k3s-restore.sh", "limit": 5, "environment": {"SIZE": "7"}, **changed})
+
+
+def test_secrets_and_data_go_by_stdin_after_the_script(stack: Stack, fake_ssh: Path) -> None:
+    node_scripts.run_with(stack, a_run(stack, secret=b"s3cr3t\n"), iter([b"snap", b"\0shot"]))
+    sent, arguments = (fake_ssh / "stdin").read_bytes(), (fake_ssh / "arguments").read_text()
+    assert sent.endswith(b"s3cr3t\nsnap\0shot") and b"membership has been reset" in sent
+    assert "SIZE=7" in arguments and "timeout --kill-after=10 5" in arguments and "s3cr3t" not in arguments
+
+
+def test_a_script_that_fails_before_it_has_read_everything_says_its_status(
+    stack: Stack, fake_ssh: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (fake_ssh / "bin/ssh").write_text("#!/bin/bash\necho 'restore: no room' >&2; exit 1\n")
+    with pytest.raises(LabError, match=r"k3s-restore.sh on server-1 ended with status 1: its own words are above"):
+        node_scripts.run_with(stack, a_run(stack), (b"x" * 100000 for _ in range(50)))
+    assert "restore: no room" in capfd.readouterr().err
+    (fake_ssh / "bin/ssh").write_text("#!/bin/bash\nexit 255\n")
+    with pytest.raises(LabError, match=r"192.168.122.180 does not answer on SSH"):
+        node_scripts.run_with(stack, a_run(stack))
+
+
+def test_several_nodes_run_in_parallel_and_each_failure_is_named(stack: Stack, fake_ssh: Path) -> None:
+    (fake_ssh / "answer").write_text('[[ "$*" == *192.168.122.181* ]] && exit 3 || exit 0\n')
+    runs = [a_run(stack, node=node) for node in stack.nodes]
+    with pytest.raises(LabError) as raised:
+        node_scripts.run_all(stack, runs)
+    assert str(raised.value) == "k3s-restore.sh on server-2 ended with status 3: its own words are above"
+    assert len((fake_ssh / "arguments").read_text().splitlines()) == 3
+
+
+# --- backup ---
+
+
+def about(stack: Stack) -> backup.About:
+    return backup.About(stack, KEY, "wrapped: x\n", "0123456789abcdef", "config: {}\n")
+
+
+def opened(path: Path) -> tuple[backup_file.Header, backup_file.Content, bytes]:
+    with path.open("rb") as file:
+        header = backup_file.read_header(file, path.name)
+        reader = backup_file.Reader(file, path.name, header, KEY)
+        return header, reader.content, b"".join(reader.snapshot())
+
+
+def test_a_server_s_snapshot_becomes_a_file_for_its_owner_alone(stack: Stack, fake_ssh: Path) -> None:
+    (fake_ssh / "snapshot").write_bytes(json.dumps(SAID).encode() + b"\n" + SNAPSHOT)
+    (fake_ssh / "answer").write_text(f"cat {fake_ssh}/snapshot\n")
+    path = fake_ssh / "file"
+    assert backup.fetch(about(stack), stack.nodes[0], path, 60) == len(SNAPSHOT)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    header, content, snapshot = opened(path)
+    assert (content.token, content.agent_token) == ("s3cr3t-token", "agents-t0ken")
+    assert snapshot == SNAPSHOT and content.settings == "config: {}\n"
+    assert (header.owner, header.cluster, header.release, header.key) == (
+        "k3s-macvlan/dev",
+        "5d1c1ef8",
+        "v1.36.4+k3s1",
+        "wrapped: x\n",
+    )
+    assert b"s3cr3t" not in path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ("exit 1\n", "ended with status 1"),
+        ("head -c 3000000 {0}/snapshot; exit 1\n", "ended with status 1"),
+        ("head -c 3000000 {0}/snapshot\n", "did not arrive whole"),
+    ],
+    ids=["nothing", "fails half-way", "ends half-way"],
+)
+def test_no_file_stays_of_a_snapshot_that_did_not_come(stack: Stack, fake_ssh: Path, answer: str, text: str) -> None:
+    (fake_ssh / "snapshot").write_bytes(json.dumps(SAID).encode() + b"\n" + SNAPSHOT)
+    (fake_ssh / "answer").write_text(answer.format(fake_ssh))
+    with pytest.raises(LabError, match=text):
+        backup.fetch(about(stack), stack.nodes[0], fake_ssh / "file", 60)
+    assert not (fake_ssh / "file").exists()
+
+
+def test_a_file_that_is_there_is_never_written_over(stack: Stack, fake_ssh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAB_CALLER", str(fake_ssh))
+    now = datetime(2026, 11, 26, 21, 0, 5, tzinfo=UTC)
+    assert backup.target(None, "org/dev", now) == fake_ssh / "dev-20261126-210005.k3s-backup"
+    assert backup.target("bin", "dev", now) == fake_ssh / "bin/dev-20261126-210005.k3s-backup"
+    (fake_ssh / "file").write_text("mine")
+    with pytest.raises(LabError, match="is there already"):
+        backup.target("file", "dev", now)
+    (fake_ssh / "snapshot").write_bytes(json.dumps(SAID).encode() + b"\n" + SNAPSHOT)
+    (fake_ssh / "answer").write_text(f"cat {fake_ssh}/snapshot\n")
+    with pytest.raises(LabError, match=r"cannot write .*File exists"):  # made by somebody meanwhile
+        backup.fetch(about(stack), stack.nodes[0], fake_ssh / "file", 60)
+    assert (fake_ssh / "file").read_text() == "mine"
+
+
+def test_the_next_server_is_taken_where_the_first_gives_none(
+    stack: Stack, fake_ssh: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (fake_ssh / "snapshot").write_bytes(json.dumps(SAID).encode() + b"\n" + SNAPSHOT)
+    (fake_ssh / "answer").write_text(f'[[ "$*" == *192.168.122.181* ]] || exit 255; cat {fake_ssh}/snapshot\n')
+    monkeypatch.setenv("LAB_CALLER", str(fake_ssh))
+    monkeypatch.setattr(stacks, "read_selected", lambda _name: stack)
+    monkeypatch.setattr(data_key, "make", lambda: KEY)
+    monkeypatch.setattr(data_key, "wrap", lambda *_: "wrapped: x\n")
+    monkeypatch.setattr(backup, "identity", lambda _stack: "0123456789abcdef")
+    assert backup.main(command_line.parse(["backup", "out"])) == 0
+    said = capfd.readouterr()
+    assert said.out == f"{fake_ssh}/out\n" and "server-1: k3s-backup.sh on server-1 ended with status 255" in said.err
+    assert opened(fake_ssh / "out")[2] == SNAPSHOT
+    (fake_ssh / "answer").write_text("exit 1\n")
+    with pytest.raises(LabError, match="no server of stack dev gave a snapshot, so no file was written"):
+        backup.main(command_line.parse(["backup", "other"]))
+
+
+def test_settings_go_along_without_their_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "Pulumi.dev.yaml"
+    secret = "    registries:\n      configs:\n        r: {auth: {password: {secure: 'v1:AAA:BBB'}}}\n"
+    file.write_text(f"encryptionsalt: v1:SALT\nconfig:\n  k3s-macvlan:k3s:\n    version: v1.36.4+k3s1\n{secret}")
+    monkeypatch.setattr(backup, "stack_file", lambda _stack: file)
+    text = backup.settings_text("dev")
+    assert "v1.36.4+k3s1" in text and "[secret]" in text and "AAA" not in text and "SALT" not in text
+
+
+def test_the_state_s_identity_of_the_cluster() -> None:
+    resources = [{"urn": "urn:pulumi:dev::p::t::k3s-release", "outputs": {"cluster": "0123"}}, {"urn": "urn:x::other"}]
+    assert backup.identity("dev", lambda *_: {"deployment": {"resources": resources}}) == "0123"
+    assert backup.identity("dev", lambda *_: {"deployment": None}) == ""
+
+
+# --- restore ---
+
+
+class Steps:
+    """What a restore does, in order."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.ready = [True]
+        """For each query of the nodes whether all are ready; the last stays."""
+        self.running = Running(cluster="5d1c1ef8", founded="2026-11-01T10:00:00Z")
+        self.stack: Stack | None = None
+        self.fails = ""
+
+    def pulumi(self, words: list[str]) -> int:
+        text = " ".join(words)
+        skip = " (skips what is unreachable)" if "PULUMI_K8S_SKIP_UPDATE_UNREACHABLE" in os.environ else ""
+        self.done.append(f"{text}{skip}")
+        return 1 if self.fails and self.fails in text else 0
+
+    def script(self, _stack: Stack, run: Run, data: Iterable[bytes] = ()) -> None:
+        size = len(b"".join(data))
+        self.done.append(f"{run.name} {run.node.name} {run.environment.get('STEP', size)}")
+        assert run.secret == (b"" if "STEP" in run.environment else b"s3cr3t-token\nagents-t0ken\n")
+        if self.fails and self.fails in self.done[-1]:
+            raise LabError("failed")
+
+    def scripts(self, stack: Stack, runs: list[Run]) -> None:
+        for run in runs:
+            self.script(stack, run)
+
+
+@pytest.fixture
+def steps(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Steps:
+    found = Steps()
+    found.stack = stack
+    document = {"config": {"k3s-macvlan:servers": {"count": 1}}}
+    loaded = reading.load("k3s-macvlan", "dev", from_document(document, "k3s-macvlan"))
+    monkeypatch.setenv("LAB_CALLER", str(tmp_path))
+    monkeypatch.setenv("LAB_DOCTOR", "off")
+    monkeypatch.delenv("PULUMI_K8S_SKIP_UPDATE_UNREACHABLE", raising=False)
+    monkeypatch.setattr(stacks, "load_settings", lambda _name: (loaded.settings, loaded.plan))
+    monkeypatch.setattr(stacks, "read_selected", lambda _name: stack)
+    monkeypatch.setattr(backends, "use", lambda _name: backends.Backend(project="k3s-macvlan", local=True))
+    monkeypatch.setattr(selection, "create", lambda *_: ["-s", "dev"])
+    monkeypatch.setattr(restore, "_existing", lambda *_: found.stack)
+    monkeypatch.setattr(restore, "_running", lambda _stack: found.running)
+    monkeypatch.setattr(restore, "_ready", lambda _stack: found.ready.pop(0) if len(found.ready) > 1 else found.ready[0])
+    for module, name in (
+        (hints, "about_libvirt"),
+        (engine, "install_plugins"),
+        (locks, "release_and_report"),
+    ):
+        monkeypatch.setattr(module, name, lambda *_: None)
+    monkeypatch.setattr(process, "run", found.pulumi)
+    monkeypatch.setattr(node_scripts, "run_with", found.script)
+    monkeypatch.setattr(node_scripts, "run_all", found.scripts)
+    monkeypatch.setattr(data_key, "unwrap", lambda *_: KEY)
+    (tmp_path / "in").write_bytes(SNAPSHOT)
+    with (tmp_path / "file").open("wb") as file, (tmp_path / "in").open("rb") as sent:
+        assert backup.write(about(stack), SAID, sent, file)
+    return found
+
+
+def run(*words: str) -> int:
+    return restore.main(command_line.parse(["-y", "restore", *words]))
+
+
+EXCHANGE = [
+    "k3s-rejoin.sh server-2 stop",
+    "k3s-rejoin.sh agent-1 stop",
+    f"k3s-restore.sh server-1 {len(SNAPSHOT)}",
+    "k3s-rejoin.sh server-2 join",
+    "k3s-rejoin.sh agent-1 join",
+    "pulumi up -s dev --yes --skip-preview --replace **::k3s-kubeconfig",
+    "pulumi up -s dev --yes --refresh --replace **-multus-gate",
+]
+
+
+def test_on_the_running_stack_the_data_are_exchanged_and_then_read(steps: Steps) -> None:
+    assert run("file") == 0
+    assert steps.done == EXCHANGE
+
+
+def test_lost_machines_are_brought_up_first(steps: Steps) -> None:
+    steps.ready, steps.running = [False, True], Running()
+    assert run("file") == 0
+    assert steps.done == [
+        "pulumi refresh -s dev --yes --clear-pending-creates (skips what is unreachable)",
+        "pulumi up -s dev --yes",
+        *EXCHANGE,
+    ]
+
+
+def test_on_an_empty_hypervisor_there_is_nothing_to_refresh(steps: Steps) -> None:
+    steps.stack, steps.running = None, Running()
+    assert run("file") == 0
+    assert steps.done == ["pulumi up -s dev --yes", *EXCHANGE]
+
+
+def test_a_node_that_stays_away_ends_it_before_the_data_are_touched(steps: Steps) -> None:
+    steps.ready = [False, False]
+    with pytest.raises(LabError, match="does not answer on SSH, or has no K3s, though `up` has ended well"):
+        run("file")
+    assert not [step for step in steps.done if step.startswith("k3s-")]
+
+
+@pytest.mark.parametrize("fails", ["server-1", "server-2 join", "k3s-kubeconfig", "--refresh"])
+def test_wherever_it_ends_it_says_that_it_can_be_repeated(steps: Steps, capfd: pytest.CaptureFixture[str], fails: str) -> None:
+    steps.fails = fails
+    with pytest.raises(LabError):
+        run("file")
+    assert "the restore is not complete. Each of its steps may be repeated: ./lab -s dev restore file" in capfd.readouterr().err
+    assert fails in steps.done[-1]
+    steps.fails, steps.done = "", []
+    assert run("file") == 0
+    assert steps.done == EXCHANGE
+
+
+def test_a_damaged_file_is_refused_before_anything_is_done(steps: Steps, tmp_path: Path) -> None:
+    whole = (tmp_path / "file").read_bytes()
+    for damaged in (whole[:-1], whole[: len(whole) // 2], whole[:-2000] + b"x" + whole[-1999:], b"", whole[:100]):
+        (tmp_path / "damaged").write_bytes(damaged)
+        with pytest.raises(LabError, match=r"is damaged|is no backup"):
+            run("damaged")
+    with pytest.raises(LabError, match=r"cannot read .*: No such file"):
+        run("nowhere")
+    assert steps.done == []
+
+
+def test_another_cluster_s_is_refused_unless_it_is_meant(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps.running = Running(cluster="another", founded="2026-01-01T00:00:00Z")
+    with pytest.raises(LabError, match="file is not restored, and nothing was changed:\n  - it is of another cluster"):
+        run("file")
+    assert steps.done == []
+    assert run("file", "--other-cluster") == 0
+
+
+def test_what_settings_lack_is_refused(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = {"config": {"k3s-macvlan:k3s": {"version": "v1.35.1+k3s1", "serviceCidr": "10.99.0.0/16"}}}
+    loaded = reading.load("k3s-macvlan", "dev", from_document(document, "k3s-macvlan"))
+    monkeypatch.setattr(stacks, "load_settings", lambda _name: (loaded.settings, loaded.plan))
+    with pytest.raises(LabError, match=r"k3s.version = v1.35.1\+k3s1 is older"):
+        run("file")
+    document["config"]["k3s-macvlan:k3s"]["version"] = "v1.36.4+k3s1"
+    loaded = reading.load("k3s-macvlan", "dev", from_document(document, "k3s-macvlan"))
+    with pytest.raises(LabError, match=r"k3s.serviceCidr gives 10.99.0.0/16"):
+        run("file")
+    assert steps.done == []
+
+
+def test_the_question_is_asked_at_a_terminal(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    answers = iter([False, True])
+    monkeypatch.setattr(consent, "given", lambda _question, *, yes: yes or next(answers))
+    with pytest.raises(LabError, match="nothing was changed"):
+        restore.main(command_line.parse(["restore", "file"]))
+    assert steps.done == [] and "is lost: every object of its API" in capfd.readouterr().err
+    assert restore.main(command_line.parse(["restore", "file"])) == 0
+
+
+def test_the_settings_of_that_time_are_shown(steps: Steps, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("file", "--settings") == 0
+    shown = capfd.readouterr().out
+    assert shown.startswith("# backup of k3s-macvlan/dev of 20") and shown.endswith("config: {}\n")
+    assert steps.done == []
+
+
+def test_what_the_verbs_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(needs, "hypervisors", lambda _stack: (True, False))
+    assert needs.of(command_line.parse(["backup"])).environment == "preview"
+    assert needs.of(command_line.parse(["restore", "file"])).environment == "run"
+    assert needs.of(command_line.parse(["restore", "file", "--settings"])).environment == "preview"
+
+
+def test_nodes_are_ready_when_each_has_k3s(stack: Stack, fake_ssh: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (fake_ssh / "answer").write_text("exit 0\n")
+    assert restore._ready(stack)
+    assert ssh.quoted(["test", "-x", "/usr/local/bin/k3s"]) in (fake_ssh / "arguments").read_text()
+    (fake_ssh / "answer").write_text('[[ "$*" == *192.168.122.182* ]] && exit 1 || exit 0\n')
+    assert not restore._ready(stack)
+    assert "agent-1 does not answer, or K3s is not installed there" in capfd.readouterr().err
