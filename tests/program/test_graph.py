@@ -308,7 +308,7 @@ def test_hooks_and_limits(deploy: Run, name: str, mode: str) -> None:
     for node in nodes_of(name)[0]:
         report = {"onError": ["a-step-failed", f"{node}-boot-report"]}
         answers, booted = deployment[f"{node}-answers"], deployment[f"{node}-booted"]
-        assert answers.hooks == {"beforeCreate": [f"{node}-listens"], **report}
+        assert answers.hooks == {"beforeCreate": [f"{node}-listens"], "beforeUpdate": ["login-key-arrives"], **report}
         assert booted.hooks == report
         assert booted.timeouts["create"] == f"{limits.cloud_init + 30 + command.DIAL_SECONDS}s"
     for pod in map(deployment.__getitem__, pods_of(name)):

@@ -68,3 +68,19 @@ def test_everything_comes_twice_and_goes_twice(sandbox: Sandbox, base_inputs: di
         provider.delete(result.id, dict(result.outs or {}))
         assert sandbox.snapshot() == deleted
     assert sandbox.snapshot() == before
+
+
+def test_a_seed_with_another_login_key_is_written_in_place(sandbox: Sandbox) -> None:
+    """While a machine runs with it, whose disk stays the same."""
+    StoragePoolProvider().create(sandbox.pool())
+    provider, inputs = SeedImageProvider(), seed_inputs(sandbox)
+    former = provider.create(dict(inputs))
+    other = {**inputs, "user_data": "#cloud-config\nhostname: a\nusers: []\n"}
+    change = provider.diff(former.id, dict(former.outs or {}), other)
+    assert change.changes and not change.replaces
+    updated = dict(provider.update(former.id, dict(former.outs or {}), other).outs or {})
+    assert updated["sha256"] != (former.outs or {})["sha256"] and updated["path"] == inputs["path"]
+    observed = provider.read(former.id, updated)
+    assert observed.id == former.id and observed.outs == updated
+    assert provider.diff(former.id, updated, {**other, "meta_data": "instance-id: b\n"}).replaces == ["meta_data"]
+    provider.delete(former.id, updated)

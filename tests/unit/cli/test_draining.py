@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+import time
 import urllib.error
 from email.message import Message
 from typing import Any
 
 import pytest
 
-from cli import draining
 from cli.draining import Guest, drain, guests, others_take_pods
 from cli.kube import NETWORK_REVISION, KubeNode
 from cli.networks import NETWORKS, STATUS
 
 pytestmark = pytest.mark.unit
 
-OWN = {"labels": {"app.kubernetes.io/managed-by": "pulumi"}, "annotations": {NETWORK_REVISION: "abc"}}
+OWN: dict[str, Any] = {"labels": {"app.kubernetes.io/managed-by": "pulumi"}, "annotations": {NETWORK_REVISION: "abc"}}
 
 
 def pod(name: str, *, controller: str = "", node: str = "agent-1", phase: str = "Running", spec: Any = None, **meta: Any) -> Any:
@@ -138,7 +138,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     def sleep(seconds: float) -> None:
         cluster.now += seconds
 
-    monkeypatch.setattr(draining.time, "sleep", sleep)
+    monkeypatch.setattr(time, "sleep", sleep)
     return cluster
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+import time
+import urllib.error
+from collections.abc import Mapping, Sequence
+from email.message import Message
 from typing import Any
 
 import pytest
 
 from cli import backend as backends
-from cli import consent, kube, maintenance, node_step, own_pods, process, selection, stack
+from cli import consent, draining, engine, kube, locks, maintenance, networks, node_step, own_pods, process, selection, stack
 from cli.errors import LabError
 from cli.maintenance import Api, Maintenance, apis, by_address
 from cli.verbs import drain, reboot, ssh, uncordon
@@ -42,7 +45,7 @@ class Cluster:
         self.boot = "boot-1"
         self.pods: dict[str, dict[str, Any]] = {}
         self.add("nginx-macvlan", "server-1", **OWN)
-        self.pods["nginx-macvlan"]["metadata"]["annotations"] |= {kube.networks.STATUS: status("192.168.122.200")}
+        self.pods["nginx-macvlan"]["metadata"]["annotations"] |= {networks.STATUS: status("192.168.122.200")}
         self.add("web-1", "server-1", ownerReferences=[{"kind": "ReplicaSet", "name": "web", "controller": True}])
         self.kept: set[str] = set()
         """Pods that do not end."""
@@ -104,7 +107,7 @@ class Cluster:
         for pod in self.pods.values():
             if pod["spec"]["nodeName"] == node.name:
                 pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"] = "after"
-                pod["metadata"].setdefault("annotations", {})[kube.networks.STATUS] = status(self.address)
+                pod["metadata"].setdefault("annotations", {})[networks.STATUS] = status(self.address)
         return subprocess.CompletedProcess([], 255, "", "")
 
     def script(self, _stack: Any, node: stack.Node, name: str, environment: Mapping[str, str], _limit: int) -> str:
@@ -137,7 +140,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     monkeypatch.setattr(ssh, "run", made.ssh)
     monkeypatch.setattr(node_step, "run", made.script)
     monkeypatch.setattr(reboot, "is_open", lambda *_: True)
-    monkeypatch.setattr(maintenance.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
 
     def prove(url: str, title: str, _limit: float) -> tuple[int, str]:
         made.act(f"fetch {url}")
@@ -176,7 +179,7 @@ def test_pods_that_do_not_end_stop_it_unless_it_is_forced(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = iter(range(10_000))
-    monkeypatch.setattr(maintenance.draining.drain, "__kwdefaults__", {"clock": lambda: float(next(clock))})
+    monkeypatch.setattr(draining.drain, "__kwdefaults__", {"clock": lambda: float(next(clock))})
     cluster.kept = {"web-1"}
     with pytest.raises(LabError, match=r"not all pods of server-1 ended within timeouts\.drain = 1 s: default/web-1"):
         reboot.main(options("server-1"))
@@ -253,7 +256,7 @@ def test_an_api_that_falls_silent_is_an_error_with_what_holds(cluster: Cluster, 
 
 def test_a_machine_that_does_not_go_down_is_named_at_the_limit(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 1_000_000, 50))
-    monkeypatch.setattr(reboot.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
     found = maintenance.begin(options("server-1"))
     with pytest.raises(LabError, match=r"did not boot within timeouts\.shutdown \+ timeouts\.boot = 90 s: it has not gone"):
         reboot.wait_for_boot(found, "boot-1", 90)
@@ -261,7 +264,7 @@ def test_a_machine_that_does_not_go_down_is_named_at_the_limit(cluster: Cluster,
 
 def test_a_pod_that_does_not_run_again_is_named_at_the_limit(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 1_000_000, 50))
-    monkeypatch.setattr(reboot.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
     found = maintenance.begin(options("server-1"))
     with pytest.raises(LabError, match=r"nginx-macvlan does not run again within timeouts\.pod = 90 s.*describe pod nginx-macvlan"):
         reboot.wait_for_pods(found, {"nginx-macvlan": "before"}, 90)
@@ -302,9 +305,6 @@ def test_the_api_of_a_server_that_goes_is_asked_last() -> None:
 
 
 def test_what_the_api_refuses_is_not_tried_again() -> None:
-    import urllib.error  # noqa: PLC0415
-    from email.message import Message  # noqa: PLC0415
-
     calls = 0
 
     def refuse() -> None:
@@ -337,10 +337,14 @@ def test_a_run_is_limited_to_the_pods_that_are_named(monkeypatch: pytest.MonkeyP
     status = iter((0, 1))
     monkeypatch.setattr(stack, "pulumi_json", lambda *_: state)
     monkeypatch.setattr(backends, "use", lambda _stack: None)
-    monkeypatch.setattr(own_pods.engine, "install_plugins", lambda: None)
-    monkeypatch.setattr(own_pods.locks, "release_and_report", lambda *_: None)
+    monkeypatch.setattr(engine, "install_plugins", lambda: None)
+    monkeypatch.setattr(locks, "release_and_report", lambda *_: None)
     monkeypatch.setattr(selection, "existing", lambda *_: ["-s", "dev"])
-    run: Callable[..., int] = lambda words: ran.append(words) or next(status)  # noqa: E731
+
+    def run(words: Sequence[str]) -> int:
+        ran.append(words)
+        return next(status)
+
     monkeypatch.setattr(process, "run", run)
     own_pods.make_again("dev", "default", ["a"])
     (words,) = ran
