@@ -1,0 +1,58 @@
+"""How long an API does not answer, measured from this machine."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from components.cluster import kubernetes_api
+
+
+@dataclass
+class Silence:
+    """Requests to an API, and the gaps between those that were answered."""
+
+    answered: list[float] = field(default_factory=list)
+    """Seconds since the beginning, of each answer."""
+    asked: int = 0
+    """How often it was asked."""
+
+    @property
+    def longest(self) -> float:
+        """Seconds of the longest time without an answer between two answers."""
+        return max((later - earlier for earlier, later in zip(self.answered, self.answered[1:], strict=False)), default=0.0)
+
+    def __str__(self) -> str:
+        return f"{len(self.answered)} of {self.asked} requests answered, longest silence {self.longest:.1f} s"
+
+
+@contextmanager
+def silence(kubeconfig: str, what: str) -> Iterator[Silence]:
+    """Ask the kubeconfig's API whether it is ready, on a new connection each half second, and print the longest silence at the end.
+
+    A request gets 2 s: one that was begun while nobody has the address must not hide that somebody has it again.
+    """
+    found, done, began = Silence(), threading.Event(), time.monotonic()
+    server, director = kubernetes_api.opener(kubeconfig)
+
+    def ask() -> None:
+        while not done.wait(0.5):
+            found.asked += 1
+            try:
+                with director.open(f"{server}/readyz", timeout=2) as answer:
+                    if answer.read() == b"ok":
+                        found.answered.append(time.monotonic() - began)
+            except OSError:
+                pass
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield found
+    finally:
+        done.set()
+        thread.join()
+        print(f"{what}: {server}: {found}")
