@@ -26,10 +26,10 @@ def rotating(what: str, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any] 
 
 
 def test_tokens_are_rotated_by_the_run_that_is_asked(deploy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = deploy("dev", NODES)
     deployment = rotating("token", monkeypatch)
     assert [deployment[name].input("rotate") for name in ("k3s-token", "k3s-agent-token")] == [True, True]
     assert not [each.name for each in deployment.of("NodeCertificates") if each.input("rotate")]
-    plain = deploy("dev", NODES)
     assert [name for name in deployment.resources if name not in plain.resources] == []
     assert not [each.name for each in plain.custom if each.input("rotate") is not None]
 

@@ -65,8 +65,8 @@ def test_a_change_changes_what_depends_on_it(deploy: Run, change: dict[str, Any]
     old, new = deploy("dev", VIRTUAL), deploy("dev", merged(VIRTUAL, change))
     assert new.names == old.names
     found = changes(old, new)
-    found.pop("server-1-images", None)
-    assert found == expected_changes
+    # A machine pulls ahead only when it is created, so another image later is no change of this step.
+    assert {**found, "server-1-images": ""} == {**expected_changes, "server-1-images": ""}
 
 
 def test_it_comes_and_goes_on_a_running_stack(deploy: Run) -> None:

@@ -19,6 +19,7 @@ def shown(*nodes: dict[str, Any]) -> str:
         "address": "192.168.122.180",
         "machine": None,
         "ready": None,
+        "cordoned": False,
         "version": None,
         "hypervisor": "local",
         "inside": None,
