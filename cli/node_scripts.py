@@ -23,8 +23,8 @@ class Run:
     limit: int
     """Seconds until it is ended on the node; a script has a shorter limit among its parameters."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    secret: bytes = field(default=b"", repr=False)
-    """The beginning of its stdin."""
+    more_stdin: bytes = field(default=b"", repr=False)
+    """What its stdin begins with, after the script; it may be secret."""
 
     def command(self) -> str:
         from components.node import command  # noqa: PLC0415 - imports Pulumi, which takes a second
@@ -34,7 +34,7 @@ class Run:
     def stdin(self) -> bytes:
         from components.node import command  # noqa: PLC0415
 
-        return command.text(self.name).encode() + self.secret
+        return command.text(self.name).encode() + self.more_stdin
 
 
 @contextlib.contextmanager
@@ -46,6 +46,12 @@ def output_of(stack: Stack, run: Run) -> Iterator[IO[bytes]]:
         yield process.stdout
         process.stdout.read()
         _succeeded(run, process)
+
+
+def printed(stack: Stack, run: Run) -> str:
+    """What the script prints, without blanks around. Raises LabError if it fails."""
+    with output_of(stack, run) as output:
+        return output.read().decode().strip()
 
 
 def run_with(stack: Stack, run: Run, data: Iterable[bytes] = ()) -> None:

@@ -15,9 +15,10 @@ from dataclasses import replace
 from typing import Any
 
 from cli import backend as backends
-from cli import consent, engine, locks, node_step, process, selection
+from cli import consent, engine, locks, node_scripts, process, selection
 from cli import stack as stacks
 from cli.errors import LabError
+from cli.node_scripts import Run
 from cli.report import say
 from cli.stack import Stack
 from cli.verbs import ssh
@@ -124,7 +125,8 @@ def take_away(stack: Stack, public: str, owner: str) -> int:
     removed = 0
     for node in stack.nodes:
         environment = {"ACTION": "alone", "USER_NAME": stack.ssh_user, "OWNER": owner}
-        said = node_step.run(stack, node, "login-key.sh", environment, _LIMIT, stdin=f"{public}\n")
+        run = Run(node=node, name="login-key.sh", limit=_LIMIT, environment=environment, more_stdin=f"{public}\n".encode())
+        said = node_scripts.printed(stack, run)
         removed += int(said.partition("removed=")[2] or 0)
     return removed
 

@@ -9,10 +9,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from cli import maintenance, networks, node_step
+from cli import maintenance, networks, node_scripts
 from cli import stack as stacks
 from cli.errors import LabError
 from cli.maintenance import Maintenance
+from cli.node_scripts import Run
 from cli.report import say
 from cli.verbs import ssh
 from components.config.plan import NodePlan
@@ -108,16 +109,20 @@ def check(found: Maintenance) -> None:
     if planned is None:
         raise LabError(f"{node.name} is not in the stack file any more: ./lab up removes it")
     ready = {"NODE_NAME": node.name, "LIMIT_SECONDS": str(limits.k3s + limits.node_ready)}
-    node_step.run(found.stack, node, "k3s-node-ready.sh", ready, limits.k3s + limits.node_ready + 60)
+
+    def check(name: str, environment: Mapping[str, str], limit: int) -> None:
+        node_scripts.printed(found.stack, Run(node=node, name=name, limit=limit, environment=environment))
+
+    check("k3s-node-ready.sh", ready, limits.k3s + limits.node_ready + 60)
     multus = {
         "CONF_DIR": found.plan.cni.conf,
         "BIN_DIR": found.plan.cni.bin,
         "PLUGINS": " ".join(found.plan.plugins),
         "LIMIT_SECONDS": str(limits.multus),
     }
-    node_step.run(found.stack, node, "multus-gate.sh", multus, limits.multus + 30)
+    check("multus-gate.sh", multus, limits.multus + 30)
     for environment in network_checks(planned):
-        node_step.run(found.stack, node, "network-check.sh", environment, _NETWORK_LIMIT)
+        check("network-check.sh", environment, _NETWORK_LIMIT)
     if node.role == "server":
         own = maintenance.Api(maintenance.by_address(found.stack.kubeconfig, node.address))
         maintenance.attempt(lambda: own.get("/api/v1/nodes"), limits.k3s, f"{node.name}: waiting for its API")

@@ -260,7 +260,7 @@ def _exchange(source: Source, stack: Stack, limit: int, conf: str) -> None:
             name="k3s-restore.sh",
             limit=5 * limit + 800,
             environment=environment,
-            secret=f"{content.token}\n{content.agent_token}\n".encode(),
+            more_stdin=f"{content.token}\n{content.agent_token}\n".encode(),
         )
         node_scripts.run_with(stack, run, reader.snapshot())
     # etcd takes one new member at a time.

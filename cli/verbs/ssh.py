@@ -64,15 +64,6 @@ def run(
         )
 
 
-def pipe(stack: Stack, node: Node, command: Sequence[str], text: str) -> subprocess.CompletedProcess[str]:
-    """ssh to the node with this text as stdin; what it prints is captured, and what it reports goes to our stderr. An interrupt is
-    for this process too."""
-    with _signals(interruptible=True), _session(stack, node, command) as (words, key):
-        return subprocess.run(  # noqa: S603 - our own words
-            words, pass_fds=(key,), input=text, stdout=subprocess.PIPE, text=True, check=False
-        )
-
-
 @dataclass(frozen=True)
 class Answer:
     """What a node said to a command; error: why it did not."""

@@ -14,9 +14,10 @@ from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
 from components.custom import node_script
-from components.custom.node_script import Login, NodeScriptError
+from components.custom.node_script import NodeScriptError
 from components.custom.provider import PlainProvider, Props, differs, properties
 from components.custom.reporting import PlainError, remark, say
+from components.node.ssh_client import Login
 
 WINDOW = timedelta(days=120)
 SCRIPT = "k3s-certificates.sh"
@@ -176,6 +177,7 @@ def _run(inputs: Props, environment: dict[str, str], *, limit: int | None = None
         port=int(inputs["port"]),
         private_key=str(inputs["private_key"]),
         host_key=str(inputs["host_key"]),
+        alias=str(inputs["node"]),
     )
     variables = {**environment, "ROLE": str(inputs["role"]), "LIMIT_SECONDS": str(wait), "SERVICE_LIMIT": str(service)}
     return node_script.run(login, SCRIPT, variables, wait + service + 60)

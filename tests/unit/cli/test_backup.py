@@ -86,7 +86,7 @@ def a_run(stack: Stack, **changed: Any) -> Run:
 
 
 def test_secrets_and_data_go_by_stdin_after_the_script(stack: Stack, fake_ssh: Path) -> None:
-    node_scripts.run_with(stack, a_run(stack, secret=b"s3cr3t\n"), iter([b"snap", b"\0shot"]))
+    node_scripts.run_with(stack, a_run(stack, more_stdin=b"s3cr3t\n"), iter([b"snap", b"\0shot"]))
     sent, arguments = (fake_ssh / "stdin").read_bytes(), (fake_ssh / "arguments").read_text()
     assert sent.endswith(b"s3cr3t\nsnap\0shot") and b"membership has been reset" in sent
     assert "SIZE=7" in arguments and "timeout --kill-after=10 5" in arguments and "s3cr3t" not in arguments
@@ -234,7 +234,7 @@ class Steps:
     def script(self, _stack: Stack, run: Run, data: Iterable[bytes] = ()) -> None:
         size = len(b"".join(data))
         self.done.append(f"{run.name} {run.node.name} {run.environment.get('STEP', size)}")
-        assert run.secret == (b"" if "STEP" in run.environment else b"s3cr3t-token\nagents-t0ken\n")
+        assert run.more_stdin == (b"" if "STEP" in run.environment else b"s3cr3t-token\nagents-t0ken\n")
         if self.fails and self.fails in self.done[-1]:
             raise LabError("failed")
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cli import backend as backends
-from cli import consent, draining, engine, kube, locks, maintenance, networks, node_step, own_pods, process, selection, stack
+from cli import consent, draining, engine, kube, locks, maintenance, networks, node_scripts, own_pods, process, selection, stack
 from cli.errors import LabError
 from cli.maintenance import Api, Maintenance, apis, by_address
 from cli.verbs import drain, reboot, ssh, uncordon
@@ -110,9 +110,9 @@ class Cluster:
                 pod["metadata"].setdefault("annotations", {})[networks.STATUS] = status(self.address)
         return subprocess.CompletedProcess([], 255, "", "")
 
-    def script(self, _stack: Any, node: stack.Node, name: str, environment: Mapping[str, str], _limit: int) -> str:
-        assert "FREE" not in environment and "BOOKED" not in environment
-        self.act(f"{name} {node.name}")
+    def script(self, _stack: Any, run: node_scripts.Run) -> str:
+        assert "FREE" not in run.environment and "BOOKED" not in run.environment
+        self.act(f"{run.name} {run.node.name}")
         return ""
 
     def make_again(self, _stack: str, namespace: str, names: Sequence[str]) -> None:
@@ -138,7 +138,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     monkeypatch.setattr(own_pods, "make_again", made.make_again)
     monkeypatch.setattr(ssh, "gather", made.gather)
     monkeypatch.setattr(ssh, "run", made.ssh)
-    monkeypatch.setattr(node_step, "run", made.script)
+    monkeypatch.setattr(node_scripts, "printed", made.script)
     monkeypatch.setattr(reboot, "is_open", lambda *_: True)
     monkeypatch.setattr(time, "sleep", lambda _seconds: None)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cli import backend, consent, engine, locks, node_step, process, selection, stack
+from cli import backend, consent, engine, locks, node_scripts, process, selection, stack
 from cli.errors import LabError
 from cli.rotations import ssh_keys
 from cli.verbs import ssh
@@ -69,9 +69,10 @@ class Host:
             for node in nodes
         }
 
-    def script(self, of: stack.Stack, node: stack.Node, name: str, environment: Any, _limit: int, *, stdin: str) -> str:
-        assert (name, environment["OWNER"], environment["USER_NAME"]) == ("login-key.sh", "k3s-macvlan/dev", "admin")
-        key = stdin.split()[1]
+    def script(self, of: stack.Stack, run: node_scripts.Run) -> str:
+        node, environment = run.node, run.environment
+        assert (run.name, environment["OWNER"], environment["USER_NAME"]) == ("login-key.sh", "k3s-macvlan/dev", "admin")
+        key = run.more_stdin.decode().split()[1]
         assert of.private_key in self.accepted[node.name] and key in self.accepted[node.name]
         removed = len(self.accepted[node.name]) - 1
         self.accepted[node.name] = {key}
@@ -89,7 +90,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(stack, "read", lambda name: stack.parse_outputs(name, made.pulumi_json("stack", "output")))
     monkeypatch.setattr(process, "run", made.pulumi)
     monkeypatch.setattr(ssh, "gather", made.gather)
-    monkeypatch.setattr(node_step, "run", made.script)
+    monkeypatch.setattr(node_scripts, "printed", made.script)
     monkeypatch.setattr(ssh_keys, "pending_changes", lambda _chosen: made.changes)
     monkeypatch.delenv(ssh_keys.ROTATION, raising=False)
     return made
@@ -164,7 +165,7 @@ def test_nothing_is_taken_away_while_a_node_is_silent(host: Host) -> None:
 
 
 def test_a_former_key_that_still_opens_is_an_error(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node_step, "run", lambda *_, **__: "removed=0")
+    monkeypatch.setattr(node_scripts, "printed", lambda *_, **__: "removed=0")
     with pytest.raises(LabError, match="server-1, agent-1 still accept the former key"):
         ssh_keys.main(OPTIONS)
 

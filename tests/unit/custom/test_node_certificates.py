@@ -12,7 +12,8 @@ from pulumi.dynamic import CreateResult, ReadResult, UpdateResult
 from components.custom import node_certificates as module
 from components.custom import node_script
 from components.custom.node_certificates import NodeCertificatesProvider, RenewalError, days_left, parse
-from components.custom.node_script import Login, NodeScriptError
+from components.custom.node_script import NodeScriptError
+from components.node.ssh_client import Login
 
 pytestmark = pytest.mark.unit
 
@@ -54,7 +55,7 @@ class World:
 
     def run(self, login: Login, name: str, environment: dict[str, str], limit: int) -> str:
         assert name == "k3s-certificates.sh" and login == Login(
-            host="192.168.122.21", user="debian", port=22, private_key="KEY", host_key="ssh-ed25519 AAAA"
+            host="192.168.122.21", user="debian", port=22, private_key="KEY", host_key="ssh-ed25519 AAAA", alias="server-1"
         )
         assert limit > int(environment["LIMIT_SECONDS"]) + int(environment["SERVICE_LIMIT"])
         self.calls.append(environment)
