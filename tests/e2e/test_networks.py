@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shlex
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -331,18 +330,14 @@ def applied(checkout: Checkout, *objects: dict[str, Any]) -> None:
             checkout.node(f"k3s kubectl wait pod/{each['metadata']['name']} --for=condition=Ready --timeout=110s")
 
 
-_NAMESPACE = (
-    'import json, sys; print(next(each["path"] for each in json.load(sys.stdin)["info"]["runtimeSpec"]["linux"]["namespaces"] '
-    'if each["type"] == "network"))'
-)
-
-
 def in_(checkout: Checkout, pod: str, words: str) -> str:
-    """A command of the node's in the network namespace of a pod."""
+    """A command of the node's in the network namespace of a pod: the one that has its cluster address. Not every K3s has crictl."""
+    address = checkout.node(f"k3s kubectl get pod {pod} -o jsonpath='{{.status.podIP}}'").strip()
     return checkout.node(
-        f"id=$(k3s crictl pods --quiet --state ready --name '^{pod}$')\n"
-        f"path=$(k3s crictl inspectp $id | python3 -c {shlex.quote(_NAMESPACE)})\n"
-        f"nsenter --net=$path {words}"
+        "for path in /run/netns/*; do\n"
+        f'  [[ $(nsenter --net="$path" ip -4 -oneline address show dev eth0 2> /dev/null) != *" {address}/"* ]] || break\n'
+        "done\n"
+        f'nsenter --net="$path" {words}'
     )
 
 
