@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -32,8 +32,8 @@ from components.config.settings import Settings
 PROBE_SECONDS = 40.0
 """For all nodes to answer on SSH."""
 
-INSTALLED = ssh.quoted(["test", "-x", "/usr/local/bin/k3s", "-a", "-d", "/etc/rancher/k3s"])
-"""Whether K3s is installed on a node, as the status of a command."""
+_INSTALLED = "test -d /etc/rancher/k3s && /usr/local/bin/k3s --version | grep -qF ' {version} '"
+"""Whether this release of K3s is installed on a node, as the status of a command: another one is for `up` to replace first."""
 
 _SKIP = "PULUMI_K8S_SKIP_UPDATE_UNREACHABLE"
 
@@ -58,12 +58,15 @@ def main(options: argparse.Namespace) -> int:
     stack = _existing(backend, options.stack)
     running = _running(stack)
     source.refuse(restore_checks.of_running(header, running, other_cluster=other))
+    ready = _ready(stack, config.k3s.version) if stack else set()
+    if stack:
+        source.refuse(_of_majority(stack, ready))
     _ask(header, running, stack, options)
     hints.about_libvirt(options.stack)
     engine.install_plugins()
     locks.release_and_report(backend, options.stack)
     try:
-        _restore(source, config, plan, stack)
+        _restore(source, config, plan, stack, ready)
     except (LabError, KeyboardInterrupt, SystemExit):
         say(f"the restore is not complete. Each of its steps may be repeated: ./lab -s {options.stack} restore {options.file}")
         raise
@@ -173,34 +176,57 @@ def _described(header: Header) -> str:
 # --- the restore ---
 
 
-def _restore(source: Source, config: Settings, plan: Plan, stack: Stack | None) -> None:
-    name = source.stack
-    if stack is None or not _ready(stack):
-        say("bringing the machines up first")
+def _restore(source: Source, config: Settings, plan: Plan, stack: Stack | None, ready: set[str]) -> None:
+    """ready: names of the nodes that answer with the settings' K3s."""
+    name, version, exchanged = source.stack, config.k3s.version, False
+    if stack is None or len(ready) < len(stack.nodes):
         _refuse_to_up(name)
+        if stack is not None and _lost_majority(stack, ready):
+            say("no majority of the servers is left: the data are exchanged on the nodes that answer, before others are recreated")
+            _exchange(source, replace(stack, nodes=tuple(node for node in stack.nodes if node.name in ready)), config, plan)
+            exchanged = True
+        say("bringing the machines up first")
         if stack is not None:
             _see_what_is_lost(name)
         _up(name)
         stack = stacks.read_selected(name)
-        if not _ready(stack):
+        if len(_ready(stack, version)) < len(stack.nodes):
             raise LabError(
-                f"a node of stack {name} does not answer on SSH, or has no K3s, though `up` has ended well: ./lab -s {name} "
-                "status; bring it back, or take it out of the settings"
+                f"a node of stack {name} does not answer on SSH, or has no K3s {version}, though `up` has ended well: ./lab -s "
+                f"{name} status; bring it back, or take it out of the settings"
             )
-    _exchange(source, stack, config.timeouts.k3s, plan.cni.conf)
+    if not exchanged:
+        _exchange(source, stack, config, plan)
     say("reading the kubeconfig of the restored cluster")
     _up(name, "--skip-preview", "--replace", "**::k3s-kubeconfig")
     say("bringing the stack up to date with the restored cluster")
     _up(name, "--refresh", "--replace", "**-multus-gate")
 
 
-def _ready(stack: Stack) -> bool:
-    """Whether each node answers and has K3s installed."""
-    answers = ssh.gather(stack, stack.nodes, [INSTALLED], PROBE_SECONDS)
+def _ready(stack: Stack, version: str) -> set[str]:
+    """Names of the nodes that answer and have this release of K3s installed."""
+    answers = ssh.gather(stack, stack.nodes, [ssh.quoted(["sh", "-c", _INSTALLED.format(version=version)])], PROBE_SECONDS)
     for name, answer in answers.items():
         if answer.error:
-            say(f"{name} does not answer, or K3s is not installed there: {answer.error}")
-    return not any(answer.error for answer in answers.values())
+            say(f"{name} does not answer, or K3s {version} is not installed there: {answer.error}")
+    return {name for name, answer in answers.items() if not answer.error}
+
+
+def _lost_majority(stack: Stack, ready: set[str]) -> bool:
+    """Whether etcd has no majority on the servers that answer. A single server has none to lose: its cluster is its data."""
+    servers = [node.name for node in stack.nodes if node.role == "server"]
+    return len(servers) > 1 and 2 * len(ready.intersection(servers)) <= len(servers)
+
+
+def _of_majority(stack: Stack, ready: set[str]) -> Iterator[str]:
+    """Why nothing can be exchanged: a recreated first server joins the others, and these have no cluster that it could join."""
+    if _lost_majority(stack, ready) and stack.first_server.name not in ready:
+        lost = [node.name for node in stack.nodes if node.role == "server" and node.name not in ready]
+        yield (
+            f"{', '.join(lost)} do not answer, the first server among them, and no majority of the servers is left. Start those "
+            f"that are only off (./lab -s {stack.name} status). If they are lost: ./lab -s {stack.name} destroy, which deletes "
+            "data disks without keep too, then the same restore"
+        )
 
 
 def _refuse_to_up(stack: str) -> None:
@@ -232,8 +258,9 @@ def _up(name: str, *words: str) -> None:
         raise LabError("`pulumi up` ended with an error, which is above: mend its cause, then repeat the restore")
 
 
-def _exchange(source: Source, stack: Stack, limit: int, conf: str) -> None:
-    """The restored data on the first server; all other nodes join it again. limit: timeouts.k3s. conf: CNI's directory."""
+def _exchange(source: Source, stack: Stack, config: Settings, plan: Plan) -> None:
+    """The restored data on the first server; all other nodes join it again."""
+    limit, conf = config.timeouts.k3s, plan.cni.conf
     first = stack.first_server
     others = [node for node in stack.nodes if node is not first]
 

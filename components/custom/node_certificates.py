@@ -106,7 +106,8 @@ class NodeCertificatesProvider(PlainProvider):
                 + (f"in {left} days" if left >= 0 else "which is over")
             )
         other = any(differs(_olds.get(name), _news.get(name)) for name in _CONNECTION)
-        return DiffResult(changes=bool(_news.get("rotate")) or left is not None or other, replaces=[])
+        unknown = not _olds.get("ends")
+        return DiffResult(changes=bool(_news.get("rotate")) or left is not None or other or unknown, replaces=[])
 
     def create(self, props: Props) -> CreateResult:
         inputs = _inputs(props)
@@ -114,6 +115,8 @@ class NodeCertificatesProvider(PlainProvider):
 
     def update(self, _id: str, _olds: Props, _news: Props) -> UpdateResult:
         inputs, rotate, at = _inputs(_news), bool(_news.get("rotate")), now()
+        if not rotate and not _olds.get("ends"):
+            return UpdateResult({**inputs, **_merged(_olds, _read(inputs, limit=0))})
         if not rotate and days_left(_olds, at) is None:
             return UpdateResult({**inputs, **_stored(_olds)})
         environment = {"RENEW": "now" if rotate else "due", "UNTIL": _until(_olds, at)}
@@ -146,7 +149,7 @@ def _stored(state: Props) -> Props:
 
 def _merged(state: Props, found: dict[str, str]) -> Props:
     """The outputs after certificates were read: `renewed` is another text whenever they are others than before."""
-    other = bool(state.get("ends")) and state["ends"] != found["ends"]
+    other = bool(found["ends"]) and (state.get("ends") or "") != found["ends"]
     return {**found, "renewed": found["ends"] if other else state.get("renewed") or ""}
 
 

@@ -15,7 +15,7 @@ from components.node import ssh_client
 from components.node.ssh_client import Login
 
 # Without the user's own configuration of ssh, as pulumi-command, and without a question.
-_OPTIONS = ("-F", "none", "-o", "BatchMode=yes", "-o", "ServerAliveInterval=15")
+_OPTIONS = ("-F", "none", "-o", "BatchMode=yes")
 
 SSH_FAILED = 255
 """ssh's status for a connection that could not be made, or was lost."""

@@ -58,6 +58,9 @@ def options(login: Login, known_hosts: str) -> list[str]:
         "PasswordAuthentication": "no",
         "KbdInteractiveAuthentication": "no",
         "ConnectTimeout": "10",
+        # A node that has lost its power sends no word of it.
+        "ServerAliveInterval": "15",
+        "ServerAliveCountMax": "8",
         "LogLevel": "ERROR",
     }
     pairs = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]

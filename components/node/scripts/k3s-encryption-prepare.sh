@@ -26,7 +26,7 @@ source "${0%/*}/parts/pause.sh"
 
 data=$ROOT/var/lib/rancher/k3s/server
 configuration=$data/cred/encryption-config.json
-if [[ ! -d $data/db/etcd ]]; then
+if [[ ! -s $data/cred/passwd ]]; then
   echo "prepared=new"
   exit 0
 fi

@@ -10,7 +10,7 @@
 #   SERVICE_LIMIT  whole seconds from each start of the service until it works
 # Stdin: a line with the token of the cluster that the snapshot is of, one with its agents' token, which may be empty; then the
 #   snapshot. All of it is secret.
-# Changes: K3s's data: server/db/etcd is the snapshot's (what it was before is server/db/etcd-old-…, until the next restore), the CA is the
+# Changes: K3s's data: server/db/etcd is the snapshot's (what it was before is server/db/etcd-old-…, until the next restore after a complete one), the CA is the
 #   snapshot's, the token is config.yaml's. In the API: node-password secrets, nodes that are not in NODES and the program's own pods are
 #   deleted. All pods of this node start again.
 # Exit: 0 the API answers with the snapshot's objects; 1 with the reason. It can be repeated wherever it ended.
@@ -87,7 +87,10 @@ timeout "$LIMIT_SECONDS" head -c "$SIZE" > "$work/snapshot" || fail "the snapsho
 
 stop_k3s
 # As on a new machine, which is K3s's documented case: certificates of a former CA would be taken for good ones by some releases.
-rm -rf "$data/server/tls" "$data/server/cred" "$data"/server/tls-[0-9]* "$data"/server/db/etcd-old-* "$data/server/db/reset-flag"
+rm -rf "$data/server/tls" "$data/server/cred" "$data"/server/tls-[0-9]* "$data/server/db/reset-flag"
+# Where the last restore was not completed, what was there before it is in one of these.
+[[ -e $state/restoring ]] || rm -rf "$data"/server/db/etcd-old-*
+: > "$state/restoring"
 mkdir -p "$data/server/db/etcd"
 forget_cluster
 mkdir -p "${drop_in%/*}"
@@ -120,4 +123,5 @@ else
 fi
 stage "removing from the cluster what is not there any more"
 python3 -c "$k3s_restored" "$ROOT" "$NODES" || fail "the restored cluster still has what is not there any more: repeat the restore"
+rm -f "$state/restoring"
 echo "restored=$SHA256"

@@ -6,6 +6,7 @@ Stdout: INSTALL_ENV as NAME=VALUE with a NUL after each. Files of a former run t
 One program for both, because each start of Python takes half a second on a slow node.
 """
 
+import glob
 import json
 import os
 import re
@@ -74,7 +75,14 @@ def _file(path: str, entry: Any) -> tuple[bytes, int]:
 def refuse_unreadable(root: str, files: dict[str, tuple[bytes, int]]) -> None:
     """Without secrets-encryption K3s does not read the key, and its API server none of the secrets."""
     config = files.get("/etc/rancher/k3s/config.yaml")
-    if config is None or re.search(rb"""(?m)^secrets-encryption: *["']?true\b""", config[0]):
+    if config is None:
+        return
+    texts = [config[0]]
+    # K3s reads these after config.yaml.
+    for path in glob.glob(root + "/etc/rancher/k3s/config.yaml.d/*.yaml"):
+        with open(path, "rb") as file:
+            texts.append(file.read())
+    if any(re.search(rb"""(?m)^secrets-encryption: *["']?true\b""", text) for text in texts):
         return
     try:
         with open(root + "/var/lib/rancher/k3s/server/cred/encryption-config.json", "rb") as file:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import glob
 import io
 import json
 import os
@@ -25,6 +26,7 @@ import urllib.request
 
 CONFIG = "/etc/rancher/k3s/config.yaml"
 DATA = "/var/lib/rancher/k3s/server/"
+BALANCERS = "/var/lib/rancher/k3s/agent/etc/*-load-balancer.json"
 DONE, REFUSED, SILENT = 200, (401, 403), 503
 """Statuses of answers. K3s gives the last while it starts; here it also means no answer."""
 
@@ -83,13 +85,13 @@ class Server:
         https = urllib.request.HTTPSHandler(context=context)
         self.url, self.opener = url, urllib.request.build_opener(urllib.request.ProxyHandler({}), https)
 
-    def ask(self, path: str, token: str, document: bytes | None = None) -> tuple[int, str]:
+    def ask(self, path: str, token: str, document: bytes | None = None, limit: float = 60) -> tuple[int, str]:
         """Status and text of the answer to a server with this token; OSError where there is none."""
         request = urllib.request.Request(self.url + path, data=document, method="GET" if document is None else "PUT")  # noqa: S310
         request.add_header("Authorization", "Basic " + base64.b64encode(f"server:{token}".encode()).decode())
         request.add_header("Content-Type", "application/json")
         try:
-            with self.opener.open(request, timeout=60) as answer:
+            with self.opener.open(request, timeout=limit) as answer:
                 return answer.status, ""
         except urllib.error.HTTPError as error:
             return error.code, error.read(500).decode(errors="replace").strip()
@@ -97,7 +99,7 @@ class Server:
     def takes(self, token: str) -> bool:
         """Whether servers may join here with this token. A server that does not answer takes none."""
         try:
-            return self.ask("/v1-k3s/encrypt/status", token)[0] not in (*REFUSED, SILENT)
+            return self.ask("/v1-k3s/encrypt/status", token, limit=10)[0] not in (*REFUSED, SILENT)
         except OSError:
             return False
 
@@ -108,6 +110,18 @@ def here(root: str) -> str:
     return found[1] if found else "https://127.0.0.1:6443"
 
 
+def others(root: str) -> list[str]:
+    """URLs of the cluster's servers, as K3s's own load balancer on this node knows them: behind a virtual address may be one that
+    has the former token still."""
+    urls = []
+    for path in sorted(glob.glob(root + BALANCERS)):
+        try:
+            urls += [f"https://{address}" for address in json.loads(read(path))["ServerAddresses"]]
+        except (ValueError, LookupError, TypeError):
+            continue
+    return urls
+
+
 def rotate(root: str, new: str, old: str, limit: float) -> str:
     """What was done, as a word. Exits with the reason where the cluster does not take the token."""
     token, data = value(new, "token"), root + DATA
@@ -116,7 +130,8 @@ def rotate(root: str, new: str, old: str, limit: float) -> str:
     if not token or not formers[0] or (token, agents) == (formers[0], former_agents):
         return "same"
     ca, join = data + "tls/server-ca.crt", value(new, "server")
-    if join and Server(join, ca).takes(token):
+    # With the same servers' token it says nothing that a server takes it.
+    if join and token != formers[0] and any(Server(url, ca).takes(token) for url in dict.fromkeys([join, *others(root)])):
         return "joins"
     list_file = data + "cred/passwd"
     listed = read(list_file)

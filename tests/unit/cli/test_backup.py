@@ -22,7 +22,7 @@ from cli.errors import LabError
 from cli.node_scripts import Run
 from cli.restore_checks import Running
 from cli.stack import Stack
-from cli.verbs import backup, restore, ssh
+from cli.verbs import backup, restore
 from components.config import reading
 from components.config.raw import from_document
 
@@ -214,13 +214,16 @@ def test_the_state_s_identity_of_the_cluster() -> None:
 # --- restore ---
 
 
+ALL = {"server-1", "server-2", "agent-1"}
+
+
 class Steps:
     """What a restore does, in order."""
 
     def __init__(self) -> None:
         self.done: list[str] = []
-        self.ready = [True]
-        """For each query of the nodes whether all are ready; the last stays."""
+        self.ready = [ALL]
+        """Names of the nodes that are ready, for each query; the last stays."""
         self.running = Running(cluster="5d1c1ef8", founded="2026-11-01T10:00:00Z")
         self.stack: Stack | None = None
         self.fails = ""
@@ -258,7 +261,7 @@ def steps(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Step
     monkeypatch.setattr(selection, "create", lambda *_: ["-s", "dev"])
     monkeypatch.setattr(restore, "_existing", lambda *_: found.stack)
     monkeypatch.setattr(restore, "_running", lambda _stack: found.running)
-    monkeypatch.setattr(restore, "_ready", lambda _stack: found.ready.pop(0) if len(found.ready) > 1 else found.ready[0])
+    monkeypatch.setattr(restore, "_ready", lambda *_: found.ready.pop(0) if len(found.ready) > 1 else found.ready[0])
     for module, name in (
         (hints, "about_libvirt"),
         (engine, "install_plugins"),
@@ -296,13 +299,32 @@ def test_on_the_running_stack_the_data_are_exchanged_and_then_read(steps: Steps)
 
 
 def test_lost_machines_are_brought_up_first(steps: Steps) -> None:
-    steps.ready, steps.running = [False, True], Running()
+    steps.ready, steps.running = [{"server-1", "server-2"}, ALL], Running()
     assert run("file") == 0
     assert steps.done == [
         "pulumi refresh -s dev --yes --clear-pending-creates (skips what is unreachable)",
         "pulumi up -s dev --yes",
         *EXCHANGE,
     ]
+
+
+def test_without_a_majority_the_data_are_exchanged_before_others_are_recreated(steps: Steps) -> None:
+    """A node cannot leave a cluster whose API does not answer."""
+    steps.ready, steps.running = [{"server-1", "agent-1"}, ALL], Running()
+    assert run("file") == 0
+    assert steps.done == [
+        *[step for step in EXCHANGE[:5] if "server-2" not in step],
+        "pulumi refresh -s dev --yes --clear-pending-creates (skips what is unreachable)",
+        "pulumi up -s dev --yes",
+        *EXCHANGE[5:],
+    ]
+
+
+def test_a_first_server_that_would_join_nobody_is_refused(steps: Steps) -> None:
+    steps.ready, steps.running = [{"server-2"}], Running()
+    with pytest.raises(LabError, match=r"server-1 do not answer, the first server among them, .* destroy"):
+        run("file")
+    assert steps.done == []
 
 
 def test_on_an_empty_hypervisor_there_is_nothing_to_refresh(steps: Steps) -> None:
@@ -312,8 +334,8 @@ def test_on_an_empty_hypervisor_there_is_nothing_to_refresh(steps: Steps) -> Non
 
 
 def test_a_node_that_stays_away_ends_it_before_the_data_are_touched(steps: Steps) -> None:
-    steps.ready = [False, False]
-    with pytest.raises(LabError, match="does not answer on SSH, or has no K3s, though `up` has ended well"):
+    steps.ready = [ALL - {"agent-1"}]
+    with pytest.raises(LabError, match=r"does not answer on SSH, or has no K3s v1.36.4\+k3s1, though `up` has ended well"):
         run("file")
     assert not [step for step in steps.done if step.startswith("k3s-")]
 
@@ -389,8 +411,8 @@ def test_what_the_verbs_need(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nodes_are_ready_when_each_has_k3s(stack: Stack, fake_ssh: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (fake_ssh / "answer").write_text("exit 0\n")
-    assert restore._ready(stack)
-    assert ssh.quoted(["test", "-x", "/usr/local/bin/k3s"]) in (fake_ssh / "arguments").read_text()
+    assert restore._ready(stack, "v1.36.4+k3s1") == ALL
+    assert "grep -qF" in (fake_ssh / "arguments").read_text() and " v1.36.4+k3s1 " in (fake_ssh / "arguments").read_text()
     (fake_ssh / "answer").write_text('[[ "$*" == *192.168.122.182* ]] && exit 1 || exit 0\n')
-    assert not restore._ready(stack)
-    assert "agent-1 does not answer, or K3s is not installed there" in capfd.readouterr().err
+    assert restore._ready(stack, "v1.36.4+k3s1") == ALL - {"agent-1"}
+    assert "agent-1 does not answer, or K3s v1.36.4+k3s1 is not installed there" in capfd.readouterr().err

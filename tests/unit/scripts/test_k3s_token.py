@@ -227,13 +227,30 @@ def test_a_server_after_the_first_takes_what_the_first_has(cluster: Cluster) -> 
     assert k3s_token.rotate(root, config, f"token: {OLD}\n", 0) == "rotated", "the first was recreated, and joined this way"
 
 
-@pytest.mark.parametrize("missing", ["db/etcd", "config"])
+def test_with_the_same_servers_token_a_join_proves_nothing(cluster: Cluster) -> None:
+    """The agents' token alone is another: it must come into the list that servers share, or K3s refuses its next start."""
+    root = str(cluster.node.root)
+    config = f"token: {OLD}\nagent-token: other-agents\nserver: {cluster.supervisor.url}\n"
+    assert k3s_token.rotate(root, config, f"token: {OLD}\nagent-token: agents\n", 0) == "rotated"
+    assert "other-agents,node," in cluster.passwd.read_text()
+
+
+def test_any_other_server_that_has_the_new_token_proves_the_join(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a virtual address may be one that has the former token still."""
+    monkeypatch.setattr(k3s_token.Server, "takes", lambda server, _token: server.url == "https://192.168.122.180:6443")
+    root = str(cluster.node.root)
+    cluster.node.file(k3s_token.BALANCERS.replace("*", "k3s-agent").lstrip("/"), '{"ServerAddresses": ["192.168.122.180:6443"]}')
+    config = f"token: {NEW}\nserver: https://192.168.122.179:6443\n"
+    assert k3s_token.rotate(root, config, f"token: {OLD}\n", 0) == "joins"
+
+
+@pytest.mark.parametrize("missing", ["cred/passwd", "config"])
 def test_a_server_without_a_cluster_is_asked_nothing(cluster: Cluster, missing: str) -> None:
     cluster.set(NEW)
     if missing == "config":
         (cluster.node.root / CONFIG.lstrip("/")).unlink()
     else:
-        (cluster.node.root / SERVER / missing).rmdir()
+        (cluster.node.root / SERVER / missing).unlink()
     assert cluster.k3s.run().returncode == 0
     assert cluster.supervisor.requests == []
 

@@ -83,6 +83,7 @@ esac
 def server(node: Node) -> Node:
     node.command("k3s", K3S)
     node.file(f"{SERVER}/db/etcd/name", "server-1-0a1b")
+    node.file(f"{SERVER}/cred/passwd", "x,server,server,k3s:server")
     (node.stub / "version").write_text("k3s version v1.36.4+k3s1 (0)\n")
     (node.stub / "active").write_text("active\n")
     return node

@@ -28,7 +28,9 @@ diagnose() {
     echo "wrong token: the server refuses the token of this node. It must be the one the first server was made with; if that" \
       "server was rebuilt with another one, rebuild this node as well. Seen: $line"
   elif enough "$1" 'critical configuration.*mismatch' "$text"; then
-    echo "the servers' options differ in what must be equal on all of them (cluster-cidr, service-cidr, disable, ...). Seen: $line"
+    echo "the servers' options differ in what must be equal on all of them (cluster-cidr, service-cidr, disable, secrets-encryption" \
+      "of k3s.hardened, ...). Was such a setting changed in a run that recreates a server: take it back, run \`up\`, then set it" \
+      "again in a run of its own. Seen: $line"
   elif enough "$1" 'flag provided but not defined|Incorrect Usage|failed to parse .*\.yaml' "$text"; then
     echo "this release does not understand its options: correct the K3s options in the settings. Seen: $line"
   elif (($1 == 1)); then

@@ -5,7 +5,7 @@
 k3s_token=$(< "${0%/*}/k3s_token.py")
 rotate_token() {
   local documents
-  [[ $ROLE == server && -d $data/server/db/etcd && -s $ROOT/etc/rancher/k3s/config.yaml ]] || return 0
+  [[ $ROLE == server && -s $data/server/cred/passwd && -s $ROOT/etc/rancher/k3s/config.yaml ]] || return 0
   documents=$(cat)
   printf '%s' "$documents" | python3 -c "$k3s_token" || exit 1
   # For who reads it next; nothing of it is on a disk.
