@@ -14,7 +14,7 @@ from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
 from components.custom import node_script
-from components.custom.node_script import NodeScriptError
+from components.custom.node_script import NodeScriptError, NodeUnreachableError
 from components.custom.provider import PlainProvider, Props, differs, properties
 from components.custom.reporting import PlainError, remark, say
 from components.node.ssh_client import Login
@@ -106,17 +106,22 @@ class NodeCertificatesProvider(PlainProvider):
                 + (f"in {left} days" if left >= 0 else "which is over")
             )
         other = any(differs(_olds.get(name), _news.get(name)) for name in _CONNECTION)
-        unknown = not _olds.get("ends")
-        return DiffResult(changes=bool(_news.get("rotate")) or left is not None or other or unknown, replaces=[])
+        return DiffResult(changes=bool(_news.get("rotate")) or left is not None or other, replaces=[])
 
     def create(self, props: Props) -> CreateResult:
+        """Raises RenewalError where K3s has none: its installation has failed, and the next run begins here again."""
         inputs = _inputs(props)
-        return CreateResult(f"{inputs['node']}/{inputs['machine']}", {**inputs, **_read(inputs), "renewed": ""})
+        try:
+            found = _read(inputs)
+        except NodeScriptError as error:
+            raise RenewalError(
+                f"K3s on {inputs['node']} has no certificates: {error}. The error of its installation is next to this one, or in "
+                f"./lab logs {inputs['node']}; then run `up` again"
+            ) from None
+        return CreateResult(f"{inputs['node']}/{inputs['machine']}", {**inputs, **found, "renewed": ""})
 
     def update(self, _id: str, _olds: Props, _news: Props) -> UpdateResult:
         inputs, rotate, at = _inputs(_news), bool(_news.get("rotate")), now()
-        if not rotate and not _olds.get("ends"):
-            return UpdateResult({**inputs, **_merged(_olds, _read(inputs, limit=0))})
         if not rotate and days_left(_olds, at) is None:
             return UpdateResult({**inputs, **_stored(_olds)})
         environment = {"RENEW": "now" if rotate else "due", "UNTIL": _until(_olds, at)}
@@ -132,7 +137,11 @@ class NodeCertificatesProvider(PlainProvider):
     def read(self, id_: str, props: Props) -> ReadResult:
         """What K3s or somebody else has renewed is seen here, and asks for no restart any more."""
         inputs = _inputs(props)
-        found = _read(inputs, limit=0)
+        try:
+            found = _read(inputs, limit=0)
+        except NodeScriptError as error:
+            say(f"when the certificates of K3s on {inputs['node']} end is not known: {error}")
+            found = parse("")
         state = {**inputs, **(_merged(props, found) if found["ends"] else _stored(props))}
         return ReadResult(id_, state, inputs)
 
@@ -161,10 +170,11 @@ def _until(state: Props, at: datetime) -> str:
 
 
 def _read(inputs: Props, *, limit: int | None = None) -> dict[str, str]:
-    """The outputs that are read; empty texts where the node does not answer, which is no error of the certificates."""
+    """The outputs that are read; empty texts where the node does not answer, which is no error of the certificates. Raises
+    NodeScriptError where it answers and has none."""
     try:
         return parse(_run(inputs, {"RENEW": "", "UNTIL": ""}, limit=limit))
-    except NodeScriptError as error:
+    except NodeUnreachableError as error:
         reason = str(error).splitlines()[-1]
         say(f"when the certificates of K3s on {inputs['node']} end is not known: {reason}. `refresh` reads it again")
         return parse("")

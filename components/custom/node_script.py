@@ -28,13 +28,17 @@ class NodeScriptError(Exception):
     """The script failed, or the node was not reached; the text says why."""
 
 
+class NodeUnreachableError(NodeScriptError):
+    """The script was not run, or its connection was lost."""
+
+
 def run(login: Login, name: str, environment: Mapping[str, str], limit: int) -> str:
     """What the script prints. Raises NodeScriptError. While it runs, its last line on stderr is shown as the progress."""
     # It imports pulumi-command, which takes a second, and is needed only where a node is asked.
     from components.node import command  # noqa: PLC0415
 
     if program := ssh_client.missing():
-        raise NodeScriptError(f"there is no {program} on PATH: apt install openssh-client")
+        raise NodeUnreachableError(f"there is no {program} on PATH: apt install openssh-client")
     said: list[str] = []
     remote = command.command_line(name, environment, limit)
     with (
@@ -44,7 +48,9 @@ def run(login: Login, name: str, environment: Mapping[str, str], limit: int) -> 
         status, output = _run(words, key, command.text(name), limit + command.DIAL_SECONDS, said)
     if status:
         reason = "\n".join(said[-_LINES:]) or f"status {status}"
-        raise NodeScriptError(f"{login.host} is not reached by SSH: {reason}" if status == SSH_FAILED else reason)
+        if status == SSH_FAILED:
+            raise NodeUnreachableError(f"{login.host} is not reached by SSH: {reason}")
+        raise NodeScriptError(reason)
     return output
 
 

@@ -12,7 +12,7 @@ from pulumi.dynamic import CreateResult, ReadResult, UpdateResult
 from components.custom import node_certificates as module
 from components.custom import node_script
 from components.custom.node_certificates import NodeCertificatesProvider, RenewalError, days_left, parse
-from components.custom.node_script import NodeScriptError
+from components.custom.node_script import NodeScriptError, NodeUnreachableError
 from components.node.ssh_client import Login
 
 pytestmark = pytest.mark.unit
@@ -168,11 +168,19 @@ def test_refresh_sees_what_others_have_renewed(world: World) -> None:
 
 
 def test_a_node_that_does_not_answer_keeps_what_is_known(world: World) -> None:
-    world.answer = NodeScriptError("192.168.122.21 is not reached by SSH: no route to host")
+    world.answer = NodeUnreachableError("192.168.122.21 is not reached by SSH: no route to host")
     assert NodeCertificatesProvider().read("id", STATE).outs == STATE
     assert "not known: 192.168.122.21 is not reached" in world.said[0]
     created = outputs(NodeCertificatesProvider().create(INPUTS))
     assert (created["ends"], created["renewed"]) == ("", ""), "no reason for `up` to fail"
+
+
+def test_a_node_whose_k3s_was_not_installed_is_an_error_and_the_next_run_reads_again(world: World) -> None:
+    """Stored as unknown, they would never be renewed by `up`."""
+    world.answer = NodeScriptError("certificates: K3s was not installed, so it has none")
+    with pytest.raises(RenewalError, match=r"K3s on server-1 has no certificates: .* then run `up` again"):
+        NodeCertificatesProvider().create(INPUTS)
+    assert NodeCertificatesProvider().read("id", STATE).outs == STATE, "a refresh has nothing to fail for"
 
 
 def test_another_key_is_stored_without_a_word_to_the_node(world: World) -> None:

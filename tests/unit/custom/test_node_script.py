@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from components.custom import node_script
-from components.custom.node_script import NodeScriptError
+from components.custom.node_script import NodeScriptError, NodeUnreachableError
 from components.node import command
 from components.node.ssh_client import Login
 
@@ -68,13 +68,13 @@ def test_a_script_that_fails_is_an_error_of_its_own_words(log: Path) -> None:
 
 def test_a_node_that_is_not_reached(log: Path) -> None:
     Path(f"{log}.lost").touch()
-    with pytest.raises(NodeScriptError, match=r"192\.168\.122\.21 is not reached by SSH: Connection refused"):
+    with pytest.raises(NodeUnreachableError, match=r"192\.168\.122\.21 is not reached by SSH: Connection refused"):
         node_script.run(LOGIN, "x.sh", {"WHAT": "this", "STATUS": "0"}, 30)
 
 
 def test_without_ssh_there_is_a_remedy(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(NodeScriptError, match="there is no ssh on PATH: apt install openssh-client"):
+    with pytest.raises(NodeUnreachableError, match="there is no ssh on PATH: apt install openssh-client"):
         node_script.run(LOGIN, "x.sh", {}, 30)
 
 

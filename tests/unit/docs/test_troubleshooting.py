@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[3]
 RAISED = {
     "HypervisorError", "AddressInUseError", "PageError", "TimeoutError", "RunError", "ValueError", "RuntimeError", "LabError",
     "Problem", "_problem", "following", "_clash", "Mistake", "matching", "remark", "RenewalError", "NodeScriptError",
+    "NodeUnreachableError",
 }  # fmt: skip
 # Where a text is too long for the call, it is in one of these first; those of pydantic's mistakes are in a table.
 VARIABLES = {"conflict", "told", "needed", "_TEXTS"}
