@@ -14,7 +14,8 @@ a stack     stack (settings and outputs), stack_yaml (its file as Pulumi reads i
             addresses) and attachments (of networks that have changed)
 a backup    backup_file (its form), data_key (its key, encrypted by pulumi), restore_checks (what is refused), node_scripts (scripts
             on the nodes, with what they are sent and print)
-machine     folders, process (other programs), report (lines on stderr), skopeo (images, for fetch), closed_network (for test)
+machine     folders, process (other programs), report (lines on stderr), waiting (with a limit), skopeo (images, for
+            fetch), closed_network (for test)
 
 A new verb: its arguments in `command_line`, what it needs in `needs`, and a module in `verbs`. A new check of doctor: a function
 in a module of `checks`, called in `verbs/doctor.py`.

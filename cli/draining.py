@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 
 from cli import kube, networks
 from cli.kube import KubeNode
-from cli.report import say
+from cli.waiting import Waiting
 
 Fate = Literal["evicted", "moves", "stays", "lost"]
 """evicted: its controller makes another one elsewhere. moves: it is the stack's own, and `up` makes it elsewhere. stays: it is
@@ -22,7 +22,6 @@ _MIRROR = "kubernetes.io/config.mirror"
 _HOST = "kubernetes.io/hostname"
 _ENDED = ("Succeeded", "Failed")
 _SHOWN = 5
-_SAY_SECONDS = 10.0
 _PAUSE = 2.0
 _RETRY_SECONDS = 5.0
 """Between two evictions of a pod that a PodDisruptionBudget keeps; kubectl waits as long."""
@@ -160,9 +159,9 @@ class Api(Protocol):
 def drain(api: Api, node: str, leaving: Sequence[Guest], limit: float, *, clock: Callable[[], float] = time.monotonic) -> list[str]:
     """Evict these pods of the node, and wait up to `limit` seconds until they have ended. Returns the names of those that have not,
     each with the reason where the API gives one."""
-    began = said = clock()
+    waiting = Waiting(limit, clock)
     remaining = {guest.uid: guest for guest in leaving}
-    evict_at, reasons = dict.fromkeys(remaining, began), dict[str, str]()
+    evict_at, reasons = dict.fromkeys(remaining, clock()), dict[str, str]()
     while remaining:
         now = clock()
         for uid, guest in remaining.items():
@@ -172,11 +171,9 @@ def drain(api: Api, node: str, leaving: Sequence[Guest], limit: float, *, clock:
                 evict_at[uid] = now + _RETRY_SECONDS if reasons[uid] else float("inf")
         there = _uids(api, node)
         remaining = {uid: guest for uid, guest in remaining.items() if there is None or uid in there}
-        if not remaining or clock() - began >= limit:
+        if not remaining or waiting.is_over:
             break
-        if clock() - said >= _SAY_SECONDS:
-            said = clock()
-            say(f"{node}: waiting for {_listed(remaining.values())} to end, {said - began:.0f} of {limit:.0f} s")
+        waiting.report(f"{node}: waiting for {_listed(remaining.values())} to end")
         time.sleep(_PAUSE)
     return [f"{guest.full_name}{f' ({reasons[uid]})' if reasons.get(uid) else ''}" for uid, guest in remaining.items()]
 

@@ -19,11 +19,10 @@ from cli.errors import LabError
 from cli.kube import KubeNode
 from cli.report import say
 from cli.stack import Node, Stack
+from cli.waiting import Waiting
 from components.config.plan import Plan
 from components.config.settings import Settings
 
-SAY_SECONDS = 10.0
-"""Between two lines of progress."""
 _MERGE = "application/merge-patch+json"
 
 
@@ -120,10 +119,7 @@ def saying_what_holds(maintenance: Maintenance) -> Iterator[None]:
     """Where the block is cut off or fails, what holds of the node then. An API that falls silent is an error."""
     try:
         yield
-    except KeyboardInterrupt:
-        say(maintenance.state)
-        raise
-    except LabError:
+    except (KeyboardInterrupt, LabError):
         say(maintenance.state)
         raise
     except (OSError, ValueError) as error:
@@ -210,16 +206,13 @@ def put_back(maintenance: Maintenance, limit: float) -> None:
 
 def attempt(act: Callable[[], Any], limit: float, doing: str) -> Any:
     """What `act` returns; tried again while the API does not answer, for `limit` seconds. Raises its OSError then."""
-    began = said = time.monotonic()
+    waiting = Waiting(limit)
     while True:
         try:
             return act()
         except OSError as error:
-            now = time.monotonic()
             refused = isinstance(error, urllib.error.HTTPError) and error.code < HTTPStatus.INTERNAL_SERVER_ERROR
-            if refused or now - began >= limit:
+            if refused or waiting.is_over:
                 raise
-            if now - said >= SAY_SECONDS:
-                said = now
-                say(f"{doing}, {now - began:.0f} of {limit:.0f} s")
+            waiting.report(doing)
         time.sleep(2)

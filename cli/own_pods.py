@@ -25,9 +25,7 @@ def make_again(stack: str, namespace: str, names: Sequence[str]) -> None:
     backend = backends.use(stack)
     engine.install_plugins()
     locks.release_and_report(backend, stack)
-    chosen = selection.existing(backend, stack)
-    if chosen is None:
-        raise LabError(f"there is no stack {stack} yet: ./lab -s {stack} up")
+    chosen = selection.required(backend, stack)
     say(f"the stack's own: {', '.join(names)}: a run of `up` for that alone")
     targets = [word for urn in urns for word in ("--target", urn)]
     words = ["pulumi", "up", *chosen, "--refresh", *targets, "--target-dependents", "--yes", "--skip-preview"]
@@ -39,7 +37,7 @@ def pod_urns(state: Mapping[str, Any], namespace: str, names: Sequence[str]) -> 
     """URNs of the state's pods of these names."""
     return [
         str(resource["urn"])
-        for resource in (state.get("deployment") or {}).get("resources") or ()
+        for resource in stacks.resources(state)
         if resource.get("type") == _POD
         and (metadata := (resource.get("inputs") or {}).get("metadata") or {}).get("namespace") == namespace
         and metadata.get("name") in names

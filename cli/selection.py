@@ -36,10 +36,17 @@ def existing(backend: Backend, stack: str, words: Sequence[str] = ()) -> list[st
     return ["-s", stack, "--config-file", str(_copy(stack))] if backend.has(stack) else None
 
 
+def required(backend: Backend, stack: str) -> list[str]:
+    """The same; LabError if there is none yet."""
+    options = existing(backend, stack)
+    if options is None:
+        raise LabError(f"there is no stack {stack} yet: ./lab -s {stack} up")
+    return options
+
+
 def for_reading(stack: str) -> None:
     """Make `pulumi stack output` and the like find the stack; LabError if there is none yet."""
-    if existing(backends.use(stack), stack) is None:
-        raise LabError(f"there is no stack {stack} yet: ./lab -s {stack} up")
+    required(backends.use(stack), stack)
 
 
 def _check(backend: Backend, stack: str, words: Sequence[str]) -> None:

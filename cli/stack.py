@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -184,10 +184,7 @@ def parse_outputs(stack: str, outputs: Mapping[str, Any]) -> Stack:
 
 def from_state(stack: Stack, state: Mapping[str, Any], config: models.Settings, plan: plans.Plan) -> Stack:
     """The stack completed from its state and plan: an `up` that failed half-way has made keys and machines, but no outputs."""
-    outputs_of = {
-        str(resource["urn"]).rsplit("::", 1)[-1]: resource.get("outputs") or {}
-        for resource in (state.get("deployment") or {}).get("resources") or ()
-    }
+    outputs_of = {str(resource["urn"]).rsplit("::", 1)[-1]: resource.get("outputs") or {} for resource in resources(state)}
 
     def value(name: str, key: str) -> str:
         return plain(outputs_of.get(name, {}).get(key))
@@ -224,6 +221,11 @@ def from_state(stack: Stack, state: Mapping[str, Any], config: models.Settings, 
 def _reached(kubeconfig: str, plan: plans.Plan) -> str:
     """The kubeconfig as it is on the first server, with the API's address as it is seen from here."""
     return re.sub(r"(?m)^(\s*server: https://)127\.0\.0\.1(:\d+)\s*$", rf"\g<1>{plan.api_address}\g<2>", kubeconfig)
+
+
+def resources(state: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The resources of what `pulumi stack export` prints."""
+    return (state.get("deployment") or {}).get("resources") or ()
 
 
 def plain(value: Any) -> str:

@@ -42,9 +42,7 @@ def main(options: argparse.Namespace) -> int:
     backend = backends.use(options.stack)
     engine.install_plugins()
     locks.release_and_report(backend, options.stack)
-    chosen = selection.existing(backend, options.stack)
-    if chosen is None:
-        raise LabError(f"there is no stack {options.stack} yet: ./lab -s {options.stack} up")
+    chosen = selection.required(backend, options.stack)
     stack = stacks.read(options.stack)
     if not stack.nodes:
         raise LabError(f"stack {options.stack} has no nodes yet: ./lab -s {options.stack} up")
@@ -97,7 +95,7 @@ _CUT_OFF = (
 
 def current_pair(state: Mapping[str, Any]) -> tuple[str, str]:
     """The public and the private key of the stack's own pair, from its state. LabError where it has none."""
-    for resource in (state.get("deployment") or {}).get("resources") or ():
+    for resource in stacks.resources(state):
         if str(resource["urn"]).endswith("::client-key"):
             outputs = resource.get("outputs") or {}
             return stacks.plain(outputs.get("public_key")).partition("\n")[0], stacks.plain(outputs.get("private_key"))

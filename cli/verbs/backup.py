@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -51,11 +52,19 @@ def main(options: argparse.Namespace) -> int:
     raise LabError(f"no server of stack {stack.name} gave a snapshot, so no file was written: what each said is above")
 
 
+@dataclass(frozen=True)
 class About:
     """What a backup has besides the server's own words."""
 
-    def __init__(self, stack: Stack, key: bytes, wrapped: str, identity: str, settings: str) -> None:
-        self.stack, self.key, self.wrapped, self.identity, self.settings = stack, key, wrapped, identity, settings
+    stack: Stack
+    key: bytes = field(repr=False)
+    """The data key."""
+    wrapped: str
+    """The same, encrypted: `Header.key`."""
+    identity: str
+    """`Header.identity`."""
+    settings: str
+    """`Content.settings`."""
 
 
 def target(named: str | None, stack: str, now: datetime) -> Path:
@@ -131,8 +140,7 @@ def write(about: About, said: Mapping[str, Any], sent: IO[bytes], file: IO[bytes
 
 def identity(stack: str, run: Callable[..., Any] = stacks.pulumi_json) -> str:
     """`Release.cluster` in the stack's state; empty where there is none."""
-    deployment = run("stack", "export", "-s", stack).get("deployment") or {}
-    for resource in deployment.get("resources") or ():
+    for resource in stacks.resources(run("stack", "export", "-s", stack)):
         if str(resource.get("urn", "")).endswith("::k3s-release"):
             return str((resource.get("outputs") or {}).get("cluster") or "")
     return ""

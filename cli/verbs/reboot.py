@@ -16,6 +16,7 @@ from cli.maintenance import Maintenance
 from cli.node_scripts import Run
 from cli.report import say
 from cli.verbs import ssh
+from cli.waiting import Waiting
 from components.config.plan import NodePlan
 
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -70,27 +71,23 @@ def restart(found: Maintenance) -> None:
 
 def wait_for_boot(found: Maintenance, former: str, limit: float) -> None:
     """Until the node answers with another boot ID than `former`, `limit` seconds at most."""
-    name, began = found.node.name, time.monotonic()
-    said, seen = began, "it has not answered"
+    name, waiting = found.node.name, Waiting(limit)
     while True:
         # A connection over SSH costs an emulated guest more than a second while it boots; a port costs nothing.
         if is_open(found.node.address, found.stack.ssh_port):
             boot = boot_id(found)
             if boot and boot != former:
-                say(f"{name}: booted after {time.monotonic() - began:.0f} s")
+                say(f"{name}: booted after {waiting.seconds:.0f} s")
                 return
             seen = "it has not gone down yet" if boot else "its SSH server does not let in yet"
         else:
             seen = "it does not answer"
-        now = time.monotonic()
-        if now - began >= limit:
+        if waiting.is_over:
             raise LabError(
                 f"{name} did not boot within timeouts.shutdown + timeouts.boot = {limit:.0f} s: {seen}. Its console: ./lab logs "
                 f"{name} --console; raise the limits if the machine is slow"
             )
-        if now - said >= maintenance.SAY_SECONDS:
-            said = now
-            say(f"{name}: {seen}, {now - began:.0f} of {limit:.0f} s")
+        waiting.report(f"{name}: {seen}")
         time.sleep(1)
 
 
@@ -163,26 +160,23 @@ def bring_back(found: Maintenance, former: Mapping[str, str]) -> None:
 def wait_for_pods(found: Maintenance, former: Mapping[str, str], limit: float) -> list[str]:
     """Until each of the pods runs again, `limit` seconds at most. Returns those that are not there any more, as where the node was
     away for longer than they tolerate."""
-    began = said = time.monotonic()
+    waiting = Waiting(limit)
     while True:
         with contextlib.suppress(OSError):
             there = found.own_pods()
-            waiting = [
+            remaining = [
                 name
                 for name, before in former.items()
                 if name in there and not (is_ready(there[name]) and started(there[name]) != before)
             ]
-            if not waiting:
+            if not remaining:
                 return [name for name in former if name not in there]
-        now = time.monotonic()
-        if now - began >= limit:
+        if waiting.is_over:
             raise LabError(
                 f"{', '.join(former)} does not run again within timeouts.pod = {limit:.0f} s: ./lab kubectl -n "
                 f"{found.settings.workload.namespace} describe pod {next(iter(former))}"
             )
-        if now - said >= maintenance.SAY_SECONDS:
-            said = now
-            say(f"{found.node.name}: waiting for {', '.join(former)}, {now - began:.0f} of {limit:.0f} s")
+        waiting.report(f"{found.node.name}: waiting for {', '.join(former)}")
         time.sleep(2)
 
 

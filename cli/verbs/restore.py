@@ -25,7 +25,7 @@ from cli.node_scripts import Run
 from cli.report import say
 from cli.restore_checks import Running
 from cli.stack import Node, Stack
-from cli.verbs import backup, ssh
+from cli.verbs import backup, ssh, up
 from components.config.plan import Plan
 from components.config.settings import Settings
 
@@ -180,7 +180,7 @@ def _restore(source: Source, config: Settings, plan: Plan, stack: Stack | None, 
     """ready: names of the nodes that answer with the settings' K3s."""
     name, version, exchanged = source.stack, config.k3s.version, False
     if stack is None or len(ready) < len(stack.nodes):
-        _refuse_to_up(name)
+        up.refuse_unfit_hosts(name)
         if stack is not None and _lost_majority(stack, ready):
             say("no majority of the servers is left: the data are exchanged on the nodes that answer, before others are recreated")
             _exchange(source, replace(stack, nodes=tuple(node for node in stack.nodes if node.name in ready)), config, plan)
@@ -226,18 +226,6 @@ def _of_majority(stack: Stack, ready: set[str]) -> Iterator[str]:
             f"{', '.join(lost)} do not answer, the first server among them, and no majority of the servers is left. Start those "
             f"that are only off (./lab -s {stack.name} status). If they are lost: ./lab -s {stack.name} destroy, which deletes "
             "data disks without keep too, then the same restore"
-        )
-
-
-def _refuse_to_up(stack: str) -> None:
-    """LabError where `./lab up` would not begin."""
-    if os.environ.get("LAB_DOCTOR") == "off":
-        return
-    from cli.verbs import doctor  # noqa: PLC0415 - it takes most of a second to import
-
-    if doctor.before_up(stack):
-        raise LabError(
-            "nothing was created or changed: mend what is called an error above, or go on all the same with LAB_DOCTOR=off"
         )
 
 

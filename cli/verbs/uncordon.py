@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cli import maintenance
+from cli import maintenance, own_pods
 from cli.errors import LabError
 from cli.report import say
 
@@ -22,5 +22,5 @@ def main(options: argparse.Namespace) -> int:
         if not node.ready:
             raise LabError(f"{name} is not Ready, so no pod comes yet: ./lab status, ./lab logs {name}")
         there = found.own_pods()
-        found.make_again([pod.name for pod in found.plan.pods if pod.name not in there])
+        found.make_again([name for name in own_pods.planned(found.plan) if name not in there])
     return 0

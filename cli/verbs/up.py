@@ -25,12 +25,18 @@ def run(options: argparse.Namespace, words: Sequence[str] = (), *, without_stack
         raise LabError(without_stack)
     engine.install_plugins()
     locks.release_and_report(backend, options.stack)
-    if os.environ.get("LAB_DOCTOR") != "off":
-        from cli.verbs import doctor  # noqa: PLC0415 - it takes most of a second to import
-
-        if doctor.before_up(options.stack):
-            raise LabError(
-                "nothing was created or changed: mend what is called an error above, or go on all the same with LAB_DOCTOR=off"
-            )
+    refuse_unfit_hosts(options.stack)
     stack = selection.create(backend, options.stack, words)
     engine.become(["up", *stack, *engine.consent(options.yes), *words])
+
+
+def refuse_unfit_hosts(stack: str) -> None:
+    """doctor's checks of the stack's hypervisors, unless LAB_DOCTOR=off. LabError where one of them is an error."""
+    if os.environ.get("LAB_DOCTOR") == "off":
+        return
+    from cli.verbs import doctor  # noqa: PLC0415 - it takes most of a second to import
+
+    if doctor.before_up(stack):
+        raise LabError(
+            "nothing was created or changed: mend what is called an error above, or go on all the same with LAB_DOCTOR=off"
+        )

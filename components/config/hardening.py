@@ -85,7 +85,7 @@ def added(given: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(value, list):
             result = {key: kept for key, kept in result.items() if key not in keys} | {option: value}
             continue
-        theirs = [element for key in keys for element in arguments(given[key])]
+        theirs = [element for key in keys for element in k3s_options.arguments(given[key])]
         replaced = {argument_name(element) for element in theirs} - {"enable-admission-plugins"}
         for key in keys:
             del result[key]
@@ -101,14 +101,9 @@ def canonical(key: str) -> str:
     return {"kube-controller-arg": "kube-controller-manager-arg"}.get(option, option)
 
 
-def arguments(value: Any) -> list[str]:
-    """The arguments that an option gives to a program of Kubernetes."""
-    return [str(element) for element in (value if isinstance(value, list | tuple) else [value])]
-
-
 def argument_name(argument: str) -> str:
     """Name of an argument, which may begin with -- and end in + or - (K3s: after or before its own value)."""
-    return argument.lstrip("-").partition("=")[0].strip().rstrip("+-")
+    return k3s_options.argument_name(argument).rstrip("+-")
 
 
 def exempt_namespaces(settings: Settings) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from components.config import hardening
+from components.config import hardening, k3s_options
 from components.config.plan import k3s_release
 from components.config.problems import Problem, following
 from components.config.settings import Settings
@@ -97,7 +97,7 @@ def _taken_back(key: str, value: Any) -> Iterator[str]:
     if option in _OPTIONS and _OPTIONS[option](str(value)):
         yield f"the value of {option}"
     known = _ARGUMENTS.get(option, {})
-    for argument in hardening.arguments(value) if known else ():
+    for argument in k3s_options.arguments(value) if known else ():
         name = hardening.argument_name(argument)
         if name in known and known[name](argument.partition("=")[2] if "=" in argument else "true"):
             yield f"its argument {name}"

@@ -191,12 +191,16 @@ def _backend(key: str, value: Any) -> Iterator[tuple[str, str]]:
 
 def _arguments(key: str, option: str, value: Any) -> Iterator[tuple[str, str]]:
     taken = _ARGUMENTS.get(option, {})
-    for argument in arguments(value):
+    for argument in map(argument_name, arguments(value)):
         if argument in taken:
             yield key, f"gives {argument}, which comes from other settings ({taken[argument]}); remove it"
 
 
-def arguments(value: Any) -> Iterator[str]:
-    """Names of the arguments that an option such as kubelet-arg gives."""
-    for element in value if isinstance(value, list | tuple) else [value]:
-        yield str(element).lstrip("-").partition("=")[0].strip()
+def arguments(value: Any) -> list[str]:
+    """The arguments that an option such as kubelet-arg gives to a program of Kubernetes."""
+    return [str(element) for element in (value if isinstance(value, list | tuple) else [value])]
+
+
+def argument_name(argument: str) -> str:
+    """Name of an argument, which may begin with --."""
+    return argument.lstrip("-").partition("=")[0].strip()

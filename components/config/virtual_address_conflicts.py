@@ -25,7 +25,9 @@ def conflicts(settings: Settings) -> Iterator[Problem]:
         yield following("k3s.apiAddress", str(other), conflict, "k3s.virtualAddress")
     for setting, config in (("k3s.config", settings.k3s.config), ("k3s.serverConfig", settings.k3s.server_config)):
         for key, value in config.items():
-            if k3s_options.name(key) == "kubelet-arg" and "pod-manifest-path" in k3s_options.arguments(value):
+            if k3s_options.name(key) == "kubelet-arg" and "pod-manifest-path" in map(
+                k3s_options.argument_name, k3s_options.arguments(value)
+            ):
                 conflict = (
                     f"gives pod-manifest-path, and kube-vip, which gives k3s.virtualAddress {virtual} to a server, is a static pod "
                     "in K3s's own directory; remove it"
