@@ -10,9 +10,10 @@ from typing import cast
 import pulumi
 from pulumi import ComponentResource, Output, ResourceOptions
 
-from components.cluster import kernel_modules, virtual_address
+from components.cluster import virtual_address
 from components.cluster.cni_plugins import CniPlugins, CniPluginsArgs
 from components.cluster.k3s_files import files
+from components.config import downloads, kernel_modules
 from components.config.artifacts import ArtifactSet
 from components.config.plan import CniPaths
 from components.config.settings import K3s, Plugins, Timeouts
@@ -137,7 +138,7 @@ class K3sNode(ComponentResource):
                 command.Script(
                     name="image-pull.sh",
                     environment={
-                        "IMAGES": " ".join(node.images),
+                        "IMAGES": " ".join(downloads.reference(image) for image in node.images),
                         "LIMIT_SECONDS": str(args.timeouts.k3s),
                         "PULL_SECONDS": "300",
                     },

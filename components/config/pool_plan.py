@@ -46,6 +46,20 @@ def main_pool(project: str, stack: str, hypervisor: str, *, uri: str, directory:
     )
 
 
+def image_pool(main: PoolPlan) -> PoolPlan:
+    """The pool of prepared images next to the main pool: the same for all stacks with that directory on that hypervisor."""
+    directory = main.path.rpartition("/")[0]
+    name = "k3s-macvlan-images"
+    suffix = "" if directory == "/var/lib/libvirt/images" else f"-{hashlib.sha256(directory.encode()).hexdigest()[:8]}"
+    return PoolPlan(
+        hypervisor=main.hypervisor,
+        uri=main.uri,
+        name=f"{name}{suffix}",
+        uuid=uuid_of(f"images{directory}"),
+        path=f"{directory}/{name}",
+    )
+
+
 def data_pool(project: str, stack: str, main: PoolPlan, directory: str) -> PoolPlan:
     """The pool of data disks under another directory of the main pool's hypervisor; the main pool itself under its directory."""
     suffix = hashlib.sha256(directory.rstrip("/").encode()).hexdigest()[:8]

@@ -303,6 +303,10 @@ class BaseImage(Model):
     """sha256:<hex> or sha512:<hex> of the image, or the URL of a checksum file that names it."""
     format: Literal["qcow2", "raw"] = "qcow2"
     """Format of the image."""
+    prepare: Literal["auto", "always", "never"] = "auto"
+    """Whether what each node of the K3s release gets is put into an image once, over which the nodes' disks then are: always (an
+    error where that fails), never, or auto: on a libvirt network, and where it fails the nodes are made from the image as it is
+    ([prepared-image.md](prepared-image.md))."""
 
 
 class Artifacts(Model):

@@ -18,7 +18,7 @@ from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, Resource
 
 from components.custom.provider import Props, is_unknown, old_first, properties
-from components.custom.reporting import progress
+from components.custom.reporting import progress, say
 from components.libvirt import domain_firmware, image_boot, storage_xml, volume_store
 from components.libvirt.connection import HypervisorError, connect
 from components.libvirt.volume_provider import VolumeProvider, volume_id
@@ -72,18 +72,34 @@ class BaseImageProvider(VolumeProvider):
     def create(self, props: Props) -> CreateResult:
         inputs = self.known(props)
         with connect(inputs["uri"]) as connection:
-            pool = volume_store.pool_named(connection, inputs["pool"], fresh=True)
-            facts = _verified(connection, pool, inputs)
-            if facts is not None:
-                _refuse_other_firmware(connection, pool, inputs)
-            else:
-                with volume_store.created(pool, inputs["name"]):
-                    facts = _fetch(connection, pool, inputs)
+            facts = ensure(connection, volume_store.pool_named(connection, inputs["pool"], fresh=True), inputs)
         return CreateResult(volume_id(inputs), {**inputs, "capacity": facts["capacity"]})
+
+    def delete(self, _id: str, _props: Props) -> None:
+        """As for all volumes; but an image that disks are over stays until the pool is deleted."""
+        state = self.known(_props)
+        with connect(state["uri"]) as connection:
+            pool = volume_store.pool_to_clear(connection, state["pool"])
+            if pool is None:
+                return
+            if above := volume_store.over(pool, state["path"]):
+                say(f"image {state['name']} stays while disks are over it: {', '.join(above)}")
+                return
+            volume_store.remove(pool, state["name"])
 
     def observe(self, connection: Any, pool: Any, state: Props) -> Props | None:
         facts = _verified(connection, pool, state)
         return None if facts is None else {"capacity": facts["capacity"]}
+
+
+def ensure(connection: Any, pool: Any, inputs: Props) -> Props:
+    """The image in the pool, fetched and verified if it is not there; what is known of it."""
+    facts = _verified(connection, pool, inputs)
+    if facts is None:
+        with volume_store.created(pool, inputs["name"]):
+            return _fetch(connection, pool, inputs)
+    _refuse_other_firmware(connection, pool, inputs)
+    return facts
 
 
 def _verified(connection: Any, pool: Any, inputs: Props) -> Props | None:

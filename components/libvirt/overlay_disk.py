@@ -49,11 +49,15 @@ class OverlayDiskProvider(VolumeProvider):
     integers = ("capacity",)
 
     def check(self, _olds: Props, news: Props) -> Any:
-        """As for all; and `serial` is kept from the old inputs or made.
+        """As for all; and what is below the disk is kept from the old inputs, as is `serial`, which else is made.
 
         The engine checks again without old inputs when a resource is replaced, so each disk ever made has a serial of its
         own, which a preview knows already (but with a value of its own: it is random).
         """
+        if not is_unknown(news.get("generation")) and _olds.get("generation") == news.get("generation"):
+            # A disk that is there stays over what it is over; only the next one of its node is over another image.
+            backing = {name: _olds[name] for name in ("backing_path", "backing_format") if _olds.get(name)}
+            news = {**news, **backing}
         if not news.get("serial"):
             news = {**news, "serial": _olds.get("serial") or secrets.token_hex(8)}
         return super().check(_olds, news)

@@ -38,7 +38,7 @@ class StoragePoolProvider(DeclarativeProvider):
     def create(self, props: Props) -> CreateResult:
         inputs = self.known(props)
         with connect(inputs["uri"]) as connection:
-            _ensure(connection, inputs)
+            ensure(connection, inputs)
         return CreateResult(f"{inputs['uri']}#{inputs['name']}", {**inputs, "active": True, "autostart": True})
 
     def read(self, id_: str, props: Props) -> ReadResult:
@@ -90,7 +90,8 @@ class StoragePoolProvider(DeclarativeProvider):
             pool.undefine()
 
 
-def _ensure(connection: Any, inputs: Props) -> None:
+def ensure(connection: Any, inputs: Props) -> None:
+    """The pool, active and started with the host: made, or adopted by its UUID. inputs: uri, name, uuid and path."""
     name, uuid, path = inputs["name"], inputs["uuid"], inputs["path"]
     for other in connection.listAllStoragePools(0):
         facts = storage_xml.read_pool(other.XMLDesc(0))

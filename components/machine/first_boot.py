@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,13 @@ def user_data(node: NodePlan, ssh: Ssh, network: Network, extra: Mapping[str, An
         at_boot=_at_boot(node, ssh.port, network),
         extra=extra,
     )
+
+
+def identity(node: NodePlan, image: str, ssh: Ssh, network: Network, extra: Mapping[str, Any]) -> str:
+    """What the machine is made from, but for keys, as 16 hex digits: with others it is recreated. image: name of the base image."""
+    document = user_data(node, ssh, network, extra, {"client": "", "private": "", "public": ""})
+    parts = [document, network_config(node, network), image, str(node.address)]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 SSH_PORT = 22

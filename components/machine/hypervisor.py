@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from pulumi import ComponentResource, Resource, ResourceOptions
+from pulumi import ComponentResource, Output, Resource, ResourceOptions
 
 from components.config.addresses import AddressRange
 from components.config.artifacts import ArtifactSet
 from components.config.plan import ImagePlan
-from components.config.pool_plan import PoolPlan
-from components.config.settings import Network
+from components.config.pool_plan import PoolPlan, image_pool
+from components.config.settings import Machine, Network
 from components.libvirt.artifact_disk import ArtifactDisk, ArtifactDiskArgs
 from components.libvirt.base_image import BaseImage, BaseImageArgs
 from components.libvirt.dhcp_claim import DhcpClaim, DhcpClaimArgs
 from components.libvirt.pool import StoragePool, StoragePoolArgs
+from components.libvirt.prepared_image import PreparedImage, PreparedImageArgs
+from components.machine.image_recipe import ImageRecipe
+from components.machine.nic_inputs import first_nic_port
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,12 @@ class HypervisorArgs:
     """Files in place of the nodes' downloads; None: the nodes download."""
     data_pools: Sequence[PoolPlan] = ()
     """Further pools of the stack's own, for data disks."""
+    machine: Machine
+    """The setting machine."""
+    recipe: ImageRecipe | None = None
+    """What the prepared image is made from; None: machines are made from the base image."""
+    machines: Mapping[str, str] = field(default_factory=dict)
+    """By node, what its machine is made from (`first_boot.identity`)."""
 
 
 class Hypervisor(ComponentResource):
@@ -50,7 +59,13 @@ class Hypervisor(ComponentResource):
     pool: StoragePool
     pools: dict[str, StoragePool]
     """All pools of the stack's own by their names in libvirt."""
-    image: BaseImage
+    image: BaseImage | PreparedImage
+    image_name: str
+    """Name of the base image, also where the prepared one is used: it identifies what machines are made from."""
+    backing_path: Output[str]
+    """Of the image that machines' disks are over."""
+    backing_format: Output[str]
+    """qcow2 or raw."""
     firmware: str
     """bios or efi: what machines with the image boot by."""
     artifacts: ArtifactDisk | None
@@ -75,20 +90,6 @@ class Hypervisor(ComponentResource):
                 StoragePoolArgs(uri=data_pool.uri, name=data_pool.name, uuid=data_pool.uuid, path=data_pool.path, owner=args.owner),
                 ResourceOptions.merge(own, ResourceOptions(depends_on=list(args.after))),
             )
-        self.image = BaseImage(
-            f"{name}-image",
-            BaseImageArgs(
-                uri=pool.uri,
-                pool=self.pool.name,
-                name=args.image.name,
-                path=pool.volume(args.image.name),
-                source=args.image.source,
-                checksum=args.image.checksum,
-                format=args.image.format,
-                firmware=self.firmware if self.firmware == "efi" else None,
-            ),
-            own,
-        )
         self.artifacts = None
         if args.artifacts is not None:
             volume = f"artifacts-{args.artifacts.digest}.img"
@@ -122,4 +123,68 @@ class Hypervisor(ComponentResource):
             if args.network.kind == "libvirt"
             else None
         )
-        self.register_outputs({"pool": self.pool.name, "image": self.image.name})
+        self.image_name = args.image.name
+        if args.recipe is None:
+            base = self._base_image(name, args)
+            self.image, self.backing_path, self.backing_format = base, base.path, base.format
+        else:
+            prepared = self._prepared_image(name, args, args.recipe)
+            self.image, self.backing_path, self.backing_format = prepared, prepared.path, prepared.backing_format
+        self.register_outputs({"pool": self.pool.name, "image": self.image_name})
+
+    def _base_image(self, name: str, args: HypervisorArgs) -> BaseImage:
+        pool = args.pool
+        return BaseImage(
+            f"{name}-image",
+            BaseImageArgs(
+                uri=pool.uri,
+                pool=self.pool.name,
+                name=args.image.name,
+                path=pool.volume(args.image.name),
+                source=args.image.source,
+                checksum=args.image.checksum,
+                format=args.image.format,
+                firmware=self._firmware_input,
+            ),
+            ResourceOptions(parent=self),
+        )
+
+    def _prepared_image(self, name: str, args: HypervisorArgs, recipe: ImageRecipe) -> PreparedImage:
+        """After the claim: the machine that makes it gets an address of the network's DHCP server, and none of the stack's."""
+        pool, network, machine = image_pool(args.pool), args.network, args.machine
+        return PreparedImage(
+            f"{name}-prepared-image",
+            PreparedImageArgs(
+                uri=pool.uri,
+                pool=pool.name,
+                pool_uuid=pool.uuid,
+                pool_path=pool.path,
+                digest=recipe.digest,
+                name=recipe.volume,
+                base=args.image.name,
+                source=args.image.source,
+                checksum=args.image.checksum,
+                format=args.image.format,
+                firmware=self._firmware_input,
+                capacity=recipe.capacity,
+                user_data=recipe.user_data,
+                machines=args.machines,
+                required=recipe.required,
+                memory_mib=recipe.memory,
+                cpus=recipe.cpus,
+                network=network.libvirt_name,
+                bridge=network.bridge_name,
+                nic_port=first_nic_port(network) or None,
+                extra_disks=[self.artifacts.path] if self.artifacts else [],
+                virt_type=machine.virt_type,
+                cpu_mode=machine.cpu_mode,
+                cpu_model=machine.cpu_model,
+                machine=machine.machine_type,
+                limit=recipe.limit,
+            ),
+            ResourceOptions(parent=self, depends_on=[self.pool, *([self.dhcp] if self.dhcp else []), *args.after]),
+        )
+
+    @property
+    def _firmware_input(self) -> str | None:
+        return self.firmware if self.firmware == "efi" else None

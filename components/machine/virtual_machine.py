@@ -171,7 +171,7 @@ class VirtualMachine(ComponentResource):
 
         network_config = first_boot.network_config(node, args.network)
         # The address is part of it, because etcd does not survive its change (k3s issue 9879).
-        parts = Output.all(user_data(args.key.first), network_config, args.hypervisor.image.name, str(node.address))
+        parts = Output.all(user_data(args.key.first), network_config, args.hypervisor.image_name, str(node.address))
         return FirstBoot(user_data(args.key.public), network_config, Output.unsecret(parts.apply(_digest)))
 
     def _reservation(self) -> Reservation | None:
@@ -202,8 +202,8 @@ class VirtualMachine(ComponentResource):
                 pool=hypervisor.pool.name,
                 name=volume,
                 path=node.pool.volume(volume),
-                backing_path=hypervisor.image.path,
-                backing_format=hypervisor.image.format,
+                backing_path=hypervisor.backing_path,
+                backing_format=hypervisor.backing_format,
                 capacity=node.disk,
                 generation=boot.generation,
                 domain_uuid=node.uuid,

@@ -56,7 +56,12 @@ def user_data(
         if not isinstance(theirs, list):
             raise ValueError("cloud-init key 'bootcmd' is no list of commands; write it as one, this program adds one of its own")
         ours["bootcmd"] = [*(list(command) for command in at_boot), *theirs]
-    return "#cloud-config\n" + _yaml({**ours, **extra})
+    return document({**ours, **extra})
+
+
+def document(content: Mapping[str, Any]) -> str:
+    """User data of this content."""
+    return "#cloud-config\n" + _yaml(content)
 
 
 def meta_data(*, instance_id: str, hostname: str) -> str:
@@ -93,6 +98,11 @@ def network_config(*, mac: str, interface: str = "enp1s0", static: StaticAddress
     if mtu is not None:
         nic["mtu"] = mtu
     return _yaml({"version": 2, "ethernets": {interface: nic}})
+
+
+def any_nic() -> str:
+    """cloud-init's network config, version 2: DHCP on each Ethernet interface."""
+    return _yaml({"version": 2, "ethernets": {"all": {"match": {"name": "e*"}, "dhcp4": True, "dhcp6": False}}})
 
 
 def _yaml(document: Mapping[str, Any]) -> str:

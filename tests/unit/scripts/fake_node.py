@@ -45,6 +45,7 @@ NAMES = {
     "k3s-restore",
     "k3s-rejoin",
     "image-pull",
+    "image-prepare",
     "node-access",
     "node-nic",
     "node-leave",

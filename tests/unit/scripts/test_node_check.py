@@ -5,8 +5,7 @@ import shutil
 
 import pytest
 
-from components.cluster import kernel_modules
-from components.config import settings
+from components.config import kernel_modules, settings
 
 from .fake_node import K3s
 

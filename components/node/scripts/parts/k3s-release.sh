@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Part of k3s-install.sh: `install_release` installs K3S_VERSION by its install script, unless this release was installed with the
+# Part of k3s-install.sh and image-prepare.sh: `install_release` installs K3S_VERSION by its install script, unless this release was installed with the
 # same parameters. The script has its parameters, ROOT, state, k3s, unit, unit_file, extra, note, fail, installed_version,
 # parts/stage.sh and parts/redact.sh.
 # shellcheck disable=SC2154 # state, k3s, unit, unit_file and extra are the script's
@@ -14,11 +14,27 @@ with_env() {
   )
 }
 
+# What the install script leaves for one role, and not for both.
+role_files() { printf '%s\n' "${unit_file#"$ROOT"}" "${unit_file#"$ROOT"}.env" "/usr/local/bin/$unit-uninstall.sh"; }
+
+# On a prepared image (image-prepare.sh) the install script has run already, with the parameters that are wanted or others.
+take_prepared() {
+  local prepared=$state/prepared path
+  [[ $(cat "$prepared/$ROLE.installed" 2> /dev/null || true) == "$1" ]] || return 1
+  [[ $(stat --format='%s %.9Y' "$k3s" 2> /dev/null || true) == "$(< "$prepared/k3s")" ]] || return 1
+  while IFS= read -r path; do
+    [[ ! -e $prepared/$ROLE$path ]] || cp -p "$prepared/$ROLE$path" "$ROOT$path"
+  done < <(role_files)
+  relabel
+  echo "$1" > "$state/installed"
+}
+
 install_release() {
   local wanted
   wanted=$(printf '%s\n' "$ROLE" "$K3S_VERSION" "$INSTALL_ENV" ${RELEASES:+"$RELEASES"} | sha256sum | cut -d ' ' -f 1)
   [[ ! -x $k3s || ! -e $unit_file || $(cat "$state/installed" 2> /dev/null || true) != "$wanted" ||
     $(installed_version) != "$K3S_VERSION" ]] || return 0
+  ! take_prepared "$wanted" || return 0
   rm -f "$state/installed"
   shown_url=$(sed -E 's#://[^/@]*@#://[redacted]@#' <<< "$INSTALL_URL")
   # Not local: the trap reads them when the script ends.

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from components.cluster import kernel_modules
-from components.config import reading, settings
+from components.config import kernel_modules, reading, settings
 
 pytestmark = pytest.mark.unit
 

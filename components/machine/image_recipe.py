@@ -1,0 +1,190 @@
+"""What a prepared image is made from: the user data of the machine whose disk it becomes, and a name that follows from it. Pure.
+
+That machine downloads, installs and unpacks what every node of a K3s release does (scripts/image-prepare.sh). It gets no key, no
+token and no credentials, and nothing of the setting cloudInit: nobody logs in there, and images of a registry with
+`registries.configs` are left to the nodes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from components.config import downloads, kernel_modules
+from components.config.artifacts import ArtifactSet
+from components.config.plan import GIB, Plan
+from components.config.settings import K3s, Registries, RegistryMirror, Settings
+from components.node import cloud_init, command
+
+CAPACITY = 10 * GIB
+"""Size in bytes of the image, or of the smallest root disk if that is less: nodes' disks are no smaller than what they are over."""
+
+_FOLDER = "/run/k3s-macvlan-image"
+_SCRIPTS = ("image-prepare.sh", "plugins-install.sh", "artifacts.sh")
+_UNPACK_FROM = 60
+"""Seconds from the machine's start until its script runs at the earliest; the guard against one that hangs counts from there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRecipe:
+    """What the prepared image of a stack is made from."""
+
+    digest: str
+    """20 hex digits, others where anything is different that it is made from."""
+    capacity: int
+    """Size in bytes."""
+    user_data: str
+    """cloud-init's user data of the machine that makes it."""
+    memory: int
+    """Memory of that machine in MiB."""
+    cpus: int
+    """Virtual CPUs of that machine."""
+    limit: int
+    """Seconds from that machine's start until the image is made."""
+    required: bool
+    """Whether it is an error that it cannot be made (image.prepare: always)."""
+
+    @property
+    def volume(self) -> str:
+        """Name of the volume."""
+        return f"prepared-{self.digest}.qcow2"
+
+
+def recipe(config: Settings, plan: Plan, artifacts: ArtifactSet | None) -> ImageRecipe | None:
+    """The recipe for all nodes of the stack; None: the image is not to be prepared.
+
+    On a bridge only where that is set: the machine gets its address by DHCP, which a network with static addresses may not have.
+    """
+    if config.image.prepare == "never" or (config.image.prepare == "auto" and config.network.kind == "bridge"):
+        return None
+    capacity = min([CAPACITY, *(node.disk for node in plan.nodes)])
+    environment = _environment(config, plan, artifacts)
+    files = {f"{_FOLDER}/{name}": command.text(name) for name in _SCRIPTS}
+    parts = [plan.image.name, plan.image.firmware, capacity, environment, files]
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
+    limits = config.timeouts
+    script_limit = 3 * limits.k3s + limits.plugins
+    return ImageRecipe(
+        digest=digest,
+        capacity=capacity,
+        user_data=_user_data({**environment, "DIGEST": digest}, files, script_limit),
+        memory=max(node.memory for node in plan.nodes),
+        cpus=max(node.cpus for node in plan.nodes),
+        limit=limits.boot + limits.cloud_init + script_limit,
+        required=config.image.prepare == "always",
+    )
+
+
+def _environment(config: Settings, plan: Plan, artifacts: ArtifactSet | None) -> dict[str, str]:
+    """Of image-prepare.sh, but for the image's digest."""
+    k3s, plugins, limits = config.k3s, config.plugins, config.timeouts
+    checksum = plugins.checksum
+    digest = checksum.removeprefix("sha256:") if checksum.startswith("sha256:") else ""
+    own = next(download for download in downloads.for_settings(config) if download.kind == "k3s-images")
+    # Images of K3s that come from another registry have other names than those in the archive.
+    archive = artifacts is None and not k3s.system_default_registry
+    return {
+        "K3S_VERSION": k3s.version,
+        "INSTALL_URL": k3s.install_script.url,
+        "INSTALL_SHA256": k3s.install_script.sha256,
+        "INSTALL_ENV": json.dumps(dict(k3s.install_script.environment), sort_keys=True),
+        "K3S_BINARY": artifacts.on_node("k3s") if artifacts else "",
+        "RELEASES": k3s.releases or "",
+        "MODULES": " ".join(kernel_modules.modules(k3s)),
+        "CGROUP_V1": str(kernel_modules.starts_on_cgroup_v1(k3s)).lower(),
+        "ARTIFACTS": artifacts.digest if artifacts else "",
+        "ARCHIVE_URL": plugins.url,
+        "ARCHIVE_SHA256": digest,
+        "ARCHIVE_SUMS_URL": "" if digest else checksum,
+        "PLUGINS": " ".join(plan.plugins),
+        "BIN_DIR": plan.cni.bin,
+        "K3S_IMAGES_URL": own.source if archive else "",
+        "K3S_IMAGES_SUMS_URL": own.checksum if archive else "",
+        "IMAGES": " ".join(_images(config, plan)) if artifacts is None else "",
+        "HOSTS": json.dumps(hosts(k3s.registries), sort_keys=True),
+        "SNAPSHOTTER": _snapshotter(k3s),
+        "LIMIT_SECONDS": str(limits.k3s),
+    }
+
+
+def _images(config: Settings, plan: Plan) -> list[str]:
+    """Full names of the images that nodes need, but for those of registries with credentials or TLS of their own."""
+    images = {image for node in plan.nodes for image in node.images} | {config.workload.image}
+    references = (downloads.reference(image) for image in images)
+    return sorted(name for name in references if not _has_access(config.k3s.registries, name.partition("/")[0]))
+
+
+def _has_access(registries: Registries, registry: str) -> bool:
+    """Whether credentials or TLS are set for the registry or one of its mirrors."""
+    mirror = registries.mirrors.get(registry) or registries.mirrors.get("*")
+    mirrors = [_split(endpoint)[1] for endpoint in mirror.endpoint] if mirror else []
+    return any(host in registries.configs for host in [registry, *mirrors])
+
+
+def _snapshotter(k3s: K3s) -> str:
+    """overlayfs, or "" where K3s is told to use another: what is unpacked for one is of no use to another."""
+    options = {**k3s.config, **k3s.server_config}
+    return "overlayfs" if options.get("snapshotter", "overlayfs") == "overlayfs" else ""
+
+
+def hosts(registries: Registries) -> dict[str, str]:
+    """hosts.toml of each registry with mirrors, by the name of its directory.
+
+    As K3s writes it from registries.yaml (pkg/agent/templates/templates.go, pkg/agent/containerd/config.go), without credentials
+    and TLS, and without mirrors that have any.
+    https://github.com/containerd/containerd/blob/main/docs/hosts.md
+    """
+    return {
+        "_default" if name == "*" else name: "\n".join(["[host]", *_hosts(mirror, registries)]) + "\n"
+        for name, mirror in sorted(registries.mirrors.items())
+    }
+
+
+def _hosts(mirror: RegistryMirror, registries: Registries) -> Iterator[str]:
+    for endpoint in mirror.endpoint:
+        scheme, host, path = _split(endpoint)
+        if host in registries.configs:
+            continue
+        table = f"host.{_quoted(f'{scheme}://{host}/{path}')}"
+        yield f"[{table}]"
+        yield 'capabilities = ["pull", "resolve"]'
+        if path != "v2":
+            yield "override_path = true"
+        if mirror.rewrite:
+            yield f"[{table}.rewrite]"
+            for pattern, replacement in sorted(mirror.rewrite.items()):
+                yield f"{_quoted(pattern)} = {_quoted(replacement)}"
+
+
+def _split(endpoint: str) -> tuple[str, str, str]:
+    """Scheme, host with port, and path of a mirror's URL; its path is v2 where it has none."""
+    scheme, _, rest = endpoint.partition("://")
+    host, _, path = rest.rstrip("/").partition("/")
+    return scheme, host, path or "v2"
+
+
+def _quoted(text: str) -> str:
+    """A basic string of TOML, whose escapes are those of JSON."""
+    return json.dumps(text, ensure_ascii=True)
+
+
+def _user_data(environment: Mapping[str, str], files: Mapping[str, str], limit: int) -> str:
+    script = f"{_FOLDER}/{_SCRIPTS[0]}"
+    variables = [f"{name}={value}" for name, value in sorted(environment.items())]
+    return cloud_init.document(
+        {
+            "hostname": "k3s-macvlan-image",
+            "users": [],
+            "ssh_pwauth": False,
+            "disable_root": True,
+            "write_files": [{"path": path, "permissions": "0700", "content": text} for path, text in sorted(files.items())],
+            "runcmd": [
+                # One that hangs ends too: nobody is connected to it.
+                ["systemd-run", f"--on-active={limit + _UNPACK_FROM}", "systemctl", "poweroff"],
+                ["env", *variables, "timeout", "--kill-after=10", str(limit), "bash", script],
+                ["systemctl", "poweroff", "--no-block"],
+            ],
+        }
+    )

@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# Puts what is the same on every node of a K3s release onto this machine, whose disk becomes the base of nodes' disks, removes what
+# is this machine's own. No cluster is started, and nothing is left running.
+# It is run by cloud-init, from a directory that also has plugins-install.sh and artifacts.sh.
+#
+# Environment:
+#   DIGEST          names the image; it is written into the image and into the last line
+#   K3S_VERSION, INSTALL_URL, INSTALL_SHA256, K3S_BINARY, RELEASES, INSTALL_ENV, MODULES, CGROUP_V1   as in k3s-install.sh
+#   ARTIFACTS       digest of the disk with the artifacts, or empty: this machine downloads
+#   ARCHIVE_URL, ARCHIVE_SHA256, ARCHIVE_SUMS_URL, PLUGINS, BIN_DIR   as in plugins-install.sh
+#   K3S_IMAGES_URL  archive of K3s's own images, and K3S_IMAGES_SUMS_URL the file with its SHA-256; or empty: nodes pull them
+#   IMAGES          further images in full, separated by spaces
+#   HOSTS           JSON map of registries, {"docker.io": {"hosts.toml": "..."}}: their mirrors, as containerd reads them
+#   SNAPSHOTTER     containerd's, overlayfs; empty: no image is unpacked
+#   LIMIT_SECONDS   whole seconds for the installation, and for the images
+# Output: lines `k3s-macvlan image: TEXT` on the serial console, the last one `complete DIGEST` or `failed: REASON`.
+# Exit: 0; 1 with the reason. Images that cannot be had are named and left to the nodes.
+# shellcheck disable=SC2034 # the parts read what is set here
+set -euo pipefail
+PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin
+export ROOT=${ROOT:-}
+: "${DIGEST:?}" "${K3S_VERSION:?}" "${INSTALL_URL:?}" "${LIMIT_SECONDS:?}" "${BIN_DIR:?}"
+INSTALL_SHA256=${INSTALL_SHA256:-} K3S_BINARY=${K3S_BINARY:-} RELEASES=${RELEASES:-} MODULES=${MODULES:-}
+CGROUP_V1=${CGROUP_V1:-true} ARTIFACTS=${ARTIFACTS:-} K3S_IMAGES_URL=${K3S_IMAGES_URL:-} IMAGES=${IMAGES:-} HOSTS=${HOSTS:-}
+SNAPSHOTTER=${SNAPSHOTTER:-}
+export INSTALL_ENV=${INSTALL_ENV:-}
+here=${HERE:-${0%/*}} console=${CONSOLE:-/dev/ttyS0}
+[[ -w $console ]] || console=/dev/console
+
+state=$ROOT/var/lib/k3s-macvlan data=$ROOT/var/lib/rancher/k3s k3s=$ROOT/usr/local/bin/k3s
+prepared=$state/prepared
+
+note() { echo "k3s-macvlan image: $*" | tee -a "$console" >&2; }
+fail() {
+  note "failed: $*"
+  exit 1
+}
+
+# shellcheck source=/dev/null
+source "${0%/*}/parts/stage.sh"
+# shellcheck source=/dev/null
+source "${0%/*}/parts/pause.sh"
+# shellcheck source=/dev/null
+source "${0%/*}/parts/packages.sh"
+# shellcheck source=/dev/null
+source "${0%/*}/parts/kernel.sh"
+# shellcheck source=/dev/null
+source "${0%/*}/parts/selinux.sh"
+# shellcheck source=/dev/null
+source "${0%/*}/parts/node-check.sh"
+# shellcheck source=/dev/null
+source "${0%/*}/parts/redact.sh"
+# shellcheck source=/dev/null
+source "${0%/*}/parts/k3s-release.sh"
+# shellcheck source=/dev/null
+source "${0%/*}/parts/containerd.sh"
+# shellcheck source=/dev/null
+source "${0%/*}/parts/image-clean.sh"
+
+image_parameters=$(< "${0%/*}/image_parameters.py")
+installed_version() { "$k3s" --version 2> /dev/null | awk 'NR == 1 {print $3}' || true; }
+
+# Only one role's files may be in their places, and which is not known before a node is.
+set_aside() {
+  local path
+  while IFS= read -r path; do
+    [[ -e $ROOT$path ]] || continue
+    mkdir -p "$prepared/$ROLE${path%/*}"
+    mv -f "$ROOT$path" "$prepared/$ROLE$path"
+  done < <(role_files)
+  mv -f "$state/installed" "$prepared/$ROLE.installed"
+}
+
+check_node
+umask 077
+mkdir -p "$state" "$prepared"
+mapfile -d '' -t extra < <(python3 -c "$image_parameters" environment)
+if [[ -n $ARTIFACTS ]]; then
+  stage "copying the artifacts"
+  DIGEST=$ARTIFACTS bash "$here/artifacts.sh" || fail "the artifacts could not be copied"
+fi
+for ROLE in server agent; do
+  unit=k3s
+  [[ $ROLE == server ]] || unit="k3s-agent"
+  unit_file=$ROOT/etc/systemd/system/$unit.service
+  install_release
+  set_aside
+done
+stat --format='%s %.9Y' "$k3s" > "$prepared/k3s"
+stage "unpacking K3s's programs"
+(umask 022; timeout "$LIMIT_SECONDS" "$k3s" ctr --version > /dev/null) || fail "K3s $K3S_VERSION does not unpack its programs"
+# Of some releases and settings K3s makes it only when it starts.
+if [[ -d $ROOT$BIN_DIR ]]; then
+  bash "$here/plugins-install.sh" || fail "the CNI plugins could not be installed"
+fi
+[[ -z $SNAPSHOTTER ]] || unpack_images
+stage "removing what is this machine's own"
+clean_image
+echo "$DIGEST" > "$prepared/digest"
+sync
+stage
+note "complete $DIGEST"
