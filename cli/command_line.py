@@ -33,6 +33,7 @@ _USAGE = """
   ./lab [-s STACK] [-y] rotate certificates | token | ssh-keys   new ones, one node after another
   ./lab [-s STACK] attach NAME [NAME...]      the annotation of a pod that is in the book of addresses
   ./lab [-s STACK] fetch [DIRECTORY]          all that the stack downloads, for machines without the internet
+  ./lab [-s STACK] image [--list] [--remove] [--export FILE]   the prepared image that nodes' disks are over
   ./lab [-s STACK] [-y] drain | uncordon | reboot NODE          a node out of service and back, one server at a time
   ./lab [-s STACK] [-y] backup [FILE] | restore FILE           the cluster's data as an encrypted file, and back
   ./lab [-s STACK] ssh NODE [COMMAND] | kubectl ARGUMENTS | logs NODE | diagram [FILE]
@@ -145,6 +146,7 @@ def parser() -> argparse.ArgumentParser:
     )
     fetch = add("fetch", "everything that the stack downloads, into a directory")
     fetch.add_argument("directory", nargs="?", metavar="DIRECTORY", help="by default artifacts.directory of the stack file")
+    _image(add("image", "make the prepared image of the stack's nodes, which `up` does as well when it makes machines"))
     backup = add("backup", "the cluster's data, its token and the stack's settings as one encrypted file")
     backup.add_argument("file", nargs="?", metavar="FILE", help="file or directory; by default STACK-DATE.k3s-backup here")
     restore = add("restore", "a backup's data in place of the cluster's; brings machines up first that are not there")
@@ -185,6 +187,13 @@ def parser() -> argparse.ArgumentParser:
     tiers = f"{', '.join(TIERS)} (all of these unless said), {', '.join(LONG_TIERS)}"
     test.add_argument("tiers", nargs="*", type=_tier, metavar="TIER", help=tiers)
     return root_parser
+
+
+def _image(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--list", action="store_true", help="the images on the stack's hypervisors, and how many disks are over each")
+    what.add_argument("--remove", action="store_true", help="delete the images that no disk is over")
+    what.add_argument("--export", metavar="FILE", help="the stack's image as one file, with its checksum, to be an image.source")
 
 
 def _tier(name: str) -> str:

@@ -74,7 +74,7 @@ def reaches_hypervisor(options: argparse.Namespace) -> bool:
     """Whether pulumi talks to libvirt: a preview does not, unless it reads what is there."""
     if options.verb == "preview":
         return not _REFRESH.isdisjoint(options.words)
-    return options.verb in ("up", "destroy", "refresh", "rotate") or (options.verb == "restore" and not options.settings)
+    return options.verb in ("up", "destroy", "refresh", "rotate", "image") or (options.verb == "restore" and not options.settings)
 
 
 def hypervisors(stack: str) -> tuple[bool, bool]:

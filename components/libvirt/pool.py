@@ -127,11 +127,11 @@ def ensure(connection: Any, inputs: Props) -> None:
     except BaseException:
         if made:
             with contextlib.suppress(Exception):
-                _remove(find(connection.storagePoolLookupByUUIDString, uuid))
+                remove(find(connection.storagePoolLookupByUUIDString, uuid))
         raise
 
 
-def _remove(pool: Any | None) -> None:
+def remove(pool: Any | None) -> None:
     """Undo a creation: the directory is deleted if it is empty."""
     if pool is None:
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pulumi import ComponentResource, Output, Resource, ResourceOptions
+from pulumi import ComponentResource, Input, Output, Resource, ResourceOptions
 
 from components.config.addresses import AddressRange
 from components.config.artifacts import ArtifactSet
@@ -144,47 +144,68 @@ class Hypervisor(ComponentResource):
                 source=args.image.source,
                 checksum=args.image.checksum,
                 format=args.image.format,
-                firmware=self._firmware_input,
+                firmware=_firmware_input(self.firmware),
             ),
             ResourceOptions(parent=self),
         )
 
     def _prepared_image(self, name: str, args: HypervisorArgs, recipe: ImageRecipe) -> PreparedImage:
         """After the claim: the machine that makes it gets an address of the network's DHCP server, and none of the stack's."""
-        pool, network, machine = image_pool(args.pool), args.network, args.machine
         return PreparedImage(
             f"{name}-prepared-image",
-            PreparedImageArgs(
-                uri=pool.uri,
-                pool=pool.name,
-                pool_uuid=pool.uuid,
-                pool_path=pool.path,
-                digest=recipe.digest,
-                name=recipe.volume,
-                base=args.image.name,
-                source=args.image.source,
-                checksum=args.image.checksum,
-                format=args.image.format,
-                firmware=self._firmware_input,
-                capacity=recipe.capacity,
-                user_data=recipe.user_data,
+            prepared_image_args(
+                pool=image_pool(args.pool),
+                image=args.image,
+                network=args.network,
+                machine=args.machine,
+                recipe=recipe,
                 machines=args.machines,
-                required=recipe.required,
-                memory_mib=recipe.memory,
-                cpus=recipe.cpus,
-                network=network.libvirt_name,
-                bridge=network.bridge_name,
-                nic_port=first_nic_port(network) or None,
                 extra_disks=[self.artifacts.path] if self.artifacts else [],
-                virt_type=machine.virt_type,
-                cpu_mode=machine.cpu_mode,
-                cpu_model=machine.cpu_model,
-                machine=machine.machine_type,
-                limit=recipe.limit,
             ),
             ResourceOptions(parent=self, depends_on=[self.pool, *([self.dhcp] if self.dhcp else []), *args.after]),
         )
 
-    @property
-    def _firmware_input(self) -> str | None:
-        return self.firmware if self.firmware == "efi" else None
+
+def prepared_image_args(
+    *,
+    pool: PoolPlan,
+    image: ImagePlan,
+    network: Network,
+    machine: Machine,
+    recipe: ImageRecipe,
+    machines: Mapping[str, str],
+    extra_disks: Sequence[Input[str]],
+) -> PreparedImageArgs:
+    """Inputs of the prepared image in the pool of images."""
+    return PreparedImageArgs(
+        uri=pool.uri,
+        pool=pool.name,
+        pool_uuid=pool.uuid,
+        pool_path=pool.path,
+        digest=recipe.digest,
+        name=recipe.volume,
+        base=image.name,
+        source=image.source,
+        checksum=image.checksum,
+        format=image.format,
+        firmware=_firmware_input(image.firmware),
+        capacity=recipe.capacity,
+        user_data=recipe.user_data,
+        machines=machines,
+        required=recipe.required,
+        memory_mib=recipe.memory,
+        cpus=recipe.cpus,
+        network=network.libvirt_name,
+        bridge=network.bridge_name,
+        nic_port=first_nic_port(network) or None,
+        extra_disks=list(extra_disks),
+        virt_type=machine.virt_type,
+        cpu_mode=machine.cpu_mode,
+        cpu_model=machine.cpu_model,
+        machine=machine.machine_type,
+        limit=recipe.limit,
+    )
+
+
+def _firmware_input(firmware: str) -> str | None:
+    return firmware if firmware == "efi" else None

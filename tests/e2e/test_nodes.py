@@ -59,10 +59,11 @@ def state(checkout: Checkout, name: str) -> str:
     """What a node is: the start of its machine, its K3s's files, and how often K3s was stopped. Anything that is done to it changes
     one of them.
 
-    Not the start of K3s: on a busy machine it ends by itself when it loses its lease, and systemd starts it again (seen).
+    Not the start of K3s: on a busy machine it ends by itself when it loses its lease, and systemd starts it again (seen). Nor its
+    kubeconfig k3s.yaml, which it writes at each start.
     """
     return checkout.node(
-        "cat /proc/sys/kernel/random/boot_id; stat --format='%n %y' /etc/rancher/k3s/* /etc/systemd/system/k3s*.service; "
+        "cat /proc/sys/kernel/random/boot_id; stat --format='%n %y' /etc/rancher/k3s/{config,registries}.yaml /etc/systemd/system/k3s*.service; "
         f"journalctl --boot --quiet --output=cat MESSAGE_ID={STOPPING} UNIT=k3s.service UNIT=k3s-agent.service",
         name,
     )

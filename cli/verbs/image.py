@@ -1,0 +1,139 @@
+"""`lab image`: the prepared image of the stack's nodes: made, listed, deleted where no disk is over it, or as a file."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cli import stack as stacks
+from cli.errors import LabError
+from cli.folders import caller
+from cli.report import say
+from components.config.plan import Plan
+from components.config.pool_plan import PoolPlan, image_pool
+from components.config.settings import Settings
+from components.machine.image_recipe import ImageRecipe, recipe
+
+if TYPE_CHECKING:
+    from components.libvirt.image_store import StoredImage
+
+_SAY_BYTES = 256 << 20
+"""Between two lines of progress."""
+
+
+def main(options: argparse.Namespace) -> int:
+    """0; LabError with the reason otherwise."""
+    config, plan = stacks.read_settings(options.stack)
+    if options.list:
+        return _list(plan)
+    if options.remove:
+        return _remove(plan)
+    config, plan = stacks.load_settings(options.stack)
+    made = _recipe(config, plan)
+    if options.export:
+        return _export(config, plan, made, caller() / options.export)
+    for pool in pools(plan):
+        _make(config, plan, pool, made)
+    return 0
+
+
+def pools(plan: Plan) -> list[PoolPlan]:
+    """The pools of images, one for each hypervisor with a node."""
+    return [image_pool(pool) for pool in plan.pools]
+
+
+def _recipe(config: Settings, plan: Plan) -> ImageRecipe:
+    if config.artifacts.directory:
+        raise LabError(
+            "the stack's files come from artifacts.directory, by a disk that `up` makes: ./lab up makes the prepared image with it"
+        )
+    always = config.model_copy(update={"image": config.image.model_copy(update={"prepare": "always"})})
+    made = recipe(always, plan, None)
+    if made is None:
+        raise AssertionError("a recipe that is wanted always")
+    return made
+
+
+def _make(config: Settings, plan: Plan, pool: PoolPlan, made: ImageRecipe) -> None:
+    from components.custom.reporting import speak_up  # noqa: PLC0415
+    from components.libvirt.prepared_image import PreparedImageProvider  # noqa: PLC0415
+    from components.machine.hypervisor import prepared_image_args  # noqa: PLC0415
+
+    speak_up()
+    args = prepared_image_args(
+        pool=pool,
+        image=plan.image,
+        network=config.network,
+        machine=config.machine,
+        recipe=made,
+        machines={},
+        extra_disks=[],
+    )
+    result = PreparedImageProvider().create({field.name: getattr(args, field.name) for field in dataclasses.fields(args)})
+    say(f"{(result.outs or {})['path']} is there on {pool.hypervisor} ({pool.uri})")
+
+
+def _list(plan: Plan) -> int:
+    for pool, image in stored(pools(plan)):
+        users = f"{len(image.over)} over it" if image.over else "nothing is over it"
+        state = "" if image.whole else ", not made to its end"
+        print(f"{pool.hypervisor}  {image.path}  {image.size / 2**30:.1f} GiB  {users}{state}")  # noqa: T201 - the result
+    return 0
+
+
+def stored(image_pools: Sequence[PoolPlan]) -> Iterator[tuple[PoolPlan, StoredImage]]:
+    """The images in these pools."""
+    from components.libvirt.connection import connect  # noqa: PLC0415
+    from components.libvirt.image_store import images  # noqa: PLC0415
+
+    for pool in image_pools:
+        with connect(pool.uri) as connection:
+            for image in images(connection, pool.name):
+                yield pool, image
+
+
+def _remove(plan: Plan) -> int:
+    from components.libvirt.connection import connect  # noqa: PLC0415
+    from components.libvirt.image_store import images, remove_unused  # noqa: PLC0415
+
+    for pool in pools(plan):
+        with connect(pool.uri) as connection:
+            remove_unused(connection, pool.name, pool.path, say)
+            for image in images(connection, pool.name):
+                say(f"{image.path} stays: {', '.join(image.over)} over it")
+    return 0
+
+
+def _export(config: Settings, plan: Plan, made: ImageRecipe, path: Path) -> int:
+    from components.libvirt.connection import connect  # noqa: PLC0415
+    from components.libvirt.image_store import export  # noqa: PLC0415
+
+    if os.path.lexists(path):
+        raise LabError(f"{path} is there already, and nothing is written over: give another name, or remove it")
+    pool = pools(plan)[0]
+    _make(config, plan, pool, made)
+    spoken = 0
+
+    def progress(size: int) -> None:
+        nonlocal spoken
+        if size >= spoken + _SAY_BYTES:
+            spoken = size
+            say(f"{path.name}: {size >> 20} MiB")
+
+    part = path.with_name(f"{path.name}.part")
+    try:
+        say(f"copying {made.volume} with what is below it into one file")
+        with connect(pool.uri) as connection, part.open("wb") as file:
+            digest = export(connection, pool.name, made.volume, file, progress)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    print(path)  # noqa: T201 - the result
+    say(f"image.source: {path.resolve()} (or where you publish it), image.checksum: sha256:{digest}, image.prepare: never")
+    return 0

@@ -1,0 +1,151 @@
+"""The images that several stacks use, on one hypervisor: which there are, and what is over them; one as a file; their deletion."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from components.libvirt import domain_spec, pool, storage_xml, volume_store
+from components.libvirt.connection import HypervisorError, find, when_free
+from components.libvirt.prepared_image import PREFIX
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredImage:
+    """A volume of the pool of images."""
+
+    name: str
+    """prepared-<digest>.qcow2, or base-<digest>.qcow2 of one that such an image is over."""
+    path: str
+    """Its file on the hypervisor."""
+    size: int
+    """Bytes that it takes there."""
+    whole: bool
+    """Whether it was made, or fetched, to its end."""
+    over: tuple[str, ...]
+    """Paths of the volumes that are over it, in any pool of the hypervisor."""
+
+    @property
+    def prepared(self) -> bool:
+        """Whether it is a prepared image, and not a base image."""
+        return self.name.startswith(PREFIX)
+
+
+def images(connection: Any, name: str) -> list[StoredImage]:
+    """The images in the pool of this name, prepared ones first; none where there is no such pool."""
+    found = volume_store.pool_to_clear(connection, name)
+    if found is None:
+        return []
+    above = _overlays(connection)
+    stored = []
+    for volume in found.listAllVolumes(0):
+        volume_name = volume.name()
+        if not volume_store.is_ours(found, volume_name):
+            continue
+        path = volume.path()
+        stored.append(
+            StoredImage(
+                name=volume_name,
+                path=path,
+                size=volume.info()[2],
+                whole=bool(volume_store.facts(connection, found, volume_name)),
+                over=tuple(sorted(above.get(path, ()))),
+            )
+        )
+    return sorted(stored, key=lambda image: (not image.prepared, image.name))
+
+
+def _overlays(connection: Any) -> dict[str, list[str]]:
+    """By path of a backing file: the volumes over it."""
+    import libvirt  # noqa: PLC0415
+
+    above: dict[str, list[str]] = {}
+    for other in connection.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE):
+        volume_store.refresh(other)
+        for volume in other.listAllVolumes(0):
+            document = find(volume.XMLDesc, 0)
+            facts = storage_xml.read_volume(document) if document else None
+            if facts is not None and facts.backing_path:
+                above.setdefault(facts.backing_path, []).append(facts.path)
+    return above
+
+
+def remove_unused(connection: Any, name: str, path: str, say: Callable[[str], None]) -> list[str]:
+    """Delete the images that nothing is over, those that were not made to their end too, and the pool when nothing is left in it.
+    Returns the names of the deleted. path: the pool's directory.
+
+    Raises HypervisorError, with nothing deleted, where it cannot be seen what machines of this program are over: a disk that no
+    pool has, or a pool that is stopped.
+    """
+    _require_visible(connection)
+    deleted: list[str] = []
+    while unused := [image for image in images(connection, name) if not image.over]:
+        store = volume_store.pool_named(connection, name)
+        for image in unused:
+            if find(connection.lookupByName, f"k3s-macvlan-image-{image.name.removeprefix(PREFIX).removesuffix('.qcow2')}"):
+                raise HypervisorError(f"image {image.name} is being made by another run. Say it again when that has ended")
+            say(f"deleting {image.path}")
+            volume_store.remove(store, image.name)
+            deleted.append(image.name)
+    _remove_empty(connection, name, path)
+    return deleted
+
+
+def _require_visible(connection: Any) -> None:
+    import libvirt  # noqa: PLC0415
+
+    for other in connection.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_INACTIVE):
+        name = storage_xml.read_pool(other.XMLDesc(0)).name
+        raise HypervisorError(
+            f"storage pool {name!r} is stopped, so it cannot be seen whether a disk in it is over an image. Start it "
+            f"(virsh pool-start {name}), or undefine it if nobody needs it (virsh pool-undefine {name})"
+        )
+    for domain in connection.listAllDomains(0):
+        document = find(domain.XMLDesc, libvirt.VIR_DOMAIN_XML_INACTIVE)
+        facts = domain_spec.read_domain(document) if document else None
+        for disk in facts.disks if facts is not None and facts.owner else ():
+            if find(connection.storageVolLookupByPath, disk) is None:
+                raise HypervisorError(
+                    f"disk {disk} of domain {domain.name()} is in no active storage pool, so it cannot be seen which image it is "
+                    "over. Nothing was deleted"
+                )
+
+
+def _remove_empty(connection: Any, name: str, path: str) -> None:
+    store = find(connection.storagePoolLookupByName, name)
+    if store is None or storage_xml.read_pool(store.XMLDesc(0)).path != path:
+        return
+    when_free(lambda: store.refresh(0))
+    if not store.listVolumes():
+        pool.remove(store)
+
+
+def export(connection: Any, name: str, volume_name: str, file: BinaryIO, said: Callable[[int], None]) -> str:
+    """Write the image, without the one below it, into the file. Returns its SHA-256. said: is given the bytes so far."""
+    store = volume_store.pool_named(connection, name, fresh=True)
+    source = volume_store.volume_named(store, volume_name)
+    if source is None or not volume_store.facts(connection, store, volume_name):
+        raise HypervisorError(f"image {volume_name} is not in pool {name}. ./lab image makes it")
+    copy_name = f"{volume_name.removesuffix('.qcow2')}.export.qcow2"
+    capacity = storage_xml.read_volume(source.XMLDesc(0)).capacity
+    digest = hashlib.sha256()
+    with volume_store.created(store, copy_name):
+        copy = store.createXMLFrom(storage_xml.volume(copy_name, capacity, format="qcow2"), source, 0)
+        stream, size = connection.newStream(0), 0
+        try:
+            copy.download(stream, 0, 0, 0)
+            while part := stream.recv(volume_store.CHUNK):
+                digest.update(part)
+                file.write(part)
+                size += len(part)
+                said(size)
+            stream.finish()
+        except BaseException:
+            with contextlib.suppress(Exception):
+                stream.abort()
+            raise
+    volume_store.remove(store, copy_name)
+    return digest.hexdigest()
