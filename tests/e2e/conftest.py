@@ -250,6 +250,14 @@ def engine() -> str:
     return STACK
 
 
+@pytest.fixture(scope="session")
+def prepared_images(engine: str) -> Iterator[None]:
+    """The stories share prepared images; none of them stays on the host."""
+    yield
+    if not os.environ.get("LAB_E2E_KEEP"):
+        subprocess.run(["./lab", "-s", engine, "image", "--remove"], cwd=ROOT, env=environment(), check=False)
+
+
 @pytest.fixture(scope="module")
 def build(engine: str, request: pytest.FixtureRequest) -> Build:
     """The K3s that the story runs on."""
@@ -267,7 +275,7 @@ def _count(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture(scope="module")
-def checkout(build: Build) -> Iterator[Checkout]:
+def checkout(build: Build, prepared_images: None) -> Iterator[Checkout]:
     stack = build.stack
     if os.environ.get("LAB_E2E_CHECKOUT"):
         # One that LAB_E2E_KEEP kept: go on where it stands.

@@ -23,6 +23,10 @@ def no_provider_tests() -> Iterator[None]:
         yield
 
 
+IMAGES = "k3s-macvlan-images"
+"""How the names of the pools of prepared images begin."""
+
+
 def virsh(*words: str, ok: bool = True) -> str:
     done = subprocess.run(["virsh", "-c", "qemu:///system", "-q", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0 or not ok, f"virsh {' '.join(words)}: {done.stderr}"
@@ -30,10 +34,11 @@ def virsh(*words: str, ok: bool = True) -> str:
 
 
 def host_state() -> dict[str, Any]:
-    """What libvirt has that could be ours; the provider tests' own are named lab-test."""
+    """What libvirt has that could be ours; the provider tests' own are named lab-test, and the images that stacks share stay."""
     listed = {"domains": virsh("list", "--all", "--name"), "pools": virsh("pool-list", "--all", "--name")}
+    others = ("lab-test", IMAGES)
     return {
-        **{kind: sorted(name for name in text.split() if not name.startswith("lab-test")) for kind, text in listed.items()},
+        **{kind: sorted(name for name in text.split() if not name.startswith(others)) for kind, text in listed.items()},
         "network": virsh("net-dumpxml", "--inactive", "default"),
         # How many machines libvirt counts on it is forgotten at each change of the network, whoever makes it.
         "live": re.sub(r" connections='\d+'", "", virsh("net-dumpxml", "default")),
