@@ -15,6 +15,7 @@ from itertools import combinations
 from components.config import (
     device_conflicts,
     disk_conflicts,
+    downloads,
     hardening_conflicts,
     k3s_options,
     network_conflicts,
@@ -50,6 +51,7 @@ def conflicts(plan: Plan, settings: Settings) -> list[Problem]:
         *_cluster_networks(settings),
         *virtual_address_conflicts.conflicts(settings),
         *_agents(settings),
+        *_image_with_credentials(settings),
     ]
 
 
@@ -256,3 +258,14 @@ def _agents(settings: Settings) -> Iterator[Problem]:
     for key in k3s_options.servers_only(settings.k3s.config) if settings.agents.count else ():
         conflict = "is an option of servers alone, and an agent of K3s does not start with it; move it to k3s.serverConfig"
         yield Problem(f"k3s.config.{key}", "", conflict, frozenset({presence(f"k3s.config.{key}"), "agents.count"}))
+
+
+def _image_with_credentials(settings: Settings) -> Iterator[Problem]:
+    if settings.image.prepare != "always":
+        return
+    for setting in downloads.with_credentials(settings):
+        conflict = (
+            "has credentials in its URL, which would be in the files of an image that stacks share (image.prepare: always); take a "
+            "mirror without any, or set image.prepare: auto, with which no image is prepared then"
+        )
+        yield following(setting, "", conflict, "image.prepare")

@@ -78,6 +78,17 @@ def for_settings(settings: Settings) -> list[Download]:
     ]
 
 
+def with_credentials(settings: Settings) -> list[str]:
+    """Paths of the settings with a URL that has a user or password and that nodes download from."""
+    urls = {
+        "k3s.installScript.url": settings.k3s.install_script.url,
+        "k3s.releases": settings.k3s.releases or "",
+        "plugins.url": settings.plugins.url,
+        "plugins.checksum": settings.plugins.checksum,
+    }
+    return [setting for setting, url in urls.items() if "://" in url and "@" in urlsplit(url).netloc]
+
+
 def release_url(settings: Settings) -> str:
     """Where the files of the K3s release are: what K3s's install script makes of its environment."""
     environment, version = settings.k3s.install_script.environment, settings.k3s.version

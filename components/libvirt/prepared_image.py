@@ -19,8 +19,8 @@ from pulumi.dynamic import CheckResult, CreateResult, ReadResult, Resource
 
 from components.custom.provider import DeclarativeProvider, Props, is_unknown, old_first, properties
 from components.custom.reporting import progress, say
-from components.libvirt import base_image, domain_spec, guest_report, pool, seed_image, storage_xml, volume_store
-from components.libvirt.connection import HypervisorError, connect, find
+from components.libvirt import base_image, domain_spec, guest_report, image_lock, pool, seed_image, storage_xml, volume_store
+from components.libvirt.connection import HypervisorError, connect, explain, find
 from components.libvirt.domain_removal import power_off, remove_log, remove_nvram
 from components.libvirt.network import end_leases
 from components.libvirt.volume_provider import volume_id
@@ -119,10 +119,6 @@ class PreparedImageProvider(DeclarativeProvider):
     def create(self, props: Props) -> CreateResult:
         inputs = self.known(props)
         with connect(inputs["uri"]) as connection:
-            pool.ensure(
-                connection,
-                {"uri": inputs["uri"], "name": inputs["pool"], "uuid": inputs["pool_uuid"], "path": inputs["pool_path"]},
-            )
             outputs = _ensure(connection, inputs)
         return CreateResult(volume_id(inputs), {**inputs, **outputs})
 
@@ -154,23 +150,50 @@ def _same_image(olds: Props, news: Props) -> Props:
 
 def _ensure(connection: Any, inputs: Props) -> Props:
     """The image, made if it is not there, or the base image in its place. Returns the outputs."""
-    images = volume_store.pool_named(connection, inputs["pool"], fresh=True)
     prepared = {"path": f"{inputs['pool_path']}/{inputs['name']}", "backing_format": "qcow2", "prepared": True}
-    if is_whole(connection, images, inputs["name"], inputs["digest"]):
+    if _is_there(connection, inputs):
         return prepared
+    with image_lock.alone(connection, inputs["pool"], virt_type=inputs["virt_type"], limit=inputs["limit"]):
+        place = {"uri": inputs["uri"], "name": inputs["pool"], "uuid": inputs["pool_uuid"], "path": inputs["pool_path"]}
+        pool.ensure(connection, place)
+        # The run that was waited for may have made it.
+        return prepared if _is_there(connection, inputs) else _made(connection, inputs, prepared)
+
+
+def _is_there(connection: Any, inputs: Props) -> bool:
+    images = find(connection.storagePoolLookupByUUIDString, inputs["pool_uuid"])
+    if images is None or not images.isActive():
+        return False
+    volume_store.refresh(images)
+    return is_whole(connection, images, inputs["name"], inputs["digest"])
+
+
+def _made(connection: Any, inputs: Props, prepared: Props) -> Props:
+    import libvirt  # noqa: PLC0415
+
+    images = volume_store.pool_named(connection, inputs["pool"], fresh=True)
     base = {**inputs, "name": inputs["base"], "path": f"{inputs['pool_path']}/{inputs['base']}"}
     base_image.ensure(connection, images, base)
     try:
         _make(connection, images, inputs, base["path"])
-    except HypervisorError as error:
-        if inputs["required"]:
+    except (HypervisorError, libvirt.libvirtError) as error:
+        # Without its connection nothing else will be made either.
+        if inputs["required"] or not _lives(connection):
             raise
+        reason = error if isinstance(error, HypervisorError) else explain(error, inputs["uri"])
         say(
-            f"no prepared image: {error}. The machines are made from the image as it is, which takes each of them longer "
+            f"no prepared image: {reason}. The machines are made from the image as it is, which takes each of them longer "
             "(image.prepare: auto)"
         )
         return {"path": base["path"], "backing_format": inputs["format"], "prepared": False}
     return prepared
+
+
+def _lives(connection: Any) -> bool:
+    try:
+        return bool(connection.isAlive())
+    except Exception:
+        return False
 
 
 def is_whole(connection: Any, images: Any, name: str, digest: str) -> bool:
@@ -184,8 +207,6 @@ def is_whole(connection: Any, images: Any, name: str, digest: str) -> bool:
 def _make(connection: Any, images: Any, inputs: Props, base: str) -> None:
     """Boot a machine over the base image that installs everything and powers off; what its disk has become is the image."""
     name, stem = inputs["name"], inputs["name"].removesuffix(".qcow2")
-    if _made_by_another_run(connection, images, inputs):
-        return
     seed, log = f"{stem}-seed.iso", f"{inputs['pool_path']}/{stem}-console.log"
     spec = _machine(connection, inputs, seed=f"{inputs['pool_path']}/{seed}", log=log)
     try:
@@ -208,31 +229,6 @@ def _make(connection: Any, images: Any, inputs: Props, base: str) -> None:
             remove_nvram(connection, inputs["pool"], stem)
             if inputs.get("network"):
                 end_leases(connection, connection.networkLookupByName(inputs["network"]), [spec.mac])
-
-
-def _made_by_another_run(connection: Any, images: Any, inputs: Props) -> bool:
-    """Whether another run, which was at it, has made the image. Waits for its machine to end."""
-    deadline = time.monotonic() + inputs["limit"]
-    name = _domain_name(inputs)
-    other = find(connection.lookupByName, name)
-    if other is None:
-        return False
-    with progress(lambda: f"{inputs['name']}: another run is making it (domain {name})"):
-        while other is not None and time.monotonic() < deadline:
-            time.sleep(_LOOK_SECONDS)
-            other = find(connection.lookupByName, name)
-        # The other run leaves its mark after the machine's end.
-        last = min(deadline, time.monotonic() + 10)
-        while time.monotonic() < last:
-            if is_whole(connection, images, inputs["name"], inputs["digest"]):
-                return True
-            time.sleep(_LOOK_SECONDS)
-    if other is not None:
-        raise HypervisorError(
-            f"domain {name}, which makes {inputs['name']} for another run, has not ended after {inputs['limit']} s. "
-            f"If there is no such run, end it: virsh destroy {name}"
-        )
-    return False
 
 
 def _domain_name(inputs: Props) -> str:

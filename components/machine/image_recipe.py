@@ -11,9 +11,11 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from components.config import downloads, kernel_modules
 from components.config.artifacts import ArtifactSet
+from components.config.disks import RANCHER
 from components.config.plan import GIB, Plan
 from components.config.settings import K3s, Registries, RegistryMirror, Settings
 from components.node import cloud_init, command
@@ -56,8 +58,11 @@ def recipe(config: Settings, plan: Plan, artifacts: ArtifactSet | None) -> Image
     """The recipe for all nodes of the stack; None: the image is not to be prepared.
 
     On a bridge only where that is set: the machine gets its address by DHCP, which a network with static addresses may not have.
+    And never with credentials in a URL (conflicts.py refuses `always` with them): they would be in the image's files.
     """
     if config.image.prepare == "never" or (config.image.prepare == "auto" and config.network.kind == "bridge"):
+        return None
+    if any(downloads.with_credentials(config)):
         return None
     capacity = min([CAPACITY, *(node.disk for node in plan.nodes)])
     environment = _environment(config, plan, artifacts)
@@ -69,7 +74,7 @@ def recipe(config: Settings, plan: Plan, artifacts: ArtifactSet | None) -> Image
     return ImageRecipe(
         digest=digest,
         capacity=capacity,
-        user_data=_user_data({**environment, "DIGEST": digest}, files, script_limit),
+        user_data=_user_data({**environment, "DIGEST": digest, "LIMIT_SECONDS": str(limits.k3s)}, files, script_limit),
         memory=max(node.memory for node in plan.nodes),
         cpus=max(node.cpus for node in plan.nodes),
         limit=limits.boot + limits.cloud_init + script_limit,
@@ -78,8 +83,8 @@ def recipe(config: Settings, plan: Plan, artifacts: ArtifactSet | None) -> Image
 
 
 def _environment(config: Settings, plan: Plan, artifacts: ArtifactSet | None) -> dict[str, str]:
-    """Of image-prepare.sh, but for the image's digest."""
-    k3s, plugins, limits = config.k3s, config.plugins, config.timeouts
+    """Of image-prepare.sh, as far as it makes another image."""
+    k3s, plugins = config.k3s, config.plugins
     checksum = plugins.checksum
     digest = checksum.removeprefix("sha256:") if checksum.startswith("sha256:") else ""
     own = next(download for download in downloads.for_settings(config) if download.kind == "k3s-images")
@@ -105,8 +110,13 @@ def _environment(config: Settings, plan: Plan, artifacts: ArtifactSet | None) ->
         "IMAGES": " ".join(_images(config, plan)) if artifacts is None else "",
         "HOSTS": json.dumps(hosts(k3s.registries), sort_keys=True),
         "SNAPSHOTTER": _snapshotter(k3s),
-        "LIMIT_SECONDS": str(limits.k3s),
+        "DATA_DISK": str(any(_hides_data(disk.mount) for node in plan.nodes for disk in node.disks)).lower(),
     }
+
+
+def _hides_data(mount: str) -> bool:
+    """Whether a data disk with this mount would hide files of K3s, which data-disk.sh refuses."""
+    return bool(mount) and (PurePosixPath(mount).is_relative_to(RANCHER) or PurePosixPath(RANCHER).is_relative_to(mount))
 
 
 def _images(config: Settings, plan: Plan) -> list[str]:
@@ -120,7 +130,7 @@ def _has_access(registries: Registries, registry: str) -> bool:
     """Whether credentials or TLS are set for the registry or one of its mirrors."""
     mirror = registries.mirrors.get(registry) or registries.mirrors.get("*")
     mirrors = [_split(endpoint)[1] for endpoint in mirror.endpoint] if mirror else []
-    return any(host in registries.configs for host in [registry, *mirrors])
+    return any(host in registries.configs or "@" in host for host in [registry, *mirrors])
 
 
 def _snapshotter(k3s: K3s) -> str:
@@ -145,7 +155,7 @@ def hosts(registries: Registries) -> dict[str, str]:
 def _hosts(mirror: RegistryMirror, registries: Registries) -> Iterator[str]:
     for endpoint in mirror.endpoint:
         scheme, host, path = _split(endpoint)
-        if host in registries.configs:
+        if host in registries.configs or "@" in host:
             continue
         table = f"host.{_quoted(f'{scheme}://{host}/{path}')}"
         yield f"[{table}]"
@@ -184,7 +194,8 @@ def _user_data(environment: Mapping[str, str], files: Mapping[str, str], limit: 
                 # One that hangs ends too: nobody is connected to it.
                 ["systemd-run", f"--on-active={limit + _UNPACK_FROM}", "systemctl", "poweroff"],
                 ["env", *variables, "timeout", "--kill-after=10", str(limit), "bash", script],
-                ["systemctl", "poweroff", "--no-block"],
+                # Not its end: cloud-init would go on, and write about this boot what image-prepare.sh has removed.
+                ["sh", "-c", "systemctl poweroff --no-block; exec sleep 60"],
             ],
         }
     )

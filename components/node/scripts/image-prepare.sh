@@ -1,19 +1,23 @@
 #!/usr/bin/env bash
-# Puts what is the same on every node of a K3s release onto this machine, whose disk becomes the base of nodes' disks, removes what
-# is this machine's own. No cluster is started, and nothing is left running.
+# Puts what is the same on every node of a K3s release onto this machine, whose disk becomes the base of nodes' disks, and removes
+# what is this machine's own. No cluster is started, and nothing is left running.
 # It is run by cloud-init, from a directory that also has plugins-install.sh and artifacts.sh.
 #
 # Environment:
 #   DIGEST          names the image; it is written into the image and into the last line
-#   K3S_VERSION, INSTALL_URL, INSTALL_SHA256, K3S_BINARY, RELEASES, INSTALL_ENV, MODULES, CGROUP_V1   as in k3s-install.sh
+#   K3S_VERSION     as in k3s-install.sh, like INSTALL_SHA256, K3S_BINARY, RELEASES, INSTALL_ENV, MODULES and CGROUP_V1
+#   INSTALL_URL     as in k3s-install.sh
 #   ARTIFACTS       digest of the disk with the artifacts, or empty: this machine downloads
-#   ARCHIVE_URL, ARCHIVE_SHA256, ARCHIVE_SUMS_URL, PLUGINS, BIN_DIR   as in plugins-install.sh
+#   BIN_DIR         as in plugins-install.sh, like ARCHIVE_URL, ARCHIVE_SHA256, ARCHIVE_SUMS_URL and PLUGINS
 #   K3S_IMAGES_URL  archive of K3s's own images, and K3S_IMAGES_SUMS_URL the file with its SHA-256; or empty: nodes pull them
 #   IMAGES          further images in full, separated by spaces
 #   HOSTS           JSON map of registries, {"docker.io": {"hosts.toml": "..."}}: their mirrors, as containerd reads them
 #   SNAPSHOTTER     containerd's, overlayfs; empty: no image is unpacked
+#   DATA_DISK       true if nodes have a disk of their own on K3s's directory, which then must be empty below it
 #   LIMIT_SECONDS   whole seconds for the installation, and for the images
 # Output: lines `k3s-macvlan image: TEXT` on the serial console, the last one `complete DIGEST` or `failed: REASON`.
+# Changes: what the install script installs, in /var/lib/k3s-macvlan/prepared what of it is for one role; K3s's programs, CNI plugins
+# and images in /var/lib/rancher. Removed: see parts/image-clean.sh.
 # Exit: 0; 1 with the reason. Images that cannot be had are named and left to the nodes.
 # shellcheck disable=SC2034 # the parts read what is set here
 set -euo pipefail
@@ -22,9 +26,9 @@ export ROOT=${ROOT:-}
 : "${DIGEST:?}" "${K3S_VERSION:?}" "${INSTALL_URL:?}" "${LIMIT_SECONDS:?}" "${BIN_DIR:?}"
 INSTALL_SHA256=${INSTALL_SHA256:-} K3S_BINARY=${K3S_BINARY:-} RELEASES=${RELEASES:-} MODULES=${MODULES:-}
 CGROUP_V1=${CGROUP_V1:-true} ARTIFACTS=${ARTIFACTS:-} K3S_IMAGES_URL=${K3S_IMAGES_URL:-} IMAGES=${IMAGES:-} HOSTS=${HOSTS:-}
-SNAPSHOTTER=${SNAPSHOTTER:-}
+SNAPSHOTTER=${SNAPSHOTTER:-} DATA_DISK=${DATA_DISK:-}
 export INSTALL_ENV=${INSTALL_ENV:-}
-here=${HERE:-${0%/*}} console=${CONSOLE:-/dev/ttyS0}
+here=${HERE:-$(dirname "$0")} console=${CONSOLE:-/dev/ttyS0}
 [[ -w $console ]] || console=/dev/console
 
 state=$ROOT/var/lib/k3s-macvlan data=$ROOT/var/lib/rancher/k3s k3s=$ROOT/usr/local/bin/k3s
@@ -87,13 +91,18 @@ for ROLE in server agent; do
   set_aside
 done
 stat --format='%s %.9Y' "$k3s" > "$prepared/k3s"
-stage "unpacking K3s's programs"
-(umask 022; timeout "$LIMIT_SECONDS" "$k3s" ctr --version > /dev/null) || fail "K3s $K3S_VERSION does not unpack its programs"
-# Of some releases and settings K3s makes it only when it starts.
-if [[ -d $ROOT$BIN_DIR ]]; then
-  bash "$here/plugins-install.sh" || fail "the CNI plugins could not be installed"
+if [[ $DATA_DISK == true ]]; then
+  # data-disk.sh mounts over nothing that it would hide. The artifacts' images are there.
+  rm -rf "${data%/*}"
+else
+  stage "unpacking K3s's programs"
+  (umask 022; timeout "$LIMIT_SECONDS" "$k3s" ctr --version > /dev/null) || fail "K3s $K3S_VERSION does not unpack its programs"
+  # Of some releases and settings K3s makes it only when it starts.
+  if [[ -d $ROOT$BIN_DIR ]]; then
+    bash "$here/plugins-install.sh" || fail "the CNI plugins could not be installed"
+  fi
+  [[ -z $SNAPSHOTTER ]] || unpack_images
 fi
-[[ -z $SNAPSHOTTER ]] || unpack_images
 stage "removing what is this machine's own"
 clean_image
 echo "$DIGEST" > "$prepared/digest"

@@ -78,6 +78,21 @@ def test_images_by_the_programs_that_k3s_has_unpacked(containerd: Node, crictl: 
         assert [line.split(" images pull ")[0] for line in lines] == [f"--address {socket_of} --namespace k8s.io"] * 2
 
 
+def test_what_a_prepared_image_has_is_not_pulled(containerd: Node) -> None:
+    (containerd.stub / "crictl").touch()
+    multus, nginx = IMAGES["IMAGES"].split()
+    containerd.file(f"{AGENT}/prepared-images", f"{multus}-other\n{nginx}\n")
+    done = containerd.run("image-pull", **IMAGES)
+    assert (done.returncode, done.stdout) == (0, f"pulled={multus}\n"), done.stderr
+    assert (containerd.stub / "k3s.log").read_text() == f"crictl pull {multus}\n"
+
+
+def test_where_a_prepared_image_has_all_nothing_waits_for_containerd(node: Node) -> None:
+    node.file(f"{AGENT}/prepared-images", "\n".join(IMAGES["IMAGES"].split()) + "\n")
+    done = node.run("image-pull", **IMAGES)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "pulled=\n", "")
+
+
 def test_images_that_cannot_be_pulled_stop_nothing(containerd: Node) -> None:
     containerd.command("sleep", "#!/bin/sh\n")
     done = containerd.run("image-pull", **IMAGES)

@@ -7,20 +7,17 @@
 containerd=
 start_containerd() {
   local programs=$data/data/current/bin root=$data/agent/containerd began=$SECONDS
-  mkdir -p "$root" "$ROOT/run/k3s/containerd"
+  (umask 022; mkdir -p "$data/agent" "$ROOT/run/k3s/containerd")
   hosts=$(mktemp -d "$ROOT/run/k3s-macvlan-hosts.XXXXXX")
   HOSTS_DIR=$hosts python3 -c "$image_parameters" hosts
   # Without the plugin that Kubernetes uses: it would look for CNI's configuration, of which there is none yet.
-  cat > "$hosts/config.toml" << CONFIG
-version = 2
-root = "$root"
-state = "$ROOT/run/k3s/containerd"
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
-[grpc]
-  address = "$ROOT/run/k3s/containerd/containerd.sock"
-CONFIG
+  printf '%s\n' 'version = 2' "root = \"$root\"" "state = \"$ROOT/run/k3s/containerd\"" \
+    'disabled_plugins = ["io.containerd.grpc.v1.cri"]' '[grpc]' \
+    "  address = \"$ROOT/run/k3s/containerd/containerd.sock\"" > "$hosts/config.toml"
   ctr=("$programs/ctr" --address "$ROOT/run/k3s/containerd/containerd.sock" --namespace k8s.io)
-  PATH="$programs:$PATH" "$programs/containerd" --config "$hosts/config.toml" > "$ROOT/var/log/k3s-macvlan-containerd.log" 2>&1 &
+  # With the umask that it has of systemd, which directories in images get their modes by.
+  (umask 022; PATH="$programs:$PATH" exec "$programs/containerd" --config "$hosts/config.toml") \
+    > "$ROOT/var/log/k3s-macvlan-containerd.log" 2>&1 &
   containerd=$!
   until "${ctr[@]}" version > /dev/null 2>&1; do
     kill -0 "$containerd" 2> /dev/null || fail "containerd ended: $(tail -n 1 "$ROOT/var/log/k3s-macvlan-containerd.log")"
@@ -31,17 +28,18 @@ CONFIG
 import_archive() {
   timeout "$LIMIT_SECONDS" "${ctr[@]}" images import --snapshotter "$SNAPSHOTTER" "$1" > /dev/null 2> "$hosts/said"
 }
-# download URL: to stdout; curl's last words are in said.
+# download URL FILE (- for stdout); curl's last words are in said. To stdout it repeats what came before a retry, which only a file
+# that it opens itself is rid of.
 download() {
   with_env timeout "$LIMIT_SECONDS" curl --fail --silent --show-error --location --globoff --proto '=http,https,file' --connect-timeout 15 \
-    --retry 4 --retry-delay 2 --retry-all-errors --url "$1" 2> "$hosts/said"
+    --retry 4 --retry-delay 2 --retry-all-errors --output "$2" --url "$1" 2> "$hosts/said"
 }
 import_release() {
   local archive=$hosts/images.tar.zst name=${K3S_IMAGES_URL##*/} sum expected
   [[ -n $K3S_IMAGES_URL ]] || return 0
   stage "downloading K3s's own images"
-  expected=$(download "$K3S_IMAGES_SUMS_URL" | awk -v name="$name" '$2 == name || $2 == "*" name {print $1}') || true
-  if [[ -z $expected ]] || ! download "$K3S_IMAGES_URL" > "$archive"; then
+  expected=$(download "$K3S_IMAGES_SUMS_URL" - | awk -v name="$name" '$2 == name || $2 == "*" name {print $1}') || true
+  if [[ -z $expected ]] || ! download "$K3S_IMAGES_URL" "$archive"; then
     note "K3s's own images are left to the nodes: $name is not there ($(tail -n 1 "$hosts/said" | redact))"
     return 0
   fi

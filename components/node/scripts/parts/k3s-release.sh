@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# Part of k3s-install.sh and image-prepare.sh: `install_release` installs K3S_VERSION by its install script, unless this release was installed with the
-# same parameters. The script has its parameters, ROOT, state, k3s, unit, unit_file, extra, note, fail, installed_version,
-# parts/stage.sh and parts/redact.sh.
+# Part of k3s-install.sh and image-prepare.sh: `install_release` installs K3S_VERSION by its install script, unless this release was
+# installed with the same parameters. The script has its parameters, ROOT, state, k3s, unit, unit_file, extra, note, fail,
+# installed_version, parts/stage.sh and parts/redact.sh.
 # shellcheck disable=SC2154 # state, k3s, unit, unit_file and extra are the script's
 log=$ROOT/var/log/k3s-install.log
 # Runs a command with the environment of INSTALL_ENV added. Our own parameters are left out: the install script
@@ -9,6 +9,7 @@ log=$ROOT/var/log/k3s-install.log
 with_env() {
   (
     unset ROLE ROOT SERVER K3S_VERSION INSTALL_URL INSTALL_SHA256 K3S_BINARY RELEASES INSTALL_ENV LIMIT_SECONDS SERVICE_LIMIT MODULES CGROUP_V1
+    unset K3S_IMAGES_URL K3S_IMAGES_SUMS_URL
     ((${#extra[@]} == 0)) || export "${extra[@]}"
     exec "$@"
   )
