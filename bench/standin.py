@@ -146,7 +146,10 @@ def create_nothing(provider: ResourceProvider, props: dict[str, Any]) -> CreateR
     del provider
     outs = {name: value for name, value in props.items() if not name.startswith("__")}
     outs |= {"taken": {}} if "macs" in outs else {}
-    outs |= {"virt_type_used": "qemu"} if "virt_type" in outs else {}
+    outs |= {"virt_type_used": "qemu"} if "virt_type" in outs and "mac" in outs else {}
+    outs |= (
+        {"path": f"{outs['pool_path']}/{outs['name']}", "backing_format": "qcow2", "prepared": True} if "pool_path" in outs else {}
+    )
     outs |= {"address": "there"} if "choice" in outs else {}
     outs |= {"status": 200, "seen": outs["title"], "unseen": ""} if "title" in outs else {}
     return CreateResult(f"recorded-{uuid.uuid4()}", outs)
@@ -155,9 +158,19 @@ def create_nothing(provider: ResourceProvider, props: dict[str, Any]) -> CreateR
 def serve_dynamic() -> None:
     """The SDK's own server for dynamic providers, with `create` replaced; providers of keys and tokens keep their own."""
     from components.custom import node_certificates, page_check  # noqa: PLC0415
-    from components.libvirt import base_image, dhcp_claim, domain, host_device, overlay_disk, pool, reservation, seed_image  # noqa: PLC0415
+    from components.libvirt import (  # noqa: PLC0415
+        base_image,
+        dhcp_claim,
+        domain,
+        host_device,
+        overlay_disk,
+        pool,
+        prepared_image,
+        reservation,
+        seed_image,
+    )
 
-    libvirt = (base_image, dhcp_claim, domain, host_device, overlay_disk, pool, reservation, seed_image)
+    libvirt = (base_image, dhcp_claim, domain, host_device, overlay_disk, pool, prepared_image, reservation, seed_image)
     for module in (node_certificates, page_check, *libvirt):
         for provider in vars(module).values():
             if isinstance(provider, type) and issubclass(provider, ResourceProvider) and "create" in vars(provider):

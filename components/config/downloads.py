@@ -82,7 +82,6 @@ def with_credentials(settings: Settings) -> list[str]:
     """Paths of the settings with a URL that has a user or password and that nodes download from."""
     urls = {
         "k3s.installScript.url": settings.k3s.install_script.url,
-        "k3s.releases": settings.k3s.releases or "",
         "plugins.url": settings.plugins.url,
         "plugins.checksum": settings.plugins.checksum,
     }

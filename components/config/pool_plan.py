@@ -47,10 +47,13 @@ def main_pool(project: str, stack: str, hypervisor: str, *, uri: str, directory:
 
 
 def image_pool(main: PoolPlan) -> PoolPlan:
-    """The pool of prepared images next to the main pool: the same for all stacks with that directory on that hypervisor."""
+    """The pool of prepared images next to the main pool: the same for all stacks with that directory on that hypervisor.
+
+    No stack's pool has its name, because it has no hyphen.
+    """
     directory = main.path.rpartition("/")[0]
-    name = "k3s-macvlan-images"
-    suffix = "" if directory == "/var/lib/libvirt/images" else f"-{hashlib.sha256(directory.encode()).hexdigest()[:8]}"
+    name = "k3s_macvlan_images"
+    suffix = "" if directory == "/var/lib/libvirt/images" else f"_{hashlib.sha256(directory.encode()).hexdigest()[:8]}"
     return PoolPlan(
         hypervisor=main.hypervisor,
         uri=main.uri,

@@ -49,8 +49,8 @@ def alone(connection: Any, pool: str, *, virt_type: str, limit: float) -> Iterat
                     raise
             if time.monotonic() >= deadline:
                 raise HypervisorError(
-                    f"another run has been at the images in pool {pool} for {limit:g} s (domain {name(pool)}). Say `up` again when it "
-                    f"has ended; if there is none, end that domain: virsh destroy {name(pool)}"
+                    f"another run has been at the images in pool {pool} for {limit:g} s (domain {name(pool)}). Say `up` again when "
+                    f"it has ended; if there is none, end that domain: virsh destroy {name(pool)}"
                 )
             time.sleep(_LOOK_SECONDS)
     try:
@@ -63,7 +63,9 @@ def alone(connection: Any, pool: str, *, virt_type: str, limit: float) -> Iterat
 def _domain(domain: str, virt_type: str) -> str:
     root = ET.Element("domain", type=virt_type)
     child(root, "name", domain)
-    child(root, "description", "Keeps other runs of k3s-macvlan from the images of the pool while one is at them. It ends by itself.")
+    child(
+        root, "description", "Keeps other runs of k3s-macvlan from the images of the pool while one is at them. It ends by itself."
+    )
     child(root, "memory", "16", unit="MiB")
     child(root, "vcpu", "1")
     child(child(root, "os"), "type", "hvm", arch="x86_64", machine="q35")

@@ -17,7 +17,7 @@ from typing import Any
 from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CheckResult, CreateResult, ReadResult, Resource
 
-from components.custom.provider import DeclarativeProvider, Props, is_unknown, old_first, properties
+from components.custom.provider import DeclarativeProvider, Props, is_unknown, old_first, properties, same_host
 from components.custom.reporting import progress, say
 from components.libvirt import base_image, domain_spec, guest_report, image_lock, pool, seed_image, storage_xml, volume_store
 from components.libvirt.connection import HypervisorError, connect, explain, find
@@ -26,8 +26,8 @@ from components.libvirt.network import end_leases
 from components.libvirt.volume_provider import volume_id
 from components.node import cloud_init
 
-OWNER = "k3s-macvlan/images"
-"""The mark of what is of no single stack."""
+OWNER = "k3s_macvlan_images"
+"""The mark of what is of no single stack: those of stacks have a slash."""
 
 NODE = "image"
 """In the place of a node's name."""
@@ -141,10 +141,13 @@ def _same_image(olds: Props, news: Props) -> Props:
     machines, former = news.get("machines"), olds.get("machines")
     if is_unknown(machines) or not isinstance(machines, Mapping) or not isinstance(former, Mapping):
         return news
-    place = ("uri", "pool", "pool_uuid", "pool_path")
-    if machines.items() <= former.items() and all(olds.get(name) == news.get(name) for name in place):
+    there = same_host(olds.get("uri"), news.get("uri"))
+    there = there and all(olds.get(name) == news.get(name) for name in ("pool", "pool_uuid", "pool_path"))
+    if machines.items() <= former.items() and there:
+        # An input that was None is not in the state, and stays out of it.
+        own = {name: value for name, value in news.items() if name.startswith("__") or name in PreparedImageProvider.outputs}
         kept = {name: value for name, value in olds.items() if not name.startswith("__")}
-        return {**news, **kept, "machines": machines, "uri": news.get("uri")}
+        return {**own, **kept, "machines": machines, "uri": news.get("uri")}
     return news
 
 

@@ -72,7 +72,8 @@ def _shown(url: Any) -> str:
 
 
 def _is_base_image(kind: str) -> bool:
-    return kind == "pulumi-python:dynamic/libvirt:BaseImage"
+    """A prepared image is made over the base image that its inputs name."""
+    return kind in ("pulumi-python:dynamic/libvirt:BaseImage", "pulumi-python:dynamic/libvirt:PreparedImage")
 
 
 def _is_url(value: Any) -> bool:

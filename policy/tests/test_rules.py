@@ -16,7 +16,9 @@ pytestmark = pytest.mark.unit
 POD, DAEMON_SET = "kubernetes:core/v1:Pod", "kubernetes:apps/v1:DaemonSet"
 NAD = "kubernetes:k8s.cni.cncf.io/v1:NetworkAttachmentDefinition"
 COMMAND = "command:remote:Command"
-IMAGE, DOMAIN, CLAIM = (f"pulumi-python:dynamic/libvirt:{name}" for name in ("BaseImage", "Domain", "DhcpClaim"))
+IMAGE, PREPARED, DOMAIN, CLAIM = (
+    f"pulumi-python:dynamic/libvirt:{name}" for name in ("BaseImage", "PreparedImage", "Domain", "DhcpClaim")
+)
 DIGEST = "sha256:" + 64 * "a"
 
 
@@ -102,10 +104,11 @@ def test_what_has_no_pods_has_no_images() -> None:
         (None, 1, 0),
     ],
 )
-def test_base_image(checksum: str | None, unverified: int, by_site: int) -> None:
+@pytest.mark.parametrize("kind", [IMAGE, PREPARED])
+def test_base_image(kind: str, checksum: str | None, unverified: int, by_site: int) -> None:
     props = {"source": "https://example.org/image.qcow2", "checksum": checksum}
-    assert len(list(downloads.unverified(IMAGE, props))) == unverified
-    assert len(list(downloads.verified_by_its_site(IMAGE, props))) == by_site
+    assert len(list(downloads.unverified(kind, props))) == unverified
+    assert len(list(downloads.verified_by_its_site(kind, props))) == by_site
 
 
 def test_a_node_download() -> None:

@@ -23,7 +23,7 @@ def no_provider_tests() -> Iterator[None]:
         yield
 
 
-IMAGES = "k3s-macvlan-images"
+IMAGES = "k3s_macvlan_images"
 """How the names of the pools of prepared images begin."""
 
 

@@ -268,7 +268,9 @@ class Engine(mocks.MockMonitor):
         if registered.kind == "OverlayDisk":
             # check() makes it, so a preview has one; a disk made anew has another.
             # How its host is reached is no part of what it is.
-            made_from = [str(opened(inputs[name])) for name in OverlayDiskProvider.replaces if name in inputs and name != "uri"]
+            # And what is below a disk of the same generation check() keeps.
+            apart = ("uri", "backing_path", "backing_format")
+            made_from = [str(opened(inputs[name])) for name in OverlayDiskProvider.replaces if name in inputs and name not in apart]
             made_from.append(urlsplit(str(opened(inputs["uri"]))).netloc.rpartition("@")[2])
             outputs["serial"] = hashlib.sha256("|".join(made_from).encode()).hexdigest()[:16]
         if registered.kind == "NodeCertificates":
@@ -312,6 +314,8 @@ def made(resource: Registered) -> dict[str, Any]:
             return {"value": TOKENS[resource.name]}
         case "BaseImage":
             return {"capacity": 2**31}
+        case "PreparedImage":
+            return {"path": f"{inputs['pool_path']}/{inputs['name']}", "backing_format": "qcow2", "prepared": True}
         case "SeedImage":
             return {"sha256": "0" * 64, "size": 2**20}
         case "DhcpClaim":

@@ -75,7 +75,7 @@ def test_one_disk_for_all_machines_and_a_step_on_each(stocked: Stocked) -> None:
 
 def test_nothing_is_left_to_download(stocked: Stocked) -> None:
     deployment = run(stocked("cn"), stack_name="cn")
-    image = deployment["local-image"]
+    image = deployment["local-prepared-image"]
     assert image.input("source").startswith("/") and image.input("checksum").startswith("sha")
     for step in ("server-1-k3s-install", "server-1-k3s-plugins-install"):
         text = deployment[step].input("create")

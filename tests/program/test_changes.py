@@ -20,6 +20,7 @@ from components.libvirt.domain import DomainProvider
 from components.libvirt.host_device import HostDeviceProvider
 from components.libvirt.overlay_disk import OverlayDiskProvider
 from components.libvirt.pool import StoragePoolProvider
+from components.libvirt.prepared_image import PreparedImageProvider
 from components.libvirt.reservation import ReservationProvider
 from components.libvirt.seed_image import SeedImageProvider
 from components.node import port_wait
@@ -37,6 +38,7 @@ PROVIDERS = {
     "StoragePool": StoragePoolProvider,
     "ArtifactDisk": ArtifactDiskProvider,
     "BaseImage": BaseImageProvider,
+    "PreparedImage": PreparedImageProvider,
     "OverlayDisk": OverlayDiskProvider,
     "SeedImage": SeedImageProvider,
     "FreeAddresses": FreeAddressesProvider,
@@ -81,6 +83,7 @@ RESIZED = {"server-1-domain": U, "server-1-settled": U, "server-1-k3s-install": 
 # Another machine: what lives in Kubernetes goes with it by deletedWith, and the provider learns that it is another cluster.
 RESTART = RESIZED
 NEW_MACHINE = {
+    "local-prepared-image": U,
     "server-1-disk": R,
     "server-1-seed": R,
     "server-1-domain": R,
@@ -97,13 +100,13 @@ TABLE: list[tuple[str, dict[str, Any], dict[str, str]]] = [
     ("servers.labels", {"servers": {"labels": {"a": "b"}}}, {"server-1-k3s-install": U}),
     ("servers.taints", {"servers": {"taints": ["a=b:PreferNoSchedule"]}}, {"server-1-k3s-install": U}),
     ("machine.diskCache", {"machine": {"diskCache": "none"}}, RESTART),
-    ("machine.firmware", {"machine": {"firmware": "efi"}}, {"local-image": U, **RESTART}),
+    ("machine.firmware", {"machine": {"firmware": "efi"}}, RESTART),
     ("machine.firmware, what it is by itself", {"machine": {"firmware": "bios"}}, {}),
-    ("machine.secureBoot", {"machine": {"firmware": "efi", "secureBoot": True}}, {"local-image": U, **RESTART}),
+    ("machine.secureBoot", {"machine": {"firmware": "efi", "secureBoot": True}}, RESTART),
     ("timeouts.packages", {"timeouts": {"packages": 900}}, {}),
     ("machine.autostart", {"machine": {"autostart": False}}, {"server-1-domain": U}),
-    ("image.checksum", {"image": {"checksum": "sha256:" + "1" * 64}}, {"local-image": R, **NEW_MACHINE}),
-    ("image.source", {"image": {"source": "/srv/same.qcow2"}}, {"local-image": K}),
+    ("image.checksum", {"image": {"checksum": "sha256:" + "1" * 64}}, NEW_MACHINE),
+    ("image.source", {"image": {"source": "/srv/same.qcow2"}}, {}),
     ("cloudInit", {"cloudInit": {"packages": ["htop"]}}, NEW_MACHINE),
     ("ssh.authorizedKeys", {"ssh": {"authorizedKeys": ["ssh-ed25519 AAAA me"]}}, NEW_MACHINE),
     ("ssh.port", {"ssh": {"port": 2222}}, NEW_MACHINE),
@@ -196,12 +199,15 @@ LAN: dict[str, Any] = {
     "podNetworks": {"macvlan-conf": {"range": "10.30.0.200-10.30.0.229"}},
     "hypervisors": {"local": {"uri": "qemu+ssh://me@far/system"}},
 }  # fmt: skip
-NEW_MACHINE_ON_LAN = {**NEW_MACHINE, "server-1-lan-check": R}
+NEW_MACHINE_ON_LAN = {name: how for name, how in NEW_MACHINE.items() if name != "local-prepared-image"} | {"server-1-lan-check": R}
 ON_LAN: list[tuple[str, dict[str, Any], dict[str, str]]] = [
     ("network.dns", {"network": {"dns": ["9.9.9.9"]}}, NEW_MACHINE_ON_LAN),
     ("network.gateway", {"network": {"gateway": "10.30.0.254"}}, NEW_MACHINE_ON_LAN),
     ("network.name", {"network": {"name": "br1"}}, {"server-1-domain": R}),
     ("network.nodes, same start", {"network": {"nodes": "10.30.0.20-10.30.0.29"}}, {"addresses": U}),
+    ("image.source", {"image": {"source": "/srv/same.qcow2"}}, {"local-image": K}),
+    ("image.checksum", {"image": {"checksum": "sha256:" + "1" * 64}}, {"local-image": R, **NEW_MACHINE_ON_LAN}),
+    ("machine.firmware", {"machine": {"firmware": "efi"}}, {"local-image": U, **RESTART}),
     ("network.vlan", {"network": {"openvswitch": True, "vlan": 50}}, RESTART),
     (
         "podNetworks.*.range",
@@ -240,12 +246,21 @@ def visible(resource: Registered) -> dict[str, Any]:
     return {name: value for name, value in opened(resource.inputs).items() if name not in hidden}
 
 
+def kept(old: Registered, new: Registered) -> dict[str, Any]:
+    """The inputs of now, of which check() replaces some by the former ones."""
+    olds, news = visible(old), visible(new)
+    if new.kind not in ("PreparedImage", "OverlayDisk"):
+        return news
+    checked = PROVIDERS[new.kind]().check(olds, news).inputs
+    return {name: value for name, value in checked.items() if name in olds or name in news}
+
+
 def changes(old: Deployment, new: Deployment) -> dict[str, str]:
     """By name: what is another, for all that is in both."""
     changed = {}
     for urn, resource in old.resources.items():
         other = new.resources.get(urn)
-        if resource.custom and other is not None and visible(resource) != visible(other):
+        if resource.custom and other is not None and visible(resource) != kept(resource, other):
             changed[resource.name] = how(resource, other)
     return changed
 
@@ -291,10 +306,10 @@ def many(servers: int, agents: int, **more: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("servers", "agents", "more"), [(1, 0, 1), (1, 1, 2), (1, 2, 5), (3, 1, 2)])
 def test_another_agent_changes_nothing_on_the_others(deploy: Run, servers: int, agents: int, more: int) -> None:
-    """The claim learns the MAC of the new machine."""
+    """The claim learns the MAC of the new machine, and the image that there is one."""
     old, new = deploy("dev", many(servers, agents)), deploy("dev", many(servers, more))
     assert set(old.resources) <= set(new.resources)
-    assert changes(old, new) == {"local-dhcp": U}
+    assert changes(old, new) == {"local-dhcp": U, "local-prepared-image": U}
 
 
 @pytest.mark.parametrize(("servers", "more"), [(1, 3), (3, 5)])
@@ -302,7 +317,7 @@ def test_another_server_changes_nothing_on_the_others(deploy: Run, servers: int,
     """The cluster and what runs in it stay the same. With the second server there is one that can tell the first out."""
     old, new = deploy("dev", many(servers, 2)), deploy("dev", many(more, 2))
     second = {"k3s-release": U, "server-1-leave": U} if servers == 1 else {}
-    assert changes(old, new) == {"local-dhcp": U, **second}
+    assert changes(old, new) == {"local-dhcp": U, "local-prepared-image": U, **second}
 
 
 def test_the_guest_agent_is_a_step_of_its_own_on_a_machine_that_stays(deploy: Run) -> None:

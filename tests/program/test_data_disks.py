@@ -36,7 +36,7 @@ def test_the_resources_of_disks(deploy: Run, mode: str) -> None:
     disk = deployment["server-1-data-data"]
     assert disk.delete_before_replace and disk.deleted_with == "", "its data are none of the machine's"
     assert disk.input("capacity") == 10 * 2**30
-    assert {"local-pool", "local-image"} <= deployment.before("server-1-data-data")
+    assert {"local-pool", "local-prepared-image"} <= deployment.before("server-1-data-data")
     assert not {"server-1-disk", "server-1-domain"} & deployment.before("server-1-data-data")
     assert {"server-1-data-data", "server-1-raw-data"} <= deployment.before("server-1-domain")
     mount = deployment["server-1-data-mount"]
@@ -75,7 +75,7 @@ def test_a_disk_in_a_directory_has_a_pool_of_the_stack_s(deploy: Run) -> None:
         ({"servers": {"disks": {"data": {"keep": True}}}}, {"server-1-data-data": U, "server-1-domain": U}),
         ({"servers": {"disks": {"data": {"cache": "none"}}}}, RESIZED),
         ({"servers": {"disks": {"raw": {"size": 6}}}}, {"server-1-raw-data": U}),
-        (REBUILD, {"local-image": R, **NEW_MACHINE, "server-1-data-mount": R}),
+        (REBUILD, {**NEW_MACHINE, "server-1-data-mount": R}),
     ],
     ids=["size", "mount", "keep", "cache", "raw", "a rebuilt machine"],
 )
@@ -128,7 +128,7 @@ def test_a_rebuilt_only_server_finds_its_cluster_again(deploy: Run, mode: str) -
     old, new = deploy("dev", OF_K3S, mode), deploy("dev", merged(OF_K3S, REBUILD), mode)
     of_another_cluster = {"k3s-kubernetes", "server-1-leave"}
     same_cluster = {name: how for name, how in NEW_MACHINE.items() if name not in of_another_cluster}
-    assert changes(old, new) == {"local-image": R, **same_cluster, "server-1-rancher-mount": R, "nginx-macvlan": C}
+    assert changes(old, new) == {**same_cluster, "server-1-rancher-mount": R, "nginx-macvlan": C}
     assert changes(deploy("dev", {}, mode), deploy("dev", REBUILD, mode))["k3s-kubernetes"] == C
 
 

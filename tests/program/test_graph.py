@@ -22,7 +22,6 @@ from .engine import STACK_FILES, UNKNOWN, Deployment, Mode, Registered, config_o
 pytestmark = pytest.mark.program
 
 SHARED = {
-    "BaseImage local-image",
     "Cluster k3s",
     "ClusterRole multus-role",
     "ClusterRoleBinding multus-binding",
@@ -39,6 +38,7 @@ SHARED = {
     "Secret multus-token",
     "ServiceAccount multus-account",
     "SshKeyPair client-key",
+    "PreparedImage local-prepared-image",
     "StoragePool local-pool",
     "Token k3s-agent-token",
     "Token k3s-token",
@@ -77,7 +77,7 @@ KUBERNETES = {
 }  # fmt: skip
 # Resources that do not live in a machine, so nothing may spare them a deletion.
 OUTSIDE = {
-    "local-image",
+    "local-prepared-image",
     "k3s-release",
     "local-dhcp",
     "local-pool",
@@ -180,7 +180,7 @@ def test_each_step_waits_for_what_it_needs(deploy: Run, name: str, mode: str) ->
     deployment = deploy(name, mode=mode)
     for node in nodes_of(name)[0]:
         steps = {
-            f"{node}-disk": {"local-image", "local-pool", f"{node}-host-key", "client-key"},
+            f"{node}-disk": {"local-prepared-image", "local-pool", f"{node}-host-key", "client-key"},
             f"{node}-seed": {"local-pool", f"{node}-host-key", "client-key"},
             f"{node}-reservation": {"local-dhcp"},
             f"{node}-domain": {f"{node}-reservation", f"{node}-disk", f"{node}-seed"},
@@ -361,7 +361,7 @@ def test_no_wait_of_the_kubernetes_provider_has_a_limit_of_its_own(deploy: Run, 
 def test_what_is_undone_is_undone_before_it_is_done_anew(deploy: Run, name: str, mode: str) -> None:
     """The other way round it would take away the new one, which bears the same name or lies at the same place."""
     deployment = deploy(name, mode=mode)
-    ours = {"Domain", "OverlayDisk", "SeedImage", "Reservation", "BaseImage", "StoragePool", "DhcpClaim"}
+    ours = {"Domain", "OverlayDisk", "SeedImage", "Reservation", "BaseImage", "PreparedImage", "StoragePool", "DhcpClaim"}
     undone = [resource for resource in deployment.of("Command") if resource.input("delete")]
     assert undone
     for resource in [*undone, *(resource for resource in deployment.custom if resource.kind in ours)]:
@@ -417,8 +417,9 @@ TWO_HOSTS = {
 @pytest.mark.parametrize("mode", MODES)
 def test_a_bridge_has_no_dhcp_of_libvirt_s_and_is_asked_first(deploy: Run, mode: str) -> None:
     deployment = deploy("dev", LAN, mode)
-    gone = {"DhcpClaim local-dhcp", "Reservation server-1-reservation"}
-    wanted = {*expected(["server-1"], False), "FreeAddresses addresses", "Command server-1-lan-check"} - gone
+    gone = {"DhcpClaim local-dhcp", "Reservation server-1-reservation", "PreparedImage local-prepared-image"}
+    own = {"BaseImage local-image", "FreeAddresses addresses", "Command server-1-lan-check"}
+    wanted = {*expected(["server-1"], False), *own} - gone
     assert deployment.names == sorted(wanted)
     assert len(deployment.sorted()) == len(deployment.resources)
     for name in ("local-pool", "local-image", "server-1-disk", "server-1-seed", "server-1-domain"):

@@ -56,7 +56,7 @@ CHANGED: list[tuple[str, dict[str, Any], dict[str, str]]] = [
         {"k3s": {"virtualAddress": "192.168.122.178"}},
         {"local-dhcp": U, "server-1-k3s-install": U, "k3s-kubernetes": C, STEP: R},
     ),
-    ("rebuilt", {"image": {"checksum": "sha256:" + "1" * 64}}, {"local-image": R, **NEW_MACHINE, STEP: R}),
+    ("rebuilt", {"image": {"checksum": "sha256:" + "1" * 64}}, {**NEW_MACHINE, STEP: R}),
 ]
 
 

@@ -21,6 +21,7 @@ from components.config.reading import parse
 from components.config.settings import Settings
 from components.libvirt import artifact_disk as disk
 from components.libvirt.connection import HypervisorError
+from components.machine import image_recipe
 
 pytestmark = pytest.mark.unit
 VERSION = Settings().k3s.version
@@ -251,6 +252,23 @@ def test_settings_name_what_is_on_the_nodes(filled: Filled) -> None:
     assert here.k3s.system_default_registry == ""
     assert (here.k3s.version, here.multus, here.workload) == (settings.k3s.version, settings.multus, settings.workload)
     assert settings.k3s.system_default_registry == "registry.example", "the settings themselves stay"
+
+
+def test_a_prepared_image_is_made_from_the_disk_and_downloads_nothing(filled: Filled) -> None:
+    settings, _directory = filled()
+    artifact_set = listed(settings)
+    here = artifact_set.applied_to(settings)
+    recipe = image_recipe.recipe(here, make("p", "dev", here), artifact_set)
+    downloading = image_recipe.recipe(settings, make("p", "dev", settings), None)
+    assert recipe is not None and downloading is not None and recipe.digest != downloading.digest
+    assert f"ARTIFACTS={artifact_set.digest}" in recipe.user_data
+    assert f"K3S_BINARY={artifact_set.on_node('k3s')}" in recipe.user_data
+    variables = ("INSTALL_URL", "ARCHIVE_URL", "ARCHIVE_SUMS_URL", "K3S_IMAGES_URL", "K3S_IMAGES_SUMS_URL", "IMAGES")
+    given = dict(line.strip(" -'").partition("=")[::2] for line in recipe.user_data.splitlines() if "=" in line)
+    assert {name: given[name].startswith("file:///") for name in variables if given[name]} == {
+        "INSTALL_URL": True,
+        "ARCHIVE_URL": True,
+    }
 
 
 def test_other_files_are_another_disk_and_the_base_image_is_not_on_it(filled: Filled) -> None:

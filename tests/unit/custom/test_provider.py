@@ -18,6 +18,7 @@ from components.libvirt.dhcp_claim import DhcpClaimArgs, DhcpClaimProvider
 from components.libvirt.domain import DomainArgs, DomainProvider
 from components.libvirt.overlay_disk import OverlayDiskArgs, OverlayDiskProvider
 from components.libvirt.pool import StoragePoolArgs, StoragePoolProvider
+from components.libvirt.prepared_image import PreparedImageArgs, PreparedImageProvider
 from components.libvirt.reservation import ReservationArgs, ReservationProvider
 from components.libvirt.seed_image import SeedImageArgs, SeedImageProvider
 
@@ -33,6 +34,7 @@ RESOURCES: list[tuple[type[Any], type[DeclarativeProvider]]] = [
     (DomainArgs, DomainProvider),
     (FreeAddressesArgs, FreeAddressesProvider),
     (OverlayDiskArgs, OverlayDiskProvider),
+    (PreparedImageArgs, PreparedImageProvider),
     (ReservationArgs, ReservationProvider),
     (SeedImageArgs, SeedImageProvider),
     (StoragePoolArgs, StoragePoolProvider),

@@ -57,7 +57,9 @@ case "$1 $2" in
     ;;
 esac
 """
-DOWNLOADS = CURL.replace('file://*) cp "${url#file://}" "$output" ;;', 'file://*) cat "${url#file://}" > "${output/#-//dev/stdout}" ;;')
+DOWNLOADS = CURL.replace(
+    'file://*) cp "${url#file://}" "$output" ;;', 'file://*) cat "${url#file://}" > "${output/#-//dev/stdout}" ;;'
+)
 NGINX, MULTUS = "docker.io/library/nginx:1.25", "ghcr.io/k8snetworkplumbingwg/multus-cni:v4"
 EXTRA = {"K3S_RESOLV_CONF": "/etc/resolv.conf", "OTHER_VALUE": "a b"}
 HOSTS = {"docker.io": '[host]\n[host."https://mirror.example/v2"]\ncapabilities = ["pull", "resolve"]\n'}
@@ -246,7 +248,13 @@ def test_plugins_and_images_are_there_and_containerd_is_not(prepared: Image) -> 
         MULTUS,
     ]
     commands = prepared.log("ctr.log")
-    assert [command.split()[1] for command in commands if command.startswith("images")] == ["import", "list", "pull", "pull", "list"]
+    assert [command.split()[1] for command in commands if command.startswith("images")] == [
+        "import",
+        "list",
+        "pull",
+        "pull",
+        "list",
+    ]
     assert all("--snapshotter overlayfs" in command for command in commands if "import" in command or "pull" in command)
     assert (prepared.node.stub / "hosts.toml").read_text() == HOSTS["docker.io"]
     assert prepared.log("containerd.log") == ["TERM"], "it is ended, and waited for"
@@ -284,7 +292,8 @@ def test_what_cannot_be_had_is_named_and_left_to_the_nodes(image: Image) -> None
     done = image.run(IMAGES=f"{absent} {NGINX}")
     assert done.returncode == 0, done.stderr
     assert any(
-        line.startswith("K3s's own images are left to the nodes: k3s-airgap-images-amd64.tar.zst is not there") for line in image.said()
+        line.startswith("K3s's own images are left to the nodes: k3s-airgap-images-amd64.tar.zst is not there")
+        for line in image.said()
     )
     assert f"{absent} is left to the nodes: ctr: {absent}: not found" in image.said()
     assert (image.node.root / f"{AGENT}/prepared-images").read_text() == f"{NGINX}\n"
@@ -339,7 +348,13 @@ OWN = (
     "root/.bash_history",
 )
 EMPTIED = ("etc/machine-id", "var/log/cloud-init.log", "var/log/cloud-init-output.log", "var/log/k3s-install.log", "var/log/wtmp")
-KEPT = ("etc/ssh/sshd_config", "etc/netplan/99-own.yaml", "etc/fstab", "var/lib/systemd/timers/stamp-x.timer", "var/log/own/app.txt")
+KEPT = (
+    "etc/ssh/sshd_config",
+    "etc/netplan/99-own.yaml",
+    "etc/fstab",
+    "var/lib/systemd/timers/stamp-x.timer",
+    "var/log/own/app.txt",
+)
 
 
 def test_what_is_this_machine_s_own_is_removed_and_nothing_else(image: Image) -> None:
