@@ -63,7 +63,8 @@ def state(checkout: Checkout, name: str) -> str:
     kubeconfig k3s.yaml, which it writes at each start.
     """
     return checkout.node(
-        "cat /proc/sys/kernel/random/boot_id; stat --format='%n %y' /etc/rancher/k3s/{config,registries}.yaml /etc/systemd/system/k3s*.service; "
+        "cat /proc/sys/kernel/random/boot_id; stat --format='%n %y' /etc/rancher/k3s/{config,registries}.yaml "
+        "/etc/systemd/system/k3s*.service; "
         f"journalctl --boot --quiet --output=cat MESSAGE_ID={STOPPING} UNIT=k3s.service UNIT=k3s-agent.service",
         name,
     )
