@@ -75,6 +75,8 @@ class Hypervisor(ComponentResource):
                 StoragePoolArgs(uri=data_pool.uri, name=data_pool.name, uuid=data_pool.uuid, path=data_pool.path, owner=args.owner),
                 ResourceOptions.merge(own, ResourceOptions(depends_on=list(args.after))),
             )
+        # With the pool all marked volumes in it are deleted at once, in place of one after another by providers of their own.
+        in_pool = ResourceOptions.merge(own, ResourceOptions(deleted_with=self.pool))
         self.image = BaseImage(
             f"{name}-image",
             BaseImageArgs(
@@ -87,7 +89,7 @@ class Hypervisor(ComponentResource):
                 format=args.image.format,
                 firmware=self.firmware if self.firmware == "efi" else None,
             ),
-            own,
+            in_pool,
         )
         self.artifacts = None
         if args.artifacts is not None:
@@ -103,7 +105,7 @@ class Hypervisor(ComponentResource):
                     index=args.artifacts.index,
                     directory=str(args.artifacts.directory),
                 ),
-                own,
+                in_pool,
             )
         self.dhcp = (
             DhcpClaim(
