@@ -111,7 +111,8 @@ def test_nothing_is_deleted_while_the_disk_of_a_machine_cannot_be_seen(
 def test_an_exported_image_needs_no_other_and_has_the_content(store: Sandbox, tmp_path: Path) -> None:
     subprocess.run(["qemu-io", "-c", "write -P 7 0 64k", store.file(BASE)], check=True, capture_output=True)
     subprocess.run(["qemu-io", "-c", "write -P 9 128k 64k", store.file(PREPARED)], check=True, capture_output=True)
-    file, said = io.BytesIO(), []
+    file = io.BytesIO()
+    said: list[int] = []
     with store.libvirt() as connection:
         digest = image_store.export(connection, store.name, PREPARED, file, said.append)
     assert digest == hashlib.sha256(file.getvalue()).hexdigest()
