@@ -23,7 +23,7 @@ class Stage:
 
 
 STAGES = (
-    Stage("image", "image here and verified", "{hypervisor}-image"),
+    Stage("image", "image here and verified", "{hypervisor}-prepared-image"),
     Stage("machine", "machine started", "{node}-domain"),
     Stage("cloud-init", "SSH answers, cloud-init done", "{node}-booted"),
     Stage("macvlan", "macvlan checked on the node", "{node}-{network}-check"),

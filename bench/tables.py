@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from bench.compare import FIRST, WITHOUT
 from bench.stages import STAGES
 
 BEGIN, END = "<!-- bench: written by `python -m bench readme` -->", "<!-- /bench -->"
@@ -20,6 +21,17 @@ def by_hand_and_up(rounds: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         if hand and up:
             hand_median, up_median = median(hand), median(up)
             rows.append([stage.title, f"{hand_median:.0f}", f"{up_median:.0f}", f"{up_median / hand_median:.2f}"])
+    return rows
+
+
+def ways(rounds: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Rows of way to the page, seconds, and their ratio to those by hand: the median of all rounds."""
+    hand = median(round_["by hand"]["page"] for round_ in rounds)
+    rows = [["by hand", f"{hand:.0f}", "1.00"]]
+    for title, key in (("`up`", "up"), (f"`up` {FIRST}", FIRST), (f"`up` {WITHOUT}", WITHOUT)):
+        pages = [round_[key]["stages"]["page"] for round_ in rounds if key in round_]
+        if pages:
+            rows.append([title, f"{median(pages):.0f}", f"{median(pages) / hand:.2f}"])
     return rows
 
 
@@ -68,6 +80,7 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *rows])
 
 
+WAY_HEAD = ("way", "page after, s", "ratio")
 STAGE_HEAD = ("stage done", "by hand, s", "`up`, s", "ratio")
 VERB_HEAD = ("verb", "on", "wall, s", "CPU, s", "memory, MiB", "without the engine", "runs")
 
@@ -76,6 +89,7 @@ def report(figures: Mapping[str, Any]) -> str:
     """Everything, for the terminal."""
     parts = [str(figures["machine"]["text"])]
     if figures.get("rounds"):
+        parts.append(plain(WAY_HEAD, [[cell.replace("`", "") for cell in row] for row in ways(figures["rounds"])]))
         parts.append(plain([head.replace("`", "") for head in STAGE_HEAD], by_hand_and_up(figures["rounds"])))
     if rows := verbs(figures):
         parts.append(plain(VERB_HEAD, rows))
@@ -90,8 +104,10 @@ def section(figures: Mapping[str, Any]) -> str:
             median(seconds) for seconds in ([r["by hand"]["page"] for r in rounds], [r["up"]["stages"]["page"] for r in rounds])
         )
         parts += [
-            f"From nothing to the served page `up` takes {up / hand:.2f} of the time of a shell script that does the same by hand "
-            f"(median of {len(rounds)} rounds, in turn). When each stage was done, in seconds since the start:",
+            f"From nothing to the served page `up` takes {up / hand:.2f} of the time of a shell script that does the same by hand, "
+            f"where the [prepared image](prepared-image.md) is there (median of {len(rounds)} rounds, in turn):",
+            markdown(WAY_HEAD, ways(rounds)),
+            "When each stage was done, in seconds since the start:",
             markdown(STAGE_HEAD, by_hand_and_up(rounds)),
             "[The last `up`, resource by resource](bench-up.svg). What each command takes as a whole, the median of its runs:",
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 
@@ -11,6 +12,9 @@ from cli import backend as backends
 from cli import engine, hints, locks, process, selection
 from cli.errors import LabError
 from cli.report import say
+
+REQUEST, WHOLE = "K3S_MACVLAN_DESTROY", "whole"
+"""Those of components.libvirt.stack_guests, which imports Pulumi."""
 
 
 def main(options: argparse.Namespace) -> int:
@@ -23,6 +27,7 @@ def main(options: argparse.Namespace) -> int:
     if stack is None:
         say(f"there is no stack {options.stack}: nothing to destroy")
         return 0
+    _request_whole(options)
     status = process.run(["pulumi", "destroy", *stack, *engine.consent(options.yes), *options.words])
     if status:
         return status
@@ -33,6 +38,13 @@ def main(options: argparse.Namespace) -> int:
     else:
         say(f"nothing is left of stack {options.stack}")
     return 0
+
+
+def _request_whole(options: argparse.Namespace) -> None:
+    """Let the run power off all guests together. Not where it may end with some of them: with options of Pulumi's, which can choose
+    resources, and without its preview, which refuses a stack with a resource that is protected."""
+    if not options.words and not os.environ.get("PULUMI_SKIP_PREVIEW"):
+        os.environ[REQUEST] = WHOLE
 
 
 def _remaining(stack: str) -> list[str]:

@@ -5,21 +5,17 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cli import stack as stacks
 from cli.errors import LabError
 from cli.folders import caller
+from cli.images import pools, stored
 from cli.report import say
-from components.config.plan import Plan
-from components.config.pool_plan import PoolPlan, image_pool
+from components.config.plan import GIB, Plan
+from components.config.pool_plan import PoolPlan
 from components.config.settings import Settings
 from components.machine.image_recipe import ImageRecipe, recipe
-
-if TYPE_CHECKING:
-    from components.libvirt.image_store import StoredImage
 
 _SAY_BYTES = 256 << 20
 """Between two lines of progress."""
@@ -39,11 +35,6 @@ def main(options: argparse.Namespace) -> int:
     for pool in pools(plan):
         _make(config, plan, pool, made)
     return 0
-
-
-def pools(plan: Plan) -> list[PoolPlan]:
-    """The pools of images, one for each hypervisor with a node."""
-    return [image_pool(pool) for pool in plan.pools]
 
 
 def _recipe(config: Settings, plan: Plan) -> ImageRecipe:
@@ -78,22 +69,9 @@ def _make(config: Settings, plan: Plan, pool: PoolPlan, made: ImageRecipe) -> No
 
 
 def _list(plan: Plan) -> int:
-    for pool, image in stored(pools(plan)):
-        users = f"{len(image.over)} over it" if image.over else "nothing is over it"
-        state = "" if image.whole else ", not made to its end"
-        print(f"{pool.hypervisor}  {image.path}  {image.size / 2**30:.1f} GiB  {users}{state}")  # noqa: T201 - the result
+    for image in stored(pools(plan)):
+        print(f"{image.hypervisor}  {image.path}  {image.size / GIB:.1f} GiB  {image.words}")  # noqa: T201 - the result
     return 0
-
-
-def stored(image_pools: Sequence[PoolPlan]) -> Iterator[tuple[PoolPlan, StoredImage]]:
-    """The images in these pools."""
-    from components.libvirt.connection import connect  # noqa: PLC0415
-    from components.libvirt.image_store import images  # noqa: PLC0415
-
-    for pool in image_pools:
-        with connect(pool.uri) as connection:
-            for image in images(connection, pool.name):
-                yield pool, image
 
 
 def _remove(plan: Plan) -> int:

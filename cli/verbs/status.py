@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from cli import attachments, book, duplicates, hypervisor, kube, node_state, usage
+from cli import attachments, book, duplicates, hypervisor, images, kube, node_state, usage
 from cli import stack as stacks
+from cli.images import Image
 from cli.stack import Stack, read_settings
 from components.config.network_plan import NetworkPlan
 from components.config.plan import GIB, Plan
@@ -44,6 +45,8 @@ class Observation:
     """What each page answers now, as text, by URL."""
     virtual_address_on: str | None = None
     """Name of the node that has k3s.virtualAddress; empty: none."""
+    images: tuple[Image, ...] = ()
+    """Prepared images on the stack's hypervisors, and what they are over."""
     notes: tuple[str, ...] = ()
     """What is not known, and why, one sentence each."""
 
@@ -53,10 +56,13 @@ def observe(stack: Stack) -> Observation:
     notes = list(stack.notes)
     states: dict[str, str] = {}
     settings = None
+    images_there: tuple[Image, ...] = ()
     try:
         settings = read_settings(stack.name)
         states, unreachable = hypervisor.domain_states(hypervisor.uris(settings[0].hypervisors), stack.nodes)
         notes += unreachable
+        images_there, unseen = _images(settings[1])
+        notes += unseen
     except Exception as error:
         notes.append(f"machines not queried: {error}")
     with ThreadPoolExecutor(max_workers=2) as pool:
@@ -66,7 +72,7 @@ def observe(stack: Stack) -> Observation:
         cluster_read = pool.submit(kube.read, stack.kubeconfig, virtual_address=virtual) if stack.kubeconfig else None
         inside, unanswered = _inside(stack, states)
         notes += unanswered
-        observation = Observation(settings=settings, states=states, inside=inside, pages=served.result())
+        observation = Observation(settings=settings, states=states, inside=inside, pages=served.result(), images=images_there)
         if cluster_read is not None:
             try:
                 cluster = cluster_read.result()
@@ -92,6 +98,14 @@ def _inside(stack: Stack, states: Mapping[str, str]) -> tuple[Mapping[str, node_
         return node_state.query(stack, running) if running else ({}, [])
     except Exception as error:
         return {}, [f"nodes not seen from inside: {error}"]
+
+
+def _images(plan: Plan) -> tuple[tuple[Image, ...], list[str]]:
+    """The prepared images, and why they are not known. Never raises."""
+    try:
+        return tuple(images.stored(images.pools(plan))), []
+    except Exception as error:
+        return (), [f"prepared images not seen: {error}"]
 
 
 def pages(stack: Stack, settings: tuple[Settings, Plan] | None) -> dict[str, str]:
@@ -165,6 +179,7 @@ def plain(stack: Stack, observation: Observation) -> dict[str, Any]:
             }
             for node in stack.nodes
         ],
+        "images": [image.plain() for image in observation.images],
         "nics": _nics(observation),
         "networks": _networks(addresses, observation),
         "pods": None if observation.pods is None else [pod.plain() for pod in observation.pods],
@@ -294,6 +309,7 @@ def render(status: dict[str, Any], console: Any) -> None:
         console.print(Text(f"Virtual address {virtual['address']}:"), word(holder, good))
     console.print()
     _inside_table(status, console, table, word)
+    _image_table(status, console, table, word)
     if status["nics"]:
         nics = table("Further NICs", "node", "NIC", "on", "address", "MAC address")
         for nic in status["nics"]:
@@ -342,6 +358,18 @@ def _inside_table(status: dict[str, Any], console: Any, table: Callable[..., Any
                 *cells, mount, full if good is None else word(full, good), *((certificates, reboot) if index == 0 else ("", ""))
             )
     console.print(inside)
+    console.print()
+
+
+def _image_table(status: dict[str, Any], console: Any, table: Callable[..., Any], word: Callable[[str, bool | None], Any]) -> None:
+    """The images that stacks share; nothing where there are none."""
+    if not status["images"]:
+        return
+    prepared = table("Images that nodes' disks are over", "hypervisor", "image", "GiB", "over it")
+    for image in status["images"]:
+        over = str(len(image["over"])) if image["whole"] else word("not made to its end", None)
+        prepared.add_row(image["hypervisor"], image["path"].rpartition("/")[2], f"{image['size'] / GIB:.1f}", over)
+    console.print(prepared)
     console.print()
 
 

@@ -20,7 +20,7 @@ from components.libvirt.connection import HypervisorError, connect, find
 from components.libvirt.dhcp_range import DhcpRange
 from components.libvirt.lease_release import end
 from components.libvirt.leases import leases, standings
-from components.libvirt.network import Layer, drop_host, end_leases, layers, network_named, project_of, set_ranges
+from components.libvirt.network import Layer, drop_hosts, end_leases, layers, network_named, project_of, set_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,8 +179,7 @@ def restore(
     record = (None if pool is None else read_record(connection, pool, name)) or known
     live_network = find(connection.networkLookupByName, network or record.get("network") or "")
     if live_network is not None:
-        for mac in record.get("macs") or () if macs is None else macs:
-            drop_host(live_network, mac)
+        drop_hosts(live_network, record.get("macs") or () if macs is None else macs)
         during = RecordBuilder(live_network.name(), record.get("macs") or ())
         wanted = {}
         for layer in layers(live_network):

@@ -14,8 +14,9 @@ from components.custom.reporting import remark
 from components.libvirt import domain_disks, domain_edit, domain_firmware, domain_spec, domain_xml
 from components.libvirt.connection import connect, find
 from components.libvirt.domain_apply import ensure
-from components.libvirt.domain_removal import remove, remove_log, remove_nvram, say_what_is_lost
+from components.libvirt.domain_removal import remove, remove_files, say_what_is_lost
 from components.libvirt.obstacles import obstacles
+from components.libvirt.stack_guests import power_off_together
 from components.libvirt.unmanaged import attached, definitions, inventory
 
 REMOVED = {"domain": "removed by hand"}
@@ -227,15 +228,16 @@ class DomainProvider(DeclarativeProvider):
     def delete(self, _id: str, _props: Props) -> None:
         state = self.known(_props)
         with connect(state["uri"]) as connection:
+            powered_off = power_off_together(connection, state)
             domain = find(connection.lookupByUUIDString, state["uuid"])
             if domain is not None:
                 stored, live = definitions(domain)
+                live = live or powered_off.get(state["uuid"])
                 if domain_spec.read_domain(stored).owner != state["owner"]:
                     return  # somebody else's by now, with its log
                 say_what_is_lost(connection, domain, stored, live, state)
                 remove(domain)
-            remove_log(connection, state["pool"], state["console_log"])
-            remove_nvram(connection, state["pool"], state["node"])
+            remove_files(connection, state["pool"], state["node"], state["console_log"])
 
 
 def _say_firmware(domain: object, olds: Props, news: Props) -> None:

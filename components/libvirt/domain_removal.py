@@ -97,9 +97,12 @@ def remove(domain: Any) -> None:
 def remove_log(connection: Any, pool_name: str, console_log: str) -> None:
     """Remove the console log and the older parts virtlogd made of it (NAME.0, NAME.1, …) from the pool's directory."""
     pool = find(connection.storagePoolLookupByName, pool_name)
-    if pool is None or not pool.isActive():
-        return
-    when_free(lambda: pool.refresh(0))
+    if pool is not None and pool.isActive():
+        when_free(lambda: pool.refresh(0))
+        _delete_log(pool, console_log)
+
+
+def _delete_log(pool: Any, console_log: str) -> None:
     name = PurePosixPath(console_log).name
     for volume in pool.listAllVolumes(0):
         other = volume.name()
@@ -107,13 +110,25 @@ def remove_log(connection: Any, pool_name: str, console_log: str) -> None:
             when_free(functools.partial(find, volume.delete, 0))
 
 
-def remove_nvram(connection: Any, pool_name: str, node: str, document: str = "") -> None:
+def remove_nvram(connection: Any, pool_name: str, node: str, document: str) -> None:
     """Remove the variables of UEFI that are in the pool's directory and that the domain's definition does not name: those of a
-    firmware that it had. document: "" for a domain that is gone."""
+    firmware that it had."""
     pool = find(connection.storagePoolLookupByName, pool_name)
-    if pool is None or not pool.isActive():
-        return
-    volume_store.refresh(pool)
+    if pool is not None and pool.isActive():
+        volume_store.refresh(pool)
+        _delete_nvram(pool, node, document)
+
+
+def remove_files(connection: Any, pool_name: str, node: str, console_log: str) -> None:
+    """`remove_log` and `remove_nvram` of a domain that is gone."""
+    pool = find(connection.storagePoolLookupByName, pool_name)
+    if pool is not None and pool.isActive():
+        when_free(lambda: pool.refresh(0))
+        _delete_log(pool, console_log)
+        _delete_nvram(pool, node, "")
+
+
+def _delete_nvram(pool: Any, node: str, document: str) -> None:
     for name in domain_firmware.nvram_names(node):
         if f"/{name}<" not in document:
             volume_store.delete(pool, name)

@@ -77,8 +77,8 @@ def remove_unused(connection: Any, name: str, path: str, say: Callable[[str], No
     """Delete the images that nothing is over, those that were not made to their end too, and the pool when nothing is left in it.
     Returns the names of the deleted. path: the pool's directory.
 
-    Raises HypervisorError, with nothing deleted, where it cannot be seen what machines of this program are over: a disk that no
-    pool has, or a pool that is stopped.
+    Raises HypervisorError, with nothing deleted, where it cannot be seen what a machine of this program is over, because no active
+    pool has its disk; and where an image is being made.
     """
     _require_visible(connection)
     deleted: list[str] = []
@@ -97,12 +97,6 @@ def remove_unused(connection: Any, name: str, path: str, say: Callable[[str], No
 def _require_visible(connection: Any) -> None:
     import libvirt  # noqa: PLC0415
 
-    for other in connection.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_INACTIVE):
-        name = storage_xml.read_pool(other.XMLDesc(0)).name
-        raise HypervisorError(
-            f"storage pool {name!r} is stopped, so it cannot be seen whether a disk in it is over an image. Start it "
-            f"(virsh pool-start {name}), or undefine it if nobody needs it (virsh pool-undefine {name})"
-        )
     for domain in connection.listAllDomains(0):
         document = find(domain.XMLDesc, libvirt.VIR_DOMAIN_XML_INACTIVE)
         facts = domain_spec.read_domain(document) if document else None

@@ -6,7 +6,7 @@ others keep their connection; dnsmasq is restarted by libvirt in a blink and kee
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,12 +85,13 @@ def set_ranges(network: Any, layer: Layer, wanted: Sequence[DhcpRange]) -> None:
 # --- reservations
 
 
-def drop_host(network: Any, mac: str) -> None:
-    """Remove the reservation of this MAC from both definitions, if it is there."""
+def drop_hosts(network: Any, macs: Collection[str]) -> None:
+    """Remove the reservations of these MACs from both definitions, those that are there."""
     import libvirt  # noqa: PLC0415
 
+    wanted = {mac.lower() for mac in macs}
     section = libvirt.VIR_NETWORK_SECTION_IP_DHCP_HOST
-    for layer in layers(network):
+    for layer in layers(network) if wanted else ():
         for host in layer.facts.hosts:
-            if host.mac == mac.lower():
+            if host.mac in wanted:
                 network.update(libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE, section, -1, network_xml.dhcp_host(host), layer.flag)

@@ -63,7 +63,7 @@ class StoragePoolProvider(DeclarativeProvider):
             if pool is None:
                 return
             if not pool.isActive():
-                # What a killed run left is listed, and can be removed, only in a pool that is active.
+                # What is in it is listed, and can be removed, only in a pool that is active.
                 with contextlib.suppress(Exception):
                     pool.create(0)
             if pool.isActive():
@@ -83,10 +83,14 @@ class StoragePoolProvider(DeclarativeProvider):
                         "The pool is removed, the directory stays."
                     )
                 when_free(pool.destroy)
-            else:
-                left = []
-            if not left:
-                _delete_directory(pool)
+                if not left:
+                    _delete_directory(pool)
+            elif not _delete_directory(pool):
+                raise HypervisorError(
+                    f"storage pool {state['name']!r} on {state['uri']} does not start, and its directory {state['path']} is not "
+                    f"empty: what this stack has in it would be left there. `virsh pool-start {state['name']}` says why; when it "
+                    "starts, say `destroy` again"
+                )
             pool.undefine()
 
 
@@ -141,8 +145,8 @@ def remove(pool: Any | None) -> None:
     pool.undefine()
 
 
-def _delete_directory(pool: Any) -> None:
-    """Remove the pool's directory, unless it is deleted already or holds what libvirt does not list."""
+def _delete_directory(pool: Any) -> bool:
+    """Remove the pool's directory, unless it is deleted already or holds what libvirt does not list. Returns whether it is gone."""
     import libvirt  # noqa: PLC0415
 
     try:
@@ -150,6 +154,8 @@ def _delete_directory(pool: Any) -> None:
     except libvirt.libvirtError as error:
         if not any(reason in str(error) for reason in ("No such file", "not empty")):
             raise
+        return "not empty" not in str(error)
+    return True
 
 
 class StoragePool(Resource, module="libvirt", name="StoragePool"):

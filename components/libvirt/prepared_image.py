@@ -21,7 +21,7 @@ from components.custom.provider import DeclarativeProvider, Props, is_unknown, o
 from components.custom.reporting import progress, say
 from components.libvirt import base_image, domain_spec, guest_report, image_lock, pool, seed_image, storage_xml, volume_store
 from components.libvirt.connection import HypervisorError, connect, explain, find
-from components.libvirt.domain_removal import power_off, remove_log, remove_nvram
+from components.libvirt.domain_removal import power_off, remove_files
 from components.libvirt.network import end_leases
 from components.libvirt.volume_provider import volume_id
 from components.node import cloud_init
@@ -228,8 +228,7 @@ def _make(connection: Any, images: Any, inputs: Props, base: str) -> None:
     finally:
         with contextlib.suppress(Exception):
             volume_store.remove(images, seed)
-            remove_log(connection, inputs["pool"], log)
-            remove_nvram(connection, inputs["pool"], stem)
+            remove_files(connection, inputs["pool"], stem, log)
             if inputs.get("network"):
                 end_leases(connection, connection.networkLookupByName(inputs["network"]), [spec.mac])
 

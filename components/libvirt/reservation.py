@@ -14,7 +14,7 @@ from components.libvirt import network_xml
 from components.libvirt.connection import HypervisorError, connect, find
 from components.libvirt.lease_release import command, end
 from components.libvirt.leases import leases, standings
-from components.libvirt.network import drop_host, end_leases, layers, network_named, project_of
+from components.libvirt.network import drop_hosts, end_leases, layers, network_named, project_of
 from components.libvirt.network_xml import Host
 
 
@@ -70,7 +70,7 @@ class ReservationProvider(DeclarativeProvider):
         with connect(state["uri"]) as connection:
             network = find(connection.networkLookupByName, state["network"])
             if network is not None:
-                drop_host(network, state["mac"])
+                drop_hosts(network, [state["mac"]])
                 end_leases(connection, network, [state["mac"]])
 
 
@@ -124,7 +124,7 @@ def reserve(network: Any, host: Host) -> None:
     except BaseException:
         if fresh:
             with contextlib.suppress(Exception):
-                drop_host(network, host.mac)
+                drop_hosts(network, [host.mac])
         raise
 
 

@@ -90,6 +90,8 @@ class Hypervisor(ComponentResource):
                 StoragePoolArgs(uri=data_pool.uri, name=data_pool.name, uuid=data_pool.uuid, path=data_pool.path, owner=args.owner),
                 ResourceOptions.merge(own, ResourceOptions(depends_on=list(args.after))),
             )
+        # With the pool all marked volumes in it are deleted at once, in place of one after another by providers of their own.
+        in_pool = ResourceOptions.merge(own, ResourceOptions(deleted_with=self.pool))
         self.artifacts = None
         if args.artifacts is not None:
             volume = f"artifacts-{args.artifacts.digest}.img"
@@ -104,7 +106,7 @@ class Hypervisor(ComponentResource):
                     index=args.artifacts.index,
                     directory=str(args.artifacts.directory),
                 ),
-                own,
+                in_pool,
             )
         self.dhcp = (
             DhcpClaim(
@@ -146,7 +148,7 @@ class Hypervisor(ComponentResource):
                 format=args.image.format,
                 firmware=_firmware_input(self.firmware),
             ),
-            ResourceOptions(parent=self),
+            ResourceOptions(parent=self, deleted_with=self.pool),
         )
 
     def _prepared_image(self, name: str, args: HypervisorArgs, recipe: ImageRecipe) -> PreparedImage:

@@ -175,7 +175,7 @@ class VirtualMachine(ComponentResource):
         return FirstBoot(user_data(args.key.public), network_config, Output.unsecret(parts.apply(_digest)))
 
     def _reservation(self) -> Reservation | None:
-        """The node's DHCP reservation; None on a bridge, where its address is static."""
+        """The node's DHCP reservation; None on a bridge, where its address is static. The claim removes those of all nodes."""
         node, claim = self.node, self._args.hypervisor.dhcp
         if claim is None:
             return None
@@ -189,7 +189,7 @@ class VirtualMachine(ComponentResource):
                 name=node.domain,
                 owner=self._args.owner,
             ),
-            ResourceOptions.merge(self._own, ResourceOptions(depends_on=[claim])),
+            ResourceOptions.merge(self._own, ResourceOptions(depends_on=[claim], deleted_with=claim)),
         )
 
     def _disk(self, boot: FirstBoot) -> OverlayDisk:
@@ -208,24 +208,24 @@ class VirtualMachine(ComponentResource):
                 generation=boot.generation,
                 domain_uuid=node.uuid,
             ),
-            ResourceOptions.merge(self._own, ResourceOptions(depends_on=self._previous_gate)),
+            ResourceOptions.merge(self._own, ResourceOptions(depends_on=self._previous_gate, deleted_with=hypervisor.pool)),
         )
 
     def _seed(self, boot: FirstBoot) -> SeedImage:
-        node = self.node
+        node, hypervisor = self.node, self._args.hypervisor
         volume = f"{node.name}-seed.iso"
         return SeedImage(
             f"{self._name}-seed",
             SeedImageArgs(
                 uri=node.pool.uri,
-                pool=self._args.hypervisor.pool.name,
+                pool=hypervisor.pool.name,
                 name=volume,
                 path=node.pool.volume(volume),
                 user_data=boot.user_data,
                 meta_data=boot.generation.apply(lambda text: cloud_init.meta_data(instance_id=text, hostname=node.domain)),
                 network_config=boot.network_config,
             ),
-            ResourceOptions.merge(self._own, ResourceOptions(depends_on=self._previous_gate)),
+            ResourceOptions.merge(self._own, ResourceOptions(depends_on=self._previous_gate, deleted_with=hypervisor.pool)),
         )
 
     def _domain(self, disk: OverlayDisk, seed: SeedImage, reservation: Reservation | None) -> Domain:

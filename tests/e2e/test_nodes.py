@@ -63,8 +63,8 @@ def state(checkout: Checkout, name: str) -> str:
     kubeconfig k3s.yaml, which it writes at each start.
     """
     return checkout.node(
-        "cat /proc/sys/kernel/random/boot_id; "
-        "stat --format='%n %y' /etc/rancher/k3s/{config,registries}.yaml /etc/systemd/system/k3s*.service; "
+        "cat /proc/sys/kernel/random/boot_id; stat --format='%n %y' /etc/rancher/k3s/{config,registries}.yaml "
+        "/etc/systemd/system/k3s*.service; "
         f"journalctl --boot --quiet --output=cat MESSAGE_ID={STOPPING} UNIT=k3s.service UNIT=k3s-agent.service",
         name,
     )
@@ -264,7 +264,7 @@ def test_three_servers_and_nothing_changes_on_the_first(checkout: Checkout) -> N
     checkout.set("servers", count=3)
     planned, _ = checkout.preview()
     touched = {name for name in planned if not name.startswith(("server-2", "server-3", "nginx-macvlan-server-"))}
-    assert touched == {"local-dhcp", "k3s-release", "server-1-leave"}
+    assert touched == {"local-dhcp", "local-prepared-image", "k3s-release", "server-1-leave"}
     up(checkout)
     pages = every_page_is_served(checkout)
     assert state(checkout, "server-1") == old

@@ -62,6 +62,7 @@ def test_one_disk_for_all_machines_and_a_step_on_each(stocked: Stocked) -> None:
     deployment = run(stocked(**ha()))
     (disk,) = deployment.of("ArtifactDisk")
     assert disk.name == "local-artifacts" and {"local-pool"} <= deployment.before("local-artifacts")
+    assert disk.deleted_with == deployment["local-pool"].urn
     for domain in deployment.of("Domain"):
         assert domain.input("extra_disks") == [disk.input("path")]
     for node in ("server-1", "server-2", "server-3", "agent-1"):

@@ -91,6 +91,9 @@ CLUSTER = KUBERNETES
 TOP = {"Hypervisor", "VirtualMachine", "Cluster", "Multus", "PodNetwork", "NodeNetworks", "MacvlanPod", "Page", "NodeAccess"}
 OUTSIDE_PER_NODE = {"{}-domain", "{}-disk", "{}-reservation", "{}-seed", "{}-host-key", "{}-settled"}
 
+# What one deletion removes for all nodes: by kind, the resource whose deletion that is.
+WITH_POOL = {"OverlayDisk": "local-pool", "SeedImage": "local-pool", "BaseImage": "local-pool", "Reservation": "local-dhcp"}
+
 MODES = ("up", "first", "again")
 EVERY = pytest.mark.parametrize(("name", "mode"), [(name, mode) for name in STACK_FILES for mode in MODES])
 UPS = pytest.mark.parametrize("name", STACK_FILES)
@@ -267,7 +270,8 @@ def test_what_lives_in_a_machine_goes_with_it(deploy: Run, name: str, mode: str)
     outside |= {f"{pod}-macvlan-conf-proof" for pod in pods}
     for resource in deployment.custom:
         if resource.name in outside:
-            assert resource.deleted_with == "", resource.name
+            shared = WITH_POOL.get(resource.kind)
+            assert resource.deleted_with == (deployment[shared].urn if shared else ""), resource.name
         else:
             node = "server-1" if resource.name == "k3s-kubeconfig" else pods.get(resource.name) or node_of(resource)
             with_cluster = resource.name in CLUSTER or pods.get(resource.name, node) is None or resource.name.endswith("-leave")

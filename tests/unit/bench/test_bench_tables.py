@@ -54,6 +54,18 @@ def test_verbs_say_on_what_they_were_run() -> None:
     ]
 
 
+def test_the_ways_to_the_page_are_compared_with_the_one_by_hand() -> None:
+    def round_with(first: float) -> dict[str, Any]:
+        return {**round_of(200.0, 80.0), compare.FIRST: {"stages": {"page": first}}}
+
+    assert tables.ways([round_with(180.0), round_with(190.0)]) == [
+        ["by hand", "200", "1.00"],
+        ["`up`", "80", "0.40"],
+        ["`up` first, which prepares it", "185", "0.93"],
+    ]
+    assert "by hand" in tables.section({**TAKEN, "rounds": [round_with(180.0)]})
+
+
 def test_a_table_for_the_terminal_lines_up() -> None:
     text = tables.plain(("what", "s"), [["a", "1"], ["longer", "10"]])
     assert text == "what     s\na        1\nlonger  10"

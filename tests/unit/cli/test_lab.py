@@ -114,6 +114,23 @@ def test_destroy_names_what_is_left(lab: Lab) -> None:
     assert "left in stack dev" in left and "urn:a-machine" in left
 
 
+@pytest.mark.parametrize(
+    ("words", "skip_preview", "whole"),
+    [
+        ((), "", True),
+        (("--target", "urn:a-machine"), "", False),
+        (("--exclude-protected",), "", False),
+        ((), "true", False),
+    ],
+)
+def test_guests_are_powered_off_together_only_where_all_are_deleted(
+    lab: Lab, words: tuple[str, ...], skip_preview: str, whole: bool
+) -> None:
+    lab.run("up")
+    lab.program("pulumi", '[ "$1" != destroy ] || echo "request <$K3S_MACVLAN_DESTROY>"\n' + PULUMI)
+    assert f"request <{'whole' if whole else ''}>" in lab.run("destroy", *words, PULUMI_SKIP_PREVIEW=skip_preview)
+
+
 def test_destroy_and_status_make_no_stack(lab: Lab) -> None:
     assert "nothing to destroy" in lab.run("destroy")
     assert "no stack dev yet" in lab.run("status", code=1)

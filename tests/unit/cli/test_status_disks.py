@@ -26,8 +26,8 @@ def shown(*nodes: dict[str, Any]) -> str:
     }
     text = io.StringIO()
     everything: dict[str, Any] = {
-        "stack": "dev", "nodes": [{**node, **each} for each in nodes], "nics": [], "networks": [], "pods": None, "pages": [],
-        "addresses": [], "duplicates": [], "warnings": [], "notes": [],
+        "stack": "dev", "nodes": [{**node, **each} for each in nodes], "images": [], "nics": [], "networks": [], "pods": None,
+        "pages": [], "addresses": [], "duplicates": [], "warnings": [], "notes": [],
     }  # fmt: skip
     status.render(everything, Console(file=text, width=120))
     return text.getvalue()

@@ -1,0 +1,69 @@
+"""The pool that is deleted with what is in it: never forgotten while that may still be there."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from components.libvirt import pool as pool_module
+from components.libvirt.connection import HypervisorError
+from components.libvirt.pool import StoragePoolProvider
+
+libvirt = pytest.importorskip("libvirt")
+pytestmark = pytest.mark.unit
+
+STATE = {"uri": "qemu:///system", "name": "k3s-macvlan-dev", "uuid": "u", "path": "/images/dev", "owner": "k3s-macvlan/dev"}
+
+
+class Stopped:
+    """A pool that does not start. reason: why libvirt does not remove its directory."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason, self.undefined = reason, False
+
+    def isActive(self) -> bool:  # noqa: N802 - libvirt's name
+        return False
+
+    def create(self, _flags: int) -> None:
+        raise libvirt.libvirtError("cannot open path")
+
+    def delete(self, _flags: int) -> None:
+        if self.reason:
+            raise libvirt.libvirtError(self.reason)
+
+    def undefine(self) -> None:
+        self.undefined = True
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> list[Stopped]:
+    """A hypervisor with the pool that is put in the list."""
+    pools: list[Stopped] = []
+
+    class Connection:
+        def storagePoolLookupByUUIDString(self, _uuid: str) -> Any:  # noqa: N802
+            return pools[0]
+
+    @contextlib.contextmanager
+    def connect(_uri: str) -> Iterator[Connection]:
+        yield Connection()
+
+    monkeypatch.setattr(pool_module, "connect", connect)
+    return pools
+
+
+def test_one_that_does_not_start_is_kept_while_its_directory_holds_files(host: list[Stopped]) -> None:
+    host.append(Stopped("failed to remove pool '/images/dev': Directory not empty"))
+    with pytest.raises(HypervisorError, match=r"does not start, and its directory /images/dev is not empty.*virsh pool-start"):
+        StoragePoolProvider().delete("id", dict(STATE))
+    assert not host[0].undefined
+
+
+@pytest.mark.parametrize("reason", ["", "failed to remove pool '/images/dev': No such file or directory"])
+def test_one_whose_directory_is_gone_is_removed(host: list[Stopped], reason: str) -> None:
+    host.append(Stopped(reason))
+    StoragePoolProvider().delete("id", dict(STATE))
+    assert host[0].undefined
