@@ -88,7 +88,7 @@ class Lab:
         shutil.copytree(ROOT / "cli", self.root / "cli")  # with its compiled files
         for verb in ("status", "ssh", "kubectl", "logs", "diagram", "drain", "uncordon", "reboot", "backup", "restore"):
             (self.root / f"cli/verbs/{verb}.py").write_text(LOOK)
-        for verb in ("attach", "doctor", "fetch"):
+        for verb in ("attach", "doctor", "fetch", "image"):
             (self.root / f"cli/verbs/{verb}.py").write_text(VERB)
         for tier in ("unit", "program", "provider", "e2e"):
             (self.root / "tests" / tier).mkdir(parents=True)
