@@ -1,4 +1,4 @@
-"""The prepared image in the graph: in place of the base image, before the disks, and without a change of machines that are there."""
+"""The prepared image in the graph: in place of the base image, before the disks, and no change of machines that are there."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from pulumi.output import UNKNOWN
 
 from components.config import pool_plan
 from components.libvirt import base_image, image_lock, prepared_image, storage_xml, volume_store
+from components.libvirt import pool as pool_module
 from components.libvirt.base_image import BaseImageProvider
 from components.libvirt.connection import HypervisorError
 from components.libvirt.prepared_image import PreparedImageProvider
@@ -187,7 +188,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return nullcontext()
 
     monkeypatch.setattr(image_lock, "alone", alone)
-    monkeypatch.setattr(prepared_image.pool, "ensure", lambda _connection, place: done.append(f"pool {place['path']}"))
+    monkeypatch.setattr(pool_module, "ensure", lambda _connection, place: done.append(f"pool {place['path']}"))
     monkeypatch.setattr(volume_store, "pool_named", lambda *_names, **_fresh: None)
     monkeypatch.setattr(base_image, "ensure", lambda _connection, _pool, inputs: done.append(f"base {inputs['path']}"))
     monkeypatch.setattr(prepared_image, "_make", lambda *_arguments: done.append("make"))

@@ -127,7 +127,9 @@ def test_when_it_is_made(prepare: str, kind: str, there: bool, required: bool) -
         "kind": "bridge", "name": "br0", "cidr": "10.30.0.0/24", "gateway": "10.30.0.1", "dns": ["10.30.0.1"],
         "nodes": "10.30.0.20-10.30.0.39",
     }  # fmt: skip
-    lan = {"network": bridge, "podNetworks": {"macvlan-conf": {"range": "10.30.0.200-10.30.0.229"}}} if kind == "bridge" else {}
+    lan: dict[str, Any] = (
+        {"network": bridge, "podNetworks": {"macvlan-conf": {"range": "10.30.0.200-10.30.0.229"}}} if kind == "bridge" else {}
+    )
     found = recipe(image={"prepare": prepare}, **lan)
     assert (found is not None) == there
     assert found is None or found.required == required
