@@ -4,7 +4,7 @@ import os
 
 import pulumi
 
-from components import interrupt, outputs
+from components import completion, interrupt, outputs
 from components.cluster import rotation
 from components.cluster.cluster import Cluster, ClusterArgs
 from components.cluster.pod_report import pod_report
@@ -179,3 +179,4 @@ pages = [
     for interface in pod.interfaces
 ]
 outputs.export(pages=pages, networks=plan.networks, cluster=cluster, machines=machines, key=key, ssh=config.ssh)
+pulumi.run(completion.all_done)
