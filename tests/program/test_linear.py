@@ -7,10 +7,14 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from pulumi import log
+from pulumi.runtime import rpc
 from pulumi.runtime.settings import SETTINGS
 
 from bench import scale
+from components import sdk_shortcuts
 
+from .conftest import Run
 from .engine import config_of, run
 
 pytestmark = pytest.mark.program
@@ -53,3 +57,13 @@ def test_three_more_nodes_take_what_the_three_before_them_took(monkeypatch: pyte
         before, after = middle[name] - small[name], large[name] - middle[name]
         assert 0 < after <= allowed * before, f"{name}: {before} for the second three nodes, {after} for the third"
         assert large[name] < 35 * large["resources"], f"{name} for each resource"
+
+
+def test_without_what_the_program_skips_of_the_sdk_all_is_registered_the_same(deploy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = deploy("ha", {}, "again")
+    monkeypatch.setattr(log, "debug", log.debug)
+    monkeypatch.setattr(rpc, "declare_dependency", vars(rpc)["declare_dependency"])
+    sdk_shortcuts.skip(log, rpc)
+    skipped = run(config_of("ha"), stack_name="ha", mode="again")
+    assert skipped.resources == whole.resources
+    assert skipped.outputs == whole.outputs
