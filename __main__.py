@@ -4,7 +4,7 @@ import os
 
 import pulumi
 
-from components import interrupt, outputs
+from components import completion, interrupt, outputs, sdk_shortcuts
 from components.cluster import rotation
 from components.cluster.cluster import Cluster, ClusterArgs
 from components.cluster.pod_report import pod_report
@@ -28,6 +28,8 @@ from components.network.pod import MacvlanPod, MacvlanPodArgs
 from components.network.pod_network import PodNetwork, PodNetworkArgs
 
 interrupt.exit_without_traceback()
+if interrupt.run_by_pulumi():
+    sdk_shortcuts.take()
 project, stack = pulumi.get_project(), pulumi.get_stack()
 
 # Configuration and plan: every mistake is reported here, before anything is created. Of artifacts a preview reads the manifest.
@@ -187,3 +189,4 @@ pages = [
     for interface in pod.interfaces
 ]
 outputs.export(pages=pages, networks=plan.networks, cluster=cluster, machines=machines, key=key, ssh=config.ssh)
+pulumi.run(completion.all_done)

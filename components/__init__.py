@@ -8,6 +8,7 @@ machine  a hypervisor and a node's machine
 cluster  K3s on all machines, and Kubernetes's API
 network  Multus, the pods' network, the pod and its page
 
-`outputs` are those of the stack, `interrupt` ends the program, `redact` takes secrets out of texts. Packages here import nothing:
-dynamic providers load them in a process of their own.
+`outputs` are those of the stack, `completion` waits for all that the program has begun, `interrupt` ends it, `sdk_shortcuts` is
+what it does without of the SDK, `redact` takes secrets out of texts. Packages here import nothing: dynamic providers load them in a
+process of their own.
 """

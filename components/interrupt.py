@@ -12,8 +12,13 @@ import sys
 LAUNCHER = "pulumi-language-python-exec"
 
 
+def run_by_pulumi() -> bool:
+    """Whether Pulumi runs this process; in tests it does not."""
+    # The launcher runs the program by runpy, which puts the program's own names into sys.argv and sys.modules meanwhile.
+    return any(word.endswith(LAUNCHER) for word in sys.orig_argv)
+
+
 def exit_without_traceback() -> None:
     """Exit without a traceback at SIGINT, where Pulumi runs this process; elsewhere (in tests) nothing is changed."""
-    # The launcher runs the program by runpy, which puts the program's own names into sys.argv and sys.modules meanwhile.
-    if any(word.endswith(LAUNCHER) for word in sys.orig_argv):
+    if run_by_pulumi():
         signal.signal(signal.SIGINT, lambda *_: os._exit(1))

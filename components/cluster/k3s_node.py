@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 import pulumi
 from pulumi import ComponentResource, Output, ResourceOptions
@@ -192,10 +191,10 @@ class K3sNode(ComponentResource):
                 role=node.role,
                 machine=machine.disk_id,
                 host=connection.host,
-                user=str(connection.user),
-                port=cast("int", connection.port),
-                private_key=cast("Output[str]", connection.private_key),
-                host_key=cast("Output[str]", connection.host_key),
+                user=connection.user,
+                port=connection.port,
+                private_key=connection.private_key,
+                host_key=connection.host_key,
                 limit=args.timeouts.k3s,
                 rotate=args.rotate_certificates or None,
             ),

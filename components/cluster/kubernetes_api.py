@@ -24,6 +24,7 @@ import yaml
 from pulumi import ErrorHook, Output, ResourceHookBinding
 
 from components.custom.server_gate import Failure
+from components.node.hook_threads import in_thread
 
 RETRIES = 3
 """How often one operation is retried. Each retry begins when the API answers, so they are as many restarts of K3s."""
@@ -88,7 +89,7 @@ async def answers_again(
     """Whether the API is ready within `limit` seconds; `name` is of the resource that waits for it, for the progress."""
     began = said = time.monotonic()
     pulumi.log.info(f"{name}: the Kubernetes API does not answer (K3s has restarted?), waiting up to {limit:.0f} s for it")
-    while not await asyncio.to_thread(ready or is_ready, kubeconfig):
+    while not await in_thread(ready or is_ready, kubeconfig):
         now = time.monotonic()
         if now - began >= limit:
             pulumi.log.error(

@@ -7,7 +7,6 @@ the next one goes on. The former key is taken away when all machines have been r
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +15,7 @@ import pulumi
 from pulumi import Output, ResourceHook, ResourceHookArgs
 
 from components.node import command, ssh_client
+from components.node.hook_threads import in_thread
 
 _LIMIT = 60
 """Seconds for the script on the node; as many again for the connection."""
@@ -29,7 +29,7 @@ def key_arrival_hook(name: str, public: Output[str]) -> ResourceHook:
         former, wanted = [await _connection(inputs) for inputs in (args.old_inputs, args.new_inputs)]
         if former.get("privateKey") and wanted.get("privateKey") and former["privateKey"] != wanted["privateKey"]:
             line = await public.future()
-            await asyncio.to_thread(give, args.name.removesuffix("-answers"), str(line), former, wanted)
+            await in_thread(give, args.name.removesuffix("-answers"), str(line), former, wanted)
 
     return ResourceHook(name, arrive)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pulumi
 from pulumi import ComponentResource, Input, Output, ResourceHook, ResourceHookBinding, ResourceOptions
-from pulumi_command.remote import Command, ConnectionArgs
+from pulumi_command.remote import Command
 
 from components.config.plan import NodePlan
 from components.config.settings import Machine as MachineSettings
@@ -30,7 +30,7 @@ from components.machine.network_checks import LAN_CHECK, lan_check
 from components.machine.nic_inputs import first_nic_port, further_nic
 from components.node import cloud_init, command
 from components.node.port_wait import port_open_hook
-from components.node.ssh import connection
+from components.node.ssh import Connection, connection
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class VirtualMachine(ComponentResource):
     """What identifies K3s's data: the `disk_id` of the data disk that has them (k3s.dataDisk), else of the machine."""
     mounted: list[pulumi.Resource]
     """The steps after which its data disks are mounted. K3s is installed after them: pods would write where a mount hides it."""
-    connection: ConnectionArgs
+    connection: Connection
     """For commands on the node, with its host key."""
     child_options: ResourceOptions
     """For what lives in the machine: its parent, its deletion with the domain, and the report of its failure."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 import urllib.error
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from pulumi import Output, ResourceHook
 
 from components.cluster.kubernetes_api import client, delete
 from components.network.changed_network import NETWORK_REVISION
+from components.node.hook_threads import in_thread
 
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
 """Annotation that names a pod's networks."""
@@ -34,7 +34,7 @@ def leftover_pod_hook(name: str, kubeconfig: Output[str], limit: float) -> Resou
     async def make_way(args: pulumi.ResourceHookArgs) -> None:
         text = await kubeconfig.future()
         if text and args.new_inputs is not None:
-            await asyncio.to_thread(_delete_leftover, text, args.new_inputs["metadata"], limit)
+            await in_thread(_delete_leftover, text, args.new_inputs["metadata"], limit)
 
     return ResourceHook(name, make_way)
 

@@ -26,7 +26,9 @@ from pathlib import Path, PurePosixPath
 
 import pulumi
 from pulumi import CustomTimeouts, Input, ResourceOptions
-from pulumi_command.remote import Command, ConnectionArgs, Logging
+from pulumi_command.remote import Command, Logging
+
+from components.node.ssh import Connection
 
 SCRIPTS = Path(__file__).parent / "scripts"
 _PART = re.compile(r'source "\$\{0%/\*\}/parts/([a-z0-9-]+\.sh)"')
@@ -120,7 +122,7 @@ def run(
     resource_name: str,
     script: Script | None,
     *,
-    connection: ConnectionArgs,
+    connection: Connection,
     triggers: Sequence[Input[str]],
     opts: ResourceOptions,
     on_delete: Script | None = None,
@@ -145,7 +147,7 @@ def run(
         sent = pulumi.Output.concat(sent, script.stdin)
     return Command(
         resource_name,
-        connection=connection,
+        connection=connection.args,
         create=command_line(script.name, script.environment, script.limit, after=after) if script else None,
         update="true" if run_once_per_machine else None,
         delete=command_line(on_delete.name, on_delete.environment, on_delete.limit, before=before) if on_delete else None,
@@ -164,13 +166,13 @@ def run(
 
 
 def ssh_login(
-    resource_name: str, *, connection: ConnectionArgs, triggers: Sequence[Input[str]], dial: int, opts: ResourceOptions
+    resource_name: str, *, connection: Connection, triggers: Sequence[Input[str]], dial: int, opts: ResourceOptions
 ) -> Command:
     """Waits until the machine lets us in, with the host key that is ours, and finds out whether sudo works there. dial: seconds for
     that. triggers: what the machine is."""
     return Command(
         resource_name,
-        connection=connection,
+        connection=connection.args,
         create=LET_IN,
         triggers=list(triggers),
         add_previous_output_in_env=False,
@@ -183,7 +185,7 @@ def file(
     path: str,
     content: str,
     *,
-    connection: ConnectionArgs,
+    connection: Connection,
     triggers: Sequence[Input[str]],
     opts: ResourceOptions,
 ) -> Command:
@@ -192,7 +194,7 @@ def file(
     write = f"umask 022; mkdir -p {folder} && cat > {quoted}.new && mv {quoted}.new {quoted}"
     return Command(
         resource_name,
-        connection=connection,
+        connection=connection.args,
         create=shlex.join(["sudo", "-n", "sh", "-c", write]),
         delete=shlex.join(["sudo", "-n", "rm", "-f", path]),
         stdin=content,

@@ -475,12 +475,7 @@ def run(config: Mapping[str, Any], *, stack_name: str = "dev", mode: Mode = "up"
         loop.set_exception_handler(lambda *_: None)  # of a run that failed, only its own error is told
         try:
             asyncio.set_event_loop(loop)
-
-            async def main() -> None:
-                runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")
-                await _all_done()
-
-            loop.run_until_complete(stack.run_in_stack(main))
+            loop.run_until_complete(stack.run_in_stack(_program))
         except BaseException:
             left = asyncio.all_tasks(loop)
             for task in left:
@@ -506,12 +501,5 @@ def run(config: Mapping[str, Any], *, stack_name: str = "dev", mode: Mode = "up"
     return deployment
 
 
-async def _all_done() -> None:
-    """Wait until nothing is pending or something failed; the SDK reports failures when it waits by itself afterwards.
-
-    The SDK's own wait subscribes to every pending output again after each that is done, which takes the square of their number.
-    """
-    while pending := [task for task in (*settings.SETTINGS.outputs, *settings._get_rpc_manager().rpcs) if not task.done()]:
-        done, _ = await asyncio.wait(pending, return_when=asyncio.FIRST_EXCEPTION)
-        if any(task.cancelled() or task.exception() for task in done):
-            return
+async def _program() -> None:
+    runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("node", "config", "custom", "libvirt", "machine", "cluster", "network")
 """Of `components`, in the order in which they may import."""
 
-EVERYWHERE = ("interrupt", "redact")
+EVERYWHERE = ("completion", "interrupt", "redact", "sdk_shortcuts")
 """Files of `components` that import nothing of it, so that every room may import them."""
 
 LAST = "outputs"
