@@ -143,8 +143,7 @@ def hosts(registries: Registries) -> dict[str, str]:
     """hosts.toml of each registry with mirrors, by the name of its directory.
 
     As K3s writes it from registries.yaml (pkg/agent/templates/templates.go, pkg/agent/containerd/config.go), without credentials
-    and TLS, and without mirrors that have any.
-    https://github.com/containerd/containerd/blob/main/docs/hosts.md
+    and TLS, and without mirrors that have any. containerd's own document on it: Registry Configuration, host namespaces.
     """
     return {
         "_default" if name == "*" else name: "\n".join(["[host]", *_hosts(mirror, registries)]) + "\n"

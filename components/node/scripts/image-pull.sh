@@ -2,7 +2,7 @@
 # Pulls images on this node as soon as containerd runs, in parallel with the rest of the installation, so that pods find them here.
 #
 # Environment:
-#   IMAGES         names in full (docker.io/library/nginx:1.25), with blanks between, the most urgent first
+#   IMAGES         names in full (docker.io/library/NAME:TAG), with blanks between, the most urgent first
 #   LIMIT_SECONDS  whole seconds until containerd runs
 #   PULL_SECONDS   whole seconds for each image
 # Changes: adds the images to containerd's store, by K3s's registries.yaml.

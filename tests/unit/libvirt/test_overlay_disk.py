@@ -68,7 +68,7 @@ def test_a_disk_of_another_generation_is_over_the_image_of_now() -> None:
     old = provider.check({}, dict(OVERLAY)).inputs
     new = provider.check(old, {**OVERLAY, "generation": "2", "backing_path": "/i/prepared", "backing_format": "raw"}).inputs
     assert (new["backing_path"], new["backing_format"]) == ("/i/prepared", "raw")
-    assert set(provider.diff("id", old, new).replaces or ()) == {"generation", "backing_path", "backing_format"}
+    assert set(provider.diff("id", old, new).replaces or []) == {"generation", "backing_path", "backing_format"}
 
 
 def test_a_disk_that_is_replaced_is_over_the_image_of_now() -> None:

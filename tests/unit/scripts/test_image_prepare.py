@@ -80,7 +80,6 @@ class Image:
     def __init__(self, node: Node, tmp_path: Path) -> None:
         self.node, self.console = node, tmp_path / "console"
         self.console.touch()
-        node.command("curl", DOWNLOADS)
         for program in ("cloud-init", "fstrim"):
             node.command(program, f'#!/bin/bash\necho "{program} $*" >> "$STUB/programs.log"\n')
         for name, text in (("containerd", CONTAINERD), ("ctr", CTR)):
@@ -122,6 +121,8 @@ class Image:
             "DATA_DISK": "false",
             "LIMIT_SECONDS": "20",
         }
+        # In place of the one of the node that the image becomes, which writes to files alone.
+        self.node.command("curl", DOWNLOADS)
         return self.node.run("image-prepare", **given | env)
 
     def said(self) -> list[str]:
