@@ -27,7 +27,7 @@ def main(options: argparse.Namespace) -> int:
     if options.list:
         return _list(plan)
     if options.remove:
-        return _remove(plan)
+        return _remove(config, plan)
     config, plan = stacks.load_settings(options.stack)
     made = _recipe(config, plan)
     if options.export:
@@ -74,13 +74,13 @@ def _list(plan: Plan) -> int:
     return 0
 
 
-def _remove(plan: Plan) -> int:
+def _remove(config: Settings, plan: Plan) -> int:
     from components.libvirt.connection import connect  # noqa: PLC0415
     from components.libvirt.image_store import images, remove_unused  # noqa: PLC0415
 
     for pool in pools(plan):
         with connect(pool.uri) as connection:
-            remove_unused(connection, pool.name, pool.path, say)
+            remove_unused(connection, pool.name, pool.path, say, virt_type=config.machine.virt_type)
             for image in images(connection, pool.name):
                 say(f"{image.path} stays: {', '.join(image.over)} over it")
     return 0

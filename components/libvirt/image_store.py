@@ -8,9 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from components.libvirt import domain_spec, pool, storage_xml, volume_store
+from components.libvirt import domain_spec, image_lock, pool, storage_xml, volume_store
 from components.libvirt.connection import HypervisorError, find, when_free
 from components.libvirt.prepared_image import PREFIX
+
+_WAIT_SECONDS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,24 +75,23 @@ def _overlays(connection: Any) -> dict[str, list[str]]:
     return above
 
 
-def remove_unused(connection: Any, name: str, path: str, say: Callable[[str], None]) -> list[str]:
+def remove_unused(connection: Any, name: str, path: str, say: Callable[[str], None], *, virt_type: str) -> list[str]:
     """Delete the images that nothing is over, those that were not made to their end too, and the pool when nothing is left in it.
-    Returns the names of the deleted. path: the pool's directory.
+    Returns the names of the deleted. path: the pool's directory. virt_type: auto, kvm or qemu.
 
     Raises HypervisorError, with nothing deleted, where it cannot be seen what a machine of this program is over, because no active
-    pool has its disk; and where an image is being made.
+    pool has its disk; and where another run is at the images for a minute.
     """
     _require_visible(connection)
     deleted: list[str] = []
-    while unused := [image for image in images(connection, name) if not image.over]:
-        store = volume_store.pool_named(connection, name)
-        for image in unused:
-            if find(connection.lookupByName, f"k3s-macvlan-image-{image.name.removeprefix(PREFIX).removesuffix('.qcow2')}"):
-                raise HypervisorError(f"image {image.name} is being made by another run. Say it again when that has ended")
-            say(f"deleting {image.path}")
-            volume_store.remove(store, image.name)
-            deleted.append(image.name)
-    _remove_empty(connection, name, path)
+    with image_lock.alone(connection, name, virt_type=virt_type, limit=_WAIT_SECONDS):
+        while unused := [image for image in images(connection, name) if not image.over]:
+            store = volume_store.pool_named(connection, name)
+            for image in unused:
+                say(f"deleting {image.path}")
+                volume_store.remove(store, image.name)
+                deleted.append(image.name)
+        _remove_empty(connection, name, path)
     return deleted
 
 

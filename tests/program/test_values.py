@@ -89,7 +89,8 @@ def test_a_first_preview_leaves_open_only_what_is_made(deploy: Run, name: str) -
     """Keys, the token, the pod, which image a disk is over since the prepared one may not be had, and what follows from them; no
     other path, no name, number or script."""
     may_be = {
-        "backing_path", "backing_format", "connection", "host_key", "private_key", "stdin", "triggers.1", "generation", "clusterIdentifier", "user_data", "meta_data",
+        "backing_path", "backing_format",
+        "connection", "host_key", "private_key", "stdin", "triggers.1", "generation", "clusterIdentifier", "user_data", "meta_data",
         "kubeconfig", "url", "pod", "metadata.annotations.kubernetes.io/service-account.name", "roleRef.name", "subjects.0.name",
         "spec.template.spec.serviceAccountName", "spec.template.spec.volumes.2.configMap.name",
         "spec.template.spec.volumes.3.secret.secretName",

@@ -62,7 +62,7 @@ def names(store: Sandbox) -> list[str]:
 
 def removed(store: Sandbox) -> list[str]:
     with store.libvirt() as connection:
-        return image_store.remove_unused(connection, store.name, store.path, lambda _text: None)
+        return image_store.remove_unused(connection, store.name, store.path, lambda _text: None, virt_type="qemu")
 
 
 def test_images_are_listed_with_what_is_over_them(sandbox: Sandbox, store: Sandbox, machine: dict[str, Any]) -> None:

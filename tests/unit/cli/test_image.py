@@ -66,7 +66,7 @@ def test_the_list_says_what_is_over_each(monkeypatch: pytest.MonkeyPatch, capsys
 def test_what_stays_is_said_with_its_disks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     asked: list[tuple[str, str]] = []
     stored = image_store.StoredImage(name="prepared-0123.qcow2", path=PATH, size=1, whole=True, over=("/disk",))
-    monkeypatch.setattr(image_store, "remove_unused", lambda _connection, name, path, _say: asked.append((name, path)))
+    monkeypatch.setattr(image_store, "remove_unused", lambda _connection, name, path, _say, virt_type: asked.append((name, path)))
     monkeypatch.setattr(image_store, "images", lambda _connection, _name: [stored])
     assert image.main(options("--remove")) == 0
     assert asked == [("k3s_macvlan_images", "/var/lib/libvirt/images/k3s_macvlan_images")]

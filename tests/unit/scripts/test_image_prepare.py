@@ -304,7 +304,7 @@ def test_an_archive_is_downloaded_by_a_way_that_a_retry_does_not_spoil(prepared:
     """To stdout curl would write the beginning once more."""
     lines = [line for line in prepared.log("curl.log") if prepared.airgap.name in line]
     assert len(lines) == 1 and "--retry 4" in lines[0] and "--output -" not in lines[0]
-    assert not list(prepared.node.root.rglob("images.tar.zst"))
+    assert not list(prepared.node.root.rglob("*images.tar.zst"))
 
 
 def test_without_a_snapshotter_no_image_is_unpacked(image: Image) -> None:

@@ -35,8 +35,9 @@ download() {
     --retry 4 --retry-delay 2 --retry-all-errors --output "$2" --url "$1" 2> "$hosts/said"
 }
 import_release() {
-  local archive=$hosts/images.tar.zst name=${K3S_IMAGES_URL##*/} sum expected
+  local archive=$ROOT/var/tmp/k3s-macvlan-images.tar.zst name=${K3S_IMAGES_URL##*/} sum expected
   [[ -n $K3S_IMAGES_URL ]] || return 0
+  mkdir -p "${archive%/*}"
   stage "downloading K3s's own images"
   expected=$(download "$K3S_IMAGES_SUMS_URL" - | awk -v name="$name" '$2 == name || $2 == "*" name {print $1}') || true
   if [[ -z $expected ]] || ! download "$K3S_IMAGES_URL" "$archive"; then
