@@ -251,8 +251,8 @@ def _machine(connection: Any, inputs: Props, *, seed: str, log: str) -> domain_s
         "disk_serial": inputs["digest"][:16],
         "seed_path": seed,
         "console_log": log,
-        # The image is of no use before its mark is there, so a power cut loses nothing.
-        "disk_cache": "unsafe",
+        # What the machine syncs at its end is on the disk before the mark says that the image is whole.
+        "disk_cache": "writeback",
         "nic_port": inputs.get("nic_port"),
     }
     return domain_spec.from_inputs(wanted, virt_type=domain_spec.virt_type_used(connection, inputs["virt_type"]))
