@@ -264,7 +264,7 @@ def test_three_servers_and_nothing_changes_on_the_first(checkout: Checkout) -> N
     checkout.set("servers", count=3)
     planned, _ = checkout.preview()
     touched = {name for name in planned if not name.startswith(("server-2", "server-3", "nginx-macvlan-server-"))}
-    assert touched == {"local-dhcp", "local-prepared-image", "k3s-release", "server-1-leave"}
+    assert touched == {"local-dhcp", "k3s-release", "server-1-leave"}
     up(checkout)
     pages = every_page_is_served(checkout)
     assert state(checkout, "server-1") == old
