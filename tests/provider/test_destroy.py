@@ -62,7 +62,8 @@ def test_the_first_deletion_powers_off_all_guests(
         other.create()
         running = conn.lookupByUUIDString(guests["b"]["uuid"])
         running.attachDevice(
-            "<interface type='network'><mac address='52:54:00:ab:77:77'/><source network='lab-test'/><model type='virtio'/></interface>"
+            "<interface type='network'><mac address='52:54:00:ab:77:77'/><source network='lab-test'/><model type='virtio'/>"
+            "</interface>"
         )
     DomainProvider().delete("id", dict(guests["a"]))
     assert active(sandbox) == ["lab-test-bystander"]
