@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -161,9 +162,7 @@ def their_pool(sandbox: Sandbox) -> Iterator[str]:
     """A pool that the hypervisor has already."""
     name = f"{sandbox.name}-theirs"
     with sandbox.libvirt() as conn:
-        made = conn.storagePoolDefineXML(
-            storage_xml.pool(name, sandbox.uuid.replace(sandbox.uuid[0], "0", 1), str(IMAGES / name)), 0
-        )
+        made = conn.storagePoolDefineXML(storage_xml.pool(name, str(uuid.uuid4()), str(IMAGES / name)), 0)
         made.build(0)
         made.create(0)
         yield name
