@@ -9,6 +9,7 @@ import pulumi
 from pulumi import ComponentResource, ResourceOptions
 
 from components.config.settings import Plugins
+from components.machine import install_parameters
 from components.machine.virtual_machine import VirtualMachine
 from components.node import command
 
@@ -42,18 +43,12 @@ class CniPlugins(ComponentResource):
 
     def __init__(self, name: str, args: CniPluginsArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("k3s-macvlan:plugins:CniPlugins", name, {}, opts)
-        checksum = args.plugins.checksum
-        digest = checksum.removeprefix("sha256:") if checksum.startswith("sha256:") else ""
         self.installed = args.machine.run(
             f"{name}-install",
             command.Script(
                 name="plugins-install.sh",
                 environment={
-                    "ARCHIVE_URL": args.plugins.url,
-                    "ARCHIVE_SHA256": digest,
-                    "ARCHIVE_SUMS_URL": "" if digest else checksum,
-                    "PLUGINS": " ".join(args.names),
-                    "BIN_DIR": args.bin_directory,
+                    **install_parameters.plugins(args.plugins, args.names, args.bin_directory),
                     "LIMIT_SECONDS": str(args.limit),
                 },
                 limit=args.limit + 30,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,12 +11,13 @@ from pulumi import ComponentResource, Output, ResourceOptions
 from components.cluster import virtual_address
 from components.cluster.cni_plugins import CniPlugins, CniPluginsArgs
 from components.cluster.k3s_files import files
-from components.config import downloads, kernel_modules
+from components.config import downloads
 from components.config.artifacts import ArtifactSet
 from components.config.plan import CniPaths
 from components.config.settings import K3s, Plugins, Timeouts
 from components.custom.node_certificates import NodeCertificates, NodeCertificatesArgs
 from components.custom.server_gate import ServersFirst
+from components.machine import install_parameters
 from components.machine.virtual_machine import VirtualMachine
 from components.node import command
 
@@ -96,14 +96,7 @@ class K3sNode(ComponentResource):
                 name="k3s-install.sh",
                 environment={
                     "ROLE": node.role,
-                    "K3S_VERSION": args.k3s.version,
-                    "INSTALL_URL": args.k3s.install_script.url,
-                    "INSTALL_SHA256": args.k3s.install_script.sha256,
-                    **({"K3S_BINARY": args.artifacts.on_node("k3s")} if args.artifacts else {}),
-                    **({"RELEASES": args.k3s.releases} if args.k3s.releases else {}),
-                    "INSTALL_ENV": json.dumps(dict(args.k3s.install_script.environment), sort_keys=True),
-                    "MODULES": " ".join(kernel_modules.modules(args.k3s)),
-                    "CGROUP_V1": str(kernel_modules.starts_on_cgroup_v1(args.k3s)).lower(),
+                    **install_parameters.release(args.k3s, args.artifacts),
                     "SERVER": args.server,
                     "LIMIT_SECONDS": str(args.timeouts.k3s),
                     "SERVICE_LIMIT": str(args.timeouts.k3s),

@@ -13,11 +13,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from components.config import downloads, kernel_modules
+from components.config import downloads
 from components.config.artifacts import ArtifactSet
 from components.config.disks import RANCHER
 from components.config.plan import GIB, Plan
 from components.config.settings import K3s, Registries, RegistryMirror, Settings
+from components.machine import install_parameters
 from components.node import cloud_init, command
 
 CAPACITY = 10 * GIB
@@ -84,27 +85,16 @@ def recipe(config: Settings, plan: Plan, artifacts: ArtifactSet | None) -> Image
 
 def _environment(config: Settings, plan: Plan, artifacts: ArtifactSet | None) -> dict[str, str]:
     """Of image-prepare.sh, as far as it makes another image."""
-    k3s, plugins = config.k3s, config.plugins
-    checksum = plugins.checksum
-    digest = checksum.removeprefix("sha256:") if checksum.startswith("sha256:") else ""
+    k3s = config.k3s
     own = next(download for download in downloads.for_settings(config) if download.kind == "k3s-images")
     # Images of K3s that come from another registry have other names than those in the archive.
     archive = artifacts is None and not k3s.system_default_registry
     return {
-        "K3S_VERSION": k3s.version,
-        "INSTALL_URL": k3s.install_script.url,
-        "INSTALL_SHA256": k3s.install_script.sha256,
-        "INSTALL_ENV": json.dumps(dict(k3s.install_script.environment), sort_keys=True),
-        "K3S_BINARY": artifacts.on_node("k3s") if artifacts else "",
-        "RELEASES": k3s.releases or "",
-        "MODULES": " ".join(kernel_modules.modules(k3s)),
-        "CGROUP_V1": str(kernel_modules.starts_on_cgroup_v1(k3s)).lower(),
+        "K3S_BINARY": "",
+        "RELEASES": "",
+        **install_parameters.release(k3s, artifacts),
         "ARTIFACTS": artifacts.digest if artifacts else "",
-        "ARCHIVE_URL": plugins.url,
-        "ARCHIVE_SHA256": digest,
-        "ARCHIVE_SUMS_URL": "" if digest else checksum,
-        "PLUGINS": " ".join(plan.plugins),
-        "BIN_DIR": plan.cni.bin,
+        **install_parameters.plugins(config.plugins, plan.plugins, plan.cni.bin),
         "K3S_IMAGES_URL": own.source if archive else "",
         "K3S_IMAGES_SUMS_URL": own.checksum if archive else "",
         "IMAGES": " ".join(_images(config, plan)) if artifacts is None else "",
