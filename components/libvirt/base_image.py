@@ -18,7 +18,7 @@ from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, Resource
 
 from components.custom.provider import Props, is_unknown, old_first, properties
-from components.custom.reporting import progress, say
+from components.custom.reporting import progress
 from components.libvirt import domain_firmware, image_boot, storage_xml, volume_store
 from components.libvirt.connection import HypervisorError, connect
 from components.libvirt.volume_provider import VolumeProvider, volume_id
@@ -75,17 +75,10 @@ class BaseImageProvider(VolumeProvider):
             facts = ensure(connection, volume_store.pool_named(connection, inputs["pool"], fresh=True), inputs)
         return CreateResult(volume_id(inputs), {**inputs, "capacity": facts["capacity"]})
 
-    def delete(self, _id: str, _props: Props) -> None:
-        """As for all volumes; but an image that disks are over stays until the pool is deleted."""
-        state = self.known(_props)
-        with connect(state["uri"]) as connection:
-            pool = volume_store.pool_to_clear(connection, state["pool"])
-            if pool is None:
-                return
-            if above := volume_store.over(pool, state["path"]):
-                say(f"image {state['name']} stays while disks are over it: {', '.join(above)}")
-                return
-            volume_store.remove(pool, state["name"])
+    def stays(self, pool: Any, state: Props) -> str:
+        """An image that disks are over stays until the pool is deleted."""
+        above = volume_store.over(pool, state["path"])
+        return f"image {state['name']} stays while disks are over it: {', '.join(above)}" if above else ""
 
     def observe(self, connection: Any, pool: Any, state: Props) -> Props | None:
         facts = _verified(connection, pool, state)

@@ -67,11 +67,8 @@ def _overlays(connection: Any) -> dict[str, list[str]]:
     above: dict[str, list[str]] = {}
     for other in connection.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE):
         volume_store.refresh(other)
-        for volume in other.listAllVolumes(0):
-            document = find(volume.XMLDesc, 0)
-            facts = storage_xml.read_volume(document) if document else None
-            if facts is not None and facts.backing_path:
-                above.setdefault(facts.backing_path, []).append(facts.path)
+        for volume in volume_store.overlays(other):
+            above.setdefault(volume.backing_path, []).append(volume.path)
     return above
 
 

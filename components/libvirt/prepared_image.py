@@ -29,9 +29,6 @@ from components.node import cloud_init
 OWNER = "k3s_macvlan_images"
 """The mark of what is of no single stack: those of stacks have a slash."""
 
-NODE = "image"
-"""In the place of a node's name."""
-
 PREFIX = "prepared-"
 """Of the names of volumes."""
 

@@ -7,6 +7,7 @@ from typing import Any
 from pulumi.dynamic import ReadResult
 
 from components.custom.provider import DeclarativeProvider, Props
+from components.custom.reporting import say
 from components.libvirt import volume_store
 from components.libvirt.connection import connect, find
 
@@ -35,10 +36,19 @@ class VolumeProvider(DeclarativeProvider):
                 state |= observed
         return self.read_result(id_, state)
 
+    def stays(self, pool: Any, state: Props) -> str:
+        """Why the volume is not deleted with its resource, as text to say; "": it is."""
+        del pool, state
+        return ""
+
     def delete(self, _id: str, _props: Props) -> None:
-        """Remove the volume; that it or the pool is deleted already is success."""
+        """Remove the volume, unless it `stays`; that it or the pool is deleted already is success."""
         state = self.known(_props)
         with connect(state["uri"]) as connection:
             pool = volume_store.pool_to_clear(connection, state["pool"])
-            if pool is not None:
+            if pool is None:
+                return
+            if reason := self.stays(pool, state):
+                say(reason)
+            else:
                 volume_store.remove(pool, state["name"])

@@ -91,11 +91,16 @@ def owned_paths(pool: Any) -> set[str]:
     return {f"{directory}/{name.removesuffix(OWNED)}" for name in pool.listVolumes() if name.endswith(OWNED)}
 
 
-def over(pool: Any, path: str) -> list[str]:
-    """Names of the pool's volumes whose backing file is this one."""
+def overlays(pool: Any) -> Iterator[storage_xml.VolumeFacts]:
+    """The pool's volumes that are over a backing file."""
     documents = (find(volume.XMLDesc, 0) for volume in pool.listAllVolumes(0))
     volumes = (storage_xml.read_volume(document) for document in documents if document is not None)
-    return sorted(volume.name for volume in volumes if volume.backing_path == path)
+    return (volume for volume in volumes if volume.backing_path)
+
+
+def over(pool: Any, path: str) -> list[str]:
+    """Names of the pool's volumes whose backing file is this one."""
+    return sorted(volume.name for volume in overlays(pool) if volume.backing_path == path)
 
 
 def claim(pool: Any, name: str) -> None:

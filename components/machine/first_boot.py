@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.config.plan import NodePlan, with_prefix
@@ -28,7 +28,11 @@ def user_data(node: NodePlan, ssh: Ssh, network: Network, extra: Mapping[str, An
 def identity(node: NodePlan, image: str, ssh: Ssh, network: Network, extra: Mapping[str, Any]) -> str:
     """What the machine is made from, but for keys, as 16 hex digits: with others it is recreated. image: name of the base image."""
     document = user_data(node, ssh, network, extra, {"client": "", "private": "", "public": ""})
-    parts = [document, network_config(node, network), image, str(node.address)]
+    return digest([document, network_config(node, network), image, str(node.address)])
+
+
+def digest(parts: Sequence[str]) -> str:
+    """16 hex digits of what a machine is made from: user data, network configuration, name of the base image, address."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 

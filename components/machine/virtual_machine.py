@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -172,7 +171,7 @@ class VirtualMachine(ComponentResource):
         network_config = first_boot.network_config(node, args.network)
         # The address is part of it, because etcd does not survive its change (k3s issue 9879).
         parts = Output.all(user_data(args.key.first), network_config, args.hypervisor.image_name, str(node.address))
-        return FirstBoot(user_data(args.key.public), network_config, Output.unsecret(parts.apply(_digest)))
+        return FirstBoot(user_data(args.key.public), network_config, Output.unsecret(parts.apply(first_boot.digest)))
 
     def _reservation(self) -> Reservation | None:
         """The node's DHCP reservation; None on a bridge, where its address is static. The claim removes those of all nodes."""
@@ -372,7 +371,3 @@ class VirtualMachine(ComponentResource):
             secret_output=secret_output,
             opts=ResourceOptions.merge(self.child_options, opts),
         )
-
-
-def _digest(parts: list[str]) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
