@@ -12,6 +12,7 @@ from cli.errors import LabError
 from cli.folders import caller
 from cli.images import pools, stored
 from cli.report import say
+from components.config import downloads
 from components.config.plan import GIB, Plan
 from components.config.pool_plan import PoolPlan
 from components.config.settings import Settings
@@ -23,11 +24,9 @@ _SAY_BYTES = 256 << 20
 
 def main(options: argparse.Namespace) -> int:
     """0; LabError with the reason otherwise."""
-    config, plan = stacks.read_settings(options.stack)
-    if options.list:
-        return _list(plan)
-    if options.remove:
-        return _remove(config, plan)
+    if options.list or options.remove:
+        config, plan = stacks.read_settings(options.stack)
+        return _list(plan) if options.list else _remove(config, plan)
     config, plan = stacks.load_settings(options.stack)
     made = _recipe(config, plan)
     if options.export:
@@ -41,6 +40,11 @@ def _recipe(config: Settings, plan: Plan) -> ImageRecipe:
     if config.artifacts.directory:
         raise LabError(
             "the stack's files come from artifacts.directory, by a disk that `up` makes: ./lab up makes the prepared image with it"
+        )
+    if hidden := downloads.with_credentials(config):
+        raise LabError(
+            f"{', '.join(hidden)}: with credentials in its URL, which would be in the files of an image that stacks share, so none is "
+            "prepared; take a mirror without any"
         )
     always = config.model_copy(update={"image": config.image.model_copy(update={"prepare": "always"})})
     made = recipe(always, plan, None)

@@ -99,6 +99,17 @@ def test_with_artifacts_it_says_who_makes_it(monkeypatch: pytest.MonkeyPatch) ->
         image.main(options())
 
 
+def test_with_credentials_in_a_url_it_says_which_setting_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, plan = stacks.load_settings("dev")
+    config = config.model_copy(
+        update={"plugins": config.plugins.model_copy(update={"url": "https://me:pw@mirror.example/cni.tgz"})}
+    )
+    monkeypatch.setattr(stacks, "load_settings", lambda _stack: (config, plan))
+    with pytest.raises(LabError, match=r"plugins\.url: with credentials") as told:
+        image.main(options())
+    assert "pw" not in str(told.value)
+
+
 def test_an_export_becomes_a_file_only_when_it_is_whole(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
