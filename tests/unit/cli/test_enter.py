@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from cli import __main__ as verbs
-from cli import command_line, hypervisor, kube, stack
+from cli import command_line, hypervisor, images, kube, stack
 from cli.errors import LabError
 from cli.folders import ROOT
 from cli.verbs import kubectl, logs, ssh, status
@@ -290,6 +290,7 @@ def test_look_takes_what_the_api_tells(monkeypatch: pytest.MonkeyPatch) -> None:
         notes=("events of pods not read: 403",),
     )
     monkeypatch.setattr(hypervisor, "domain_states", lambda *_: ({}, []))
+    monkeypatch.setattr(images, "stored", lambda _pools: iter(()))
     monkeypatch.setattr(ssh, "gather", lambda *_: {"server-1": ssh.Answer(text="uptime 61\n")})
     monkeypatch.setattr(kube, "read", lambda _kubeconfig, **_: cluster)
     monkeypatch.setattr("components.custom.page_check.prove", lambda *_: (200, "x"))
@@ -302,6 +303,7 @@ def test_look_takes_what_the_api_tells(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_machine_that_does_not_run_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hypervisor, "domain_states", lambda *_: ({"server-1": "shut off"}, []))
+    monkeypatch.setattr(images, "stored", lambda _pools: iter(()))
     monkeypatch.setattr(ssh, "gather", lambda *_: pytest.fail("asked"))
     monkeypatch.setattr(kube, "read", lambda _kubeconfig, **_: kube.Cluster(nodes=[], pods=[], definitions=(), multus={}, notes=()))
     monkeypatch.setattr("components.custom.page_check.prove", lambda *_: (200, "x"))
