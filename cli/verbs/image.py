@@ -43,8 +43,8 @@ def _recipe(config: Settings, plan: Plan) -> ImageRecipe:
         )
     if hidden := downloads.with_credentials(config):
         raise LabError(
-            f"{', '.join(hidden)}: with credentials in its URL, which would be in the files of an image that stacks share, so none is "
-            "prepared; take a mirror without any"
+            f"{', '.join(hidden)}: with credentials in its URL, which would be in the files of an image that stacks share, so none "
+            "is prepared; take a mirror without any"
         )
     always = config.model_copy(update={"image": config.image.model_copy(update={"prepare": "always"})})
     made = recipe(always, plan, None)

@@ -10,7 +10,7 @@ import pytest
 from pulumi.output import UNKNOWN
 
 from components.config import pool_plan
-from components.libvirt import base_image, image_lock, prepared_image, storage_xml, volume_store
+from components.libvirt import base_image, image_lock, prepared_image, storage_xml, volume_provider, volume_store
 from components.libvirt import pool as pool_module
 from components.libvirt.base_image import BaseImageProvider
 from components.libvirt.connection import HypervisorError
@@ -275,7 +275,7 @@ def test_a_base_image_that_disks_are_over_stays(
 ) -> None:
     pytest.importorskip("libvirt")
     removed: list[str] = []
-    monkeypatch.setattr(base_image, "connect", lambda _uri: nullcontext(object()))
+    monkeypatch.setattr(volume_provider, "connect", lambda _uri: nullcontext(object()))
     monkeypatch.setattr(volume_store, "pool_to_clear", lambda _connection, _name: pool)
     monkeypatch.setattr(volume_store, "remove", lambda _pool, name: removed.append(name))
     BaseImageProvider().delete("id", {"uri": "u", "pool": "p", "name": "base", "path": "/p/base"})
@@ -285,7 +285,7 @@ def test_a_base_image_that_disks_are_over_stays(
 
 
 def test_of_a_pool_that_is_deleted_no_image_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base_image, "connect", lambda _uri: nullcontext(object()))
+    monkeypatch.setattr(volume_provider, "connect", lambda _uri: nullcontext(object()))
     monkeypatch.setattr(volume_store, "pool_to_clear", lambda _connection, _name: None)
     BaseImageProvider().delete("id", {"uri": "u", "pool": "p", "name": "base", "path": "/p/base"})
 
