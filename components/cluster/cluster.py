@@ -15,7 +15,7 @@ from components.cluster import hardened_files
 from components.cluster.hardening import Hardening, HardeningArgs, prepare_encryption
 from components.cluster.k3s_files import config, kubeconfig, registries_yaml
 from components.cluster.k3s_node import K3sNode, K3sNodeArgs
-from components.cluster.kubernetes_api import ApiRetry
+from components.cluster.kubernetes_api import SCHEMA_SECONDS, ApiRetry, once_it_answers
 from components.config.artifacts import ArtifactSet
 from components.config.plan import API_PORT, CniPaths, NodePlan
 from components.config.settings import K3s, Plugins, Timeouts
@@ -158,13 +158,11 @@ class Cluster(ComponentResource):
         self.kubeconfig = Output.secret(written.stdout.apply(lambda found: kubeconfig(found, args.api_address, args.owner)))
         self.provider = kubernetes.Provider(
             f"{name}-kubernetes",
-            kubeconfig=self.kubeconfig,
+            kubeconfig=once_it_answers(self.kubeconfig, founder.k3s_installed, limits.k3s, args.failure),
             # It decides whether this is the same cluster. The kubeconfig cannot, because K3s renews its certificates.
             cluster_identifier=Output.concat(args.owner, "/", release.cluster),
             enable_server_side_apply=True,
-            # Seconds for each request. Without it client-go gives the API's schema 32 s, in which a busy emulated server does not
-            # always send it, and the provider then calls the cluster unreachable (seen).
-            kube_client_settings=kubernetes.KubeClientSettingsArgs(timeout=120),
+            kube_client_settings=kubernetes.KubeClientSettingsArgs(timeout=SCHEMA_SECONDS),
             # A run that was killed before it wrote its state may have created objects. Fields that others have set still conflict.
             upsert_existing_objects=True,
             opts=ResourceOptions.merge(own, ResourceOptions(depends_on=[founder.k3s_installed])),

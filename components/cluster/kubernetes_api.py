@@ -1,6 +1,7 @@
 """Requests of the program itself to the Kubernetes API, and what a restart of K3s does to Pulumi's Kubernetes provider.
 
-Kubernetes resources survive a restart of K3s: what failed because the API did not answer is retried when it answers again.
+Kubernetes resources survive a restart of K3s: the provider starts when the API answers, and what failed because the API did not
+answer is retried when it answers again.
 
 On a slow machine an embedded etcd server was seen to exit with `leaderelection lost`, and systemd to start it again, while the
 installation went on (docs/measured.md 40). A watch of the provider reconnects by itself; a single request fails.
@@ -32,6 +33,13 @@ RETRIES = 3
 PROGRESS_SECONDS = 10.0
 """Between two lines of progress."""
 
+ABSENT = "K3S_MACVLAN_API_ABSENT"
+"""The environment variable of an `up` without any machine, as of a benchmark: with a value, it does not wait for the API."""
+
+SCHEMA_SECONDS = 120
+"""For one request of the API's schema, of the provider and of the wait before it. Without it client-go gives it 32 s, in which a
+busy emulated server does not always send it, and the provider then calls the cluster unreachable (seen)."""
+
 # Of Go's net and net/http, etcd, and the API server's own answers while it starts or ends, or waits for an etcd that is busy: with
 # three emulated servers on two cores a pod was refused with its 504 after 34 s (seen in the e2e tier). There is no route to an
 # address of the network that nobody has, as the virtual one while no server has it.
@@ -45,7 +53,7 @@ _NO_ANSWER = re.compile(
     re.IGNORECASE,
 )
 
-# The provider queries the API once, when it starts, and returns this error for every later operation of the run.
+# The provider asks for the API's schema once, when it starts, and returns this error for every later operation of the run.
 _UNREACHABLE = "configured Kubernetes cluster is unreachable"
 
 
@@ -83,13 +91,43 @@ class ApiRetry:
         return False
 
 
+def once_it_answers(kubeconfig: Output[str], after: pulumi.Resource, limit: float, failure: Failure) -> Output[str]:
+    """The kubeconfig for Pulumi's provider, when the API of an `up` sends the schema that the provider asks for as it starts.
+
+    after: the step that makes the API answer. limit: seconds that K3s may take to come back, if it restarts just then; after
+    that, and when a step of the run fails, the provider finds out by itself. A preview does not wait: it does without the API.
+    """
+
+    async def wait(text: str) -> str:
+        if pulumi.runtime.is_dry_run() or os.environ.get(ABSENT):
+            return text
+        # Not an input: the step is installed again for reasons that are none of the provider's.
+        await after.urn.future()
+        if not await in_thread(sends_schema, text):
+            await answers_again(text, limit, "the Kubernetes provider", ready=sends_schema, failure=failure)
+        return text
+
+    return kubeconfig.apply(wait)
+
+
 async def answers_again(
-    kubeconfig: str, limit: float, name: str, *, ready: Callable[[str], bool] | None = None, pause: float = 1.0
+    kubeconfig: str,
+    limit: float,
+    name: str,
+    *,
+    ready: Callable[[str], bool] | None = None,
+    failure: Failure | None = None,
+    pause: float = 1.0,
 ) -> bool:
-    """Whether the API is ready within `limit` seconds; `name` is of the resource that waits for it, for the progress."""
+    """Whether the API is ready within `limit` seconds; `name` is of the resource that waits for it, for the progress.
+
+    failure: of the run; the wait ends with it.
+    """
     began = said = time.monotonic()
     pulumi.log.info(f"{name}: the Kubernetes API does not answer (K3s has restarted?), waiting up to {limit:.0f} s for it")
     while not await in_thread(ready or is_ready, kubeconfig):
+        if failure is not None and failure.seen.is_set():
+            return False
         now = time.monotonic()
         if now - began >= limit:
             pulumi.log.error(
@@ -110,6 +148,24 @@ def is_ready(kubeconfig: str) -> bool:
         with director.open(f"{server}/readyz", timeout=10) as answer:
             return bool(answer.read() == b"ok")
     except OSError:  # an HTTP status and a failed TLS handshake are ones
+        return False
+
+
+def sends_schema(kubeconfig: str) -> bool:
+    """Whether the API server is ready and sends the schema of its resources, which it has later than it says that it is ready.
+
+    https://kubernetes.io/docs/concepts/overview/kubernetes-api/#openapi-v2; in the form that client-go asks for, which the server
+    keeps for the provider's request.
+    """
+    if not is_ready(kubeconfig):
+        return False
+    try:
+        server, director = opener(kubeconfig)
+        form = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+        request = urllib.request.Request(f"{server}/openapi/v2", headers={"Accept": form})  # noqa: S310 - as of `send`
+        with director.open(request, timeout=SCHEMA_SECONDS):
+            return True
+    except OSError:
         return False
 
 

@@ -14,7 +14,6 @@ from builds import CLOSED, MIRROR, Build
 from builds import served as is_served
 from conftest import Checkout
 from host import host_state, virsh
-from test_life import kubectl
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nodes, pytest.mark.chapters, pytest.mark.once]
 
@@ -39,16 +38,6 @@ def variables(checkout: Checkout) -> set[str]:
 def page(checkout: Checkout) -> None:
     with urllib.request.urlopen(checkout.outputs()["url"], timeout=30) as answer:
         assert "Welcome to nginx!" in answer.read().decode()
-
-
-def up_after_a_restart(checkout: Checkout) -> None:
-    """`up` when the machine has just been restarted: on two emulated cores K3s was seen to restart by itself then, and the error
-    says to run `up` again."""
-    code, said = checkout.finished(checkout.run("-y", "up"), limit=1200)
-    if code and "K3s's API did not answer when this run asked it first" in said:
-        kubectl(checkout, "wait node/server-1 --for=condition=Ready --timeout=100s")
-        code, said = checkout.finished(checkout.run("-y", "up"), limit=1200)
-    assert code == 0, said[-6000:]
 
 
 def clean(checkout: Checkout) -> None:
@@ -95,7 +84,7 @@ def test_another_firmware_restarts_the_machine_and_keeps_its_cluster(checkout: C
     assert checkout.node("test -e /sys/firmware/efi && echo efi") == "efi\n"
     assert "pflash" in live(checkout) and variables(checkout) == {"server-1-nvram.fd"}
     checkout.lab("-y", "refresh")
-    up_after_a_restart(checkout)
+    checkout.lab("-y", "up")
     page(checkout)
     clean(checkout)
 

@@ -13,6 +13,7 @@ import functools
 import gc
 import hashlib
 import json
+import os
 import runpy
 import shlex
 import threading
@@ -32,6 +33,7 @@ from pulumi.runtime import config as pulumi_config
 from pulumi.runtime import mocks, resource, rpc, settings, stack
 from pulumi.runtime.proto import engine_pb2, resource_pb2, source_pb2
 
+from components.cluster import kubernetes_api
 from components.libvirt.overlay_disk import OverlayDiskProvider
 from components.node import command as node_command
 
@@ -490,7 +492,10 @@ def run(config: Mapping[str, Any], *, stack_name: str = "dev", mode: Mode = "up"
     gc.disable()  # what a run allocates stays until its end: collections on the way would take half of its time
     try:
         # Positions in the source are recorded nowhere, and under pytest the stack of each registration is deep.
-        with mock.patch.object(resource, "_get_stack_trace", source_pb2.StackTrace):
+        with (
+            mock.patch.object(resource, "_get_stack_trace", source_pb2.StackTrace),
+            mock.patch.dict(os.environ, {kubernetes_api.ABSENT: "yes"}),
+        ):
             contextvars.copy_context().run(body)
     except BaseException as error:
         error.deployment = deployment  # type: ignore[attr-defined]

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import urllib.error
+import urllib.request
+from email.message import Message
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +14,7 @@ import pytest
 from pulumi import ErrorHook
 
 from components.cluster import kubernetes_api
-from components.cluster.kubernetes_api import RETRIES, ApiRetry, answers_again, is_ready, is_retried
+from components.cluster.kubernetes_api import RETRIES, ApiRetry, answers_again, is_ready, is_retried, once_it_answers, sends_schema
 from components.cluster.pod_report import daemon_report, pod_report
 from components.custom.server_gate import Failure
 
@@ -139,3 +143,73 @@ def test_an_api_that_is_not_there_is_not_ready(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(kubernetes_api, "opener", lambda _: ("https://x", Refusing()))
     assert not is_ready("k")
+
+
+class Server:
+    """An API server. closed: paths that it answers with 503, as one that has just started."""
+
+    def __init__(self, *closed: str) -> None:
+        self.closed = closed
+        self.asked: list[str] = []
+
+    def open(self, what: str | urllib.request.Request, timeout: float) -> Any:
+        assert timeout
+        url = what if isinstance(what, str) else what.full_url
+        self.asked.append(url)
+        if url.removeprefix("https://x") in self.closed:
+            raise urllib.error.HTTPError(url, 503, "Service Unavailable", Message(), None)
+        return io.BytesIO(b"ok")
+
+
+@pytest.mark.parametrize(("closed", "sent"), [((), True), (("/openapi/v2",), False), (("/readyz",), False)])
+def test_the_schema_comes_later_than_ready(monkeypatch: pytest.MonkeyPatch, closed: tuple[str, ...], sent: bool) -> None:
+    monkeypatch.setattr(kubernetes_api, "opener", lambda _: ("https://x", Server(*closed)))
+    assert sends_schema("k") is sent
+
+
+def provider_starts(
+    monkeypatch: pytest.MonkeyPatch, answers: list[bool], *, preview: bool = False, failed: bool = False
+) -> tuple[str, list[bool], list[str]]:
+    """The provider's kubeconfig, the answers of the API that nobody asked for, and what was said."""
+    left, said = list(answers), list[str]()
+    monkeypatch.setattr(kubernetes_api, "sends_schema", lambda _: left.pop(0))
+    monkeypatch.setattr("pulumi.log.info", said.append)
+    monkeypatch.setattr("pulumi.log.error", said.append)
+    monkeypatch.setattr("pulumi.runtime.is_dry_run", lambda: preview)
+
+    class Applied:
+        def apply(self, wait: Any) -> Any:
+            return wait("k")
+
+    async def story() -> str:
+        failure = Failure()
+        if failed:
+            failure.seen.set()
+        step = SimpleNamespace(urn=Kubeconfig())
+        return str(await once_it_answers(Applied(), step, 60, failure))  # type: ignore[arg-type,misc]
+
+    return asyncio.run(story()), left, said
+
+
+def test_the_provider_starts_at_once_where_the_api_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert provider_starts(monkeypatch, [True]) == ("k", [], [])
+
+
+def test_the_provider_starts_when_the_api_answers_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asks once in a run, and failed there with a 503 (seen in the e2e tier, after a restart of K3s by itself)."""
+    started, left, said = provider_starts(monkeypatch, [False, False, True])
+    assert (started, left) == ("k", [])
+    assert len(said) == 1 and said[0].startswith("the Kubernetes provider: ")
+
+
+def test_the_provider_does_not_wait_in_a_run_that_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert provider_starts(monkeypatch, [False, False, True], failed=True)[:2] == ("k", [True])
+
+
+def test_a_preview_does_not_wait_for_the_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert provider_starts(monkeypatch, [False], preview=True) == ("k", [False], [])
+
+
+def test_a_benchmark_without_machines_does_not_wait_for_the_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(kubernetes_api.ABSENT, "yes")
+    assert provider_starts(monkeypatch, [False]) == ("k", [False], [])
