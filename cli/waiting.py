@@ -14,10 +14,10 @@ SAY_SECONDS = 10.0
 class Waiting:
     """A wait that begins now."""
 
-    def __init__(self, limit: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """limit: in seconds. clock: of seconds."""
-        self._limit, self._clock = limit, clock
-        self._began = self._said = clock()
+    def __init__(self, limit: float, clock: Callable[[], float] | None = None) -> None:
+        """limit: in seconds. clock: of seconds; None: time.monotonic."""
+        self._limit, self._clock = limit, clock or time.monotonic
+        self._began = self._said = self._clock()
 
     @property
     def seconds(self) -> float:
