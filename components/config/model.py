@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from pydantic import BaseModel, ConfigDict
 
 
+@lru_cache(maxsize=4096)
 def to_camel(name: str) -> str:
     """`cloud_init` as it is written in YAML: `cloudInit` (pydantic's own would make `k3S` of `k3s`)."""
     first, *rest = name.split("_")

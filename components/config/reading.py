@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
@@ -186,6 +187,7 @@ def _sources(detail: ErrorDetails) -> list[Location]:
     return [location, *((*reporting, *other.split(".")) for other in detail["ctx"]["others"])]
 
 
+@lru_cache(maxsize=4096)
 def _model(location: Location) -> type[Model] | None:
     """The model of the settings at `location`, if there is one."""
     kind: Any = Settings
