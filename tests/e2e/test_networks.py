@@ -278,7 +278,7 @@ def test_a_pod_of_others_takes_its_address_from_the_book(checkout: Checkout, seg
     assert json.loads(checkout.outputs()["attachments"]["iot"]["printer"]) == json.loads(printed)
     pod = json.loads(json.dumps(PRINTER))
     pod["metadata"]["annotations"] = {"k8s.v1.cni.cncf.io/networks": printed}
-    checkout.node(f"k3s kubectl apply -f - <<'END'\n{json.dumps(pod)}\nEND")
+    checkout.node(f"k3s kubectl apply --validate=false -f - <<'END'\n{json.dumps(pod)}\nEND")
     checkout.node("k3s kubectl wait pod/printer --for=condition=Ready --timeout=110s")
     assert "Welcome to nginx!" in segments[50].page("192.168.50.11", behind=True)
 
@@ -324,7 +324,7 @@ def on(name: str, *networks: dict[str, Any]) -> dict[str, Any]:
 
 def applied(checkout: Checkout, *objects: dict[str, Any]) -> None:
     document = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
-    checkout.node(f"k3s kubectl apply -f - <<'END'\n{document}\nEND")
+    checkout.node(f"k3s kubectl apply --validate=false -f - <<'END'\n{document}\nEND")
     for each in objects:
         if each["kind"] == "Pod":
             checkout.node(f"k3s kubectl wait pod/{each['metadata']['name']} --for=condition=Ready --timeout=110s")

@@ -248,7 +248,7 @@ def test_a_pod_of_after_the_upgrade_has_its_second_interface(checkout: Checkout,
         "metadata": {"name": f"later-{name}", "annotations": {"k8s.v1.cni.cncf.io/networks": "macvlan-conf"}},
         "spec": {"nodeName": name, "containers": [{"name": "web", "image": "docker.io/library/nginx:1.25"}]},
     }
-    checkout.node(f"k3s kubectl apply -f - <<'END'\n{json.dumps(pod)}\nEND")
+    checkout.node(f"k3s kubectl apply --validate=false -f - <<'END'\n{json.dumps(pod)}\nEND")
     kubectl(checkout, f"wait pod/later-{name} --for=condition=Ready --timeout=110s")
     found = json.loads(kubectl(checkout, f"get pod later-{name} -o json"))["metadata"]["annotations"]
     (address,) = next(
