@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import http.client
 import json
 import os
 import re
@@ -52,6 +53,9 @@ _NO_ANSWER = re.compile(
     r"|request did not complete within requested timeout|http: Handler timeout",
     re.IGNORECASE,
 )
+
+# An HTTP status and a failed TLS handshake are OSErrors; an answer that ends on the way is not.
+_NOT_ANSWERED = (OSError, http.client.HTTPException)
 
 # The provider asks for the API's schema once, when it starts, and returns this error for every later operation of the run.
 _UNREACHABLE = "configured Kubernetes cluster is unreachable"
@@ -147,7 +151,7 @@ def is_ready(kubeconfig: str) -> bool:
         server, director = opener(kubeconfig)
         with director.open(f"{server}/readyz", timeout=10) as answer:
             return bool(answer.read() == b"ok")
-    except OSError:  # an HTTP status and a failed TLS handshake are ones
+    except _NOT_ANSWERED:
         return False
 
 
@@ -163,9 +167,9 @@ def sends_schema(kubeconfig: str) -> bool:
         server, director = opener(kubeconfig)
         form = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
         request = urllib.request.Request(f"{server}/openapi/v2", headers={"Accept": form})  # noqa: S310 - as of `send`
-        with director.open(request, timeout=SCHEMA_SECONDS):
-            return True
-    except OSError:
+        with director.open(request, timeout=SCHEMA_SECONDS) as answer:
+            return bool(answer.read())
+    except _NOT_ANSWERED:
         return False
 
 

@@ -426,7 +426,10 @@ class InstallScript(Model):
                 "registries.configs for a registry",
             )
             for name, value in sorted(self.environment.items())
-            if re.search(r"://[^/]*@", value) or re.search(r"TOKEN|SECRET|PASSWORD", name)
+            # curl and Go take a proxy without a scheme, and a password with a slash.
+            if re.search(r"://[^/]*@", value)
+            or ("@" in value and name.lower().endswith("_proxy"))
+            or re.search(r"TOKEN|SECRET|PASSWORD", name)
         ]
         refuse(mistakes)
         return self

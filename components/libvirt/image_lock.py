@@ -31,12 +31,12 @@ def name(pool: str) -> str:
 def alone(connection: Any, pool: str, *, virt_type: str, limit: float) -> Iterator[None]:
     """Wait until no other run is at the images of this pool, and keep others from them until the block ends.
 
-    virt_type: auto, kvm or qemu. limit: seconds to wait. Raises HypervisorError after that time.
+    virt_type: auto, kvm or qemu. limit: seconds to wait for each other run. Raises HypervisorError after that time.
     """
     import libvirt  # noqa: PLC0415
 
     document = _domain(name(pool), domain_spec.virt_type_used(connection, virt_type))
-    deadline, refusals = time.monotonic() + limit, 0
+    deadline, refusals, holder = time.monotonic() + limit, 0, None
     with progress(lambda: f"pool {pool}: another run is at its images (domain {name(pool)})"):
         while True:
             try:
@@ -44,9 +44,12 @@ def alone(connection: Any, pool: str, *, virt_type: str, limit: float) -> Iterat
                 break
             except libvirt.libvirtError:
                 # The other one's may end between the two calls, but not each time.
-                refusals = 0 if find(connection.lookupByName, name(pool)) else refusals + 1
+                other = find(connection.lookupByName, name(pool))
+                refusals = 0 if other else refusals + 1
                 if refusals == _REFUSALS:
                     raise
+                if other and other.ID() != holder:
+                    holder, deadline = other.ID(), time.monotonic() + limit
             if time.monotonic() >= deadline:
                 raise HypervisorError(
                     f"another run has been at the images in pool {pool} for {limit:g} s (domain {name(pool)}). Say `up` again when "

@@ -41,7 +41,7 @@ def images(connection: Any, name: str) -> list[StoredImage]:
     found = volume_store.pool_to_clear(connection, name)
     if found is None:
         return []
-    above = _overlays(connection)
+    above = volume_store.overlays_by_backing(connection)
     stored = []
     for volume in found.listAllVolumes(0):
         volume_name = volume.name()
@@ -58,18 +58,6 @@ def images(connection: Any, name: str) -> list[StoredImage]:
             )
         )
     return sorted(stored, key=lambda image: (not image.prepared, image.name))
-
-
-def _overlays(connection: Any) -> dict[str, list[str]]:
-    """By path of a backing file: the volumes over it."""
-    import libvirt  # noqa: PLC0415
-
-    above: dict[str, list[str]] = {}
-    for other in connection.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE):
-        volume_store.refresh(other)
-        for volume in volume_store.overlays(other):
-            above.setdefault(volume.backing_path, []).append(volume.path)
-    return above
 
 
 def remove_unused(connection: Any, name: str, path: str, say: Callable[[str], None], *, virt_type: str) -> list[str]:
@@ -99,10 +87,11 @@ def _require_visible(connection: Any) -> None:
         document = find(domain.XMLDesc, libvirt.VIR_DOMAIN_XML_INACTIVE)
         facts = domain_spec.read_domain(document) if document else None
         for disk in facts.disks if facts is not None and facts.owner else ():
-            if find(connection.storageVolLookupByPath, disk) is None:
+            # One without a file is a device, which is over nothing.
+            if disk and find(connection.storageVolLookupByPath, disk) is None:
                 raise HypervisorError(
                     f"disk {disk} of domain {domain.name()} is in no active storage pool, so it cannot be seen which image it is "
-                    "over. Nothing was deleted"
+                    "over. Nothing was deleted: start its pool (virsh pool-start), make one of its directory, or detach it"
                 )
 
 

@@ -10,12 +10,13 @@ import contextlib
 import re
 import secrets
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pulumi import Input, Output, ResourceOptions
-from pulumi.dynamic import CheckResult, CreateResult, ReadResult, Resource
+from pulumi.dynamic import CheckResult, CreateResult, ReadResult, Resource, UpdateResult
 
 from components.custom.provider import DeclarativeProvider, Props, is_unknown, old_first, properties, same_host
 from components.custom.reporting import progress, say
@@ -119,6 +120,13 @@ class PreparedImageProvider(DeclarativeProvider):
             outputs = _ensure(connection, inputs)
         return CreateResult(volume_id(inputs), {**inputs, **outputs})
 
+    def update(self, _id: str, _olds: Props, _news: Props) -> UpdateResult:
+        """For a machine that is new, as create; where some are gone only, nothing is made that nobody would use."""
+        olds, news = self.known(_olds), self.known(_news)
+        if news["digest"] == olds["digest"] and news["machines"].items() <= olds["machines"].items():
+            return UpdateResult({**news, **{name: olds[name] for name in self.outputs}})
+        return super().update(_id, _olds, _news)
+
     def read(self, id_: str, props: Props) -> ReadResult:
         state = self.known(props)
         with connect(state["uri"]) as connection:
@@ -209,6 +217,7 @@ def _make(connection: Any, images: Any, inputs: Props, base: str) -> None:
     name, stem = inputs["name"], inputs["name"].removesuffix(".qcow2")
     seed, log = f"{stem}-seed.iso", f"{inputs['pool_path']}/{stem}-console.log"
     spec = _machine(connection, inputs, seed=f"{inputs['pool_path']}/{seed}", log=log)
+    volume_store.refuse_another_below(connection, spec.disk_path, "is not there as it was made")
     try:
         with volume_store.created(images, name):
             capacity = storage_xml.read_volume(connection.storageVolLookupByPath(base).XMLDesc(0)).capacity
@@ -230,17 +239,14 @@ def _make(connection: Any, images: Any, inputs: Props, base: str) -> None:
                 end_leases(connection, connection.networkLookupByName(inputs["network"]), [spec.mac])
 
 
-def _domain_name(inputs: Props) -> str:
-    return f"k3s-macvlan-image-{inputs['digest']}"
-
-
 def _machine(connection: Any, inputs: Props, *, seed: str, log: str) -> domain_spec.DomainSpec:
     # Of its own each time: two hosts of one network may make the same image at once.
     mac = "52:54:00:" + ":".join(f"{byte:02x}" for byte in secrets.token_bytes(3))
     wanted = {
         **inputs,
-        "name": _domain_name(inputs),
-        "uuid": f"{inputs['digest'][:8]}-{inputs['digest'][8:12]}-5{inputs['digest'][12:15]}-8{inputs['digest'][15:18]}-{'0' * 12}",
+        # Of the pool too: of each there may be one on a host, and the lock is a pool's.
+        "name": f"k3s-macvlan-image-{inputs['digest'][:12]}-{inputs['pool_uuid'][:8]}",
+        "uuid": str(uuid.uuid5(uuid.UUID(inputs["pool_uuid"]), inputs["digest"])),
         "owner": OWNER,
         "node": inputs["name"].removesuffix(".qcow2"),
         "mac": mac,
@@ -286,8 +292,14 @@ def _watch(connection: Any, images: Any, domain: Any, spec: domain_spec.DomainSp
         while True:
             try:
                 running = bool(domain.isActive())
+                paused = domain.state() == [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR]
             except libvirt.libvirtError:
-                running = False
+                running = paused = False
+            if paused:
+                raise HypervisorError(
+                    f"the machine that makes {spec.node} was stopped by an error of its disk, {spec.disk_path}: the file system is "
+                    "full? Free space there, or delete images that nobody uses: ./lab image --remove"
+                )
             if not running or time.monotonic() >= looked + 5:
                 looked, console = time.monotonic(), _console(connection, images, spec)
             if not running:

@@ -103,6 +103,31 @@ def over(pool: Any, path: str) -> list[str]:
     return sorted(volume.name for volume in overlays(pool) if volume.backing_path == path)
 
 
+def overlays_by_backing(connection: Any) -> dict[str, list[str]]:
+    """By path of a backing file: the paths of the volumes over it, in all active pools."""
+    import libvirt  # noqa: PLC0415
+
+    above: dict[str, list[str]] = {}
+    for pool in connection.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE):
+        refresh(pool)
+        for volume in overlays(pool):
+            above.setdefault(volume.backing_path, []).append(volume.path)
+    return above
+
+
+def refuse_another_below(connection: Any, path: str, why: str) -> None:
+    """Raise HypervisorError if disks are over this file, which is to be made anew with other content: it would destroy theirs.
+
+    why: it is to be made anew.
+    """
+    above = sorted(overlays_by_backing(connection).get(path, ()))
+    if above:
+        raise HypervisorError(
+            f"{path} {why}, and disks are over it that another image in its place would destroy: {', '.join(above)}. Bring the "
+            f"file and {path}{VERIFIED} back from a copy, or rebuild the nodes of these disks on another image first"
+        )
+
+
 def claim(pool: Any, name: str) -> None:
     """Mark the volume name as ours before anything is made under it. Raises HypervisorError if it is unmanaged."""
     if is_ours(pool, name):

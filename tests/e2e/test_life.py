@@ -112,7 +112,7 @@ POLICY = {
 
 def apply(checkout: Checkout, *objects: dict[str, Any]) -> None:
     document = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
-    # For its own validation kubectl gives the API's schema 32 s, which a K3s that has just started on two busy cores exceeds (seen).
+    # Without its own validation, for which the API has 32 s to send its schema: a K3s that has just started exceeds them (seen).
     checkout.node(f"k3s kubectl apply --validate=false -f - <<'END'\n{document}\nEND")
 
 

@@ -153,9 +153,12 @@ def test_a_secret_from_the_settings_is_in_clear_nowhere(where: str, mode: Any) -
     _assert_hidden(deployment, ("SEEDED-5ecre7",))
 
 
-def test_a_proxy_with_credentials_is_refused_and_hidden() -> None:
-    """The install script's environment is in the node's process list, so it must hold none."""
-    environment = {"HTTPS_PROXY": "http://me:SEEDED-5ecre7@proxy:3128"}
+@pytest.mark.parametrize(
+    "proxy", ["http://me:SEEDED-5ecre7@proxy:3128", "me:SEEDED-5ecre7@proxy:3128", "http://me:a/SEEDED-5ecre7@p"]
+)
+def test_a_proxy_with_credentials_is_refused_and_hidden(proxy: str) -> None:
+    """The install script's environment is in the node's process list, and in the prepared image, so it must hold none."""
+    environment = {"HTTPS_PROXY": proxy}
     with pytest.raises(pulumi.RunError) as caught:
         run(config_of("dev", {"k3s": {"installScript": {"environment": environment}}}))
     assert "HTTPS_PROXY would show credentials" in str(caught.value)

@@ -62,7 +62,7 @@ class Images:
 
     @property
     def domain(self) -> str:
-        return f"k3s-macvlan-image-{self.digest}"
+        return f"k3s-macvlan-image-{self.digest[:12]}-{self.pool.uuid[:8]}"
 
     def files(self) -> set[str]:
         return {path.name for path in Path(self.pool.path).iterdir()} if Path(self.pool.path).exists() else set()
@@ -136,6 +136,38 @@ def test_a_half_one_is_made_again(images: Images) -> None:
         conn.storagePoolLookupByName(images.pool.name).refresh(0)
     assert images.create()["prepared"] is True
     assert images.path.read_bytes()[:4] == b"QFI\xfb" and images.files() == images.whole()
+
+
+@pytest.mark.parametrize("lost", ["mark", "file"])
+def test_nothing_is_made_below_disks(images: Images, lost: str) -> None:
+    """Each time it is made it is another file system, which would destroy what disks of any stack have over it."""
+    made = images.create()
+    stack = Sandbox(images.pool.uri)
+    StoragePoolProvider().create(stack.pool())
+    disk = OverlayDiskProvider().create(overlay_inputs(stack, {"path": made["path"], "format": made["backing_format"]})).outs or {}
+    Path(f"{images.path}.verified").unlink()
+    if lost == "file":
+        images.path.unlink()
+    with images.pool.libvirt() as conn:
+        conn.storagePoolLookupByName(images.pool.name).refresh(0)
+    before = images.path.stat() if images.path.exists() else None
+    with pytest.raises(HypervisorError, match=f"disks are over it that another image in its place would destroy: {disk['path']}"):
+        images.create()
+    assert (images.path.stat() if images.path.exists() else None) == before
+    assert images.create(required=False)["path"] == images.pool.file(BASE)
+
+
+def test_a_base_image_of_no_fixed_digest_is_not_fetched_again_below_disks(images: Images) -> None:
+    inputs = images.inputs()
+    sums = images.folder / "SHA256SUMS"
+    sums.write_text(f"{inputs['checksum'].removeprefix('sha256:')}  {Path(inputs['source']).name}\n")
+    images.create(checksum=f"file://{sums}")
+    for name in (BASE, images.name):
+        Path(images.pool.file(f"{name}.verified")).unlink()
+    with images.pool.libvirt() as conn:
+        conn.storagePoolLookupByName(images.pool.name).refresh(0)
+    with pytest.raises(HypervisorError, match=f"{BASE} is not there as it was fetched, and disks are over it .*{images.name}"):
+        images.create(checksum=f"file://{sums}", required=False)
 
 
 FAILURES = [

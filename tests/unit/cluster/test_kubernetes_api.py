@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import io
 import urllib.error
 import urllib.request
 from email.message import Message
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 from pulumi import ErrorHook
@@ -145,6 +147,10 @@ def test_an_api_that_is_not_there_is_not_ready(monkeypatch: pytest.MonkeyPatch) 
     assert not is_ready("k")
 
 
+class Answer(io.BytesIO):
+    """One that a test can change."""
+
+
 class Server:
     """An API server. closed: paths that it answers with 503, as one that has just started."""
 
@@ -158,7 +164,20 @@ class Server:
         self.asked.append(url)
         if url.removeprefix("https://x") in self.closed:
             raise urllib.error.HTTPError(url, 503, "Service Unavailable", Message(), None)
-        return io.BytesIO(b"ok")
+        return Answer(b"ok")
+
+
+@pytest.mark.parametrize("error", [http.client.BadStatusLine("x"), http.client.IncompleteRead(b"x"), ConnectionResetError()])
+def test_an_answer_that_ends_on_the_way_is_none(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    class Ending(Server):
+        def open(self, what: str | urllib.request.Request, timeout: float) -> Any:
+            answer = super().open(what, timeout)
+            if not isinstance(what, str):
+                answer.read = mock.Mock(side_effect=error)
+            return answer
+
+    monkeypatch.setattr(kubernetes_api, "opener", lambda _: ("https://x", Ending()))
+    assert is_ready("k") and not sends_schema("k")
 
 
 @pytest.mark.parametrize(("closed", "sent"), [((), True), (("/openapi/v2",), False), (("/readyz",), False)])

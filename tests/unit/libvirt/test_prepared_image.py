@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from pulumi.output import UNKNOWN
 
 from components.config import pool_plan
-from components.libvirt import base_image, image_lock, prepared_image, storage_xml, volume_provider, volume_store
+from components.libvirt import base_image, domain_spec, image_lock, prepared_image, storage_xml, volume_provider, volume_store
 from components.libvirt import pool as pool_module
 from components.libvirt.base_image import BaseImageProvider
 from components.libvirt.connection import HypervisorError
@@ -164,6 +165,48 @@ def test_anything_else_is_a_failure_with_its_words(console: str, words: str) -> 
     with pytest.raises(HypervisorError) as failed:
         prepared_image._require_complete(console, FORMER)
     assert "the machine that was to make it has ended without it" in str(failed.value) and words in str(failed.value)
+
+
+# --- machines that go
+
+
+@pytest.mark.parametrize(("change", "made"), [({"machines": {"a": "1"}}, False), ({"machines": {"c": "3"}}, True)])
+def test_nothing_is_made_when_machines_only_go(change: dict[str, Any], made: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def connect(uri: str) -> Any:
+        done.append(uri)
+        return nullcontext()
+
+    monkeypatch.setattr(prepared_image, "connect", connect)
+    monkeypatch.setattr(prepared_image, "_ensure", lambda *_: {"path": "/now", "backing_format": "qcow2", "prepared": True})
+    old = {**checked({}, image()), "path": "/former", "backing_format": "raw", "prepared": False}
+    outs = PROVIDER.update("id", old, checked(old, image(**change))).outs or {}
+    assert (outs["path"], bool(done)) == (("/now", True) if made else ("/former", False))
+    assert outs["machines"] == change["machines"]
+
+
+# --- its machine
+
+
+def test_a_machine_that_libvirt_stopped_for_its_disk_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    libvirt = pytest.importorskip("libvirt")
+    stopped = [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR]
+    domain = SimpleNamespace(isActive=lambda: 1, state=lambda: stopped)
+    monkeypatch.setattr(prepared_image, "_console", lambda *_: "")
+    spec = SimpleNamespace(node="prepared-0", disk_path="/images/prepared-0.qcow2")
+    with pytest.raises(HypervisorError, match=r"prepared-0\.qcow2: the file system is full\?.*--remove"):
+        prepared_image._watch(None, None, domain, spec, 60)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("other", [{"digest": NOW}, {"pool_uuid": str(uuid.UUID(int=2 << 120))}])
+def test_of_each_pool_there_may_be_one_at_once(other: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(domain_spec, "virt_type_used", lambda *_: "qemu")
+    first, second = (
+        prepared_image._machine(None, image(**{"pool_uuid": str(uuid.UUID(int=1)), **change}), seed="/s", log="/l")
+        for change in ({}, other)
+    )
+    assert first.name != second.name and first.uuid != second.uuid
 
 
 # --- made, or the base image in its place

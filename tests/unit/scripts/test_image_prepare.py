@@ -34,6 +34,7 @@ esac
 CONTAINERD = r"""#!/bin/bash
 echo $$ > "$STUB/pid"
 umask > "$STUB/umask"
+env > "$STUB/environment"
 cp "$2" "$STUB/config.toml"
 trap 'echo TERM >> "$STUB/containerd.log"; exit 0' TERM
 [[ ! -e $STUB/containerd-fails ]] || { echo "level=fatal failed to load"; exit 1; }
@@ -52,6 +53,8 @@ case "$1 $2" in
     ;;
   "images pull")
     cp "$6/docker.io/hosts.toml" "$STUB/hosts.toml" 2> /dev/null
+    env > "$STUB/environment-of-pull"
+    [[ $7 != *busy* || -e $STUB/asked ]] || { touch "$STUB/asked"; echo "ctr: 429" >&2; exit 1; }
     [[ $7 != *absent* ]] || { echo "ctr: $7: not found" >&2; exit 1; }
     echo "$7" >> "$STUB/images"
     ;;
@@ -270,6 +273,20 @@ def test_containerd_has_the_umask_of_a_service(prepared: Image) -> None:
     assert (prepared.node.root / AGENT).stat().st_mode & 0o777 == 0o755
 
 
+def test_images_are_pulled_with_the_environment_of_k3s_s_service(prepared: Image) -> None:
+    """Which says what proxy there is."""
+    expected = {f"{name}={value}" for name, value in EXTRA.items()}
+    for log in ("environment", "environment-of-pull"):
+        assert expected <= set(prepared.log(log)), log
+
+
+def test_a_registry_that_is_busy_is_asked_again(image: Image) -> None:
+    busy = "docker.io/library/busy:1"
+    assert image.run(IMAGES=busy).returncode == 0
+    assert busy in (image.node.root / f"{AGENT}/prepared-images").read_text().splitlines()
+    assert not [line for line in image.said() if "left to the nodes" in line]
+
+
 def test_images_of_the_artifact_disk_are_unpacked(image: Image) -> None:
     image.node.file(f"{AGENT}/images/k3s-macvlan-nginx.tar", "layers")
     image.node.file(f"{AGENT}/images/k3s-macvlan-bad.tar", "broken")
@@ -342,6 +359,9 @@ OWN = (
     "etc/NetworkManager/system-connections/cloud-init-enp1s0.nmconnection",
     "var/lib/dhcp/dhclient.enp1s0.leases",
     "var/lib/NetworkManager/internal-1-enp1s0.lease",
+    "var/lib/NetworkManager/secret_key",
+    "var/lib/NetworkManager/timestamps",
+    f"{AGENT}/containerd/io.containerd.grpc.v1.introspection/uuid",
     "var/lib/cloud/instance/user-data.txt",
     "var/log/journal/0123/system.journal",
     "var/lib/systemd/netif/leases/2",
@@ -367,6 +387,7 @@ def test_what_is_this_machine_s_own_is_removed_and_nothing_else(image: Image) ->
     assert [path for path in EMPTIED if (root / path).read_text()] == []
     assert [path for path in KEPT if (root / path).read_text() != "of this machine"] == []
     assert image.log("programs.log") == ["cloud-init clean --logs", "fstrim --all"]
+    assert "stop systemd-random-seed.service" in image.log("systemctl.log"), "else it writes one for all nodes when it ends"
 
 
 def test_nothing_of_the_run_is_in_its_files(image: Image) -> None:

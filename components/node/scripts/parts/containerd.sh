@@ -2,7 +2,7 @@
 # Part of image-prepare.sh: `unpack_images` starts the containerd that K3s brings, without K3s, puts images into its store, and ends
 # it. They are those of the archive at K3S_IMAGES_URL, those of archives in K3s's directory, and IMAGES; the names of what is there
 # afterwards are in a file next to it. An image that cannot be had is named and left to the nodes. The script has ROOT, data,
-# image_parameters, SNAPSHOTTER, LIMIT_SECONDS, with_env, note, fail, parts/stage.sh and parts/pause.sh.
+# image_parameters, SNAPSHOTTER, LIMIT_SECONDS, extra, with_env, note, fail, parts/stage.sh and parts/pause.sh.
 # shellcheck disable=SC2153,SC2154 # ROOT, IMAGES, data and image_parameters are the script's
 containerd=
 start_containerd() {
@@ -16,7 +16,8 @@ start_containerd() {
     "  address = \"$ROOT/run/k3s/containerd/containerd.sock\"" > "$hosts/config.toml"
   ctr=("$programs/ctr" --address "$ROOT/run/k3s/containerd/containerd.sock" --namespace k8s.io)
   # With the umask that it has of systemd, which directories in images get their modes by.
-  (umask 022; PATH="$programs:$PATH" exec "$programs/containerd" --config "$hosts/config.toml") \
+  # With the environment that K3s's service has, as for a proxy.
+  (umask 022; ((${#extra[@]} == 0)) || export "${extra[@]}"; PATH="$programs:$PATH" exec "$programs/containerd" --config "$hosts/config.toml") \
     > "$ROOT/var/log/k3s-macvlan-containerd.log" 2>&1 &
   containerd=$!
   until "${ctr[@]}" version > /dev/null 2>&1; do
@@ -27,6 +28,16 @@ start_containerd() {
 }
 import_archive() {
   timeout "$LIMIT_SECONDS" "${ctr[@]}" images import --snapshotter "$SNAPSHOTTER" "$1" > /dev/null 2> "$hosts/said"
+}
+# pull IMAGE; a registry that is busy is asked again.
+pull() {
+  local attempt
+  for attempt in 1 2 3; do
+    ! with_env timeout "$LIMIT_SECONDS" "${ctr[@]}" images pull --snapshotter "$SNAPSHOTTER" --hosts-dir "$hosts" "$1" > /dev/null 2> "$hosts/said" ||
+      return 0
+    ((attempt == 3)) || pause 3
+  done
+  return 1
 }
 # download URL FILE (- for stdout); curl's last words are in said. To stdout it repeats what came before a retry, which only a file
 # that it opens itself is rid of.
@@ -65,8 +76,7 @@ unpack_images() {
   for image in "${images[@]}"; do
     ! grep -qxF "$image" "$data/agent/prepared-images" || continue
     stage "pulling $image"
-    timeout "$LIMIT_SECONDS" "${ctr[@]}" images pull --snapshotter "$SNAPSHOTTER" --hosts-dir "$hosts" "$image" > /dev/null 2> "$hosts/said" ||
-      note "$image is left to the nodes: $(tail -n 1 "$hosts/said")"
+    pull "$image" || note "$image is left to the nodes: $(tail -n 1 "$hosts/said")"
   done
   "${ctr[@]}" images list --quiet > "$data/agent/prepared-images"
   stage "ending containerd"
