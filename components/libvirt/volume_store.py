@@ -103,15 +103,20 @@ def over(pool: Any, path: str) -> list[str]:
     return sorted(volume.name for volume in overlays(pool) if volume.backing_path == path)
 
 
-def overlays_by_backing(connection: Any) -> dict[str, list[str]]:
-    """By path of a backing file: the paths of the volumes over it, in all active pools."""
+def overlays_by_backing(connection: Any, *, all_seen: bool = True) -> dict[str, list[str]]:
+    """By path of a backing file: the paths of the volumes over it, in all active pools.
+
+    all_seen: directories are read again, and it is an error that one cannot be read; else what libvirt knows and can read.
+    """
     import libvirt  # noqa: PLC0415
 
     above: dict[str, list[str]] = {}
     for pool in connection.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE):
-        refresh(pool)
-        for volume in overlays(pool):
-            above.setdefault(volume.backing_path, []).append(volume.path)
+        with contextlib.nullcontext() if all_seen else contextlib.suppress(libvirt.libvirtError):
+            if all_seen:
+                refresh(pool)
+            for volume in overlays(pool):
+                above.setdefault(volume.backing_path, []).append(volume.path)
     return above
 
 
@@ -120,7 +125,8 @@ def refuse_another_below(connection: Any, path: str, why: str) -> None:
 
     why: it is to be made anew.
     """
-    above = sorted(overlays_by_backing(connection).get(path, ()))
+    # libvirt knows the disks of this program, which it makes; a pool of somebody else's that cannot be read is no reason to stop.
+    above = sorted(overlays_by_backing(connection, all_seen=False).get(path, ()))
     if above:
         raise HypervisorError(
             f"{path} {why}, and disks are over it that another image in its place would destroy: {', '.join(above)}. Bring the "
