@@ -156,12 +156,10 @@ class Server:
 
     def __init__(self, *closed: str) -> None:
         self.closed = closed
-        self.asked: list[str] = []
 
     def open(self, what: str | urllib.request.Request, timeout: float) -> Any:
         assert timeout
         url = what if isinstance(what, str) else what.full_url
-        self.asked.append(url)
         if url.removeprefix("https://x") in self.closed:
             raise urllib.error.HTTPError(url, 503, "Service Unavailable", Message(), None)
         return Answer(b"ok")
