@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -78,11 +78,16 @@ class Stack:
         raise LabError(f"there is no node {name}; the nodes of stack {self.name}: {names}")
 
     @property
-    def first_server(self) -> Node:
-        servers = [node for node in self.nodes if node.role == "server"]
+    def servers(self) -> tuple[Node, ...]:
+        """At least one; LabError otherwise."""
+        servers = tuple(node for node in self.nodes if node.role == "server")
         if not servers:
             raise LabError(f"stack {self.name} has no server yet: ./lab -s {self.name} up")
-        return servers[0]
+        return servers
+
+    @property
+    def first_server(self) -> Node:
+        return self.servers[0]
 
 
 # --- settings ---
@@ -212,10 +217,17 @@ def from_state(stack: Stack, state: Mapping[str, Any], config: models.Settings, 
         nodes=nodes,
         ssh_user=config.ssh.user,
         ssh_port=config.ssh.port,
-        private_key=value("client-key", "private_key"),
+        private_key=value("client-key", "private_key") or _own_key(resources(state)),
         kubeconfig=_reached(value("k3s-kubeconfig", "stdout"), plan),
         notes=(*stack.notes, note),
     )
+
+
+def _own_key(made: Iterable[Mapping[str, Any]]) -> str:
+    """The private key of `ssh.privateKey`, which is in what the stack's commands connect with; "" before the first of them."""
+    connections = (_clear((resource.get("inputs") or {}).get("connection")) for resource in made)
+    keys = (plain(connection.get("privateKey")) for connection in connections if isinstance(connection, Mapping))
+    return next(filter(None, keys), "")
 
 
 def _reached(kubeconfig: str, plan: plans.Plan) -> str:
@@ -230,10 +242,16 @@ def resources(state: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 def plain(value: Any) -> str:
     """A text of the state, also where it is a secret; empty where it is none."""
+    clear = _clear(value)
+    return clear if isinstance(clear, str) else ""
+
+
+def _clear(value: Any) -> Any:
+    """A value of the state, also where it is a secret; None of one that is not shown."""
     if isinstance(value, Mapping) and _SECRET in value:
         text = value.get("plaintext")
-        return plain(json.loads(text)) if isinstance(text, str) else ""
-    return value if isinstance(value, str) else ""
+        return _clear(json.loads(text)) if isinstance(text, str) else None
+    return value
 
 
 def pulumi_json(*arguments: str) -> Any:

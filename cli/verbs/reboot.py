@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import socket
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -74,7 +73,7 @@ def wait_for_boot(found: Maintenance, former: str, limit: float) -> None:
     name, waiting = found.node.name, Waiting(limit)
     while True:
         # A connection over SSH costs an emulated guest more than a second while it boots; a port costs nothing.
-        if is_open(found.node.address, found.stack.ssh_port):
+        if ssh.is_open(found.node.address, found.stack.ssh_port):
             boot = boot_id(found)
             if boot and boot != former:
                 say(f"{name}: booted after {waiting.seconds:.0f} s")
@@ -89,14 +88,6 @@ def wait_for_boot(found: Maintenance, former: str, limit: float) -> None:
             )
         waiting.report(f"{name}: {seen}")
         time.sleep(1)
-
-
-def is_open(address: str, port: int) -> bool:
-    try:
-        with socket.create_connection((address, port), timeout=2):
-            return True
-    except OSError:
-        return False
 
 
 def check(found: Maintenance) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -62,6 +63,15 @@ def run(
         return subprocess.run(  # noqa: S603 - our own words, and the user's command for the node
             words, pass_fds=(key,), stdin=stdin, capture_output=capture, text=True, check=False
         )
+
+
+def is_open(address: str, port: int) -> bool:
+    """Whether an SSH server accepts a connection, within two seconds."""
+    try:
+        with socket.create_connection((address, port), timeout=2):
+            return True
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -135,6 +136,27 @@ def test_without_kubectl_the_server_s_own_is_run(monkeypatch: pytest.MonkeyPatch
     assert kubectl.call(stack.parse_outputs("dev", OUTPUTS), ["get", "pods", "-l", "a b"]) == 3
     assert ran == [["server-1", "sudo -n k3s kubectl get pods -l 'a b'"]]
     assert "no kubectl on PATH" in capsys.readouterr().err
+
+
+def test_without_kubectl_a_lost_server_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+
+    def run(_stack: Any, node: stack.Node, _command: Sequence[str], **_: Any) -> Any:
+        ran.append(node.name)
+        return subprocess.CompletedProcess([], 0)
+
+    monkeypatch.setattr(ssh, "run", run)
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    with socket.create_server(("127.0.0.2", 0)) as listening:
+        port = listening.getsockname()[1]
+        nodes = tuple(
+            replace(stack.parse_outputs("dev", OUTPUTS).first_server, name=f"server-{last}", address=f"127.0.0.{last}")
+            for last in (1, 2, 3)
+        )
+        lost_first = replace(stack.parse_outputs("dev", OUTPUTS), nodes=nodes, ssh_port=port)
+        kubectl.call(lost_first, ["get", "nodes"])
+    kubectl.call(lost_first, ["get", "nodes"])
+    assert ran == ["server-2", "server-1"], "the first of them where none answers"
 
 
 # --- logs ---

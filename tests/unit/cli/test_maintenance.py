@@ -139,7 +139,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     monkeypatch.setattr(ssh, "gather", made.gather)
     monkeypatch.setattr(ssh, "run", made.ssh)
     monkeypatch.setattr(node_scripts, "printed", made.script)
-    monkeypatch.setattr(reboot, "is_open", lambda *_: True)
+    monkeypatch.setattr(ssh, "is_open", lambda *_: True)
     monkeypatch.setattr(time, "sleep", lambda _seconds: None)
 
     def prove(url: str, title: str, _limit: float) -> tuple[int, str]:

@@ -65,7 +65,7 @@ def test_an_unknown_node_is_answered_with_those_there_are() -> None:
         stack.parse_outputs("dev", {}).node("server-1")
 
 
-def secret(value: str) -> dict[str, str]:
+def secret(value: Any) -> dict[str, str]:
     return {stack._SECRET: "1b47061264138c4ac30d75fd1eb44270", "plaintext": json.dumps(value)}
 
 
@@ -85,6 +85,26 @@ def test_a_failed_first_up_is_known_by_its_state() -> None:
     assert "did not finish" in outputs.notes[0]
     nothing = stack.from_state(stack.parse_outputs("dev", {}), {"deployment": {}}, config, plan)
     assert nothing.nodes == () and "never brought up" in nothing.notes[0]
+
+
+@pytest.mark.parametrize(
+    "connection",
+    [secret({"host": "h", "privateKey": "PRIVATE"}), {"host": "h", "privateKey": secret("PRIVATE")}, {"privateKey": "PRIVATE"}],
+    ids=["the connection is a secret", "its key is", "neither"],
+)
+def test_a_key_of_the_user_s_own_is_known_after_a_failed_first_up(connection: Any) -> None:
+    """As the engine keeps it: which of the two is marked as a secret depends on the provider's schema."""
+    config = reading.parse("dev", {"ssh": {"privateKey": HIDDEN}})
+    plan = plans.make("k3s-macvlan", "dev", config)
+    urn = "urn:pulumi:dev::k3s-macvlan::x::"
+    resources = [
+        {"urn": f"{urn}local-pool"},
+        {"urn": f"{urn}hidden", "inputs": {"connection": {stack._SECRET: "1b4", "ciphertext": "v1:x"}}},
+        {"urn": f"{urn}server-1-host-key", "outputs": {"public_key": "ssh-ed25519 AAAA c"}},
+        {"urn": f"{urn}server-1-answers", "inputs": {"connection": connection}},
+    ]
+    known = stack.from_state(stack.parse_outputs("dev", {}), {"deployment": {"resources": resources}}, config, plan)
+    assert known.private_key == "PRIVATE"
 
 
 def test_outputs_are_enough_where_there_are_some() -> None:
