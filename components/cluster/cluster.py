@@ -64,6 +64,21 @@ class ClusterArgs:
     """With k3s.hardened: namespaces that PodSecurity has no say in."""
 
 
+@dataclass(frozen=True)
+class Tokens:
+    """What nodes join with."""
+
+    servers: str
+    agents: str | None
+    """None: agents join with the servers'."""
+
+    def or_of(self, disk: str) -> Tokens:
+        """Those of a cluster that was not begun with these, as k3s-data-token.sh prints them. At its first start on such data K3s
+        must have its agents' token too, also where `k3s.separateAgentToken` is another."""
+        found = disk.split()
+        return Tokens(found[0], found[1] if len(found) > 1 else None) if found and found[0] != self.servers else self
+
+
 class Cluster(ComponentResource):
     """K3s on all machines: servers one after another, agents in parallel once the API of the first server answers.
 
@@ -102,7 +117,7 @@ class Cluster(ComponentResource):
             ),
             own,
         )
-        secret = self._token(name, first, token, lifetime_owner, rotate=rotate_tokens)
+        tokens = self._tokens(name, first, token, agent_token, lifetime_owner, rotate=rotate_tokens)
 
         limits = args.timeouts
         servers_first = ServersFirst(args.failure, len(servers) * (2 * limits.k3s + limits.node_ready + limits.plugins))
@@ -117,7 +132,7 @@ class Cluster(ComponentResource):
                 K3sNodeArgs(
                     machine=machine,
                     k3s=args.k3s,
-                    config_yaml=_config_yaml(secret, agent_token, node, join, args),
+                    config_yaml=_config_yaml(tokens, node, join, args),
                     registries_yaml=registries_yaml(args.k3s),
                     server=args.join_address,
                     interface=args.interface,
@@ -193,13 +208,21 @@ class Cluster(ComponentResource):
             )
         self.register_outputs({"kubeconfig": self.kubeconfig})
 
-    def _token(
-        self, name: str, first: VirtualMachine, token: Token, lifetime_owner: pulumi.Resource, *, rotate: bool
-    ) -> Output[str]:
-        """The servers' token: that of the cluster on the first server's data disk, if there is one, else the stack's own. Once that
-        was rotated, it is the disk's too."""
+    def _tokens(
+        self,
+        name: str,
+        first: VirtualMachine,
+        token: Token,
+        agent_token: Token | None,
+        lifetime_owner: pulumi.Resource,
+        *,
+        rotate: bool,
+    ) -> Output[Tokens]:
+        """Those of the cluster on the first server's data disk, if there is one, else the stack's own. Once these were rotated,
+        they are the disk's too."""
+        own = Output.all(token.value, agent_token.value if agent_token else None).apply(lambda known: Tokens(*known))
         if not first.node.k3s_disk:
-            return token.value
+            return own
         found = command.run(
             f"{name}-data-token",
             command.Script(name="k3s-data-token.sh", limit=60),
@@ -216,9 +239,7 @@ class Cluster(ComponentResource):
             f"{name}-data-token-used", disk=first.data_id, own=token.value, rotate=rotate, opts=ResourceOptions(parent=self)
         )
         return Output.secret(
-            Output.all(found.stdout, token.value, data.rotated).apply(
-                lambda known: known[1] if known[2] else known[0].strip() or known[1]
-            )
+            Output.all(found.stdout, own, data.rotated).apply(lambda known: known[1] if known[2] else known[1].or_of(known[0]))
         )
 
     def _label(self, machine: VirtualMachine) -> None:
@@ -266,14 +287,16 @@ class Cluster(ComponentResource):
         servers = [server for server in args.machines if server.node.role == "server"]
         node, first = machine.node, servers[0]
         other = servers[1 if len(servers) > 1 else 0] if node.first else first
+        member = max(90, args.timeouts.drain)
         leave_script = command.Script(
             name="node-leave.sh",
             environment={
                 "NODE_NAME": node.name,
                 "ROLE": node.role,
                 "DRAIN_SECONDS": str(args.timeouts.drain),
+                "MEMBER_SECONDS": str(member),
             },
-            limit=args.timeouts.drain + 400,
+            limit=args.timeouts.drain + member + 310,
         )
         # The first server's step cannot wait for the second server's machine, which waits for the first's.
         needed = [machine.domain] if node.first else [machine.domain, self.nodes[first.node.name].k3s_installed, *self._left]
@@ -302,12 +325,9 @@ def _join_url(release: Release, servers: Sequence[VirtualMachine], args: Cluster
     return founded.apply(lambda serials: "" if serials[0] == serials[1] else f"https://{other}:{API_PORT}")
 
 
-def _config_yaml(
-    token: Output[str], agent_token: Token | None, node: NodePlan, join: Output[str], args: ClusterArgs
-) -> Output[str]:
-    agents = agent_token.value if agent_token else None
-    return Output.all(token=token, agents=agents, join=join).apply(
+def _config_yaml(tokens: Output[Tokens], node: NodePlan, join: Output[str], args: ClusterArgs) -> Output[str]:
+    return Output.all(tokens, join).apply(
         lambda known: yaml_text.dump(
-            config(node, known["join"], args.api_names, args.k3s, known["token"], agent_token=known["agents"])
+            config(node, known[1], args.api_names, args.k3s, known[0].servers, agent_token=known[0].agents)
         )
     )

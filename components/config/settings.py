@@ -678,7 +678,8 @@ class Timeouts(Model):
     node_ready: Seconds = 600
     """From then until the node is Ready."""
     drain: Seconds = 120
-    """For the pods of a node that is removed to end, before it is removed all the same."""
+    """For the pods of a node that is removed to end, before it is removed all the same; then, 90 s at least, for K3s to remove its
+    etcd member."""
     plugins: Seconds = 600
     """Download and installation of the CNI plugins."""
     multus: Seconds = 900

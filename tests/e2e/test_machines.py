@@ -165,6 +165,12 @@ def test_destroy_keeps_the_disk_and_the_next_up_finds_the_cluster(checkout: Chec
     assert host_state() == before
     again = " ".join(checkout.lab("-y", "up", limit=2400).split())
     assert "is used again" in again
+    # With another agents' token than its data have K3s starts once, and never again.
+    checkout.node("timeout 100 systemctl restart k3s || true")
+    deadline = time.monotonic() + 600
+    while (state := checkout.node("systemctl is-active k3s || true").strip()) != "active":
+        assert time.monotonic() < deadline, state
+        time.sleep(5)
     assert kubectl(checkout, "get configmap kept -o jsonpath='{.data.since}'") == "before"
     assert checkout.preview() == ({}, [])
 

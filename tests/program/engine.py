@@ -306,6 +306,11 @@ def founder(serial: str) -> str:
     return serial
 
 
+def data_tokens() -> str:
+    """What k3s-data-token.sh prints: nothing on an empty disk; a test replaces this for one with a cluster."""
+    return ""
+
+
 def made(resource: Registered) -> dict[str, Any]:
     """The outputs that a provider adds to the inputs."""
     inputs = opened(resource.inputs)
@@ -329,7 +334,9 @@ def made(resource: Registered) -> dict[str, Any]:
         case "HttpProof":
             return {"status": 200, "seen": inputs["title"], "unseen": ""}
         case "Command":
-            return {"stdout": _kubeconfig() if "k3s-kubeconfig.sh" in str(inputs.get("create")) else "", "stderr": ""}
+            printed = {"k3s-kubeconfig.sh": _kubeconfig(), "k3s-data-token.sh": data_tokens()}
+            script = next((name for name in printed if name in str(inputs.get("create"))), "")
+            return {"stdout": printed.get(script, ""), "stderr": ""}
         case "Secret":
             return {"data": {"token": SERVICE_TOKEN}, "metadata": {**inputs["metadata"], "uid": resource.name}}
         case "Pod":

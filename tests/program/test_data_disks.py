@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+import yaml
 
+from components.cluster.rotation import REQUEST
 from components.libvirt.data_disk import DataDiskProvider
 
-from . import test_changes
+from . import engine, test_changes
 from .conftest import Run
-from .engine import merged
+from .engine import AGENT_TOKEN, TOKEN, config_of, merged, run
 from .test_changes import NEW_MACHINE, PROVIDERS, RESIZED, C, R, U, changes
 from .test_graph import KUBERNETES, MODES, expected
 
@@ -149,3 +152,25 @@ def test_agents_without_the_disk_are_as_before(deploy: Run) -> None:
     assert "agent-1-rancher-mount" not in {resource.name for resource in deployment.custom}
     own = deploy("dev", merged(both, {"agents": {"disks": {"rancher": {"size": 20}}}}))
     assert "agent-1-rancher-mount" in own.before("agent-1-k3s-install")
+
+
+@pytest.mark.parametrize(
+    ("printed", "rotate", "tokens"),
+    [
+        ("", "", (TOKEN, AGENT_TOKEN)),
+        (f"{TOKEN}\nchanged", "", (TOKEN, AGENT_TOKEN)),
+        ("kept\nkept-agents\n", "", ("kept", "kept-agents")),
+        ("kept\n", "", ("kept", None)),
+        ("kept\nkept-agents\n", "token", (TOKEN, AGENT_TOKEN)),
+    ],
+    ids=["an empty disk", "its own cluster", "a kept one", "a kept one without a token of the agents", "a kept one, rotated"],
+)
+def test_the_tokens_are_those_of_the_cluster_on_the_disk(
+    printed: str, rotate: str, tokens: tuple[str, str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "data_tokens", lambda: printed)
+    if rotate:
+        monkeypatch.setenv(REQUEST, rotate)
+    files = json.loads(run(config_of("dev", OF_K3S))["server-1-k3s-install"].document())
+    config = yaml.safe_load(files["/etc/rancher/k3s/config.yaml"]["content"])
+    assert (config["token"], config.get("agent-token")) == tokens

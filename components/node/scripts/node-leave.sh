@@ -56,7 +56,7 @@ if [[ -n $member ]]; then
   timeout "$((MEMBER_SECONDS + 15))" k3s kubectl wait node "$NODE_NAME" --timeout="${MEMBER_SECONDS}s" \
     --for=jsonpath='{.metadata.annotations.etcd\.k3s\.cattle\.io/removed-node-name}'="$member" > /dev/null ||
     fail "its etcd member $member could not be removed within $MEMBER_SECONDS s: bring the other servers back first, and see" \
-      "journalctl -u k3s"
+      "journalctl -u k3s; on a slow machine raise timeouts.drain"
 fi
 if [[ $state != absent ]]; then
   stage "deleting its object"

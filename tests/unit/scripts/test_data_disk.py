@@ -369,10 +369,19 @@ def test_a_wrong_parameter_is_refused(disk: Disk, name: str, value: str) -> None
 
 @pytest.mark.parametrize(
     ("text", "token"),
-    [(None, ""), ("", ""), ("K10abcdef0123::server:s3cr3t\n", "s3cr3t"), ("plain\n", "plain")],
+    [(None, ""), ("", ""), ("K10abcdef0123::server:s3cr3t\n", "s3cr3t\n"), ("plain\n", "plain\n")],
 )
 def test_the_token_of_the_cluster_on_the_disk(node: Node, text: str | None, token: str) -> None:
     if text is not None:
         node.file("var/lib/rancher/k3s/server/token", text)
     done = node.run("k3s-data-token")
     assert (done.returncode, done.stdout, done.stderr) == (0, token, "")
+
+
+@pytest.mark.parametrize(("agents", "printed"), [("s3cr3t", "s3cr3t\n"), ("0ther", "s3cr3t\n0ther\n")])
+def test_the_agents_token_of_the_cluster_on_the_disk(node: Node, agents: str, printed: str) -> None:
+    node.file("var/lib/rancher/k3s/server/token", "K10abcdef0123::server:s3cr3t\n")
+    rows = f"{agents},node,node,k3s:agent\ns3cr3t,server,server,k3s:server\n"
+    node.file("var/lib/rancher/k3s/server/cred/passwd", rows)
+    done = node.run("k3s-data-token")
+    assert (done.returncode, done.stdout, done.stderr) == (0, printed, "")
