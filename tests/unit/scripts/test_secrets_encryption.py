@@ -67,9 +67,18 @@ case "$1 $2" in
     echo "FATA[0090] context deadline exceeded (Client.Timeout exceeded while awaiting headers)" >&2
     exit 1 ;;
   "secrets-encrypt enable")
+    file=$ROOT/var/lib/rancher/k3s/server/cred/encryption-config.json
+    [[ ! -e $file ]] || { echo "FATA[0000] Error: EOF" >&2; exit 1; }
+    if [[ -e $STUB/late ]]; then
+      rm "$STUB/late"
+      mkdir -p "${file%/*}"
+      echo identity > "$file"
+      echo "FATA[0010] context deadline exceeded (Client.Timeout exceeded while awaiting headers)" >&2
+      exit 1
+    fi
     [[ -e $STUB/enables ]] || { echo "FATA[0000] Error: see server log for details" >&2; exit 1; }
-    mkdir -p "$ROOT/var/lib/rancher/k3s/server/cred"
-    echo identity > "$ROOT/var/lib/rancher/k3s/server/cred/encryption-config.json" ;;
+    mkdir -p "${file%/*}"
+    echo identity > "$file" ;;
   "kubectl get") echo '{"kind": "List", "items": ["s3cr3t"]}' ;;
   "kubectl replace")
     cat > "$STUB/replaced"
@@ -136,6 +145,14 @@ def test_a_cluster_without_one_is_prepared_once(server: Node) -> None:
     assert prepare(server).stdout == "prepared=now\n"
     assert commands(server) == ["secrets-encrypt enable"]
     assert prepare(server).stdout == "prepared=before\n"
+
+
+def test_a_request_that_k3s_answers_too_late_is_made_again(server: Node) -> None:
+    """Its file is there already, and with it the next request would end in a panic of K3s's."""
+    (server.stub / "enables").touch()
+    (server.stub / "late").touch()
+    assert prepare(server).stdout == "prepared=now\n"
+    assert commands(server) == ["secrets-encrypt enable"] * 2
 
 
 @pytest.mark.parametrize(
