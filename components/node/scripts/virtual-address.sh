@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Has kube-vip give the cluster's virtual address to one server at a time: places its static pod on this server, and waits until
-# the API answers at the address. Or takes the pod away again.
+# the API answers at the address and kube-vip runs here, to take over from another server. Or takes the pod away again.
 #
 # Environment:
 #   ACTION         on or off
 #   ADDRESS        the virtual IPv4 address
 #   INTERFACE      the node's interface that it is on, e.g. enp1s0
 #   NODE_NAME      name of the node object; needed with on
-#   LIMIT_SECONDS  whole seconds until the API answers at the address, or until it has left this node
+#   LIMIT_SECONDS  whole seconds until the API answers at the address and kube-vip runs, or until the address has left this node
 #   PROBE_SECONDS  whole seconds in which another machine that has the address must answer as this cluster's API, 60 by default
 # Stdin: a line that says which installation of K3s it is (another one runs this again), then the manifest of the static pod; with
 #   off nothing is read.
@@ -138,6 +138,7 @@ report() {
       --output 'jsonpath={range .items[*]}{.reason}: {.message}{"\n"}{end}' 2> /dev/null | tail -n 5 >&2 || true
   fi
 }
+runs() { [[ $(timeout 60 "$k3s" crictl ps --quiet --name kube-vip 2> /dev/null || true) ]]; }
 stage "waiting for the API at $ADDRESS"
 began=$SECONDS
 until answers; do
@@ -146,5 +147,13 @@ until answers; do
     fail "the API of this cluster does not answer at $ADDRESS (k3s.virtualAddress) after $LIMIT_SECONDS s. ErrImagePull in the lines above names an image that the registry refuses: correct k3s.kubeVip.image, or the registry (k3s.registries); a lease that is lost again and again, a machine too slow for k3s.kubeVip.leaseDuration"
   fi
   pause 2
+done
+stage "waiting for kube-vip on this server"
+until runs; do
+  if ((SECONDS - began >= LIMIT_SECONDS)); then
+    report
+    fail "kube-vip does not run on this server after $LIMIT_SECONDS s, so it could not take $ADDRESS over from another one. ErrImagePull in the lines above names an image that the registry refuses: correct k3s.kubeVip.image, or the registry (k3s.registries)"
+  fi
+  pause 3
 done
 echo "virtual-address=$ADDRESS"

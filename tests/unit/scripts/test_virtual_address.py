@@ -40,7 +40,8 @@ K3S = r"""#!/bin/bash
 case $* in
   *"get lease"*) echo -n server-2 ;;
   *"get events"*) echo "Failed: ErrImagePull" ;;
-  "crictl ps "*) cat "$STUB/container" 2> /dev/null ;;
+  "crictl ps --all "*) cat "$STUB/container" 2> /dev/null ;;
+  "crictl ps --quiet --name kube-vip") [[ -e $STUB/not-started ]] || echo c0ffee ;;
   "crictl logs "*) echo "lost leadership, restarting kube-vip" ;;
 esac
 """
@@ -123,6 +124,15 @@ def test_another_server_of_the_cluster_may_have_it(server: Node) -> None:
     (server.stub / "api").touch()
     assert on(server).returncode == 0
     assert not (server.stub / "probe.log").exists(), "the cluster's own API answers there"
+
+
+def test_it_waits_for_kube_vip_here_though_another_server_has_the_address(server: Node) -> None:
+    """Without it that server's loss would be the API's."""
+    for name in ("api", "not-started"):
+        (server.stub / name).touch()
+    done = on(server, LIMIT_SECONDS="1")
+    assert done.returncode == 1
+    assert f"could not take {ADDRESS} over" in done.stderr and "Failed: ErrImagePull" in done.stderr
 
 
 def test_a_probe_that_fails_is_no_free_address(server: Node) -> None:
