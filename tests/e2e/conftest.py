@@ -111,10 +111,11 @@ class Checkout:
         return done.stdout
 
     def set(self, key: str, **fields: Any) -> None:
-        """Set fields of one top-level setting in the stack's file; None removes the key."""
+        """Set fields of one top-level setting in the stack's file; None removes one."""
         file = self.path / f"Pulumi.{self.stack}.yaml"
         document = yaml.safe_load(file.read_text())
-        document["config"].setdefault(f"k3s-macvlan:{key}", {}).update(fields)
+        setting = {**document["config"].get(f"k3s-macvlan:{key}", {}), **fields}
+        document["config"][f"k3s-macvlan:{key}"] = {name: value for name, value in setting.items() if value is not None}
         file.write_text(yaml.safe_dump(document))
 
     def setting(self, key: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import threading
 import time
 from collections.abc import Iterator
@@ -45,7 +46,7 @@ def silence(kubeconfig: str, what: str) -> Iterator[Silence]:
                 with director.open(f"{server}/readyz", timeout=2) as answer:
                     if answer.read() == b"ok":
                         found.answered.append(time.monotonic() - began)
-            except OSError:
+            except (OSError, http.client.HTTPException):
                 pass
 
     thread = threading.Thread(target=ask)

@@ -14,10 +14,13 @@ from builds import CLOSED, MIRROR, Build
 from builds import served as is_served
 from conftest import Checkout
 from host import host_state, virsh
+from test_life import served_by_somebody
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nodes, pytest.mark.chapters, pytest.mark.once]
 
 BOTH, UEFI = "debian-13-testnet-amd64.qcow2", "debian-12-kin-amd64.qcow2"
+LONG = 2400
+"""Seconds of an `up` on full cores; a run that is killed leaves Pulumi's lock."""
 
 
 def domain(checkout: Checkout) -> str:
@@ -66,7 +69,7 @@ def before(checkout: Checkout) -> Iterator[dict[str, object]]:
 
 def test_debian_13_serves_the_page(checkout: Checkout, before: dict[str, object]) -> None:
     take(checkout, BOTH)
-    checkout.lab("-y", "up")
+    checkout.lab("-y", "up", limit=LONG)
     page(checkout)
     assert 'VERSION_ID="13"' in checkout.node("cat /etc/os-release") and "pflash" not in live(checkout)
     assert checkout.node("test -e /sys/firmware/efi || echo bios") == "bios\n"
@@ -78,13 +81,14 @@ def test_another_firmware_restarts_the_machine_and_keeps_its_cluster(checkout: C
     boot = checkout.node("cat /proc/sys/kernel/random/boot_id; stat --format=%Y /etc/ssh/ssh_host_ed25519_key").split()
     checkout.set("machine", firmware="efi")
     assert "boots by efi from now on, by bios until now" in checkout.lab("preview")
-    checkout.lab("-y", "up")
+    checkout.lab("-y", "up", limit=LONG)
     again = checkout.node("cat /proc/sys/kernel/random/boot_id; stat --format=%Y /etc/ssh/ssh_host_ed25519_key").split()
     assert again[0] != boot[0] and again[1] == boot[1], "restarted, and not made anew"
     assert checkout.node("test -e /sys/firmware/efi && echo efi") == "efi\n"
     assert "pflash" in live(checkout) and variables(checkout) == {"server-1-nvram.fd"}
+    served_by_somebody(900)  # `up` waits for the node, and its pod comes back after that
     checkout.lab("-y", "refresh")
-    checkout.lab("-y", "up")
+    checkout.lab("-y", "up", limit=LONG)
     page(checkout)
     clean(checkout)
 
@@ -92,7 +96,7 @@ def test_another_firmware_restarts_the_machine_and_keeps_its_cluster(checkout: C
 def test_the_firmware_of_before_leaves_nothing(checkout: Checkout, efi: None) -> None:
     take(checkout, BOTH)
     checkout.set("machine", firmware="bios")
-    checkout.lab("-y", "up")
+    checkout.lab("-y", "up", limit=LONG)
     assert checkout.node("test -e /sys/firmware/efi || echo bios") == "bios\n"
     assert "pflash" not in live(checkout) and variables(checkout) == set()
     checkout.lab("-y", "destroy")
@@ -100,7 +104,7 @@ def test_the_firmware_of_before_leaves_nothing(checkout: Checkout, efi: None) ->
 
 def test_an_image_for_uefi_alone_is_found_before_a_machine_is_made(checkout: Checkout, efi: None) -> None:
     take(checkout, UEFI)
-    text = checkout.lab("-y", "up", ok=False)
+    text = checkout.lab("-y", "up", ok=False, limit=LONG)
     assert "boots by UEFI alone" in text and "machine.firmware: efi" in text
     assert domain(checkout) not in virsh("list", "--all")
     checkout.lab("-y", "destroy")
@@ -109,7 +113,7 @@ def test_an_image_for_uefi_alone_is_found_before_a_machine_is_made(checkout: Che
 def test_a_guest_of_another_kind_serves_the_page_by_uefi_with_its_agent(checkout: Checkout, efi: None) -> None:
     take(checkout, UEFI)
     checkout.set("machine", firmware="efi", guestAgent=True)
-    checkout.lab("-y", "up")
+    checkout.lab("-y", "up", limit=LONG)
     page(checkout)
     assert checkout.node("test -e /sys/firmware/efi && echo efi") == "efi\n"
     assert checkout.node("systemctl is-active NetworkManager; ls /etc/NetworkManager/conf.d").split()[0] == "active"
@@ -121,7 +125,7 @@ def test_a_guest_of_another_kind_serves_the_page_by_uefi_with_its_agent(checkout
 def test_it_is_shut_down_by_its_agent(checkout: Checkout, efi: None) -> None:
     take(checkout, UEFI)
     checkout.set("servers", memory=int(checkout.setting("servers").get("memory", 4096)) + 256)
-    assert "shutting down for a change by its guest agent" in checkout.lab("-y", "up")
+    assert "shutting down for a change by its guest agent" in checkout.lab("-y", "up", limit=LONG)
 
 
 def test_destroy_leaves_nothing(checkout: Checkout, before: dict[str, object]) -> None:

@@ -159,7 +159,7 @@ def test_an_agent_on_another_hypervisor_joins_by_the_lan(checkout: Checkout, lan
     checkout.set("agents", count=1, memory=2048, hypervisor="second")
     checkout.network(addressesPerNode=5)
     checkout.set("workload", perNode=True)
-    checkout.lab("-y", "up")
+    checkout.lab("-y", "up", limit=2400)
     outputs = checkout.outputs()
     assert outputs["nodes"][0] == first
     assert checkout.node("cat /var/lib/cloud/data/instance-id") == machine

@@ -34,6 +34,7 @@ SLOW = {
     "multus": 1800,
     "pod": 1500,
     "proof": 300,
+    "drain": 300,
 }
 
 # On cores that are full, K3s's controllers lose the lease of 15 s that they hold, and K3s ends with each loss and starts again:
@@ -94,10 +95,10 @@ def etcd_members(checkout: Checkout) -> list[str]:
 
 
 def ready(checkout: Checkout, name: str, wanted: str) -> None:
-    """Wait until the cluster says so of a node: Ready or NotReady."""
-    deadline = time.monotonic() + 900
-    while kubectl(checkout, f"get node {name} --no-headers").split()[1] != wanted:
-        assert time.monotonic() < deadline, f"{name} is not {wanted}"
+    """Wait until the cluster says so of a node: Ready or NotReady. Without a leader etcd answers nothing for a while."""
+    deadline = time.monotonic() + SLOW["k3s"]
+    while (said := kubectl(checkout, f"get node {name} --no-headers 2>&1 || true").split())[1:2] != [wanted]:
+        assert time.monotonic() < deadline, f"{name} is not {wanted}: {said}"
         time.sleep(5)
 
 

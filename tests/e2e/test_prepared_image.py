@@ -17,8 +17,10 @@ pytestmark = [pytest.mark.e2e, pytest.mark.nodes, pytest.mark.chapters]
 
 @pytest.fixture(scope="module")
 def before(build: Build, checkout: Checkout) -> dict[str, Any]:
-    """The host before the story. build: skips where there is nothing to tell it on."""
+    """The host before the story, without an image of another run. build: skips where there is nothing to tell it on."""
     checkout.set("image", prepare="always")
+    checkout.network(addressesPerNode=5)
+    checkout.lab("image", "--remove")
     return host_state()
 
 
@@ -61,7 +63,7 @@ def test_nothing_was_installed_or_pulled_on_the_node(checkout: Checkout) -> None
 
 def test_a_further_node_takes_it_and_is_another_machine(checkout: Checkout) -> None:
     made = images(checkout)
-    checkout.set("agents", count=1)
+    checkout.set("agents", count=1, cpus=1, memory=1536)
     checkout.lab("-y", "up", limit=1800)
     assert images(checkout) == dict.fromkeys(made, "2 over it")
     first, second = identity(checkout, "server-1"), identity(checkout, "agent-1")

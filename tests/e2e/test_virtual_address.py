@@ -5,6 +5,7 @@ On K3s's own binary alone.
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
 from typing import Any
@@ -14,7 +15,7 @@ from builds import Build
 from conftest import Checkout
 from host import host_state, virsh
 from silence import silence
-from test_nodes import PATIENT, SLOW, up
+from test_nodes import LONG, PATIENT, SLOW, up
 
 from components.cluster import kubernetes_api
 
@@ -31,9 +32,19 @@ def before(build: Build) -> dict[str, Any]:
     return host_state()
 
 
+SERVERS = {"server-1", "server-2", "server-3"}
+
+
 def holder(checkout: Checkout) -> str:
-    text = checkout.lab("status", "--json")
-    return str(json.loads(text[text.index("{") :])["virtual_address"]["on"])
+    """Name of the server that the lease names. On full cores one request for it may fail, which status says."""
+    deadline = time.monotonic() + 300
+    while True:
+        text = checkout.lab("status", "--json")
+        name = str(json.loads(text[text.index("{") :])["virtual_address"]["on"])
+        if name in SERVERS:
+            return name
+        assert time.monotonic() < deadline, f"no server has the address: {name}"
+        time.sleep(5)
 
 
 def domain(checkout: Checkout, name: str) -> str:
@@ -44,7 +55,7 @@ def conditions(kubeconfig: str) -> dict[str, str]:
     """Condition Ready by name of node; empty where the API does not answer."""
     try:
         items = kubernetes_api.client(kubeconfig)("/api/v1/nodes")["items"]
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return {}
     return {
         item["metadata"]["name"]: next(each["status"] for each in item["status"]["conditions"] if each["type"] == "Ready")
@@ -63,13 +74,9 @@ def test_three_servers_join_by_the_address(checkout: Checkout, before: dict[str,
     )
     checkout.network(addressesPerNode=2)
     up(checkout)
-    for name in ("server-2", "server-3"):
+    for name in sorted(SERVERS - {"server-1"}):
         assert f"server: https://{VIRTUAL}:6443" in checkout.node("cat /etc/rancher/k3s/config.yaml", name)
-    held = [
-        name
-        for name in ("server-1", "server-2", "server-3")
-        if checkout.node(f"ip -4 -oneline address show dev enp1s0 to {VIRTUAL}/32", name)
-    ]
+    held = [name for name in sorted(SERVERS) if checkout.node(f"ip -4 -oneline address show dev enp1s0 to {VIRTUAL}/32", name)]
     assert held == [holder(checkout)], "one server, the one that the lease names"
     assert checkout.preview() == ({}, [])
 
@@ -80,28 +87,35 @@ def test_the_server_that_has_it_is_lost_while_an_agent_joins(checkout: Checkout)
     checkout.set("agents", count=1, cpus=1, memory=1536)
     with silence(kubeconfig, f"{lost}, which had the address, lost") as found:
         run = checkout.run("-y", "up")
-        run.saw(r"agent-1-answers|agent-1-k3s-install", limit=1500)
+        run.saw("agent-1-k3s-install (creating|replacing)", LONG)
         virsh("destroy", machine)
         deadline = time.monotonic() + 20 * LEASE
         while not (nodes := conditions(kubeconfig)):
             assert time.monotonic() < deadline, found
             time.sleep(2)
         assert lost in nodes, "kubectl by the kubeconfig goes on"
-        code, said = checkout.finished(run, limit=7200)
+        again = len(found.answered)
+        while len(found.answered) == again:
+            assert time.monotonic() < deadline, found
+            time.sleep(1)
+        gap = found.longest  # later ones are of full cores, and not of the address
+        code, said = checkout.finished(run, limit=LONG)
     assert code == 0, said[-6000:]
     assert f"server: https://{VIRTUAL}:6443" in checkout.node("cat /etc/rancher/k3s/config.yaml", "agent-1")
-    assert conditions(kubeconfig)["agent-1"] == "True" and conditions(kubeconfig)[lost] != "True"
+    while not (nodes := conditions(kubeconfig)):
+        time.sleep(5)
+    assert nodes["agent-1"] == "True" and nodes[lost] != "True"
     assert "agent-1" in checkout.lab("kubectl", "get", "nodes")
-    taken = holder(checkout)
-    assert taken not in ("", lost)
+    assert holder(checkout) != lost
     # Of its lease, two attempts to get it, the wait for an answer and the next ARP announcement; twice that on full cores.
-    assert LEASE / 2 < found.longest < 2 * (LEASE + 40), found
+    assert LEASE / 2 < gap < 2 * (LEASE + 40), gap
     assert checkout.preview() == ({}, [])
 
 
 def test_the_lost_server_comes_back_without_the_address(checkout: Checkout) -> None:
     kubeconfig = checkout.outputs()["kubeconfig"]
-    (lost,) = [name for name, ready in conditions(kubeconfig).items() if ready != "True"]
+    running = virsh("list", "--name").split()
+    (lost,) = [name for name in sorted(SERVERS) if domain(checkout, name) not in running]
     has = holder(checkout)
     virsh("start", domain(checkout, lost))
     deadline = time.monotonic() + 1800
