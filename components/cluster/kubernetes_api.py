@@ -54,9 +54,6 @@ _NO_ANSWER = re.compile(
     re.IGNORECASE,
 )
 
-# An HTTP status and a failed TLS handshake are OSErrors; an answer that ends on the way is not.
-_NOT_ANSWERED = (OSError, http.client.HTTPException)
-
 # The provider asks for the API's schema once, when it starts, and returns this error for every later operation of the run.
 _UNREACHABLE = "configured Kubernetes cluster is unreachable"
 
@@ -149,9 +146,8 @@ def is_ready(kubeconfig: str) -> bool:
     """Whether the API server says that it is ready. https://kubernetes.io/docs/reference/using-api/health-checks/"""
     try:
         server, director = opener(kubeconfig)
-        with director.open(f"{server}/readyz", timeout=10) as answer:
-            return bool(answer.read() == b"ok")
-    except _NOT_ANSWERED:
+        return _answer(director, f"{server}/readyz") == b"ok"
+    except OSError:
         return False
 
 
@@ -167,9 +163,8 @@ def sends_schema(kubeconfig: str) -> bool:
         server, director = opener(kubeconfig)
         form = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
         request = urllib.request.Request(f"{server}/openapi/v2", headers={"Accept": form})  # noqa: S310 - as of `send`
-        with director.open(request, timeout=SCHEMA_SECONDS) as answer:
-            return bool(answer.read())
-    except _NOT_ANSWERED:
+        return bool(_answer(director, request, SCHEMA_SECONDS))
+    except OSError:
         return False
 
 
@@ -178,8 +173,7 @@ def client(kubeconfig: str) -> Callable[[str], Any]:
     server, director = opener(kubeconfig)
 
     def get(path: str) -> Any:
-        with director.open(f"{server}{path}", timeout=10) as answer:
-            return json.load(answer)
+        return json.loads(_answer(director, f"{server}{path}"))
 
     return get
 
@@ -187,8 +181,7 @@ def client(kubeconfig: str) -> Callable[[str], Any]:
 def delete(kubeconfig: str, path: str) -> None:
     """Delete the object at a path of the Kubernetes API, which ends later; OSError as of `client`."""
     server, director = opener(kubeconfig)
-    with director.open(urllib.request.Request(f"{server}{path}", method="DELETE"), timeout=10) as answer:  # noqa: S310
-        answer.read()
+    _answer(director, urllib.request.Request(f"{server}{path}", method="DELETE"))  # noqa: S310 - as of `send`
 
 
 def send(kubeconfig: str, method: str, path: str, document: Any, *, kind: str = "application/json") -> None:
@@ -197,8 +190,16 @@ def send(kubeconfig: str, method: str, path: str, document: Any, *, kind: str = 
     request = urllib.request.Request(  # noqa: S310 - the kubeconfig's own server
         f"{server}{path}", method=method, data=json.dumps(document).encode(), headers={"Content-Type": kind}
     )
-    with director.open(request, timeout=10) as answer:
-        answer.read()
+    _answer(director, request)
+
+
+def _answer(director: urllib.request.OpenerDirector, request: urllib.request.Request | str, limit: float = 10) -> bytes:
+    """The whole answer; OSError where there is none within `limit` seconds, or one that ends on the way, or another status."""
+    try:
+        with director.open(request, timeout=limit) as answer:
+            return bytes(answer.read())
+    except http.client.HTTPException as error:  # which is no OSError
+        raise ConnectionError(f"the answer ended on the way: {error}") from error
 
 
 def opener(kubeconfig: str) -> tuple[str, urllib.request.OpenerDirector]:

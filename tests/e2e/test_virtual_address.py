@@ -5,7 +5,6 @@ On K3s's own binary alone.
 
 from __future__ import annotations
 
-import http.client
 import json
 import time
 from typing import Any
@@ -55,7 +54,7 @@ def conditions(kubeconfig: str) -> dict[str, str]:
     """Condition Ready by name of node; empty where the API does not answer."""
     try:
         items = kubernetes_api.client(kubeconfig)("/api/v1/nodes")["items"]
-    except (OSError, http.client.HTTPException):
+    except OSError:
         return {}
     return {
         item["metadata"]["name"]: next(each["status"] for each in item["status"]["conditions"] if each["type"] == "Ready")

@@ -170,12 +170,19 @@ def test_an_answer_that_ends_on_the_way_is_none(monkeypatch: pytest.MonkeyPatch,
     class Ending(Server):
         def open(self, what: str | urllib.request.Request, timeout: float) -> Any:
             answer = super().open(what, timeout)
-            if not isinstance(what, str):
+            if what != "https://x/readyz":
                 answer.read = mock.Mock(side_effect=error)
             return answer
 
     monkeypatch.setattr(kubernetes_api, "opener", lambda _: ("https://x", Ending()))
     assert is_ready("k") and not sends_schema("k")
+    for request in (
+        lambda: kubernetes_api.client("k")("/api/v1/nodes"),
+        lambda: kubernetes_api.delete("k", "/api/v1/namespaces/x"),
+        lambda: kubernetes_api.send("k", "POST", "/api/v1/namespaces", {}),
+    ):
+        with pytest.raises(OSError):
+            request()
 
 
 @pytest.mark.parametrize(("closed", "sent"), [((), True), (("/openapi/v2",), False), (("/readyz",), False)])
