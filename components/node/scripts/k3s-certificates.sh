@@ -72,8 +72,8 @@ if [[ -z $RENEW ]]; then
 fi
 
 umask 077
-mkdir -p "$state"
-exec 9> "$state/lock"
+mkdir -p "$state" "$ROOT/run/lock"
+exec 9>> "$ROOT/run/lock/k3s-macvlan.lock"
 stage "waiting for the node's installation to end"
 flock --wait "$LIMIT_SECONDS" 9 || fail "an installation has been running on this node for $LIMIT_SECONDS s"
 read_certificates

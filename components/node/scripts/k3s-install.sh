@@ -57,6 +57,8 @@ source "${0%/*}/parts/stage.sh"
 # shellcheck source=/dev/null
 source "${0%/*}/parts/pause.sh"
 # shellcheck source=/dev/null
+source "${0%/*}/parts/installation.sh"
+# shellcheck source=/dev/null
 source "${0%/*}/parts/packages.sh"
 # shellcheck source=/dev/null
 source "${0%/*}/parts/kernel.sh"
@@ -87,15 +89,17 @@ source "${0%/*}/parts/k3s-works.sh"
 
 installed_version() { "$k3s" --version 2> /dev/null | awk 'NR == 1 {print $3}' || true; }
 
+# Before the checks, one of which looks for flock: who waits for what K3s makes learns by the lock that this script has ended.
+stage "taking the lock of this node's installations"
+if command -v flock > /dev/null; then
+  begin_installation "$LIMIT_SECONDS" || fail "another installation has been running on this node for $LIMIT_SECONDS s"
+fi
 # Of a node on which K3s was installed nothing is checked: it runs there.
 [[ -e $state/installed ]] || check_node
 
 # The umask of everything below, except for the directories that K3s and its users share.
 umask 077
 mkdir -p "$state"
-exec 9> "$state/lock"
-stage "taking the lock of this node's installations"
-flock --wait "$LIMIT_SECONDS" 9 || fail "another installation has been running on this node for $LIMIT_SECONDS s"
 stage "looking at what is installed"
 rotate_token
 write_files

@@ -45,8 +45,8 @@ source "${0%/*}/parts/k3s-start.sh"
 
 [[ -x $ROOT/usr/local/bin/k3s ]] || fail "K3s is not installed on this node: ./lab up installs it, then repeat the restore"
 umask 077
-mkdir -p "$state"
-exec 9> "$state/lock"
+mkdir -p "$state" "$ROOT/run/lock"
+exec 9>> "$ROOT/run/lock/k3s-macvlan.lock"
 stage "taking the lock of this node's installations"
 flock --wait "$SERVICE_LIMIT" 9 || fail "another step has been running on this node for $SERVICE_LIMIT s: wait for its end, then repeat the restore"
 stop_k3s

@@ -66,9 +66,9 @@ for each in "$token" "$wanted" "${agent_token:-none}"; do
 done
 
 umask 077
-mkdir -p "$state"
+mkdir -p "$state" "$ROOT/run/lock"
 # What a run that lost its connection has left running holds the lock.
-exec 9> "$state/lock"
+exec 9>> "$ROOT/run/lock/k3s-macvlan.lock"
 stage "taking the lock of this node's installations"
 flock --wait "$LIMIT_SECONDS" 9 || fail "another step has been running on this node for $LIMIT_SECONDS s: wait for its end, then repeat the restore"
 

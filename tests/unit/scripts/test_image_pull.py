@@ -108,7 +108,7 @@ def test_images_without_containerd(node: Node) -> None:
 
 def test_images_after_an_installation_that_failed(node: Node) -> None:
     """`up` ends when all its steps do, so this one must not wait for a containerd that nobody starts."""
-    lock = node.file("var/lib/k3s-macvlan/lock", "")
+    lock = node.file("run/lock/k3s-macvlan.lock", "")
     with subprocess.Popen(["flock", str(lock), "sleep", "1"]):
         time.sleep(0.2)
         done = node.run("image-pull", **{**IMAGES, "LIMIT_SECONDS": "60"})
@@ -116,7 +116,7 @@ def test_images_after_an_installation_that_failed(node: Node) -> None:
 
 
 def test_images_after_an_installation_that_failed_at_once(node: Node) -> None:
-    lock = node.file("var/lib/k3s-macvlan/lock", "")
+    lock = node.file("run/lock/k3s-macvlan.lock", "")
     os.utime(lock, (time.time() + 1, time.time() + 1))
     done = node.run("image-pull", **{**IMAGES, "LIMIT_SECONDS": "60"})
     assert (done.returncode, done.stdout) == (0, "") and "K3s was not installed" in done.stderr
@@ -124,7 +124,7 @@ def test_images_after_an_installation_that_failed_at_once(node: Node) -> None:
 
 def test_images_wait_for_an_installation_that_has_not_begun(node: Node) -> None:
     """The lock of a former one, which failed, says nothing of this one."""
-    lock = node.file("var/lib/k3s-macvlan/lock", "")
+    lock = node.file("run/lock/k3s-macvlan.lock", "")
     os.utime(lock, (1, 1))
     done = node.run("image-pull", **{**IMAGES, "LIMIT_SECONDS": "1"})
     assert (done.returncode, done.stdout) == (0, "") and "containerd does not run after 1 s" in done.stderr

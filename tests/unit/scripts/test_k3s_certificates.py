@@ -79,7 +79,7 @@ def renewal(k3s: K3s) -> Renewal:
 def test_the_first_that_ends_is_reported_and_nothing_is_touched(renewal: Renewal) -> None:
     done = renewal.run()
     assert (done.returncode, done.stdout) == (0, REPORT + "renewed no\n"), done.stderr
-    assert not renewal.asked("systemd-run") and not (renewal.node.root / "var/lib/k3s-macvlan/lock").exists()
+    assert not renewal.asked("systemd-run") and not (renewal.node.root / "run/lock/k3s-macvlan.lock").exists()
 
 
 def test_a_node_that_is_being_installed_is_waited_for(renewal: Renewal) -> None:
@@ -102,7 +102,7 @@ def test_none_at_all(renewal: Renewal) -> None:
     (renewal.node.root / DATA / "server/tls/client-admin.crt").unlink()
     done = renewal.run(LIMIT_SECONDS="0")
     assert (done.returncode, done.stdout) == (1, "") and "K3s has none after 0 s" in done.stderr
-    lock = renewal.node.file("var/lib/k3s-macvlan/lock", "")
+    lock = renewal.node.file("run/lock/k3s-macvlan.lock", "")
     os.utime(lock, (time.time() + 5, time.time() + 5))
     assert "K3s was not installed" in renewal.run(LIMIT_SECONDS="60").stderr
 
@@ -155,7 +155,7 @@ def test_a_renewal_that_cannot_begin_is_an_error(renewal: Renewal) -> None:
 
 
 def test_it_waits_for_an_installation(renewal: Renewal) -> None:
-    lock = renewal.node.file("var/lib/k3s-macvlan/lock", "")
+    lock = renewal.node.file("run/lock/k3s-macvlan.lock", "")
     holder = subprocess.Popen(["flock", str(lock), "sleep", "30"])
     try:
         time.sleep(0.5)

@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import os
+import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -177,6 +180,19 @@ def test_k3s_failed_installation_shows_its_log_and_is_repeated(k3s: K3s) -> None
     assert done.returncode == 1 and "Download failed" in done.stderr and "k3s.installScript.environment" in done.stderr
     del k3s.extra["FAKE_FAIL"]
     assert k3s.run().returncode == 0
+
+
+def test_who_waits_for_it_does_not_take_it_for_over_before_it_has_begun(k3s: K3s) -> None:
+    """As seen after an installation that failed: the next one had opened the lock's file, and not yet got the lock."""
+    lock = k3s.node.file("run/lock/k3s-macvlan.lock", "")
+    os.utime(lock, (1, 1))
+    with subprocess.Popen(["flock", str(lock), "sleep", "1.5"]), ThreadPoolExecutor() as pool:
+        time.sleep(0.2)
+        done = pool.submit(k3s.run)
+        time.sleep(1)
+        assert lock.stat().st_mtime == 1
+    assert done.result().returncode == 0
+    assert lock.stat().st_mtime > time.time() - 60
 
 
 def test_k3s_other_version_than_asked(k3s: K3s) -> None:

@@ -33,10 +33,20 @@ def test_kubeconfig_is_printed_when_it_is_whole(node: Node) -> None:
     assert "S0VZ" not in errors
 
 
+def test_another_that_looks_is_no_installation(node: Node) -> None:
+    """Several scripts wait for what K3s makes at the same time."""
+    lock = node.file("run/lock/k3s-macvlan.lock", "")
+    os.utime(lock, (1, 1))
+    with subprocess.Popen(["flock", "--shared", str(lock), "sleep", "1.5"]):
+        time.sleep(0.2)
+        done = node.run("k3s-kubeconfig", LIMIT_SECONDS="5")
+    assert done.returncode == 1 and "k3s.yaml after 5 s" in done.stderr
+
+
 def test_kubeconfig_that_does_not_come(node: Node) -> None:
     done = node.run("k3s-kubeconfig", LIMIT_SECONDS="1")
     assert (done.returncode, done.stdout) == (1, "") and "k3s.yaml after 1 s" in done.stderr
-    lock = node.file("var/lib/k3s-macvlan/lock", "")
+    lock = node.file("run/lock/k3s-macvlan.lock", "")
     os.utime(lock, (time.time() + 5, time.time() + 5))
     begin = time.monotonic()
     done = node.run("k3s-kubeconfig", LIMIT_SECONDS="60")

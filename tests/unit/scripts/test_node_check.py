@@ -2,12 +2,14 @@
 
 import os
 import shutil
+import subprocess
+import time
 
 import pytest
 
 from components.config import kernel_modules, settings
 
-from .fake_node import K3s
+from .fake_node import SCRIPTS, K3s, stripped
 
 pytestmark = pytest.mark.unit
 
@@ -94,6 +96,21 @@ def test_the_package_is_the_distribution_s(image: Image, name: str, like: str, p
     assert package in output and "br_netfilter" in output and "vxlan" in output and "nf_tables or ip_tables" in output
 
 
+def test_what_waits_for_k3s_learns_that_a_check_has_failed(image: Image) -> None:
+    image.modules([])
+    began = time.time()
+    with subprocess.Popen(
+        ["bash", "-c", stripped(SCRIPTS / "k3s-kubeconfig.sh")],
+        env=image.node.environment({"LIMIT_SECONDS": "60"}),
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as waiting:
+        time.sleep(1)
+        image.tried()
+        assert "K3s was not installed" in waiting.communicate(timeout=30)[1]
+    assert time.time() - began < 30
+
+
 def test_a_kernel_that_was_upgraded_under_the_machine(image: Image) -> None:
     (image.node.root / "lib/modules" / KERNEL).rename(image.node.root / "lib/modules/6.12.9-new")
     assert f"no modules of the kernel that runs, {KERNEL}, but of 6.12.9-new" in image.tried()
@@ -115,7 +132,7 @@ def test_all_that_an_image_lacks_is_said_at_once(image: Image) -> None:
     image.node.command("curl", "").unlink()
     path = image.node.bin / "only"
     path.mkdir()
-    for name in ("bash", "timeout", "flock", "tar", "ip", "systemctl", "grep", "sleep", "date", "cat"):
+    for name in ("bash", "timeout", "flock", "tar", "ip", "systemctl", "grep", "sleep", "date", "cat", "mkdir", "touch"):
         (path / name).symlink_to(shutil.which(name, path=f"{image.node.bin}:/usr/bin:/bin:/usr/sbin:/sbin") or "")
     output = image.tried(PATH=str(path))
     assert "no python3 curl: add" in output and "no cgroup controller memory" in output and "br_netfilter" in output

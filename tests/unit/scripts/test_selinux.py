@@ -124,7 +124,7 @@ def test_a_missing_program_is_named_with_its_package(k3s: K3s, release: str) -> 
     of(k3s.node, release)
     path = k3s.node.bin / "only"
     path.mkdir()
-    for name in ("bash", "timeout", "flock", "tar", "ip", "systemctl", "grep", "sleep", "date", "cat"):
+    for name in ("bash", "timeout", "flock", "tar", "ip", "systemctl", "grep", "sleep", "date", "cat", "mkdir", "touch"):
         (path / name).symlink_to(shutil.which(name, path=f"{k3s.node.bin}:/usr/bin:/bin:/usr/sbin:/sbin") or "")
     done = k3s.run(PATH=str(path))
     packages = "python curl" if release == "arch" else "python3 curl"
