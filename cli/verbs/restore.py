@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from cli import backend as backends
 from cli import backup_file, consent, data_key, engine, hints, locks, node_scripts, process, restore_checks, selection
@@ -32,8 +32,8 @@ from components.config.settings import Settings
 PROBE_SECONDS = 40.0
 """For all nodes to answer on SSH."""
 
-_INSTALLED = "test -d /etc/rancher/k3s && /usr/local/bin/k3s --version | grep -qF ' {version} '"
-"""Whether this release of K3s is installed on a node, as the status of a command: another one is for `up` to replace first."""
+_INSTALLED = "test -d /etc/rancher/k3s || exit 1; if /usr/local/bin/k3s --version | grep -qF ' {version} '; then echo ready; fi"
+"""The status says whether K3s is installed on a node, and `ready` that it is this release: another is for `up` to replace first."""
 
 _SKIP = "PULUMI_K8S_SKIP_UPDATE_UNREACHABLE"
 
@@ -58,15 +58,15 @@ def main(options: argparse.Namespace) -> int:
     stack = _existing(backend, options.stack)
     running = _running(stack)
     source.refuse(restore_checks.of_running(header, running, other_cluster=other))
-    ready = _ready(stack, config.k3s.version) if stack else set()
+    nodes = _observe(stack, config.k3s.version) if stack else Nodes(frozenset(), frozenset())
     if stack:
-        source.refuse(_of_majority(stack, ready))
+        source.refuse(_of_majority(stack, nodes.answering))
     _ask(header, running, stack, options)
     hints.about_libvirt(options.stack)
     engine.install_plugins()
     locks.release_and_report(backend, options.stack)
     try:
-        _restore(source, config, plan, stack, ready)
+        _restore(source, config, plan, stack, nodes)
     except (LabError, KeyboardInterrupt, SystemExit):
         say(f"the restore is not complete. Each of its steps may be repeated: ./lab -s {options.stack} restore {options.file}")
         raise
@@ -176,52 +176,65 @@ def _described(header: Header) -> str:
 # --- the restore ---
 
 
-def _restore(source: Source, config: Settings, plan: Plan, stack: Stack | None, ready: set[str]) -> None:
-    """ready: names of the nodes that answer with the settings' K3s."""
-    name, version, exchanged = source.stack, config.k3s.version, False
-    if stack is None or len(ready) < len(stack.nodes):
+def _restore(source: Source, config: Settings, plan: Plan, stack: Stack | None, nodes: Nodes) -> None:
+    name, version = source.stack, config.k3s.version
+    if stack is None or len(nodes.ready) < len(stack.nodes):
         up.refuse_unfit_hosts(name)
-        if stack is not None and _lost_majority(stack, ready):
+        if stack is not None and _lost_majority(stack, nodes.answering):
             say("no majority of the servers is left: the data are exchanged on the nodes that answer, before others are recreated")
-            _exchange(source, replace(stack, nodes=tuple(node for node in stack.nodes if node.name in ready)), config, plan)
-            exchanged = True
+            answering = tuple(node for node in stack.nodes if node.name in nodes.answering)
+            _exchange(source, replace(stack, nodes=answering), config, plan)
         say("bringing the machines up first")
         if stack is not None:
             _see_what_is_lost(name)
         _up(name)
         stack = stacks.read_selected(name)
-        if len(_ready(stack, version)) < len(stack.nodes):
+        if len(_observe(stack, version).ready) < len(stack.nodes):
             raise LabError(
                 f"a node of stack {name} does not answer on SSH, or has no K3s {version}, though `up` has ended well: ./lab -s "
                 f"{name} status; bring it back, or take it out of the settings"
             )
-    if not exchanged:
-        _exchange(source, stack, config, plan)
+    # Also where it was done on a part of them: a server that was only off has started with the data of before.
+    _exchange(source, stack, config, plan)
     say("reading the kubeconfig of the restored cluster")
     _up(name, "--skip-preview", "--replace", "**::k3s-kubeconfig")
     say("bringing the stack up to date with the restored cluster")
     _up(name, "--refresh", "--replace", "**-multus-gate")
 
 
-def _ready(stack: Stack, version: str) -> set[str]:
-    """Names of the nodes that answer and have this release of K3s installed."""
+class Nodes(NamedTuple):
+    """Names of nodes."""
+
+    answering: frozenset[str]
+    """They answer, and have a K3s: an upgrade that was cut off leaves another release, with its data and its vote."""
+    ready: frozenset[str]
+    """And that of the settings."""
+
+
+def _observe(stack: Stack, version: str) -> Nodes:
+    """The nodes as they are now. version: of the settings."""
     answers = ssh.gather(stack, stack.nodes, [ssh.quoted(["sh", "-c", _INSTALLED.format(version=version)])], PROBE_SECONDS)
     for name, answer in answers.items():
         if answer.error:
-            say(f"{name} does not answer, or K3s {version} is not installed there: {answer.error}")
-    return {name for name, answer in answers.items() if not answer.error}
+            say(f"{name} does not answer, or K3s is not installed there: {answer.error}")
+        elif answer.text.strip() != "ready":
+            say(f"{name} has another release of K3s than {version}, which `up` installs first")
+    return Nodes(
+        answering=frozenset(name for name, answer in answers.items() if not answer.error),
+        ready=frozenset(name for name, answer in answers.items() if not answer.error and answer.text.strip() == "ready"),
+    )
 
 
-def _lost_majority(stack: Stack, ready: set[str]) -> bool:
+def _lost_majority(stack: Stack, answering: frozenset[str]) -> bool:
     """Whether etcd has no majority on the servers that answer. A single server has none to lose: its cluster is its data."""
     servers = [node.name for node in stack.nodes if node.role == "server"]
-    return len(servers) > 1 and 2 * len(ready.intersection(servers)) <= len(servers)
+    return len(servers) > 1 and 2 * len(answering.intersection(servers)) <= len(servers)
 
 
-def _of_majority(stack: Stack, ready: set[str]) -> Iterator[str]:
+def _of_majority(stack: Stack, answering: frozenset[str]) -> Iterator[str]:
     """Why nothing can be exchanged: a recreated first server joins the others, and these have no cluster that it could join."""
-    if _lost_majority(stack, ready) and stack.first_server.name not in ready:
-        lost = [node.name for node in stack.nodes if node.role == "server" and node.name not in ready]
+    if _lost_majority(stack, answering) and stack.first_server.name not in answering:
+        lost = [node.name for node in stack.nodes if node.role == "server" and node.name not in answering]
         yield (
             f"{', '.join(lost)} do not answer, the first server among them, and no majority of the servers is left. Start those "
             f"that are only off (./lab -s {stack.name} status). If they are lost: ./lab -s {stack.name} destroy, which deletes "

@@ -12,8 +12,9 @@ from pulumi_kubernetes.core.v1 import Namespace, NodePatch
 from pulumi_kubernetes.meta import v1 as meta
 
 from components.cluster import hardened_files
-from components.cluster.hardening import Hardening, HardeningArgs, prepare_encryption
-from components.cluster.k3s_files import config, kubeconfig, registries_yaml
+from components.cluster.encryption import Encryption, prepare_encryption
+from components.cluster.hardening import Hardening, HardeningArgs
+from components.cluster.k3s_files import config, encrypts, kubeconfig, registries_yaml
 from components.cluster.k3s_node import K3sNode, K3sNodeArgs
 from components.cluster.kubernetes_api import SCHEMA_SECONDS, ApiRetry, once_it_answers
 from components.config.artifacts import ArtifactSet
@@ -123,7 +124,8 @@ class Cluster(ComponentResource):
         servers_first = ServersFirst(args.failure, len(servers) * (2 * limits.k3s + limits.node_ready + limits.plugins))
         self.nodes = {}
         self._left: list[pulumi.Resource] = []
-        prepared = [prepare_encryption(f"{name}-encryption-prepared", first, args.timeouts.k3s, own)] if args.k3s.hardened else []
+        encrypted = encrypts(args.k3s)
+        prepared = [prepare_encryption(f"{name}-encryption-prepared", first, args.timeouts.k3s, own)] if encrypted else []
         for machine in args.machines:
             node = machine.node
             join = _join_url(release, servers, args) if node.first else Output.from_input(f"https://{args.join_address}:{API_PORT}")
@@ -199,13 +201,12 @@ class Cluster(ComponentResource):
         if args.k3s.hardened:
             Hardening(
                 f"{name}-hardening",
-                HardeningArgs(
-                    servers=[(machine, self.nodes[machine.node.name].node_ready_steps) for machine in servers],
-                    kubernetes=self.child_options,
-                    limit=args.timeouts.k3s,
-                ),
+                HardeningArgs(ready=self.nodes[first.node.name].node_ready_steps, kubernetes=self.child_options),
                 own,
             )
+        if encrypted:
+            with_steps = [(machine, self.nodes[machine.node.name].node_ready_steps) for machine in servers]
+            Encryption(f"{name}-encryption", with_steps, args.timeouts.k3s, own)
         self.register_outputs({"kubeconfig": self.kubeconfig})
 
     def _tokens(

@@ -1,4 +1,4 @@
-"""What K3s's CIS hardening guide (k3s.hardened) takes beyond config.yaml: encrypted secrets, network policies, service accounts."""
+"""What K3s's CIS hardening guide (k3s.hardened) takes in the cluster: network policies, service accounts."""
 
 from __future__ import annotations
 
@@ -8,13 +8,9 @@ from typing import Any
 
 import pulumi
 from pulumi import ComponentResource, ResourceOptions
-from pulumi_command.remote import Command
 from pulumi_kubernetes.core.v1 import ServiceAccountPatch
 from pulumi_kubernetes.meta import v1 as meta
 from pulumi_kubernetes.networking import v1 as networking
-
-from components.machine.virtual_machine import VirtualMachine
-from components.node import command
 
 _SYSTEM = "kube-system"
 
@@ -26,24 +22,18 @@ _ACCOUNTS = ("default", "kube-node-lease", "kube-public")
 class HardeningArgs:
     """Inputs of `Hardening`."""
 
-    servers: Sequence[tuple[VirtualMachine, Sequence[pulumi.Resource]]]
-    """All servers, the first one first, and the steps after which each is Ready."""
+    ready: Sequence[pulumi.Resource]
+    """Steps after which the first server is Ready."""
     kubernetes: ResourceOptions
     """Of Kubernetes resources."""
-    limit: int
-    """Seconds for each step on a server."""
 
 
 class Hardening(ComponentResource):
-    """Secrets encrypted in etcd, network policies for K3s's own namespaces, no token for pods that name no account.
-
-    Errors: what the scripts report of the encryption.
-    """
+    """Network policies for K3s's own namespaces, no token for pods that name no account."""
 
     def __init__(self, name: str, args: HardeningArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("k3s-macvlan:k3s:Hardening", name, {}, opts)
         own = ResourceOptions(parent=self)
-        self._encrypt(name, args, own)
         kubernetes = ResourceOptions.merge(args.kubernetes, own)
         for policy, namespace, spec in _policies():
             networking.NetworkPolicy(
@@ -63,40 +53,9 @@ class Hardening(ComponentResource):
                 ),
                 automount_service_account_token=False,
                 # Kubernetes makes the account after the namespace.
-                opts=ResourceOptions.merge(kubernetes, ResourceOptions(depends_on=list(args.servers[0][1]))),
+                opts=ResourceOptions.merge(kubernetes, ResourceOptions(depends_on=list(args.ready))),
             )
         self.register_outputs({})
-
-    def _encrypt(self, name: str, args: HardeningArgs, own: ResourceOptions) -> None:
-        """Once all servers run with the option: by the first one, whose key the others take one after another."""
-        (first, _), *others = args.servers
-        ready = [step for _, steps in args.servers for step in steps]
-        encrypted = first.run(
-            f"{name}-secrets",
-            command.Script(name="k3s-secrets-encrypt.sh", environment={"LIMIT_SECONDS": str(args.limit)}, limit=args.limit + 360),
-            opts=ResourceOptions.merge(own, ResourceOptions(depends_on=ready)),
-        )
-        before: pulumi.Resource = encrypted
-        for machine, _ in others:
-            before = machine.run(
-                f"{machine.node.name}-encryption-key",
-                command.Script(
-                    name="k3s-encryption-key.sh",
-                    environment={"LIMIT_SECONDS": str(args.limit)},
-                    limit=args.limit + 180,
-                    stdin=pulumi.Output.concat(encrypted.stdout, "\n"),
-                ),
-                opts=ResourceOptions.merge(own, ResourceOptions(depends_on=[before])),
-            )
-
-
-def prepare_encryption(name: str, first: VirtualMachine, limit: int, opts: ResourceOptions) -> Command:
-    """The step on the first server before its K3s gets secrets-encryption: a cluster that is there already is prepared for it."""
-    return first.run(
-        name,
-        command.Script(name="k3s-encryption-prepare.sh", environment={"LIMIT_SECONDS": str(limit)}, limit=limit + 150),
-        opts=ResourceOptions.merge(opts, ResourceOptions(depends_on=[first.ssh_ready, *first.mounted])),
-    )
 
 
 def _policies() -> list[tuple[str, str, dict[str, Any]]]:

@@ -14,6 +14,8 @@ from components.config.settings import K3s
 from components.config.snapshots import options
 from components.node import yaml_text
 
+_TRUE = {"true", "1", "t", "yes", "on"}
+
 
 def config(
     node: NodePlan, join: str, api_names: Sequence[str], k3s: K3s, token: str, *, agent_token: str | None = None
@@ -37,10 +39,18 @@ def config(
             own["system-default-registry"] = k3s.system_default_registry
         if k3s.snapshots:
             own |= options(k3s.snapshots)
-    extra = {**k3s.config, **(k3s.server_config if node.role == "server" else {})}
-    if k3s.hardened:
-        extra = hardening.added(extra, hardening.options(k3s, node.role))
-    return {**extra, **own}
+    return {**_of_settings(k3s, node.role), **own}
+
+
+def encrypts(k3s: K3s) -> bool:
+    """Whether K3s is to encrypt Secrets in etcd."""
+    options = _of_settings(k3s, "server").items()
+    return any(str(value).strip().lower() in _TRUE for key, value in options if hardening.canonical(key) == "secrets-encryption")
+
+
+def _of_settings(k3s: K3s, role: str) -> dict[str, Any]:
+    extra = {**k3s.config, **(k3s.server_config if role == "server" else {})}
+    return hardening.added(extra, hardening.options(k3s, role)) if k3s.hardened else extra
 
 
 def registries_yaml(k3s: K3s) -> str | None:

@@ -18,7 +18,8 @@ pytestmark = pytest.mark.program
 HARDENED: dict[str, Any] = {"k3s": {"hardened": True}}
 OWN = {
     "Command k3s-encryption-prepared",
-    "Command k3s-hardening-secrets",
+    "Command k3s-encryption-secrets",
+    "Encryption k3s-encryption",
     "Hardening k3s-hardening",
     *(f"NetworkPolicy k3s-hardening-kube-system-{name}" for name in (
         "intra-namespace", "default-network-dns-policy", "allow-all-metrics-server", "allow-all-svclb-ingress",
@@ -47,6 +48,19 @@ def test_the_resources_of_it(deploy: Run, mode: str) -> None:
         assert not resource.custom or resource.deleted_with == domain, name
 
 
+@pytest.mark.parametrize("where", ["config", "serverConfig"])
+def test_k3s_s_own_option_is_prepared_and_followed_by_one_key_too(deploy: Run, where: str) -> None:
+    """With the option alone each server of a running cluster makes a key of its own, which is in no snapshot."""
+    three = merged(many(3, 0), {"k3s": {where: {"secrets-encryption": True}}})
+    deployment = deploy("dev", three)
+    assert "k3s-encryption-prepared" in deployment.before("server-1-k3s-install")
+    for name in ("server-2-encryption-key", "server-3-encryption-key"):
+        assert "k3s-encryption-secrets" in deployment.before(name)
+    assert "NetworkPolicy" not in {resource.kind for resource in deployment.custom}
+    off = deploy("dev", merged(many(3, 0), {"k3s": {where: {"secrets-encryption": False}}}))
+    assert not [resource.name for resource in off.custom if "encryption" in resource.name]
+
+
 def test_without_it_nothing_is_another(deploy: Run) -> None:
     deployment = deploy("dev")
     assert changes(deployment, deploy("dev", {"k3s": {"hardened": False}})) == {}
@@ -70,7 +84,7 @@ def test_secrets_are_prepared_before_the_option_and_encrypted_when_all_servers_h
     deployment = deploy("dev", merged(many(3, 1), HARDENED))
     assert "k3s-encryption-prepared" in deployment.before("server-1-k3s-install")
     assert "k3s-encryption-prepared" in deployment.before("server-3-k3s-install"), "servers come one after another"
-    secrets = deployment["k3s-hardening-secrets"]
+    secrets = deployment["k3s-encryption-secrets"]
     assert {f"server-{number}-k3s-ready" for number in (1, 2, 3)} <= deployment.before(secrets.name)
     assert deployment["server-1-domain"].urn == secrets.deleted_with
     keys = [f"server-{number}-encryption-key" for number in (2, 3)]

@@ -217,6 +217,10 @@ def test_the_state_s_identity_of_the_cluster() -> None:
 ALL = {"server-1", "server-2", "agent-1"}
 
 
+def nodes(answering: set[str], ready: set[str]) -> restore.Nodes:
+    return restore.Nodes(answering=frozenset(answering), ready=frozenset(ready))
+
+
 class Steps:
     """What a restore does, in order."""
 
@@ -224,6 +228,8 @@ class Steps:
         self.done: list[str] = []
         self.ready = [ALL]
         """Names of the nodes that are ready, for each query; the last stays."""
+        self.other_release: set[str] = set()
+        """Names of those that have another release of K3s."""
         self.running = Running(cluster="5d1c1ef8", founded="2026-11-01T10:00:00Z")
         self.stack: Stack | None = None
         self.fails = ""
@@ -233,6 +239,10 @@ class Steps:
         skip = " (skips what is unreachable)" if "PULUMI_K8S_SKIP_UPDATE_UNREACHABLE" in os.environ else ""
         self.done.append(f"{text}{skip}")
         return 1 if self.fails and self.fails in text else 0
+
+    def observe(self, *_: Any) -> restore.Nodes:
+        ready = self.ready.pop(0) if len(self.ready) > 1 else self.ready[0]
+        return nodes(ready | self.other_release, ready)
 
     def script(self, _stack: Stack, run: Run, data: Iterable[bytes] = ()) -> None:
         size = len(b"".join(data))
@@ -261,7 +271,7 @@ def steps(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Step
     monkeypatch.setattr(selection, "create", lambda *_: ["-s", "dev"])
     monkeypatch.setattr(restore, "_existing", lambda *_: found.stack)
     monkeypatch.setattr(restore, "_running", lambda _stack: found.running)
-    monkeypatch.setattr(restore, "_ready", lambda *_: found.ready.pop(0) if len(found.ready) > 1 else found.ready[0])
+    monkeypatch.setattr(restore, "_observe", found.observe)
     for module, name in (
         (hints, "about_libvirt"),
         (engine, "install_plugins"),
@@ -316,8 +326,22 @@ def test_without_a_majority_the_data_are_exchanged_before_others_are_recreated(s
         *[step for step in EXCHANGE[:5] if "server-2" not in step],
         "pulumi refresh -s dev --yes --clear-pending-creates (skips what is unreachable)",
         "pulumi up -s dev --yes",
-        *EXCHANGE[5:],
+        *EXCHANGE,
+    ], "also on a server that was only off, which has started with the data of before"
+
+
+def test_a_server_with_another_release_is_not_lost(steps: Steps) -> None:
+    """It has its data and its vote: the cluster of an upgrade that was cut off would go on next to the restored one."""
+    steps.ready, steps.other_release = [{"server-1"}, ALL], {"server-2", "agent-1"}
+    assert run("file") == 0
+    assert steps.done == [
+        "pulumi refresh -s dev --yes --clear-pending-creates (skips what is unreachable)",
+        "pulumi up -s dev --yes",
+        *EXCHANGE,
     ]
+    steps.done, steps.ready, steps.other_release = [], [set(), ALL], set(ALL)
+    assert run("file") == 0, "a new k3s.version that no node has yet"
+    assert steps.done[2:] == EXCHANGE
 
 
 def test_a_first_server_that_would_join_nobody_is_refused(steps: Steps) -> None:
@@ -410,9 +434,12 @@ def test_what_the_verbs_need(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nodes_are_ready_when_each_has_k3s(stack: Stack, fake_ssh: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    (fake_ssh / "answer").write_text("exit 0\n")
-    assert restore._ready(stack, "v1.36.4+k3s1") == ALL
+    (fake_ssh / "answer").write_text("echo ready\n")
+    assert restore._observe(stack, "v1.36.4+k3s1") == nodes(ALL, ALL)
     assert "grep -qF" in (fake_ssh / "arguments").read_text() and " v1.36.4+k3s1 " in (fake_ssh / "arguments").read_text()
-    (fake_ssh / "answer").write_text('[[ "$*" == *192.168.122.182* ]] && exit 1 || exit 0\n')
-    assert restore._ready(stack, "v1.36.4+k3s1") == ALL - {"agent-1"}
-    assert "agent-1 does not answer, or K3s v1.36.4+k3s1 is not installed there" in capfd.readouterr().err
+    (fake_ssh / "answer").write_text('[[ "$*" == *192.168.122.182* ]] && exit 1 || echo ready\n')
+    assert restore._observe(stack, "v1.36.4+k3s1") == nodes(ALL - {"agent-1"}, ALL - {"agent-1"})
+    assert "agent-1 does not answer, or K3s is not installed there" in capfd.readouterr().err
+    (fake_ssh / "answer").write_text('[[ "$*" == *192.168.122.182* ]] || echo ready\n')
+    assert restore._observe(stack, "v1.36.4+k3s1") == nodes(ALL, ALL - {"agent-1"})
+    assert "agent-1 has another release of K3s than v1.36.4+k3s1" in capfd.readouterr().err
