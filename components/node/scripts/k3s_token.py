@@ -140,7 +140,15 @@ def rotate(root: str, new: str, old: str, limit: float) -> str:
     if shared != listed:
         replace(list_file, shared)
     note("giving the cluster the new token")
-    status, text = put(Server(here(root), ca), token, formers, limit)
+    server = Server(here(root), ca)
+    status, text = put(server, token, formers, limit)
+    if status not in (DONE, SILENT, *REFUSED):
+        # K3s writes the list before what servers share. Where a request ended between the two, as when etcd had no leader, K3s
+        # looks for what it shares under the list's token, in vain, for ever. From the former token it begins again, also where what
+        # it shares has the new one already (pkg/server/handlers/token.go; pkg/cluster/storage.go, migrateTokens).
+        begun = with_password(shared, "server", formers[0])
+        replace(list_file, begun if agents or former_agents else with_password(begun, "node", formers[0]))
+        status, text = put(server, token, formers, limit)
     if status == DONE:
         # As long as K3s's own command gives etcd.
         time.sleep(1)
@@ -148,8 +156,8 @@ def rotate(root: str, new: str, old: str, limit: float) -> str:
     if status == SILENT and formers[-1] == token:
         # A former run was cut off between the request and the file, and K3s has ended since: it starts with the new token alone.
         return "had it"
-    if shared != listed and read(list_file) == shared:
-        replace(list_file, listed)
+    if read(list_file) != listed:
+        replace(list_file, with_password(listed, "server", formers[0]))
     if status == SILENT:
         fail(
             f"K3s on this server does not answer ({text}), and only a running one takes a new token: start it, then run `up` again"

@@ -55,6 +55,8 @@ class Supervisor(ThreadingHTTPServer):
     def __init__(self, passwd: Path, token: str) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.passwd, self.token, self.broken = passwd, token, ""
+        self.bootstrap, self.ends_early = token, False
+        """The token of what servers share; whether a request ends before that is migrated, with the list written."""
         self.requests: list[str] = []
         self.shared: list[str] = []
         """The list at each rotation, as other servers get it."""
@@ -88,8 +90,12 @@ class Handler(BaseHTTPRequestHandler):
                 if rows["node"][0] == former:
                     rows["node"][0] = document["newToken"]
                 self.server.passwd.write_text("".join(",".join(row) + "\n" for row in rows.values()))
-                self.server.shared.append(self.server.passwd.read_text())
-        text = self.server.broken.encode() if status == 500 else b"{}"
+                if self.server.ends_early or self.server.bootstrap not in (former, document["newToken"]):
+                    status, self.server.ends_early = 500, False
+                else:
+                    self.server.bootstrap = document["newToken"]
+                    self.server.shared.append(self.server.passwd.read_text())
+        text = (self.server.broken or "encrypted with different token").encode() if status == 500 else b"{}"
         self.send_response(status)
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
@@ -167,6 +173,30 @@ def test_a_run_that_was_cut_off_before_the_file_is_repeated(cluster: Cluster) ->
     cluster.passwd.write_text(cluster.passwd.read_text().replace(OLD, NEW))
     assert cluster.k3s.run().returncode == 0
     assert cluster.users()["server"] == NEW and cluster.written() == cluster.config
+
+
+@pytest.mark.parametrize("agents", [(), ("agent-token: 'of-the-agents'",)], ids=["one token", "the agents' own"])
+@pytest.mark.parametrize("migrated", [False, True])
+def test_a_request_that_k3s_has_done_in_half_is_completed(cluster: Cluster, migrated: bool, agents: tuple[str, ...]) -> None:
+    """By its source it writes its list first. migrated: what servers share, too."""
+    cluster.set(NEW, *agents)
+    rows = f"{'of-the-agents' if agents else NEW},node,node,k3s:agent\n{NEW},server,server,k3s:server\n"
+    cluster.passwd.write_text(rows)
+    if migrated:
+        cluster.supervisor.bootstrap = NEW
+    done = cluster.k3s.run()
+    assert done.returncode == 0, done.stderr
+    assert cluster.supervisor.bootstrap == NEW and cluster.written() == cluster.config
+    assert cluster.users() == {"node": "of-the-agents" if agents else NEW, "server": NEW}
+
+
+def test_a_request_that_k3s_does_in_half_is_made_again_at_once(cluster: Cluster) -> None:
+    """As when etcd has no leader for a moment."""
+    cluster.set(NEW)
+    cluster.supervisor.ends_early = True
+    done = cluster.k3s.run()
+    assert done.returncode == 0, done.stderr
+    assert cluster.supervisor.bootstrap == NEW and cluster.users() == {"node": NEW, "server": NEW}
 
 
 def test_with_yet_another_token_too(cluster: Cluster) -> None:
