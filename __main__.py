@@ -65,6 +65,7 @@ hypervisors = {
             macs=[node.mac for node in plan.nodes],
             after=[*free, *(device for node in plan.nodes if node.pool is pool for device in devices[node.name])],
             artifacts=artifacts,
+            data_disks=[disk for node in plan.nodes if node.pool is pool for disk in node.disks],
             data_pools=[data_pool for data_pool in plan.data_pools if data_pool.hypervisor == pool.hypervisor],
             machine=config.machine,
             recipe=recipe,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, ReadResult, Resource
 
-from components.custom.provider import DeclarativeProvider, Props, old_first, properties
+from components.custom.provider import DeclarativeProvider, Props, is_unknown, old_first, properties, same_host
 from components.custom.reporting import say
 from components.libvirt import leftovers, storage_xml
 from components.libvirt.connection import HypervisorError, connect, find, when_free
@@ -29,11 +30,33 @@ class StoragePoolArgs:
     """Absolute directory on the hypervisor. It is made if it is missing; QEMU's user must be able to reach it."""
     owner: Input[str]
     """"project/stack". What bears this mark and was left by a killed run is deleted with the pool."""
+    data_disks: Input[Sequence[str]] = ()
+    """Volumes of the data disks that the settings have in it."""
 
 
 class StoragePoolProvider(DeclarativeProvider):
     replaces = ("uri", "name", "uuid", "path")
     updates = ("owner", "active", "autostart")
+    keeps = ("data_disks",)
+
+    def validate(self, olds: Props, news: Props) -> list[tuple[str, str]]:
+        """Refuses what replaces a pool with data disks: they go with it, and the engine then checks them as if they were new
+        (Pulumi's step_generator.go, calculateDependentReplacements), so that they cannot refuse it themselves."""
+        disks = news.get("data_disks")
+        if not olds or not disks or is_unknown(disks):
+            return []
+        moved = any(olds.get(name) != news.get(name) for name in ("name", "path") if not is_unknown(news.get(name)))
+        if not moved and (is_unknown(news.get("uri")) or same_host(olds.get("uri"), news.get("uri"))):
+            return []
+        return [
+            (
+                "path",
+                f"{olds.get('path')} on {olds.get('uri')} has the data disks {', '.join(disks)}, and their data do not move by "
+                "themselves: they would be deleted with the pool. Set the hypervisor's uri and poolDirectory back; or copy the "
+                "data, and take the disks out of the settings first, in a run of its own. If none of them is there yet, add them "
+                "in a run of its own, after this one",
+            )
+        ]
 
     def create(self, props: Props) -> CreateResult:
         inputs = self.known(props)

@@ -9,6 +9,7 @@ from pulumi import ComponentResource, Input, Output, Resource, ResourceOptions
 
 from components.config.addresses import AddressRange
 from components.config.artifacts import ArtifactSet
+from components.config.disk_plan import DiskPlan
 from components.config.plan import ImagePlan
 from components.config.pool_plan import PoolPlan, image_pool
 from components.config.settings import Machine, Network
@@ -43,6 +44,8 @@ class HypervisorArgs:
     """Files in place of the nodes' downloads; None: the nodes download."""
     data_pools: Sequence[PoolPlan] = ()
     """Further pools of the stack's own, for data disks."""
+    data_disks: Sequence[DiskPlan] = ()
+    """Of all machines there."""
     machine: Machine
     """The setting machine."""
     recipe: ImageRecipe | None = None
@@ -78,18 +81,12 @@ class Hypervisor(ComponentResource):
         own = ResourceOptions(parent=self)
         pool = args.pool
         self.firmware = args.image.firmware
-        self.pool = StoragePool(
-            f"{name}-pool",
-            StoragePoolArgs(uri=pool.uri, name=pool.name, uuid=pool.uuid, path=pool.path, owner=args.owner),
-            ResourceOptions.merge(own, ResourceOptions(depends_on=list(args.after))),
-        )
+        after = ResourceOptions.merge(own, ResourceOptions(depends_on=list(args.after)))
+        self.pool = StoragePool(f"{name}-pool", _pool_args(pool, args), after)
         self.pools = {pool.name: self.pool}
         for data_pool in args.data_pools:
-            self.pools[data_pool.name] = StoragePool(
-                f"{name}-pool-{data_pool.name.removeprefix(pool.name + '-')}",
-                StoragePoolArgs(uri=data_pool.uri, name=data_pool.name, uuid=data_pool.uuid, path=data_pool.path, owner=args.owner),
-                ResourceOptions.merge(own, ResourceOptions(depends_on=list(args.after))),
-            )
+            suffix = data_pool.name.removeprefix(pool.name + "-")
+            self.pools[data_pool.name] = StoragePool(f"{name}-pool-{suffix}", _pool_args(data_pool, args), after)
         # With the pool all marked volumes in it are deleted at once, in place of one after another by providers of their own.
         in_pool = ResourceOptions.merge(own, ResourceOptions(deleted_with=self.pool))
         self.artifacts = None
@@ -206,6 +203,17 @@ def prepared_image_args(
         cpu_model=machine.cpu_model,
         machine=machine.machine_type,
         limit=recipe.limit,
+    )
+
+
+def _pool_args(pool: PoolPlan, args: HypervisorArgs) -> StoragePoolArgs:
+    return StoragePoolArgs(
+        uri=pool.uri,
+        name=pool.name,
+        uuid=pool.uuid,
+        path=pool.path,
+        owner=args.owner,
+        data_disks=sorted({disk.volume for disk in args.data_disks if disk.pool == pool.name}),
     )
 
 

@@ -14,7 +14,7 @@ from components.libvirt.data_disk import DataDiskProvider
 from . import engine, test_changes
 from .conftest import Run
 from .engine import AGENT_TOKEN, TOKEN, config_of, merged, run
-from .test_changes import NEW_MACHINE, PROVIDERS, RESIZED, C, R, U, changes
+from .test_changes import NEW_MACHINE, PROVIDERS, RESIZED, C, K, R, U, changes
 from .test_graph import KUBERNETES, MODES, expected
 
 pytestmark = pytest.mark.program
@@ -93,13 +93,23 @@ def test_a_change_of_a_disk_changes_what_depends_on_it(
 @pytest.mark.parametrize("mode", ["up", "again"])
 def test_a_disk_comes_and_goes_while_the_machine_runs(deploy: Run, mode: str) -> None:
     old, new = deploy("dev", {}, mode), deploy("dev", DATA, mode)
-    assert changes(old, new) == {"server-1-domain": U}
-    assert changes(new, old) == {"server-1-domain": U}
+    assert changes(old, new) == {"server-1-domain": U, "local-pool": K}
+    assert changes(new, old) == {"server-1-domain": U, "local-pool": K}
     assert set(new.names) - set(old.names) == {
         "DataDisk server-1-data-data",
         "DataDisk server-1-raw-data",
         "Command server-1-data-mount",
     }
+
+
+def test_a_pool_knows_its_data_disks(deploy: Run) -> None:
+    volumes = [f"k3s-macvlan-dev-server-1-{name}.qcow2" for name in ("data", "raw")]
+    assert deploy("dev", DATA)["local-pool"].input("data_disks") == volumes
+    assert deploy("dev")["local-pool"].input("data_disks") == []
+    elsewhere = {"servers": {"disks": {"data": {"size": 10, "directory": "/srv/disks"}}}}
+    deployment = deploy("dev", elsewhere)
+    pools = {pool.name: pool.input("data_disks") for pool in deployment.of("StoragePool")}
+    assert pools.pop("local-pool") == [] and list(pools.values()) == [volumes[:1]]
 
 
 # --- K3s's data on a disk

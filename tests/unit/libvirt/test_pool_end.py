@@ -67,3 +67,24 @@ def test_one_whose_directory_is_gone_is_removed(host: list[Stopped], reason: str
     host.append(Stopped(reason))
     StoragePoolProvider().delete("id", dict(STATE))
     assert host[0].undefined
+
+
+MOVED: list[dict[str, str]] = [{"path": "/images/other"}, {"name": "other"}, {"uri": "qemu+ssh://me@other/system"}]
+
+
+@pytest.mark.parametrize("change", MOVED, ids=lambda change: next(iter(change)))
+def test_a_pool_with_data_disks_does_not_move(change: dict[str, str]) -> None:
+    """The engine deletes its disks with it, and checks them as new ones."""
+    disks = {"data_disks": ["server-1-data.qcow2"]}
+    ((failure),) = StoragePoolProvider().check(STATE, {**STATE, **change, **disks}).failures
+    assert "/images/dev on qemu:///system has the data disks server-1-data.qcow2" in failure.reason
+    assert StoragePoolProvider().check(STATE, {**STATE, **change, "data_disks": []}).failures == []
+    assert StoragePoolProvider().check({}, {**STATE, **change, **disks}).failures == []
+
+
+def test_a_pool_with_data_disks_is_reached_in_another_way_and_gets_more_of_them() -> None:
+    old = {**STATE, "uri": "qemu+ssh://me@host/system", "data_disks": ["a.qcow2"]}
+    new = {**old, "uri": "qemu+ssh://me@host/system?keyfile=/k", "data_disks": ["a.qcow2", "b.qcow2"]}
+    assert StoragePoolProvider().check(old, new).failures == []
+    result = StoragePoolProvider().diff("id", old, {**old, "data_disks": new["data_disks"]})
+    assert not result.changes
