@@ -135,15 +135,22 @@ make_file_system() {
   type=$FILE_SYSTEM made=true
 }
 
-# What is in a directory that a mount would hide.
-hidden() { find "$ROOT$MOUNT" -mindepth 1 -maxdepth 1 -printf '%f\n' 2> /dev/null | head -n 5 || true; }
+# What is in a directory that a mount would hide, unless that is empty directories alone, as a package makes them (k3s-selinux).
+hidden() {
+  [[ $(find "$ROOT$MOUNT" -mindepth 1 ! -type d -print -quit 2> /dev/null || true) ]] || return 0
+  find "$ROOT$MOUNT" -mindepth 1 -maxdepth 1 -printf '%f\n' 2> /dev/null | head -n 5 || true
+}
 refuse_to_hide() {
-  local there
+  local there k3s=$ROOT$rancher/k3s
+  if [[ $MOUNT == "$rancher" && -d $state/prepared && ! -e $state/started && ! -e $k3s/server/db && ! -e $k3s/agent/client-kubelet.crt ]]; then
+    note "what the prepared image has in $MOUNT is removed: K3s has never run on this root disk, and its data are on the data disk"
+    find "$ROOT$MOUNT" -mindepth 1 -delete
+  fi
   there=$(hidden)
   [[ -n $there ]] || return 0
   there=${there//$'\n'/, }
   if [[ $MOUNT == "$rancher" ]]; then
-    fail "K3s's data are in $MOUNT on the root disk ($there), and the data disk would hide them, so it is not mounted. To move them there:" \
+    fail "K3s's data are in $MOUNT on the root disk ($there), and the data disk would hide them, so it is not mounted. To move them to a disk that has none yet:" \
       "systemctl stop k3s k3s-agent; k3s-killall.sh; mount $device /mnt; cp -a $MOUNT/. /mnt/; umount /mnt; mv $MOUNT $MOUNT.former." \
       "If those on the disk are the ones that are wanted, only stop K3s and mv. Then repeat this step"
   fi

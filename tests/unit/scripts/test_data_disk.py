@@ -212,6 +212,24 @@ def test_the_data_of_a_k3s_that_runs_are_not_hidden(disk: Disk) -> None:
     assert disk.label() == "data", "it can be mounted to move the data there"
 
 
+def test_empty_directories_hide_nothing(disk: Disk) -> None:
+    """As the package k3s-selinux makes them."""
+    (disk.node.root / "var/lib/rancher/k3s/agent/containerd").mkdir(parents=True)
+    assert disk.on(MOUNT="/var/lib/rancher").returncode == 0
+
+
+@pytest.mark.parametrize("began", ["", "var/lib/k3s-macvlan/started", "var/lib/rancher/k3s/server/db/state.db"])
+def test_what_a_prepared_image_has_in_place_of_the_disk_is_removed_where_k3s_never_ran(disk: Disk, began: str) -> None:
+    """An image that was made before the disk was set has containerd's store there."""
+    disk.node.file("var/lib/k3s-macvlan/prepared/server.installed", "x")
+    store = disk.node.file("var/lib/rancher/k3s/agent/containerd/meta.db", "x")
+    if began:
+        disk.node.file(began, "x")
+    done = disk.on(MOUNT="/var/lib/rancher")
+    assert (done.returncode, store.exists()) == ((1, True) if began else (0, False)), done.stderr
+    assert ("never run on this root disk" in done.stderr) == (not began)
+
+
 def test_k3s_does_not_start_without_its_disk_and_keeps_what_a_cluster_knows_a_node_by(disk: Disk) -> None:
     disk.node.file("etc/rancher/node/password", "secret")
     disk.node.file("var/lib/cni/networks/macvlan-conf/192.168.122.200", "pod")
