@@ -129,8 +129,8 @@ HINTS = (
     (("invalid CPU model",), "Check the cpuModel setting; `virsh cpu-models x86_64` lists what is known"),
     (
         ("is in use by driver", "domain"),
-        "Another machine has this device of the hypervisor. If it is one of this stack that gives it up in the same run, say `up` "
-        "again; else take it from that machine first",
+        "Another machine has this device of the hypervisor. If it is one of this stack, take the device out of that one's devices "
+        "first, in a run of its own; else take it from that machine first",
     ),
     (("doesn't support hardware virtualization", "kvm"), "Set virtType: qemu for plain emulation"),
     (("does not support virt type",), "Set virtType: qemu for plain emulation"),

@@ -102,4 +102,7 @@ def _mended_by_restart(error: Any) -> bool:
     text = str(error).lower()
     if "vlan tag not supported" in text:
         return False  # on this kind of bridge, running or not
-    return code(error) in codes or any(phrase in text for phrase in ("pci slot", "hotplug", "hot-plug", "hot plug"))
+    phrases = ("pci slot", "hotplug", "hot-plug", "hot plug")
+    # Functions of one IOMMU group are attached one by one, while the host still uses the others; a start takes all of them first.
+    group = (" is not viable", "/dev/vfio/")
+    return code(error) in codes or any(phrase in text for phrase in (*phrases, *group))

@@ -143,7 +143,15 @@ def test_a_guest_that_does_not_release_a_device_is_restarted() -> None:
     assert apply(guest, SPEC) == ["channel a", "channel b"]
 
 
-@pytest.mark.parametrize("text", ["internal error: No more available PCI slots", "device hotplug is not possible"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "internal error: No more available PCI slots",
+        "device hotplug is not possible",
+        "vfio 0000:01:00.0: group 1 is not viable",
+        "error opening /dev/vfio/1: Device or resource busy",
+    ],
+)
 def test_what_cannot_be_attached_to_a_running_guest_needs_a_restart(text: str) -> None:
     assert apply(Guest(PLAIN, attach=text), WITH) == ["channel a", "channel b"]
 
