@@ -297,7 +297,7 @@ class Cluster(ComponentResource):
                 "DRAIN_SECONDS": str(args.timeouts.drain),
                 "MEMBER_SECONDS": str(member),
             },
-            limit=args.timeouts.drain + member + 310,
+            limit=args.timeouts.drain + member + 4 * 240,
         )
         # The first server's step cannot wait for the second server's machine, which waits for the first's.
         needed = [machine.domain] if node.first else [machine.domain, self.nodes[first.node.name].k3s_installed, *self._left]

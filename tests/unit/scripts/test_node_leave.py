@@ -16,6 +16,17 @@ pytestmark = pytest.mark.unit
 # `wait` succeeds where K3s has removed the member: it has, unless the file `stays` is there.
 KUBECTL = r"""#!/bin/bash
 shift
+if [[ -e $STUB/restarts && $* == "$(cat "$STUB/restarts")"* ]]; then
+  rm "$STUB/restarts"
+  touch "$STUB/down"
+  echo "The connection to the server 127.0.0.1:6443 was refused - did you specify the right host or port?" >&2
+  exit 1
+fi
+if [[ $* == "get --raw /readyz" ]]; then
+  [[ -e $STUB/down ]] || echo -n ok
+  rm -f "$STUB/down"
+  exit
+fi
 echo "$*" >> "$STUB/kubectl.log"
 case $1 in
   get) cat "$STUB/nodes.json" ;;
@@ -53,7 +64,7 @@ def cluster(node: Node, **ready: bool) -> None:
 
 def leave(node: Node, name: str, **env: str) -> subprocess.CompletedProcess[str]:
     role, _ = name.split("-")
-    return node.run("node-leave", NODE_NAME=name, ROLE=role, DRAIN_SECONDS="1", MEMBER_SECONDS="5", **env)
+    return node.run("node-leave", NODE_NAME=name, ROLE=role, **{"DRAIN_SECONDS": "1", "MEMBER_SECONDS": "5", **env})
 
 
 def commands(node: Node) -> list[str]:
@@ -129,6 +140,17 @@ def test_a_member_that_is_not_removed_is_an_error_and_the_object_stays(node: Nod
     assert done.returncode == 1
     assert "its etcd member server-2-0a1b could not be removed within 5 s: bring the other servers back first" in done.stderr
     assert commands(node)[-1] == "wait node server-2"
+
+
+@pytest.mark.parametrize("during", ["get nodes", "drain", "annotate", "wait", "delete node", "-n kube-system delete"])
+def test_k3s_that_restarts_meanwhile_is_waited_for(node: Node, during: str) -> None:
+    """As one with etcd does by itself on full cores (seen)."""
+    cluster(node, server_1=True, server_2=True, server_3=True)
+    (node.stub / "restarts").write_text(during)
+    done = leave(node, "server-2", DRAIN_SECONDS="20", MEMBER_SECONDS="20")
+    assert (done.returncode, done.stdout) == (0, "left=server-2\n"), done.stderr
+    assert [command.split()[0] for command in commands(node)] == ["drain", "annotate", "wait", "delete", "-n"]
+    assert "not all pods ended" not in done.stderr and not (node.stub / "restarts").exists()
 
 
 # --- node_leave.py
