@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
+from cli.engine import PLUGINS, pinned
+
 from .test_policy_engine import engine
 
 pytestmark = pytest.mark.program
@@ -43,7 +45,7 @@ class Made:
         env = {
             "PATH": f"{engine()}:{os.environ['PATH']}",
             "HOME": os.environ["HOME"],
-            "PULUMI_HOME": os.environ.get("PULUMI_HOME", str(Path.home() / ".pulumi")),
+            "PULUMI_HOME": str(around / "home"),
             "PULUMI_CREDENTIALS_PATH": str(around),
             "PULUMI_BACKEND_URL": f"file://{around}/state",
             "PULUMI_CONFIG_PASSPHRASE": "",
@@ -73,6 +75,19 @@ class Made:
         return yaml.safe_load((self.path / name).read_text())
 
 
+def give_plugins(home: Path, folder: Path) -> None:
+    """The pinned resource plugins in a PULUMI_HOME: `pulumi new` downloads those that are only next to pulumi, or on PATH."""
+    installed = Path(os.environ.get("PULUMI_HOME", Path.home() / ".pulumi")) / "plugins"
+    for name in PLUGINS:
+        plugin, program = f"resource-{name}-v{pinned()[f'pulumi-{name}']}", f"pulumi-resource-{name}"
+        paths = [installed / plugin / program, folder / program, Path(shutil.which(program) or folder / program)]
+        found = next((path for path in paths if path.is_file()), None)
+        if found is None:
+            pytest.skip(f"the plugin {plugin} is neither installed nor next to pulumi")
+        (home / "plugins" / plugin).mkdir(parents=True)
+        (home / "plugins" / plugin / program).symlink_to(found)
+
+
 def tracked() -> list[str]:
     """What a clone of this checkout has, and what is about to be committed."""
     words = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -82,10 +97,12 @@ def tracked() -> list[str]:
 
 @pytest.fixture
 def made(tmp_path: Path) -> Made:
-    if engine() is None:
+    folder = engine()
+    if folder is None:
         pytest.skip("there is no pulumi as new as Pulumi.yaml requires, on PATH or in ~/.pulumi/bin")
     if not (ROOT / ".git").exists() or shutil.which("git") is None:
         pytest.skip("this is no checkout, of which git lists the files")
+    give_plugins(tmp_path / "home", Path(folder))
     for name in tracked():
         copy = tmp_path / "template" / name
         copy.parent.mkdir(parents=True, exist_ok=True)
