@@ -20,7 +20,7 @@ import pytest
 from builds import Build
 from conftest import Checkout
 from host import host_state, virsh
-from test_life import asked, every_page_is_served, kubectl, page
+from test_life import asked, every_page_is_served, kubectl, page, state
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nodes, pytest.mark.chapters]
 
@@ -53,25 +53,6 @@ PATIENT = {
 
 def up(checkout: Checkout, *words: str, ok: bool = True) -> str:
     return checkout.lab("-y", "up", *words, ok=ok, limit=LONG)
-
-
-# systemd's message that a unit is stopping because somebody asked for it (sd-messages.h, SD_MESSAGE_UNIT_STOPPING).
-STOPPING = "de5b426a63be47a7b6ac3eaac82e2f6f"
-
-
-def state(checkout: Checkout, name: str) -> str:
-    """What a node is: the start of its machine, its K3s's files, and how often K3s was stopped. Anything that is done to it changes
-    one of them.
-
-    Not the start of K3s: on a busy machine it ends by itself when it loses its lease, and systemd starts it again (seen). Nor its
-    kubeconfig k3s.yaml, which it writes at each start.
-    """
-    return checkout.node(
-        "cat /proc/sys/kernel/random/boot_id; stat --format='%n %y' /etc/rancher/k3s/{config,registries}.yaml "
-        "/etc/systemd/system/k3s*.service; "
-        f"journalctl --boot --quiet --output=cat MESSAGE_ID={STOPPING} UNIT=k3s.service UNIT=k3s-agent.service",
-        name,
-    )
 
 
 def pods(checkout: Checkout) -> dict[str, str]:
