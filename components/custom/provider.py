@@ -137,6 +137,12 @@ def is_unknown(value: object) -> bool:
     return False
 
 
+def elsewhere(olds: Props, news: Props, *names: str) -> bool:
+    """Whether one of these inputs is another, or the host of `uri`. What a preview does not know yet is taken for the same."""
+    moved = any(olds.get(name) != news.get(name) for name in names if not is_unknown(news.get(name)))
+    return moved or not (is_unknown(news.get("uri")) or same_host(olds.get("uri"), news.get("uri")))
+
+
 def same_host(old: object, new: object) -> bool:
     """Whether two connection URIs are ways to the same libvirt: how it is reached, as whom and with which key is no part of it.
 

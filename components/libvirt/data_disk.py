@@ -10,7 +10,7 @@ from typing import Any
 from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
 
-from components.custom.provider import Props, is_unknown, old_first, properties, same_host
+from components.custom.provider import Props, elsewhere, is_unknown, old_first, properties
 from components.custom.reporting import remark, say
 from components.libvirt import domain_disks, domain_hotplug, domain_xml, storage_xml, volume_store
 from components.libvirt.connection import HypervisorError, connect, find, when_free
@@ -64,9 +64,7 @@ class DataDiskProvider(VolumeProvider):
             return [("capacity", f"{new!r} is no number of bytes above 0")]
         if not olds:
             return []
-        places = [(olds.get(name), news.get(name)) for name in ("pool", "name", "path")]
-        moved = any(before != after for before, after in places if not is_unknown(after))
-        if moved or not (is_unknown(news.get("uri")) or same_host(olds.get("uri"), news.get("uri"))):
+        if elsewhere(olds, news, "pool", "name", "path"):
             was = f"{olds.get('path') or olds.get('name')} in pool {olds.get('pool')} on {olds.get('uri')}"
             return [
                 (

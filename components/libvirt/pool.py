@@ -10,7 +10,7 @@ from typing import Any
 from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, ReadResult, Resource
 
-from components.custom.provider import DeclarativeProvider, Props, is_unknown, old_first, properties, same_host
+from components.custom.provider import DeclarativeProvider, Props, elsewhere, is_unknown, old_first, properties
 from components.custom.reporting import say
 from components.libvirt import leftovers, storage_xml
 from components.libvirt.connection import HypervisorError, connect, find, when_free
@@ -43,10 +43,7 @@ class StoragePoolProvider(DeclarativeProvider):
         """Refuses what replaces a pool with data disks: they go with it, and the engine then checks them as if they were new
         (Pulumi's step_generator.go, calculateDependentReplacements), so that they cannot refuse it themselves."""
         disks = news.get("data_disks")
-        if not olds or not disks or is_unknown(disks):
-            return []
-        moved = any(olds.get(name) != news.get(name) for name in ("name", "path") if not is_unknown(news.get(name)))
-        if not moved and (is_unknown(news.get("uri")) or same_host(olds.get("uri"), news.get("uri"))):
+        if not olds or not disks or is_unknown(disks) or not elsewhere(olds, news, "name", "path"):
             return []
         return [
             (

@@ -72,10 +72,9 @@ if [[ -z $RENEW ]]; then
 fi
 
 umask 077
-mkdir -p "$state" "$ROOT/run/lock"
-exec 9>> "$ROOT/run/lock/k3s-macvlan.lock"
+mkdir -p "$state"
 stage "waiting for the node's installation to end"
-flock --wait "$LIMIT_SECONDS" 9 || fail "an installation has been running on this node for $LIMIT_SECONDS s"
+take_lock "$LIMIT_SECONDS" || fail "an installation has been running on this node for $LIMIT_SECONDS s"
 read_certificates
 if [[ $RENEW == due && -n $ends && $ends > $UNTIL ]]; then
   note "none ends before $UNTIL any more: K3s has renewed them, and is not restarted"

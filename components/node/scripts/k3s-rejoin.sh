@@ -29,6 +29,8 @@ esac
 # shellcheck source=/dev/null
 source "${0%/*}/parts/stage.sh"
 # shellcheck source=/dev/null
+source "${0%/*}/parts/installation.sh"
+# shellcheck source=/dev/null
 source "${0%/*}/parts/pause.sh"
 # shellcheck source=/dev/null
 source "${0%/*}/parts/redact.sh"
@@ -45,10 +47,9 @@ source "${0%/*}/parts/k3s-start.sh"
 
 [[ -x $ROOT/usr/local/bin/k3s ]] || fail "K3s is not installed on this node: ./lab up installs it, then repeat the restore"
 umask 077
-mkdir -p "$state" "$ROOT/run/lock"
-exec 9>> "$ROOT/run/lock/k3s-macvlan.lock"
+mkdir -p "$state"
 stage "taking the lock of this node's installations"
-flock --wait "$SERVICE_LIMIT" 9 || fail "another step has been running on this node for $SERVICE_LIMIT s: wait for its end, then repeat the restore"
+take_lock "$SERVICE_LIMIT" || fail "another step has been running on this node for $SERVICE_LIMIT s: wait for its end, then repeat the restore"
 stop_k3s
 if [[ $STEP == stop ]]; then
   echo "stopped=$unit"

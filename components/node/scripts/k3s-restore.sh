@@ -39,6 +39,8 @@ fail() { note "$@"; exit 1; }
 # shellcheck source=/dev/null
 source "${0%/*}/parts/stage.sh"
 # shellcheck source=/dev/null
+source "${0%/*}/parts/installation.sh"
+# shellcheck source=/dev/null
 source "${0%/*}/parts/pause.sh"
 # shellcheck source=/dev/null
 source "${0%/*}/parts/redact.sh"
@@ -66,11 +68,10 @@ for each in "$token" "$wanted" "${agent_token:-none}"; do
 done
 
 umask 077
-mkdir -p "$state" "$ROOT/run/lock"
+mkdir -p "$state"
 # What a run that lost its connection has left running holds the lock.
-exec 9>> "$ROOT/run/lock/k3s-macvlan.lock"
 stage "taking the lock of this node's installations"
-flock --wait "$LIMIT_SECONDS" 9 || fail "another step has been running on this node for $LIMIT_SECONDS s: wait for its end, then repeat the restore"
+take_lock "$LIMIT_SECONDS" || fail "another step has been running on this node for $LIMIT_SECONDS s: wait for its end, then repeat the restore"
 
 stage "receiving the snapshot"
 resetting=
