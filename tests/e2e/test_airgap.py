@@ -17,6 +17,7 @@ import pytest
 import yaml
 from builds import CLOSED, Build
 from conftest import Checkout
+from kubectl import kubectl
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nodes, pytest.mark.chapters]
 
@@ -65,7 +66,8 @@ def directory(checkout: Checkout, build: Build) -> Iterator[Path]:
     checkout.set("artifacts", directory=".lab/artifacts")
     if build.own and build.stack == CLOSED:
         # That network's archive of K3s's own images has those for pods and DNS; K3s's published one has all.
-        checkout.set("k3s", serverConfig={"disable": ["traefik", "servicelb", "local-storage", "metrics-server"]})
+        options = checkout.setting("k3s")["serverConfig"]
+        checkout.set("k3s", serverConfig={**options, "disable": ["traefik", "servicelb", "local-storage", "metrics-server"]})
     yield checkout.path / ".lab" / "artifacts"
     if not os.environ.get("LAB_E2E_KEEP"):
         checkout.lab("-y", "destroy")
@@ -110,7 +112,7 @@ def test_the_guest_has_no_way_out_and_pulled_nothing(checkout: Checkout, apart: 
     assert file["k3s-macvlan:multus"]["image"] in images.split()
     kept = checkout.node("ls /var/lib/rancher/k3s/agent/images").split()
     assert len([name for name in kept if name.startswith("k3s-macvlan-")]) == 3, kept
-    events = json.loads(checkout.node("k3s kubectl get events -A -o json"))["items"]
+    events = json.loads(kubectl(checkout, "get events -A -o json"))["items"]
     assert not [event["message"] for event in events if event["reason"] in ("Pulling", "Failed", "ErrImagePull")]
 
 

@@ -13,7 +13,7 @@ import pytest
 from builds import Build
 from conftest import Checkout, environment
 from host import host_state, virsh
-from test_life import kubectl
+from kubectl import kubectl, refused
 from test_networks import networks
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nodes, pytest.mark.chapters, pytest.mark.once, pytest.mark.k3s_own]
@@ -37,7 +37,7 @@ def restored(checkout: Checkout, *, what: str) -> None:
     """The objects of the backup are there, and none that came after; the page is served at the address of the book."""
     assert kubectl(checkout, "get secret kept -o jsonpath='{.data.word}'") == "c2VjcmV0", what
     assert kubectl(checkout, "get configmap kept -o jsonpath='{.data.since}'") == "before", what
-    assert "NotFound" in checkout.node("k3s kubectl get configmap after 2>&1 || true"), what
+    assert "NotFound" in refused(checkout, "get configmap after"), what
     outputs = checkout.outputs()
     assert outputs["address"] == BOOKED_ADDRESS and outputs["proof"]["status"] == 200
     with urllib.request.urlopen(outputs["url"], timeout=10) as answer:
@@ -88,7 +88,7 @@ def test_what_is_not_to_be_restored_is_refused_before_anything_is_touched(checko
 
 def test_the_running_stack_becomes_what_it_was(checkout: Checkout, before: dict[str, Any]) -> None:
     kubectl(checkout, "create configmap after --from-literal=since=after")
-    kubectl(checkout, "delete secret kept")
+    kubectl(checkout, "delete secret kept --ignore-not-found")
     said = checkout.lab("-y", "restore", FILE, limit=2400)
     assert "every object of its API" in " ".join(said.split())
     restored(checkout, what="on the running stack")

@@ -22,8 +22,8 @@ from conftest import Checkout
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from host import host_state
+from kubectl import kubectl, refused, says
 from silence import silence
-from test_life import kubectl
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nodes, pytest.mark.chapters, pytest.mark.once, pytest.mark.k3s_own]
 
@@ -177,7 +177,7 @@ def encrypted(checkout: Checkout, name: str) -> int:
 
 
 def secret(checkout: Checkout, name: str) -> str:
-    return checkout.node(f"k3s kubectl get secret {name} -o jsonpath='{{.data.word}}' | base64 --decode").strip()
+    return base64.b64decode(kubectl(checkout, f"get secret {name} -o jsonpath='{{.data.word}}'")).decode().strip()
 
 
 def test_the_api_is_at_the_virtual_address_from_the_start(checkout: Checkout, before: dict[str, Any]) -> None:
@@ -342,7 +342,7 @@ def test_a_drained_node_takes_pods_again(checkout: Checkout) -> None:
     until(lambda: kubectl(checkout, "get deployment shifting -o jsonpath='{.status.availableReplicas}'"), "1")
     kubectl(checkout, "run by-hand --image=docker.io/library/nginx:1.25")
     assert "these pods would be lost" in " ".join(checkout.lab("-y", "drain", "server-1", ok=False).split())
-    kubectl(checkout, "delete pod by-hand --wait=true --timeout=100s")
+    kubectl(checkout, "delete pod by-hand --wait=true --timeout=100s --ignore-not-found")
     said = " ".join(checkout.lab("-y", "drain", "server-1").split())
     assert "it is the stack's own, and no other node takes it" in said
     assert kubectl(checkout, "get node server-1 -o jsonpath='{.spec.unschedulable}'") == "true"
@@ -352,7 +352,7 @@ def test_a_drained_node_takes_pods_again(checkout: Checkout) -> None:
     served(checkout)
     checkout.lab("-y", "uncordon", "server-1")
     until(lambda: kubectl(checkout, "get deployment shifting -o jsonpath='{.status.availableReplicas}'"), "1")
-    kubectl(checkout, "delete deployment shifting --wait=true --timeout=100s")
+    kubectl(checkout, "delete deployment shifting --wait=true --timeout=100s --ignore-not-found")
     assert checkout.preview() == ({}, [])
 
 
@@ -418,7 +418,7 @@ def test_the_pod_serves_its_page_without_root(checkout: Checkout) -> None:
 
 @pytest.mark.observes
 def test_a_privileged_pod_is_refused_and_multus_is_not(checkout: Checkout) -> None:
-    said = checkout.node(f"k3s kubectl apply --validate=false -f - 2>&1 <<'END' || true\n{json.dumps(PRIVILEGED)}\nEND")
+    said = refused(checkout, "apply --validate=false -f -", json.dumps(PRIVILEGED))
     assert 'violates PodSecurity "restricted' in said, said
     kubectl(checkout, "-n kube-system delete pod -l app=multus")
     kubectl(checkout, "-n kube-system rollout status daemonset/kube-multus-ds --timeout=100s")
@@ -437,10 +437,7 @@ def test_the_node_is_what_the_guide_asks_for(checkout: Checkout) -> None:
     assert {line.split()[0] for line in modes.splitlines()} == {"600", "700"}, modes
     event = json.loads(checkout.node("tail -n 1 /var/lib/rancher/k3s/server/logs/audit.log"))
     assert (event["kind"], event["level"], event["stage"] != "RequestReceived") == ("Event", "Metadata", True)
-    deadline = time.monotonic() + 240
-    while "server-1" not in (answer := checkout.node("k3s kubectl top nodes 2>&1 || true")):
-        assert time.monotonic() < deadline, answer
-        time.sleep(5)
+    says(checkout, "top nodes", "server-1")
 
 
 def test_it_is_not_taken_back_while_secrets_are_encrypted(checkout: Checkout) -> None:

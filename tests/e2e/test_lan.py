@@ -19,6 +19,7 @@ import pytest
 import ssh_hypervisor
 from conftest import BUILDS, ROOT, Checkout, copy_of_the_checkout, use_the_registry_s_multus
 from host import virsh
+from kubectl import kubectl
 from ssh_hypervisor import SecondHost
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nodes, pytest.mark.chapters]
@@ -163,7 +164,7 @@ def test_an_agent_on_another_hypervisor_joins_by_the_lan(checkout: Checkout, lan
     outputs = checkout.outputs()
     assert outputs["nodes"][0] == first
     assert checkout.node("cat /var/lib/cloud/data/instance-id") == machine
-    ready = checkout.node("k3s kubectl get nodes --no-headers")
+    ready = kubectl(checkout, "get nodes --no-headers")
     assert len(ready.splitlines()) == 2 and " NotReady" not in ready, ready
     assert second.virsh("list", "--name").split() == [outputs["nodes"][1]["domain"]]
     assert second.virsh("net-list", "--all", "--name").split() == []

@@ -18,6 +18,7 @@ import yaml
 from builds import Build
 from conftest import Checkout
 from host import host_state, virsh
+from kubectl import apply, kubectl, says
 
 pytestmark = [pytest.mark.e2e, pytest.mark.chapters]
 
@@ -26,18 +27,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.chapters]
 def before(build: Build) -> dict[str, Any]:
     """The host before the story. build: skips where there is nothing to tell it on."""
     return host_state()
-
-
-def kubectl(checkout: Checkout, words: str) -> str:
-    """What kubectl prints on server-1. On full cores K3s restarts by itself now and then, and refuses a connection meanwhile."""
-    deadline = time.monotonic() + 300
-    while True:
-        try:
-            return checkout.node(f"k3s kubectl {words}")
-        except AssertionError as error:
-            if "was refused" not in str(error) or time.monotonic() > deadline:
-                raise
-        time.sleep(5)
 
 
 def test_up_serves_the_page(checkout: Checkout, before: dict[str, Any]) -> None:
@@ -84,11 +73,7 @@ def test_multus_token_does_not_expire(checkout: Checkout) -> None:
 @pytest.mark.observes
 def test_pod_resolves_the_cluster_s_names(checkout: Checkout) -> None:
     # `up` waits for the pod and not for cluster DNS, whose own pod comes minutes later on a busy machine.
-    query = "k3s kubectl exec nginx-macvlan -- busybox nslookup kubernetes.default.svc.cluster.local 2>&1 || true"
-    deadline = time.monotonic() + 300
-    while "10.43.0.1" not in (answer := checkout.node(query)):
-        assert time.monotonic() < deadline, answer
-        time.sleep(5)
+    says(checkout, "exec nginx-macvlan -- busybox nslookup kubernetes.default.svc.cluster.local", "10.43.0.1")
 
 
 CLIENT: list[dict[str, Any]] = [
@@ -118,12 +103,6 @@ POLICY = {
 }
 
 
-def apply(checkout: Checkout, *objects: dict[str, Any]) -> None:
-    document = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
-    # Without its own validation, for which the API has 32 s to send its schema: a K3s that has just started exceeds them (seen).
-    checkout.node(f"k3s kubectl apply --validate=false -f - <<'END'\n{document}\nEND")
-
-
 def give_the_node_ipset(checkout: Checkout) -> None:
     """K3s's releases bring ipset along, which its policy controller needs; one that was built by hand has none, nor the node.
 
@@ -140,12 +119,7 @@ def give_the_node_ipset(checkout: Checkout) -> None:
         place = f"/usr/sbin/{Path(path).name}" if path == program else f"/usr/lib/x86_64-linux-gnu/{Path(path).name}"
         checkout.node(f"base64 --decode > {place} <<'END'\n{content}\nEND\nchmod 0755 {place}")
     checkout.node("ipset list && systemctl restart k3s")
-    deadline = time.monotonic() + 300
-    while "True" not in checkout.node(
-        "k3s kubectl get node server-1 -o jsonpath='{.status.conditions[?(@.type==\"Ready\")].status}' 2>&1 || true"
-    ):
-        assert time.monotonic() < deadline, "K3s does not come back"
-        time.sleep(3)
+    says(checkout, "get node server-1 -o jsonpath='{.status.conditions[?(@.type==\"Ready\")].status}'", "True")
 
 
 @pytest.mark.k3s_own
@@ -181,16 +155,13 @@ def test_a_network_policy_holds_on_the_cluster_s_network_and_not_on_the_pod_s_ow
     apply(checkout, POLICY)
     until(False, "the policy controller lets everybody in")
     assert "Welcome to nginx!" in page(checkout.outputs()["url"])
-    kubectl(checkout, "delete networkpolicy/lab-nobody pod/lab-client pvc/lab-client --wait=false")
+    kubectl(checkout, "delete networkpolicy/lab-nobody pod/lab-client pvc/lab-client --wait=false --ignore-not-found")
 
 
 @pytest.mark.k3s_own
 @pytest.mark.observes
 def test_the_node_s_metrics_are_answered(checkout: Checkout) -> None:
-    deadline = time.monotonic() + 240
-    while "server-1" not in (answer := checkout.node("k3s kubectl top nodes 2>&1 || true")):
-        assert time.monotonic() < deadline, answer
-        time.sleep(5)
+    says(checkout, "top nodes", "server-1")
 
 
 @pytest.mark.observes

@@ -17,7 +17,7 @@ import pytest
 from builds import Build
 from conftest import Checkout
 from host import host_state, virsh
-from test_life import kubectl
+from kubectl import kubectl
 from test_networks import networks
 from vlan_segment import Segment, segment
 

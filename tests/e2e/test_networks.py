@@ -21,6 +21,7 @@ import yaml
 from builds import Build
 from conftest import ROOT, Checkout
 from host import host_state, virsh
+from kubectl import apply, kubectl, says
 from vlan_segment import Segment, segment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nodes, pytest.mark.chapters]
@@ -278,8 +279,7 @@ def test_a_pod_of_others_takes_its_address_from_the_book(checkout: Checkout, seg
     assert json.loads(checkout.outputs()["attachments"]["iot"]["printer"]) == json.loads(printed)
     pod = json.loads(json.dumps(PRINTER))
     pod["metadata"]["annotations"] = {"k8s.v1.cni.cncf.io/networks": printed}
-    checkout.node(f"k3s kubectl apply --validate=false -f - <<'END'\n{json.dumps(pod)}\nEND")
-    checkout.node("k3s kubectl wait pod/printer --for=condition=Ready --timeout=110s")
+    applied(checkout, pod)
     assert "Welcome to nginx!" in segments[50].page("192.168.50.11", behind=True)
 
 
@@ -288,7 +288,7 @@ def test_a_network_with_pods_of_others_on_it_is_not_taken_away(checkout: Checkou
     said = checkout.lab("-y", "up", ok=False)
     assert "enp1s0.50 stays, because pods are on it" in said and "default/printer" in said
     assert "Welcome to nginx!" in segments[50].page("192.168.50.11")
-    checkout.node("k3s kubectl delete pod/printer --wait=true --timeout=100s")
+    deleted(checkout, PRINTER)
 
 
 def test_networks_are_removed_without_a_reboot(checkout: Checkout, segments: dict[int, Segment], leases: Path) -> None:
@@ -300,10 +300,11 @@ def test_networks_are_removed_without_a_reboot(checkout: Checkout, segments: dic
         assert "Welcome to nginx!" in answer.read().decode()
     left = checkout.node(
         "ip -oneline link show | grep -o 'enp1s0\\.[0-9]*' || true; ls /etc/systemd/system | grep k3s-macvlan || true; "
-        "ls /etc/systemd/network | grep k3s-macvlan || true; ls /run/cni/dhcp.sock 2> /dev/null || true; "
-        "k3s kubectl get network-attachment-definitions -A --no-headers | grep -v macvlan-conf || true"
+        "ls /etc/systemd/network | grep k3s-macvlan || true; ls /run/cni/dhcp.sock 2> /dev/null || true"
     )
     assert left.strip() == "", left
+    definitions = kubectl(checkout, "get network-attachment-definitions -A -o name")
+    assert definitions.split() == ["networkattachmentdefinition.k8s.cni.cncf.io/macvlan-conf"], definitions
     checkout.lab("-y", "up", "--expect-no-changes")
 
 
@@ -323,16 +324,15 @@ def on(name: str, *networks: dict[str, Any]) -> dict[str, Any]:
 
 
 def applied(checkout: Checkout, *objects: dict[str, Any]) -> None:
-    document = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
-    checkout.node(f"k3s kubectl apply --validate=false -f - <<'END'\n{document}\nEND")
+    apply(checkout, *objects)
     for each in objects:
         if each["kind"] == "Pod":
-            checkout.node(f"k3s kubectl wait pod/{each['metadata']['name']} --for=condition=Ready --timeout=110s")
+            kubectl(checkout, f"wait pod/{each['metadata']['name']} --for=condition=Ready --timeout=110s")
 
 
 def in_(checkout: Checkout, pod: str, words: str) -> str:
     """A command of the node's in the network namespace of a pod: the one that has its cluster address. Not every K3s has crictl."""
-    address = checkout.node(f"k3s kubectl get pod {pod} -o jsonpath='{{.status.podIP}}'").strip()
+    address = kubectl(checkout, f"get pod {pod} -o jsonpath='{{.status.podIP}}'").strip()
     return checkout.node(
         "for path in /run/netns/*; do\n"
         f'  [[ $(nsenter --net="$path" ip -4 -oneline address show dev eth0 2> /dev/null) != *" {address}/"* ]] || break\n'
@@ -344,7 +344,7 @@ def in_(checkout: Checkout, pod: str, words: str) -> str:
 def deleted(checkout: Checkout, *objects: dict[str, Any]) -> None:
     for each in reversed(objects):
         kind = "pod" if each["kind"] == "Pod" else "network-attachment-definition"
-        checkout.node(f"k3s kubectl delete {kind}/{each['metadata']['name']} --wait=true --timeout=100s")
+        kubectl(checkout, f"delete {kind}/{each['metadata']['name']} --wait=true --timeout=100s --ignore-not-found")
 
 
 MACVLAN = {"type": "macvlan", "capabilities": {"ips": True}, "master": "enp1s0", "mode": "bridge", "ipam": {"type": "static"}}
@@ -395,16 +395,10 @@ def test_upstream_case_static_pod(checkout: Checkout) -> None:
     applied(checkout, network)
     manifest = "/var/lib/rancher/k3s/agent/pod-manifests/static-web.yaml"
     checkout.node(f"cat > {manifest} <<'END'\n{json.dumps(on('static-web', {'name': 'bridge-nad'}))}\nEND")
-    ready = "-o jsonpath='{.status.conditions[?(@.type==\"Ready\")].status}' 2> /dev/null || true"
-    until(
-        lambda: "True" in checkout.node(f"k3s kubectl get pod static-web-server-1 {ready}"),
-        "the static pod does not become Ready",
-    )
+    says(checkout, "get pod static-web-server-1 -o jsonpath='{.status.conditions[?(@.type==\"Ready\")].status}'", "True", 120)
     assert "inet 10.10." in in_(checkout, "static-web-server-1", "ip -4 -oneline address show dev net1")
     checkout.node(f"rm {manifest}")
-    until(
-        lambda: "NotFound" in checkout.node("k3s kubectl get pod static-web-server-1 2>&1 || true"), "the static pod does not end"
-    )
+    says(checkout, "get pod static-web-server-1", "NotFound", 120)
     deleted(checkout, network)
     checkout.node("ip link delete testnet0")
 

@@ -20,7 +20,8 @@ import pytest
 from builds import Build
 from conftest import Checkout
 from host import host_state, virsh
-from test_life import asked, every_page_is_served, kubectl, page, state
+from kubectl import apply, kubectl
+from test_life import asked, every_page_is_served, page, state
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nodes, pytest.mark.chapters]
 
@@ -78,7 +79,7 @@ def etcd_members(checkout: Checkout) -> list[str]:
 def ready(checkout: Checkout, name: str, wanted: str) -> None:
     """Wait until the cluster says so of a node: Ready or NotReady. Without a leader etcd answers nothing for a while."""
     deadline = time.monotonic() + SLOW["k3s"]
-    while (said := kubectl(checkout, f"get node {name} --no-headers 2>&1 || true").split())[1:2] != [wanted]:
+    while (said := kubectl(checkout, f"get node {name} --no-headers --ignore-not-found").split())[1:2] != [wanted]:
         assert time.monotonic() < deadline, f"{name} is not {wanted}: {said}"
         time.sleep(5)
 
@@ -156,12 +157,15 @@ def test_an_agent_changes_nothing_on_the_others(checkout: Checkout) -> None:
 @pytest.mark.once
 def test_a_removed_agent_is_drained_and_forgotten(checkout: Checkout) -> None:
     domain = checkout.outputs()["nodes"][2]["domain"]
-    checkout.node(
-        "k3s kubectl create deployment wanderer --image=docker.io/library/nginx:1.25 && k3s kubectl patch deployment wanderer "
+    kubectl(checkout, "create deployment wanderer --image=docker.io/library/nginx:1.25")
+    kubectl(
+        checkout,
+        "patch deployment wanderer "
         """--patch '{"spec":{"template":{"spec":{"affinity":{"nodeAffinity":{"preferredDuringSchedulingIgnoredDuringExecution":"""
         """[{"weight":1,"preference":{"matchExpressions":[{"key":"kubernetes.io/hostname","operator":"In","values":["agent-2"]"""
-        """}]}}]}}}}}}' && k3s kubectl rollout status deployment wanderer --timeout=100s"""
+        """}]}}]}}}}}}'""",
     )
+    kubectl(checkout, "rollout status deployment wanderer --timeout=100s")
     assert "agent-2" in kubectl(checkout, "get pods -l app=wanderer -o wide")
     checkout.set("agents", count=1)
     said = up(checkout)
@@ -171,7 +175,7 @@ def test_a_removed_agent_is_drained_and_forgotten(checkout: Checkout) -> None:
     assert node_names(checkout) == ["agent-1", "server-1"]
     assert "agent-2" not in kubectl(checkout, "-n kube-system get secrets -o name")
     assert "agent-2" not in kubectl(checkout, "get pods -l app=wanderer -o wide")
-    kubectl(checkout, "delete deployment wanderer --wait=false")
+    kubectl(checkout, "delete deployment wanderer --wait=false --ignore-not-found")
     every_page_is_served(checkout)
 
 
@@ -230,7 +234,7 @@ def test_a_pod_of_after_the_upgrade_has_its_second_interface(checkout: Checkout,
         "metadata": {"name": f"later-{name}", "annotations": {"k8s.v1.cni.cncf.io/networks": "macvlan-conf"}},
         "spec": {"nodeName": name, "containers": [{"name": "web", "image": "docker.io/library/nginx:1.25"}]},
     }
-    checkout.node(f"k3s kubectl apply --validate=false -f - <<'END'\n{json.dumps(pod)}\nEND")
+    apply(checkout, pod)
     kubectl(checkout, f"wait pod/later-{name} --for=condition=Ready --timeout=110s")
     found = json.loads(kubectl(checkout, f"get pod later-{name} -o json"))["metadata"]["annotations"]
     (address,) = next(
@@ -238,7 +242,7 @@ def test_a_pod_of_after_the_upgrade_has_its_second_interface(checkout: Checkout,
     )
     assert address not in {each["address"] for each in checkout.outputs()["pages"]}
     assert "Welcome to nginx!" in page(f"http://{address}/")
-    kubectl(checkout, f"delete pod later-{name} --wait=false")
+    kubectl(checkout, f"delete pod later-{name} --wait=false --ignore-not-found")
 
 
 @pytest.mark.k3s_own

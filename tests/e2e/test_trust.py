@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives import serialization as form
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from faulty_image_server import FaultyImageServer
 from host import host_state, no_provider_tests, restart_libvirtd, small_file_system, virsh
+from kubectl import kubectl
 from process_arguments import NODE_ARGUMENTS, ProcessArguments
 
 pytestmark = [pytest.mark.e2e, pytest.mark.chapters]
@@ -127,7 +128,7 @@ class Story:
         return self.checkout.node("stat --format=%Y /etc/ssh/ssh_host_ed25519_key")
 
     def kubectl(self, words: str) -> str:
-        return self.checkout.node(f"k3s kubectl {words}")
+        return kubectl(self.checkout, words)
 
 
 def served(url: str, limit: float) -> bool:
@@ -422,7 +423,7 @@ def test_changes_in_place(story: Story) -> None:
     assert after["bystander"] == before["bystander"]
     assert after["nginx-macvlan"] != before["nginx-macvlan"]
     assert "mtu 1400" in story.in_pod("ip -oneline link show net1")
-    story.kubectl("delete pod bystander --grace-period=1")
+    story.kubectl("delete pod bystander --grace-period=1 --ignore-not-found")
     story.clean()
 
 
