@@ -56,7 +56,7 @@ class Encryption(ComponentResource):
                 command.Script(
                     name="k3s-encryption-key.sh",
                     environment={"LIMIT_SECONDS": str(limit)},
-                    limit=limit + 180,
+                    limit=limit + 720,
                     stdin=pulumi.Output.concat(encrypted.stdout, "\n"),
                 ),
                 opts=ResourceOptions.merge(own, ResourceOptions(depends_on=[before])),

@@ -27,6 +27,8 @@ fail() { note "$@"; exit 1; }
 source "${0%/*}/parts/stage.sh"
 # shellcheck source=/dev/null
 source "${0%/*}/parts/pause.sh"
+# shellcheck source=/dev/null
+source "${0%/*}/parts/secrets-rewrite.sh"
 secrets_encryption=$(< "${0%/*}/secrets_encryption.py")
 
 configuration=$ROOT/var/lib/rancher/k3s/server/cred/encryption-config.json
@@ -42,20 +44,10 @@ state() {
     echo silent
   fi
 }
-# What others change meanwhile is refused, and read again.
 rewrite() {
-  local attempt said=''
-  stage "writing all secrets again"
-  for attempt in 1 2 3; do
-    if said=$(timeout 90 k3s kubectl get secrets --all-namespaces -o json | timeout 90 k3s kubectl replace -f - 2>&1 > /dev/null); then
-      mkdir -p "${record%/*}"
-      echo "$1" > "$record"
-      return
-    fi
-    note "attempt $attempt: $(tail -n 1 <<< "$said")"
-    pause "$POLL_SECONDS"
-  done
-  fail "not all secrets could be written again: see that the API answers, then run it again"
+  write_secrets_again
+  mkdir -p "${record%/*}"
+  echo "$1" > "$record"
 }
 
 stage "looking at the encryption of secrets"

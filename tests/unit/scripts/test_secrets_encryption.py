@@ -272,7 +272,7 @@ def other(server: Node) -> Node:
 
 
 def take(node: Node, limit: int = 20, stdin: str = ENDED) -> subprocess.CompletedProcess[str]:
-    return node.run("k3s-encryption-key", stdin=stdin, LIMIT_SECONDS=str(limit))
+    return node.run("k3s-encryption-key", stdin=stdin, LIMIT_SECONDS=str(limit), POLL_SECONDS="0.1")
 
 
 def test_a_server_that_has_the_key_is_not_restarted(other: Node) -> None:
@@ -290,7 +290,23 @@ def test_a_server_takes_the_key_with_a_restart(other: Node, former: str | None) 
     done = take(other)
     assert (done.returncode, done.stdout) == (0, "key=taken\n"), done.stderr
     assert other.restarts() == 1
+    assert sorted(commands(other)) == ["kubectl get", "kubectl replace"], "it has stored secrets as they are until now"
     assert "the keys are others than those of the first server had been" in done.stderr, "the stand-in takes none"
+
+
+def test_secrets_that_could_not_be_written_after_the_restart_are_written_by_the_next_run(other: Node) -> None:
+    listening = socket.create_server(("127.0.0.1", 0))
+    other.file("etc/rancher/k3s/k3s.yaml", f"    server: https://127.0.0.1:{listening.getsockname()[1]}\n")
+    (other.stub / "refusals").write_text("3")
+    done = take(other)
+    assert done.returncode == 1 and "not all secrets could be written again" in done.stderr
+    other.file(CONFIGURATION, "key")  # which K3s has taken with the restart
+    (other.stub / "k3s.log").unlink()
+    assert take(other).stdout == "key=there\n"
+    assert sorted(commands(other)) == ["kubectl get", "kubectl replace"]
+    (other.stub / "k3s.log").unlink()
+    assert take(other).stdout == "key=there\n"
+    assert (commands(other), other.restarts()) == ([], 1)
 
 
 def test_a_server_that_does_not_come_back_is_an_error(other: Node) -> None:
