@@ -265,8 +265,8 @@ def _exchange(source: Source, stack: Stack, config: Settings, plan: Plan) -> Non
     first = stack.first_server
     others = [node for node in stack.nodes if node is not first]
 
-    def rejoin(node: Node, step: str) -> Run:
-        environment = {"STEP": step, "ROLE": node.role, "CONF_DIR": conf, "SERVICE_LIMIT": str(limit)}
+    def rejoin(node: Node, step: str, **more: str) -> Run:
+        environment = {"STEP": step, "ROLE": node.role, "CONF_DIR": conf, "SERVICE_LIMIT": str(limit), **more}
         return Run(node=node, name="k3s-rejoin.sh", limit=2 * limit + 400, environment=environment)
 
     if others:
@@ -275,9 +275,11 @@ def _exchange(source: Source, stack: Stack, config: Settings, plan: Plan) -> Non
     say(f"exchanging the cluster's data on {first.name}")
     with source.opened() as reader:
         content = reader.content
+        encrypted = "true" if content.encrypted else "false"
         environment = {
             "SIZE": str(content.size),
             "SHA256": content.sha256,
+            "ENCRYPTED": encrypted,
             "NODES": " ".join(node.name for node in stack.nodes),
             "CONF_DIR": conf,
             "LIMIT_SECONDS": str(limit),
@@ -295,7 +297,7 @@ def _exchange(source: Source, stack: Stack, config: Settings, plan: Plan) -> Non
     for node in others:
         if node.role == "server":
             say(f"{node.name} joins the restored cluster")
-            node_scripts.run_with(stack, rejoin(node, "join"))
+            node_scripts.run_with(stack, rejoin(node, "join", ENCRYPTED=encrypted))
     agents = [node for node in others if node.role == "agent"]
     if agents:
         say(f"{_names(agents)}: joining the restored cluster")

@@ -4,15 +4,16 @@
 # Environment:
 #   SIZE           bytes of the snapshot
 #   SHA256         its SHA-256
+#   ENCRYPTED      true or false: whether K3s encrypts the Secrets in it
 #   NODES          names of the cluster's nodes from now on, with blanks between; other nodes' objects are deleted
 #   CONF_DIR       directory of CNI's configurations, e.g. /var/lib/rancher/k3s/agent/etc/cni/net.d
 #   LIMIT_SECONDS  whole seconds for the snapshot to arrive, and for its restoration
 #   SERVICE_LIMIT  whole seconds from each start of the service until it works
 # Stdin: a line with the token of the cluster that the snapshot is of, one with its agents' token, which may be empty; then the
 #   snapshot. All of it is secret.
-# Changes: K3s's data: server/db/etcd is the snapshot's (what it was before is server/db/etcd-old-…, until the next restore after a complete one), the CA is the
-#   snapshot's, the token is config.yaml's. In the API: node-password secrets, nodes that are not in NODES and the program's own pods are
-#   deleted. All pods of this node start again.
+# Changes: K3s's data: server/db/etcd is the snapshot's (what it was before is server/db/etcd-old-…, until the next restore after a
+#   complete one), the CA is the snapshot's, the token is config.yaml's, whose secrets-encryption becomes the snapshot's. In the API:
+#   node-password secrets, nodes that are not in NODES and the program's own pods are deleted. All pods of this node start again.
 # Exit: 0 the API answers with the snapshot's objects; 1 with the reason. It can be repeated wherever it ended.
 # The CA and its kin are in the snapshot, encrypted with that cluster's token, and its list of passwords is one of them. If config.yaml
 # has other tokens, K3s runs once with the former ones and is given the new ones by its own request (k3s_token.py; `k3s token rotate`,
@@ -21,7 +22,7 @@
 set -euo pipefail
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin
 export ROOT=${ROOT:-}
-: "${SIZE:?}" "${SHA256:?}" "${NODES:?}" "${CONF_DIR:?}" "${LIMIT_SECONDS:?}" "${SERVICE_LIMIT:?}"
+: "${SIZE:?}" "${SHA256:?}" "${ENCRYPTED:?}" "${NODES:?}" "${CONF_DIR:?}" "${LIMIT_SECONDS:?}" "${SERVICE_LIMIT:?}"
 ROLE=server unit=k3s
 state=$ROOT/var/lib/k3s-macvlan
 data=$ROOT/var/lib/rancher/k3s
@@ -36,6 +37,7 @@ fail() { note "$@"; exit 1; }
 [[ $LIMIT_SECONDS =~ ^[0-9]{1,6}$ ]] || fail "LIMIT_SECONDS must be whole seconds"
 [[ $SERVICE_LIMIT =~ ^[0-9]{1,6}$ ]] || fail "SERVICE_LIMIT must be whole seconds"
 [[ $SIZE =~ ^[0-9]{1,15}$ ]] || fail "SIZE must be whole bytes"
+[[ $ENCRYPTED == true || $ENCRYPTED == false ]] || fail "ENCRYPTED must be true or false"
 # shellcheck source=/dev/null
 source "${0%/*}/parts/stage.sh"
 # shellcheck source=/dev/null
@@ -54,6 +56,8 @@ source "${0%/*}/parts/k3s-diagnosis.sh"
 source "${0%/*}/parts/k3s-stop.sh"
 # shellcheck source=/dev/null
 source "${0%/*}/parts/k3s-start.sh"
+# shellcheck source=/dev/null
+source "${0%/*}/parts/k3s-encryption.sh"
 k3s_restored=$(< "${0%/*}/k3s_restored.py")
 k3s_token=$(< "${0%/*}/k3s_token.py")
 
@@ -87,6 +91,7 @@ timeout "$LIMIT_SECONDS" head -c "$SIZE" > "$work/snapshot" || fail "the snapsho
 [[ $(sha256sum < "$work/snapshot") == "$SHA256  -" ]] || fail "the snapshot arrived damaged or not whole: repeat the restore"
 
 stop_k3s
+set_encryption "$ENCRYPTED"
 # As on a new machine, which is K3s's documented case: certificates of a former CA would be taken for good ones by some releases.
 rm -rf "$data/server/tls" "$data/server/cred" "$data"/server/tls-[0-9]* "$data/server/db/reset-flag"
 # Where the last restore was not completed, what was there before it is in one of these.

@@ -248,6 +248,8 @@ class Steps:
         size = len(b"".join(data))
         self.done.append(f"{run.name} {run.node.name} {run.environment.get('STEP', size)}")
         assert run.more_stdin == (b"" if "STEP" in run.environment else b"s3cr3t-token\nagents-t0ken\n")
+        exchanges = run.environment.get("STEP") != "stop" and run.node.role == "server"
+        assert run.environment.get("ENCRYPTED") == ("false" if exchanges else None), "as the backup has it"
         if self.fails and self.fails in self.done[-1]:
             raise LabError("failed")
 

@@ -119,6 +119,7 @@ def restore(
     given = {
         "SIZE": str(len(snapshot)),
         "SHA256": hashlib.sha256(snapshot).hexdigest(),
+        "ENCRYPTED": "false",
         "NODES": "server-1 agent-1",
         "CONF_DIR": CONF_DIR,
         "LIMIT_SECONDS": "20",
@@ -136,8 +137,9 @@ def restore(
     return subprocess.CompletedProcess([], done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-def rejoin(node: Node, step: str, role: str) -> subprocess.CompletedProcess[str]:
-    return node.run("k3s-rejoin", STEP=step, ROLE=role, CONF_DIR=CONF_DIR, SERVICE_LIMIT="20", POD_SECONDS="2")
+def rejoin(node: Node, step: str, role: str, encrypted: str = "false") -> subprocess.CompletedProcess[str]:
+    given = {"STEP": step, "ROLE": role, "ENCRYPTED": encrypted, "CONF_DIR": CONF_DIR}
+    return node.run("k3s-rejoin", **given, SERVICE_LIMIT="20", POD_SECONDS="2")
 
 
 def files(node: Node) -> set[str]:
@@ -167,6 +169,27 @@ def test_the_data_are_exchanged_with_the_same_token(server: Node, api: None) -> 
     assert not (server.root / f"{CONF_DIR[1:]}/multus.d/multus.kubeconfig").exists()
     assert (server.root / f"{CONF_DIR[1:]}/00-multus.conf").exists()
     assert not (server.stub / "wanted.json").exists(), "the token is not changed"
+
+
+ON = "secrets-encryption: true\n"
+
+
+@pytest.mark.parametrize(
+    ("was", "encrypted", "becomes"),
+    [(ON, "false", ""), ("", "true", ON), (ON, "true", ON), ("", "false", "")],
+    ids=["switched on since", "switched off since", "on", "off"],
+)
+@pytest.mark.parametrize("by", ["restore", "rejoin"])
+def test_secrets_are_encrypted_as_in_the_snapshot(server: Node, api: None, by: str, was: str, encrypted: str, becomes: str) -> None:
+    """The settings may have changed since this node's file was written."""
+    name, rest = "etc/rancher/k3s/config.yaml", f"agent-token: {AGENTS}\ntoken: '{TOKEN}'\n"
+    server.file(name, f"{was}{rest}", 0o600)
+    done = restore(server, ENCRYPTED=encrypted) if by == "restore" else rejoin(server, "join", "server", encrypted)
+    assert done.returncode == 0, done.stderr
+    file = server.root / name
+    assert sorted(file.read_text().splitlines()) == sorted(f"{becomes}{rest}".splitlines())
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert not file.with_name("config.yaml.new").exists()
 
 
 def test_what_is_not_there_any_more_is_removed(server: Node, api: None) -> None:
