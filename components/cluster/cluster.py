@@ -288,7 +288,7 @@ class Cluster(ComponentResource):
         servers = [server for server in args.machines if server.node.role == "server"]
         node, first = machine.node, servers[0]
         other = servers[1 if len(servers) > 1 else 0] if node.first else first
-        member = max(90, args.timeouts.drain)
+        member, api = max(90, args.timeouts.drain), max(120, args.timeouts.drain)
         leave_script = command.Script(
             name="node-leave.sh",
             environment={
@@ -296,8 +296,9 @@ class Cluster(ComponentResource):
                 "ROLE": node.role,
                 "DRAIN_SECONDS": str(args.timeouts.drain),
                 "MEMBER_SECONDS": str(member),
+                "API_SECONDS": str(api),
             },
-            limit=args.timeouts.drain + member + 4 * 240,
+            limit=args.timeouts.drain + member + 4 * (api + 120),
         )
         # The first server's step cannot wait for the second server's machine, which waits for the first's.
         needed = [machine.domain] if node.first else [machine.domain, self.nodes[first.node.name].k3s_installed, *self._left]

@@ -44,15 +44,17 @@ busy emulated server does not always send it, and the provider then calls the cl
 # Of Go's net and net/http, etcd, and the API server's own answers while it starts or ends, or waits for an etcd that is busy: with
 # three emulated servers on two cores a pod was refused with its 504 after 34 s (seen in the e2e tier). There is no route to an
 # address of the network that nobody has, as the virtual one while no server has it.
-_NO_ANSWER = re.compile(
+NO_ANSWER = re.compile(
     r"connect: (?:connection refused|no route to host)|connection reset by peer|broken pipe|unexpected EOF|: EOF\b|i/o timeout"
     r"|TLS handshake timeout"
     r"|Client\.Timeout exceeded|http2: (?:client|server) .*(?:lost|closed|GOAWAY)|server sent GOAWAY"
     r"|etcdserver: (?:leader changed|no leader|request timed out|not healthy)|apiserver not ready|apiserver is shutting down"
     r"|the server is currently unable to handle the request|unable to return a response in the time allotted"
-    r"|request did not complete within requested timeout|http: Handler timeout",
+    r"|request did not complete within (?:requested timeout|the allotted timeout)|http: Handler timeout"
+    r"|storage is \(re\)initializing|code = Unavailable\b",
     re.IGNORECASE,
 )
+"""What is said where an API server does not answer, or not yet."""
 
 # The provider asks for the API's schema once, when it starts, and returns this error for every later operation of the run.
 _UNREACHABLE = "configured Kubernetes cluster is unreachable"
@@ -60,7 +62,7 @@ _UNREACHABLE = "configured Kubernetes cluster is unreachable"
 
 def is_retried(errors: Sequence[str]) -> bool:
     """Whether an operation with these errors, the newest first, is retried. Pure."""
-    return bool(errors) and len(errors) <= RETRIES and _UNREACHABLE not in errors[0] and bool(_NO_ANSWER.search(errors[0]))
+    return bool(errors) and len(errors) <= RETRIES and _UNREACHABLE not in errors[0] and bool(NO_ANSWER.search(errors[0]))
 
 
 class ApiRetry:

@@ -21,7 +21,7 @@ import yaml
 from builds import Build
 from conftest import ROOT, Checkout
 from host import host_state, virsh
-from kubectl import apply, kubectl, says
+from kubectl import apply, kubectl, pod_is_ready, says
 from vlan_segment import Segment, segment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nodes, pytest.mark.chapters]
@@ -327,7 +327,7 @@ def applied(checkout: Checkout, *objects: dict[str, Any]) -> None:
     apply(checkout, *objects)
     for each in objects:
         if each["kind"] == "Pod":
-            kubectl(checkout, f"wait pod/{each['metadata']['name']} --for=condition=Ready --timeout=110s")
+            pod_is_ready(checkout, each["metadata"]["name"])
 
 
 def in_(checkout: Checkout, pod: str, words: str) -> str:
@@ -395,10 +395,10 @@ def test_upstream_case_static_pod(checkout: Checkout) -> None:
     applied(checkout, network)
     manifest = "/var/lib/rancher/k3s/agent/pod-manifests/static-web.yaml"
     checkout.node(f"cat > {manifest} <<'END'\n{json.dumps(on('static-web', {'name': 'bridge-nad'}))}\nEND")
-    says(checkout, "get pod static-web-server-1 -o jsonpath='{.status.conditions[?(@.type==\"Ready\")].status}'", "True", 120)
+    says(checkout, "get pod static-web-server-1 -o jsonpath='{.status.conditions[?(@.type==\"Ready\")].status}'", "^True$")
     assert "inet 10.10." in in_(checkout, "static-web-server-1", "ip -4 -oneline address show dev net1")
     checkout.node(f"rm {manifest}")
-    says(checkout, "get pod static-web-server-1", "NotFound", 120)
+    says(checkout, "get pod static-web-server-1", "NotFound")
     deleted(checkout, network)
     checkout.node("ip link delete testnet0")
 

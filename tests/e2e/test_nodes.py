@@ -20,7 +20,7 @@ import pytest
 from builds import Build
 from conftest import Checkout
 from host import host_state, virsh
-from kubectl import apply, kubectl
+from kubectl import apply, kubectl, pod_is_ready
 from test_life import asked, every_page_is_served, page, state
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nodes, pytest.mark.chapters]
@@ -150,7 +150,7 @@ def test_an_agent_changes_nothing_on_the_others(checkout: Checkout) -> None:
     pages = every_page_is_served(checkout)
     assert {name: state(checkout, name) for name in old} == old
     assert running.items() <= pods(checkout).items()
-    assert asked(checkout, "agent-1", pages["agent-2"]["url"], from_the_pod=True) == "200"
+    assert asked(checkout, "agent-1", pages["agent-2"]["url"], wanted="200", from_the_pod=True) == "200"
     assert asked(checkout, "agent-2", pages["agent-2"]["url"]) == "000"
 
 
@@ -235,7 +235,7 @@ def test_a_pod_of_after_the_upgrade_has_its_second_interface(checkout: Checkout,
         "spec": {"nodeName": name, "containers": [{"name": "web", "image": "docker.io/library/nginx:1.25"}]},
     }
     apply(checkout, pod)
-    kubectl(checkout, f"wait pod/later-{name} --for=condition=Ready --timeout=110s")
+    pod_is_ready(checkout, f"later-{name}")
     found = json.loads(kubectl(checkout, f"get pod later-{name} -o json"))["metadata"]["annotations"]
     (address,) = next(
         each["ips"] for each in json.loads(found["k8s.v1.cni.cncf.io/network-status"]) if each.get("interface") == "net1"
@@ -258,7 +258,7 @@ def test_three_servers_and_nothing_changes_on_the_first(checkout: Checkout) -> N
     pages = every_page_is_served(checkout)
     assert state(checkout, "server-1") == old
     assert pods(checkout)["nginx-macvlan-server-1"] == running["nginx-macvlan-server-1"]
-    assert asked(checkout, "server-2", pages["server-3"]["url"], from_the_pod=True) == "200"
+    assert asked(checkout, "server-2", pages["server-3"]["url"], wanted="200", from_the_pod=True) == "200"
     assert checkout.preview() == ({}, [])
 
 

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives import serialization as form
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from faulty_image_server import FaultyImageServer
 from host import host_state, no_provider_tests, restart_libvirtd, small_file_system, virsh
-from kubectl import kubectl
+from kubectl import kubectl, pod_is_ready
 from process_arguments import NODE_ARGUMENTS, ProcessArguments
 
 pytestmark = [pytest.mark.e2e, pytest.mark.chapters]
@@ -395,7 +395,7 @@ def test_changes_in_place(story: Story) -> None:
     """Memory, CPUs, disk, K3s's options and registries, the pods' network: all in one `up`, on the machine as it is."""
     bystander = "run bystander --image=docker.io/library/nginx:1.25 --image-pull-policy=IfNotPresent"
     story.kubectl(bystander)
-    story.kubectl("wait --for=condition=Ready pod/bystander --timeout=100s")
+    pod_is_ready(story.checkout, "bystander")
     uids = "get pods -o jsonpath='{range .items[*]}{.metadata.name} {.metadata.uid}{\"\\n\"}{end}'"
     before = dict(line.split() for line in story.kubectl(uids).splitlines())
     boot, instance = story.checkout.node("cat /proc/sys/kernel/random/boot_id"), story.instance()

@@ -37,15 +37,12 @@ node_leave=$(< "${0%/*}/node_leave.py")
 source "${0%/*}/parts/pause.sh"
 kubectl() { timeout 60 k3s kubectl "$@"; }
 answers() { [[ $(timeout 30 k3s kubectl get --raw /readyz 2> /dev/null || true) == ok ]]; }
-# Runs a command until it succeeds, as long as the API does not answer; once more where it answers again.
+# Runs a command until it succeeds, as long as the API does not answer; three times at most while it does.
 repeat() {
-  local end=$((SECONDS + API_SECONDS))
+  local end=$((SECONDS + API_SECONDS)) refusals=0
   until "$@"; do
     ((SECONDS < end)) || return 1
-    if answers; then
-      "$@"
-      return
-    fi
+    if answers; then ((++refusals < 3)) || return 1; fi
     pause 2
   done
 }

@@ -40,6 +40,9 @@ AWAY = [
     "apiserver not ready",
     "Timeout: request did not complete within requested timeout - context deadline exceeded",
     "http: Handler timeout",
+    "Timeout: request did not complete within the allotted timeout",
+    "storage is (re)initializing (get pods.core)",
+    "rpc error: code = Unavailable desc = connection error",
 ]
 OTHER = [
     'pods "nginx-macvlan" is forbidden: violates PodSecurity',

@@ -18,7 +18,7 @@ KUBECTL = r"""#!/bin/bash
 shift
 if [[ -e $STUB/restarts && $* == "$(cat "$STUB/restarts")"* ]]; then
   rm "$STUB/restarts"
-  touch "$STUB/down"
+  if [[ -e $STUB/restarts-then ]]; then mv "$STUB/restarts-then" "$STUB/restarts"; else touch "$STUB/down"; fi
   echo "The connection to the server 127.0.0.1:6443 was refused - did you specify the right host or port?" >&2
   exit 1
 fi
@@ -151,6 +151,16 @@ def test_k3s_that_restarts_meanwhile_is_waited_for(node: Node, during: str) -> N
     assert (done.returncode, done.stdout) == (0, "left=server-2\n"), done.stderr
     assert [command.split()[0] for command in commands(node)] == ["drain", "annotate", "wait", "delete", "-n"]
     assert "not all pods ended" not in done.stderr and not (node.stub / "restarts").exists()
+
+
+@pytest.mark.parametrize("during", ["get nodes", "annotate", "delete node", "-n kube-system delete"])
+def test_an_api_that_answers_and_then_does_not_is_asked_again(node: Node, during: str) -> None:
+    cluster(node, server_1=True, server_2=True, server_3=True)
+    for name in ("restarts", "restarts-then"):
+        (node.stub / name).write_text(during)
+    done = leave(node, "server-2")
+    assert (done.returncode, done.stdout) == (0, "left=server-2\n"), done.stderr
+    assert not (node.stub / "restarts").exists()
 
 
 # --- node_leave.py
