@@ -63,7 +63,7 @@ Where something cannot be downloaded:
   LAB_PYTHON          the Python (3.11 or newer) to make .venv with
 Tests:
   LAB_E2E_STACK       run e2e with this stack on this machine's own libvirt and the internet
-  LAB_TESTNET         the closed test network's script (../shared/testnet/testnet; none: do without)"""
+  LAB_TESTNET         the closed test network's script (docs/test-network.md; none: do without)"""
 
 
 class _VerbParser(argparse.ArgumentParser):

@@ -3,7 +3,7 @@
 node     how a node is reached, and the scripts that run on it
 config   what a stack's configuration says, and what follows from it; pure
 custom   custom resources without libvirt
-libvirt  custom resources over libvirt's API, one file for each of its objects
+libvirt  custom resources over libvirt's API; its own `__init__` has the map
 machine  a hypervisor and a node's machine
 cluster  K3s on all machines, and Kubernetes's API
 network  Multus, the pods' network, the pod and its page

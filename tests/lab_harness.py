@@ -86,6 +86,9 @@ class Lab:
         for name in ("lab", "VERSION", "requirements.txt", "requirements-dev.txt"):
             shutil.copy(ROOT / name, self.root / name)
         shutil.copytree(ROOT / "cli", self.root / "cli")  # with its compiled files
+        for name in ("__init__.py", "config/__init__.py", "config/file_keys.py"):  # which import nothing
+            (self.root / "components" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / "components" / name, self.root / "components" / name)
         for verb in ("status", "ssh", "kubectl", "logs", "diagram", "drain", "uncordon", "reboot", "backup", "restore"):
             (self.root / f"cli/verbs/{verb}.py").write_text(LOOK)
         for verb in ("attach", "doctor", "fetch", "image"):

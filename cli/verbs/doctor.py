@@ -13,7 +13,7 @@ from cli.errors import LabError
 from cli.findings import LEVELS, Finding, error, guarded, ok, unknown, warning
 from cli.folders import stack_file
 from cli.report import say
-from cli.stack import load_settings, unread
+from cli.stack import load_settings
 from components.config import conflicts
 from components.config.problems import Problem, SettingsError
 
@@ -42,7 +42,8 @@ def examine(stack: str, *, offline: bool = False) -> list[Finding]:
     findings += guarded("tools", tools.check(needs_binding=True))
     for pool in plan.pools:
         findings += guarded(f"hypervisor {pool.hypervisor}", hypervisor.check(pool, plan, config))
-    if offline:
+    # Artifacts are on this machine.
+    if offline and not config.artifacts.directory:
         findings.append(unknown("downloads", "not probed (--offline)"))
     else:
         findings += guarded("downloads", download_sites.check(config))
@@ -52,13 +53,9 @@ def examine(stack: str, *, offline: bool = False) -> list[Finding]:
 def host_problems(stack: str) -> list[Finding]:
     """What `lab up` checks before it calls Pulumi: the hosts alone, as far as something is wrong there, the worst first.
 
-    Mistakes in the stack file, in the tools and at the download sites are reported by `up` itself, before they do harm; except for
-    keys that Pulumi reads past, which are reported here alone.
+    Mistakes in the stack file, in the tools and at the download sites are reported by `up` itself, before they do harm.
     """
     try:
-        mistakes = unread(stack)
-        if mistakes:
-            return _mistakes(stack_file(stack).name, mistakes)
         config, plan = load_settings(stack)
     except (SettingsError, LabError):
         return []

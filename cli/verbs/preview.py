@@ -6,11 +6,12 @@ import argparse
 from typing import NoReturn
 
 from cli import backend as backends
-from cli import engine, hints, needs, selection
+from cli import engine, hints, needs, selection, unread
 
 
 def main(options: argparse.Namespace) -> NoReturn:
     """Ends as pulumi, in place of this process."""
+    unread.refuse(options.stack)
     if needs.reaches_hypervisor(options):
         hints.about_libvirt(options.stack)
     backend = backends.use(options.stack)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from cli import backend as backends
-from cli import engine, hints, locks, selection
+from cli import engine, hints, locks, selection, unread
 from cli.errors import LabError
 
 
@@ -19,6 +19,7 @@ def main(options: argparse.Namespace) -> NoReturn:
 
 def run(options: argparse.Namespace, words: Sequence[str] = (), *, without_stack: str = "") -> NoReturn:
     """The same. without_stack: the error where there is no stack yet, in place of creating it."""
+    unread.refuse(options.stack)
     hints.about_libvirt(options.stack)
     backend = backends.use(options.stack)
     if without_stack and selection.existing(backend, options.stack, words) is None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pulumi.runtime.config as pulumi_config
 
+from components.config.file_keys import TOP_LEVEL
 from components.config.problems import Problem
 
 NAMESPACES = ("pulumi", "kubernetes", "command")
@@ -27,9 +28,6 @@ NEAR = 0.75
 
 HIDDEN = "[secret]"
 """In place of an encrypted value inside of a setting."""
-
-_TOP_LEVEL = ("config", "secretsprovider", "encryptedkey", "encryptionsalt", "environment")
-"""Keys of a stack file (pulumi: sdk/go/common/workspace/project.go, ProjectStack)."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def unread_keys(document: Mapping[str, Any], project: str) -> list[Problem]:
     """Keys that Pulumi reads past without a word: at the top level of the file, and a setting's second spelling."""
     problems = []
     for key in document:
-        if key not in _TOP_LEVEL:
+        if key not in TOP_LEVEL:
             namespace, name = split_key(key, project)
             setting = frozenset({name}) if namespace == project and name else frozenset({str(key)})
             conflict = "stands outside of config:, where Pulumi reads no setting; put it below config:, or remove it"

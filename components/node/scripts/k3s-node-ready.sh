@@ -15,6 +15,8 @@ export ROOT=${ROOT:-}
 [[ ${#NODE_NAME} -le 253 && $NODE_NAME =~ ^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$ ]] ||
   { echo "node: NODE_NAME must be a lower-case host name" >&2; exit 1; }
 
+# shellcheck source=/dev/null
+source "${0%/*}/parts/redact.sh"
 k3s_node_ready=$(< "${0%/*}/k3s_node_ready.py")
 if python3 -c "$k3s_node_ready"; then
   echo "node=$NODE_NAME ready=true"
@@ -24,8 +26,5 @@ fi
 unit=k3s
 systemctl cat --no-pager k3s.service > /dev/null 2>&1 || unit="k3s-agent"
 echo "last journal lines of $unit (if images cannot be pulled, see registries; if the machine is slow, raise the limit):" >&2
-timeout 15 journalctl --no-pager --quiet --output=short-iso --unit "$unit" --lines=20 2> /dev/null |
-  sed -E -e 's/K10[0-9A-Fa-f]{8,}::[^[:space:]]+/[redacted]/g' -e 's#://[^/@[:space:]]+@#://[redacted]@#g' \
-    -e 's/((token|password|passwd|secret)["'\'']?[[:space:]]*[=:][[:space:]]*)[^[:space:],]+/\1[redacted]/Ig' \
-    -e 's/((--[a-z-]*(token|password)|bearer)[[:space:]]+)[^[:space:]]+/\1[redacted]/Ig' >&2 || true
+timeout 15 journalctl --no-pager --quiet --output=short-iso --unit "$unit" --lines=20 2> /dev/null | redact >&2 || true
 exit 1

@@ -47,7 +47,8 @@ repeat() {
   done
 }
 
-if [[ ! -d $ROOT/var/lib/rancher/k3s/server/db/etcd ]]; then
+# A server whose datastore is elsewhere has no etcd of its own.
+if [[ ! -d $ROOT/var/lib/rancher/k3s/server/db/etcd && ! -e $ROOT/var/lib/rancher/k3s/server/cred/passwd ]]; then
   note "this server has no cluster yet, so there is nothing to leave"
   echo "left=$NODE_NAME"
   exit 0

@@ -17,12 +17,14 @@ note() { echo "cloud-init: $*" >&2; }
 source "${0%/*}/parts/stage.sh"
 # shellcheck source=/dev/null
 source "${0%/*}/parts/pause.sh"
+# shellcheck source=/dev/null
+source "${0%/*}/parts/redact.sh"
 
 report() {
   timeout 10 cloud-init status --long >&2 || true
   if [[ -r $ROOT/var/log/cloud-init-output.log ]]; then
     echo "last lines of /var/log/cloud-init-output.log:" >&2
-    tail -n 20 "$ROOT/var/log/cloud-init-output.log" | sed -E 's/((token|password|passwd|secret)[^=:]{0,10}[=:][[:space:]]*)[^[:space:]]+/\1[redacted]/Ig' >&2
+    tail -n 20 "$ROOT/var/log/cloud-init-output.log" | redact >&2
   fi
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from dataclasses import replace
@@ -13,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from cli import command_line, engine, stack
+from cli import command_line, engine, stack, unread
 from cli.checks import download_sites, hypervisor, machine, storage, tools
 from cli.findings import Finding, guarded
-from cli.verbs import doctor, fetch
+from cli.verbs import doctor, fetch, preview, up
 from components.config import downloads, reading
 from components.config import plan as plans
 from components.config import settings as models
@@ -425,23 +426,54 @@ def test_before_up_the_program_itself_tells_of_the_stack_file(monkeypatch: pytes
     assert doctor.before_up("dev") is False
 
 
-def test_before_up_what_pulumi_reads_past_is_told(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_pulumi_reads_past_is_told_by_doctor_fetch_preview_and_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "Pulumi.yaml").write_text("name: k3s-macvlan\n")
     (tmp_path / "Pulumi.x.yaml").write_text("k3s-macvlan:servers: {count: 3}\nconfig: {proof: {path: x}}\n")
     monkeypatch.setattr(doctor, "load_settings", partial(stack.load_settings, root=tmp_path))
-    monkeypatch.setattr(doctor, "unread", partial(stack.unread, root=tmp_path))
     monkeypatch.setattr(fetch, "load_settings", partial(stack.load_settings, root=tmp_path))
+    monkeypatch.setattr(unread, "refuse", partial(unread.refuse, root=tmp_path))
     monkeypatch.setattr(tools, "check", lambda **_: iter(()))
-    assert doctor.before_up("x") is True
-    output = capsys.readouterr().err
-    assert "Pulumi.x.yaml: k3s-macvlan:servers" in output and "put it below config:" in output and "proof.path" not in output
+    monkeypatch.setenv("LAB_DOCTOR", "off")
     assert [finding.observed for finding in doctor.examine("x", offline=True) if finding.level == "error"] == [
         "Pulumi.x.yaml: k3s-macvlan:servers", "Pulumi.x.yaml: proof.path = 'x'",
     ]  # fmt: skip
-    with pytest.raises(SettingsError, match="put it below config:"):
-        fetch.main(command_line.parse(["-s", "x", "fetch"]))
+    for verb, module in (("fetch", fetch), ("preview", preview), ("up", up)):
+        with pytest.raises(SettingsError, match="put it below config:"):
+            module.main(command_line.parse(["-s", "x", verb]))
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ("config: {'k3s-macvlan:servers': {count: 3}}\n", False),
+        ("config: {'k3s-macvlan:servers': {}, 'k3s-macvlan:config:servers': {}}\n", True),
+        ("config: {'other:servers': {}, 'k3s-macvlan:servers': {}}\n", False),
+        ("servers: {}\n", True),
+        ("encryptionsalt: x\nenvironment: {}\nconfig: {}\n", False),
+        ("- 1\n", False),
+        ("{", False),
+        ("", False),
+    ],
+)
+def test_only_what_pulumi_reads_past_is_refused(tmp_path: Path, text: str, refused: bool) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: k3s-macvlan\n")
+    (tmp_path / "Pulumi.x.yaml").write_text(text)
+    with pytest.raises(SettingsError) if refused else contextlib.nullcontext():
+        unread.refuse("x", tmp_path)
+
+
+def test_without_a_file_nothing_is_refused(tmp_path: Path) -> None:
+    unread.refuse("x", tmp_path)
+
+
+def test_doctor_reads_the_artifacts_also_where_it_probes_no_site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: k3s-macvlan\n")
+    (tmp_path / "Pulumi.x.yaml").write_text(f"config: {{'k3s-macvlan:artifacts': {{directory: {tmp_path}/none}}}}\n")
+    monkeypatch.setattr(doctor, "load_settings", partial(stack.load_settings, root=tmp_path))
+    monkeypatch.setattr(tools, "check", lambda **_: iter(()))
+    monkeypatch.setattr(hypervisor, "check", lambda *_: iter(()))
+    findings = doctor.examine("x", offline=True)
+    assert [finding.check for finding in findings if finding.level == "error"] == ["artifacts"]
 
 
 def test_doctor_fetch_and_the_program_find_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -37,6 +37,10 @@ def test_wrong_usage_ends_with_the_usage(lab: Lab, arguments: tuple[str, ...]) -
     assert lab.log.read_text() == ""
 
 
+def test_what_runs_before_python_stays_short() -> None:
+    assert len((ROOT / "lab").read_text().splitlines()) <= 150, "verbs and all that Python can do are in cli/"
+
+
 def test_help(lab: Lab) -> None:
     assert "LAB_PULUMI_URL" in lab.run("-h")
     assert lab.log.read_text() == ""

@@ -153,6 +153,14 @@ def test_k3s_that_restarts_meanwhile_is_waited_for(node: Node, during: str) -> N
     assert "not all pods ended" not in done.stderr and not (node.stub / "restarts").exists()
 
 
+def test_a_node_leaves_a_cluster_whose_datastore_is_elsewhere(node: Node) -> None:
+    cluster(node, server_1=True, agent_1=True)
+    shutil.rmtree(node.root / "var/lib/rancher/k3s/server/db")
+    node.file("var/lib/rancher/k3s/server/cred/passwd", "x,server,server,k3s:server")
+    assert leave(node, "agent-1").stdout == "left=agent-1\n"
+    assert commands(node)[-1] == secret("agent-1")
+
+
 @pytest.mark.parametrize("during", ["get nodes", "annotate", "delete node", "-n kube-system delete"])
 def test_an_api_that_answers_and_then_does_not_is_asked_again(node: Node, during: str) -> None:
     cluster(node, server_1=True, server_2=True, server_3=True)
