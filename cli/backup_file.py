@@ -129,7 +129,7 @@ def read_header(file: IO[bytes], name: str) -> Header:
         )
     try:
         document = json.loads(file.readline(_LONGEST_LINE))
-        return Header(**{each.name: str(document[each.name]) for each in fields(Header)})
+        return Header(**{member.name: str(document[member.name]) for member in fields(Header)})
     except (ValueError, KeyError, TypeError):
         raise LabError(f"{name} is damaged: its header is not whole. Take another backup") from None
 
@@ -146,7 +146,7 @@ class Reader:
         text, _newline, self._rest = first.partition(b"\n")
         try:
             document: Any = json.loads(text)
-            self.content = Content(**{each.name: document[each.name] for each in fields(Content)})
+            self.content = Content(**{member.name: document[member.name] for member in fields(Content)})
         except (ValueError, KeyError, TypeError):
             raise LabError(f"{name} is damaged: its content does not begin as one. Take another backup") from None
 

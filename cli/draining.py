@@ -52,7 +52,7 @@ class Guest:
 
 def others_take_pods(nodes: Sequence[KubeNode], node: str) -> bool:
     """Whether another node is there for pods. Its taints do not count: a pod that it repels stays Pending, and the drain ends."""
-    return any(each.ready and not each.cordoned for each in nodes if each.name != node)
+    return any(other.ready and not other.cordoned for other in nodes if other.name != node)
 
 
 def guests(pods: Mapping[str, Any], volumes: Mapping[str, Any], node: str, *, elsewhere: bool, comes_back: bool) -> list[Guest]:

@@ -52,9 +52,9 @@ class Api:
 def apis(stack: Stack, node: Node) -> list[Api]:
     """The API by the address of the stack's kubeconfig, then by each server's own: their certificates name all of them. Last where
     it is that of the node."""
-    addresses = [each.address for each in stack.nodes if each.role == "server"]
-    found = dict.fromkeys([stack.kubeconfig, *(by_address(stack.kubeconfig, address) for address in addresses)])
-    return [Api(text) for text in sorted(found, key=lambda text: by_address(text, node.address) == text)]
+    addresses = [server.address for server in stack.nodes if server.role == "server"]
+    kubeconfigs = dict.fromkeys([stack.kubeconfig, *(by_address(stack.kubeconfig, address) for address in addresses)])
+    return [Api(text) for text in sorted(kubeconfigs, key=lambda text: by_address(text, node.address) == text)]
 
 
 def by_address(kubeconfig: str, address: str) -> str:
@@ -105,7 +105,7 @@ def begin(options: argparse.Namespace) -> Maintenance:
     settings, plan = stacks.read_settings(options.stack)
     if not stack.kubeconfig:
         raise LabError(f"stack {stack.name} has no kubeconfig yet: ./lab -s {stack.name} up")
-    api = next((each for each in apis(stack, node) if each.ready()), None)
+    api = next((candidate for candidate in apis(stack, node) if candidate.ready()), None)
     if api is None:
         raise LabError(
             f"the Kubernetes API does not answer, so no pod can be taken off {node.name} in order: ./lab status, ./lab logs "
@@ -135,11 +135,11 @@ def take_out(maintenance: Maintenance, options: argparse.Namespace, *, comes_bac
     LabError where it may not be taken out of service now, or pods do not end in time (with --force they may).
     """
     node, name = maintenance.node, maintenance.node.name
-    found = maintenance.kube_nodes()
-    turn = server_turn.turn(node, maintenance.stack.nodes, found)
+    listed = maintenance.kube_nodes()
+    turn = server_turn.turn(node, maintenance.stack.nodes, listed)
     if turn.refusals:
         raise LabError(f"{name} is left as it is, one server at a time: {'; '.join(turn.refusals)}")
-    elsewhere = draining.others_take_pods(found, name)
+    elsewhere = draining.others_take_pods(listed, name)
     guests = maintenance.guests(elsewhere=elsewhere, comes_back=comes_back)
     lost = [guest for guest in guests if guest.fate == "lost"]
     if lost and not options.force:

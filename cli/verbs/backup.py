@@ -154,5 +154,5 @@ def settings_text(stack: str) -> str:
 
 def _readable(value: Any) -> Any:
     if isinstance(value, dict):
-        return "[secret]" if set(value) == {"secure"} else {key: _readable(each) for key, each in value.items()}
-    return [_readable(each) for each in value] if isinstance(value, list) else value
+        return "[secret]" if set(value) == {"secure"} else {key: _readable(member) for key, member in value.items()}
+    return [_readable(member) for member in value] if isinstance(value, list) else value

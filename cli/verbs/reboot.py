@@ -27,54 +27,54 @@ _NETWORK_LIMIT = 400
 
 def main(options: argparse.Namespace) -> int:
     """0 when the node serves again, 1 when whoever was asked did not want it."""
-    found = maintenance.begin(options)
-    name, limits = found.node.name, found.settings.timeouts
-    with maintenance.saying_what_holds(found):
-        boot = boot_id(found)
+    job = maintenance.begin(options)
+    name, limits = job.node.name, job.settings.timeouts
+    with maintenance.saying_what_holds(job):
+        boot = boot_id(job)
         if not boot:
             raise LabError(f"{name} does not answer on SSH, so it cannot be restarted from within: ./lab status, ./lab logs {name}")
-        cordoned = any(each.cordoned for each in found.kube_nodes() if each.name == name)
-        if not maintenance.take_out(found, options, comes_back=True):
+        cordoned = any(node.cordoned for node in job.kube_nodes() if node.name == name)
+        if not maintenance.take_out(job, options, comes_back=True):
             return 1
-        staying = {pod: started(item) for pod, item in found.own_pods().items() if item["spec"].get("nodeName") == name}
-        found.state = (
+        staying = {pod: started(item) for pod, item in job.own_pods().items() if item["spec"].get("nodeName") == name}
+        job.state = (
             f"{name} is cordoned and may be restarting: ./lab status says when it is Ready, then ./lab uncordon {name}, or ./lab "
             f"reboot {name} again"
         )
-        restart(found)
-        wait_for_boot(found, boot, limits.shutdown + limits.boot)
-        check(found)
+        restart(job)
+        wait_for_boot(job, boot, limits.shutdown + limits.boot)
+        check(job)
         if cordoned:
             say(f"{name} was cordoned before, and is again: ./lab uncordon {name}")
-            found.state = f"{name} is cordoned, as it was before"
+            job.state = f"{name} is cordoned, as it was before"
         else:
-            maintenance.put_back(found, limits.k3s)
-        bring_back(found, staying)
+            maintenance.put_back(job, limits.k3s)
+        bring_back(job, staying)
     say(f"{name} serves again")
     return 0
 
 
-def boot_id(found: Maintenance) -> str:
+def boot_id(job: Maintenance) -> str:
     """Of the boot that runs; empty where the node does not answer."""
-    answer = ssh.gather(found.stack, [found.node], ["cat", _BOOT_ID], 30, interruptible=True)[found.node.name]
+    answer = ssh.gather(job.stack, [job.node], ["cat", _BOOT_ID], 30, interruptible=True)[job.node.name]
     return answer.text.strip()
 
 
-def restart(found: Maintenance) -> None:
+def restart(job: Maintenance) -> None:
     """From within, in order. libvirt would only reset it."""
-    say(f"{found.node.name}: restarting")
-    done = ssh.run(found.stack, found.node, ["sudo", "-n", "systemctl", "reboot"], capture=True, interruptible=True)
+    say(f"{job.node.name}: restarting")
+    done = ssh.run(job.stack, job.node, ["sudo", "-n", "systemctl", "reboot"], capture=True, interruptible=True)
     if done.returncode not in (0, _CLOSED):
-        raise LabError(f"{found.node.name} does not restart: {' '.join(done.stderr.split()) or f'status {done.returncode}'}")
+        raise LabError(f"{job.node.name} does not restart: {' '.join(done.stderr.split()) or f'status {done.returncode}'}")
 
 
-def wait_for_boot(found: Maintenance, former: str, limit: float) -> None:
+def wait_for_boot(job: Maintenance, former: str, limit: float) -> None:
     """Until the node answers with another boot ID than `former`, `limit` seconds at most."""
-    name, waiting = found.node.name, Waiting(limit)
+    name, waiting = job.node.name, Waiting(limit)
     while True:
         # A connection over SSH costs an emulated guest more than a second while it boots; a port costs nothing.
-        if ssh.is_open(found.node.address, found.stack.ssh_port):
-            boot = boot_id(found)
+        if ssh.is_open(job.node.address, job.stack.ssh_port):
+            boot = boot_id(job)
             if boot and boot != former:
                 say(f"{name}: booted after {waiting.seconds:.0f} s")
                 return
@@ -90,29 +90,29 @@ def wait_for_boot(found: Maintenance, former: str, limit: float) -> None:
         time.sleep(1)
 
 
-def check(found: Maintenance) -> None:
+def check(job: Maintenance) -> None:
     """The checks of `up`: the node is Ready in this boot, Multus is in place, each network works."""
-    node, limits = found.node, found.settings.timeouts
-    planned = next((each for each in found.plan.nodes if each.name == node.name), None)
+    node, limits = job.node, job.settings.timeouts
+    planned = next((plan for plan in job.plan.nodes if plan.name == node.name), None)
     if planned is None:
         raise LabError(f"{node.name} is not in the stack file any more: ./lab up removes it")
     ready = {"NODE_NAME": node.name, "LIMIT_SECONDS": str(limits.k3s + limits.node_ready)}
 
     def check(name: str, environment: Mapping[str, str], limit: int) -> None:
-        node_scripts.printed(found.stack, Run(node=node, name=name, limit=limit, environment=environment))
+        node_scripts.printed(job.stack, Run(node=node, name=name, limit=limit, environment=environment))
 
     check("k3s-node-ready.sh", ready, limits.k3s + limits.node_ready + 60)
     multus = {
-        "CONF_DIR": found.plan.cni.conf,
-        "BIN_DIR": found.plan.cni.bin,
-        "PLUGINS": " ".join(found.plan.plugins),
+        "CONF_DIR": job.plan.cni.conf,
+        "BIN_DIR": job.plan.cni.bin,
+        "PLUGINS": " ".join(job.plan.plugins),
         "LIMIT_SECONDS": str(limits.multus),
     }
     check("multus-gate.sh", multus, limits.multus + 30)
     for environment in network_checks(planned):
         check("network-check.sh", environment, _NETWORK_LIMIT)
     if node.role == "server":
-        own = maintenance.Api(maintenance.by_address(found.stack.kubeconfig, node.address))
+        own = maintenance.Api(maintenance.by_address(job.stack.kubeconfig, node.address))
         maintenance.attempt(lambda: own.get("/api/v1/nodes"), limits.k3s, f"{node.name}: waiting for its API")
 
 
@@ -138,23 +138,23 @@ def is_ready(pod: Mapping[str, Any]) -> bool:
     return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
 
 
-def bring_back(found: Maintenance, former: Mapping[str, str]) -> None:
+def bring_back(job: Maintenance, former: Mapping[str, str]) -> None:
     """Until the stack's own pods that stayed on the node run again and their pages are served; where one has other addresses now, a
     run of the program reads them. former: when their containers were started before."""
-    gone = wait_for_pods(found, former, found.settings.timeouts.pod)
-    there = found.own_pods()
-    moved = [name for name in former if name in there and addresses(there[name]) != proven(found, name)]
-    found.make_again([*gone, *moved])
-    prove(found, former)
+    gone = wait_for_pods(job, former, job.settings.timeouts.pod)
+    there = job.own_pods()
+    moved = [name for name in former if name in there and addresses(there[name]) != proven(job, name)]
+    job.make_again([*gone, *moved])
+    prove(job, former)
 
 
-def wait_for_pods(found: Maintenance, former: Mapping[str, str], limit: float) -> list[str]:
+def wait_for_pods(job: Maintenance, former: Mapping[str, str], limit: float) -> list[str]:
     """Until each of the pods runs again, `limit` seconds at most. Returns those that are not there any more, as where the node was
     away for longer than they tolerate."""
     waiting = Waiting(limit)
     while True:
         with contextlib.suppress(OSError):
-            there = found.own_pods()
+            there = job.own_pods()
             remaining = [
                 name
                 for name, before in former.items()
@@ -165,9 +165,9 @@ def wait_for_pods(found: Maintenance, former: Mapping[str, str], limit: float) -
         if waiting.is_over:
             raise LabError(
                 f"{', '.join(former)} does not run again within timeouts.pod = {limit:.0f} s: ./lab kubectl -n "
-                f"{found.settings.workload.namespace} describe pod {next(iter(former))}"
+                f"{job.settings.workload.namespace} describe pod {next(iter(former))}"
             )
-        waiting.report(f"{found.node.name}: waiting for {', '.join(former)}")
+        waiting.report(f"{job.node.name}: waiting for {', '.join(former)}")
         time.sleep(2)
 
 
@@ -177,23 +177,21 @@ def addresses(pod: Mapping[str, Any]) -> set[str]:
     return {each.addresses[0] for each in networks.interfaces(annotations.get(networks.STATUS, "")) if each.own and each.addresses}
 
 
-def proven(found: Maintenance, pod: str) -> set[str]:
+def proven(job: Maintenance, pod: str) -> set[str]:
     """The pod's addresses as the last `up` left them."""
-    return {str(page["address"]) for page in found.stack.pages if page.get("pod") == pod}
+    return {str(page["address"]) for page in job.stack.pages if page.get("pod") == pod}
 
 
-def prove(found: Maintenance, pods: Mapping[str, str]) -> None:
+def prove(job: Maintenance, pods: Mapping[str, str]) -> None:
     """The pages of these pods are served to this machine, as far as the last `up` has seen them served to it."""
     from components.custom import page_check  # noqa: PLC0415 - imports Pulumi
 
-    if not found.settings.proof.enabled:
+    if not job.settings.proof.enabled:
         return
-    for page in stacks.read(found.stack.name).pages:
+    for page in stacks.read(job.stack.name).pages:
         if page.get("pod") in pods and page.get("url") and not page.get("unseen"):
             try:
-                page_check.prove(
-                    str(page["url"]), str(page.get("title") or found.settings.proof.title), found.settings.timeouts.proof
-                )
+                page_check.prove(str(page["url"]), str(page.get("title") or job.settings.proof.title), job.settings.timeouts.proof)
             except page_check.PageError as error:
                 raise LabError(str(error)) from None
             say(f"{page['url']} is served")

@@ -11,16 +11,16 @@ from cli.report import say
 
 def main(options: argparse.Namespace) -> int:
     """0 when the node takes pods again and the stack's own are there."""
-    found = maintenance.begin(options)
-    name = found.node.name
-    with maintenance.saying_what_holds(found):
-        node = next((each for each in found.kube_nodes() if each.name == name), None)
+    job = maintenance.begin(options)
+    name = job.node.name
+    with maintenance.saying_what_holds(job):
+        node = next((listed for listed in job.kube_nodes() if listed.name == name), None)
         if node is None:
             raise LabError(f"{name} is no node of the cluster: ./lab up adds it")
-        maintenance.put_back(found, found.settings.timeouts.k3s)
+        maintenance.put_back(job, job.settings.timeouts.k3s)
         say(f"{name} takes pods again" if node.cordoned else f"{name} was not cordoned")
         if not node.ready:
             raise LabError(f"{name} is not Ready, so no pod comes yet: ./lab status, ./lab logs {name}")
-        there = found.own_pods()
-        found.make_again([name for name in own_pods.planned(found.plan) if name not in there])
+        there = job.own_pods()
+        job.make_again([name for name in own_pods.planned(job.plan) if name not in there])
     return 0

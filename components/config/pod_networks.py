@@ -148,7 +148,7 @@ class PodNetwork(Model):
     they cover; warns."""
     ipv6: Annotated[Literal["ignore", "accept"] | StaticIpv6, BeforeValidator(_ipv6)] = "ignore"
     """ignore: no IPv6 on this interface; accept: an address and routes from any router that announces them; or `cidr`, with `range`
-    or with addresses of the book, for addresses of its own beside IPv4, whatever routers announce."""
+    or with addresses of the book, for addresses of its own next to IPv4, whatever routers announce."""
     chain: tuple[dict[str, Any], ...] = ()
     """CNI plugins that run after it, each as its CNI object with its `type`."""
     node_access: AddressRange | None = None

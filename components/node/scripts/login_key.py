@@ -90,16 +90,16 @@ def main() -> None:
     if not files:
         sys.exit("login key: sshd reads no file of keys on this node (AuthorizedKeysFile none)")
     if os.environ["ACTION"] == "add":
-        lines = [each for path in files for each in read(path)]
-        if not any(same(each, key) for each in lines):
+        lines = [line for path in files for line in read(path)]
+        if not any(same(line, key) for line in lines):
             write(files[0], [*read(files[0]), line], user.pw_uid, user.pw_gid)
         return
-    if not any(same(each, key) for path in files for each in read(path)):
+    if not any(same(line, key) for path in files for line in read(path)):
         sys.exit("login key: the key that is to stay is not there, so none is taken away")
     removed = 0
     for path in files:
         lines = read(path)
-        kept = [each for each in lines if not former(each, key, owner)]
+        kept = [line for line in lines if not former(line, key, owner)]
         if len(kept) < len(lines):
             write(path, kept, user.pw_uid, user.pw_gid)
             removed += len(lines) - len(kept)

@@ -360,7 +360,7 @@ def test_the_preview_of_a_pull_request(runner: Runner, team: bool) -> None:
     assert re.search(r"\+ \d+ to create", output), output
     assert "k3s-macvlan@v" in output
     assert "[mandatory]" not in output
-    runner.step("preview.Check that what lives in a machine goes with it", env)
+    runner.step("preview.Check that what lives in a machine is deleted with it", env)
 
 
 # --- what is written about them
