@@ -42,10 +42,10 @@ def outdated(pods: Sequence[Pod], definitions: Sequence[Definition]) -> tuple[Ou
     """
     by_network = {definition.network: definition for definition in definitions}
     return tuple(
-        found
+        attachment
         for pod in pods
         if not (pod.ended or pod.deleted or pod.waiting)
-        for found in (_own(pod, by_network) if pod.revisions is not None else _of_others(pod, by_network))
+        for attachment in (_own(pod, by_network) if pod.revisions is not None else _of_others(pod, by_network))
     )
 
 

@@ -59,12 +59,12 @@ def guests(pods: Mapping[str, Any], volumes: Mapping[str, Any], node: str, *, el
     """The pods on the node, and what becomes of each. volumes: PersistentVolumes. elsewhere: other nodes take pods. comes_back: the
     node is only restarted, and with it what stays on it. Pure."""
     local = _local_claims(volumes)
-    found = [
+    on_node = [
         _guest(item, local, elsewhere=elsewhere, comes_back=comes_back)
         for item in pods.get("items") or ()
         if item.get("spec", {}).get("nodeName") == node and item.get("status", {}).get("phase") not in _ENDED
     ]
-    return sorted(found, key=lambda guest: guest.full_name)
+    return sorted(on_node, key=lambda guest: guest.full_name)
 
 
 def _guest(item: Mapping[str, Any], local: Mapping[tuple[str, str], str], *, elsewhere: bool, comes_back: bool) -> Guest:
@@ -139,13 +139,13 @@ def _addresses(metadata: Mapping[str, Any], namespace: str) -> list[str]:
 
 def _local_claims(volumes: Mapping[str, Any]) -> dict[tuple[str, str], str]:
     """By namespace and name of the claim: the kind of a PersistentVolume that is on one node alone."""
-    found = {}
+    kinds = {}
     for item in volumes.get("items") or ():
         spec = item.get("spec", {})
         claim, kind = spec.get("claimRef") or {}, next((kind for kind in ("local", "hostPath") if kind in spec), "")
         if kind and claim:
-            found[str(claim.get("namespace", "")), str(claim.get("name", ""))] = kind
-    return found
+            kinds[str(claim.get("namespace", "")), str(claim.get("name", ""))] = kind
+    return kinds
 
 
 class Api(Protocol):

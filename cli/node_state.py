@@ -133,15 +133,15 @@ def days_left(end: str, at: datetime) -> int | None:
 
 def _file_systems(rows: Sequence[Sequence[str]]) -> tuple[FileSystem, ...]:
     """Of df's rows those with data, each device once: a bind mount or subvolume is the same file system."""
-    found: dict[str, FileSystem] = {}
+    by_device: dict[str, FileSystem] = {}
     for device, kind, size, used, available, _percent, *mount in (row for row in rows if len(row) >= 7):
         path = " ".join(mount)
         if kind not in _DISKS or not (size + used + available).isdecimal() or any(_within(path, place) for place in _ELSEWHERE):
             continue
         read = FileSystem(mount=path, size=int(size) * 1024, used=int(used) * 1024, available=int(available) * 1024)
-        if device not in found or len(path) < len(found[device].mount):
-            found[device] = read
-    return tuple(sorted(found.values(), key=lambda file_system: file_system.mount))
+        if device not in by_device or len(path) < len(by_device[device].mount):
+            by_device[device] = read
+    return tuple(sorted(by_device.values(), key=lambda file_system: file_system.mount))
 
 
 def _within(path: str, place: str) -> bool:

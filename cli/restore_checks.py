@@ -73,7 +73,7 @@ def of_content(content: Content, wanted: Mapping[str, Any]) -> Iterator[str]:
     had = yaml.safe_load(content.config) or {}
     for key, setting in _DECIDED_ONCE.items():
         if had.get(key) != wanted.get(key):
-            before, now = (found.get(key) or "K3s's default" for found in (had, wanted))
+            before, now = (config.get(key) or "K3s's default" for config in (had, wanted))
             yield f"its cluster has {key} = {before}, and {setting} gives {now}: a cluster keeps what it began with; set that"
     if content.encrypted and not wanted.get("secrets-encryption"):
         yield (

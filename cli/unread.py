@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-import yaml
+from typing import TYPE_CHECKING
 
 from cli.folders import ROOT, stack_file
 from components.config.file_keys import TOP_LEVEL
+
+if TYPE_CHECKING:
+    import yaml
 
 
 def refuse(stack: str, root: Path = ROOT) -> None:
     """SettingsError with each of them. Where the file is plainly in order, or cannot be read, which Pulumi reports, nothing of the
     settings is imported, which takes most of a second."""
+    import yaml  # noqa: PLC0415 - not there yet when `needs` imports the verbs
+
     try:
         document = yaml.compose(stack_file(stack, root).read_text(encoding="utf-8"), yaml.SafeLoader)
     except (OSError, ValueError, yaml.YAMLError):
@@ -28,12 +32,12 @@ def refuse(stack: str, root: Path = ROOT) -> None:
 
 def _is_plain(document: yaml.Node | None) -> bool:
     """Whether it has known keys at its top level and no two below config: that could be one setting."""
-    if not isinstance(document, yaml.MappingNode):
+    if document is None or document.id != "mapping":
         return True
     for key, value in document.value:
         if key.value not in TOP_LEVEL:
             return False
-        if key.value == "config" and isinstance(value, yaml.MappingNode):
+        if key.value == "config" and value.id == "mapping":
             names = [str(setting.value).rpartition(":")[2] for setting, _ in value.value]
             if len(set(names)) < len(names):
                 return False

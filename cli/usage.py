@@ -53,19 +53,19 @@ class Part:
 def parts(plan: Plan, pods: Sequence[Pod], nodes: Sequence[str]) -> tuple[Part, ...]:
     """The parts of all ranges: with host-local, which counts on each node by itself, one for each node of `nodes`. A network
     without a range, as with dhcp, has none."""
-    found = []
+    listed = []
     for network in plan.networks:
         whole = network.settings.range
         addresses = [(pod, address) for pod, address in _pod_addresses(network, pods) if isinstance(address, IPv4Address)]
         if network.settings.ipam == "host-local":
-            found += [
+            listed += [
                 _part(network, on_node.slice, [address for pod, address in addresses if pod.node == name], node=name)
                 for name, on_node in _on_nodes(network, plan)
                 if name in nodes and on_node.slice is not None
             ]
         elif whole is not None:
-            found.append(_part(network, whole, [address for _pod, address in addresses]))
-    return tuple(found)
+            listed.append(_part(network, whole, [address for _pod, address in addresses]))
+    return tuple(listed)
 
 
 def _part(network: NetworkPlan, range_: AddressRange, addresses: Sequence[IPv4Address], *, node: str = "") -> Part:

@@ -35,7 +35,7 @@ def check(pool: PoolPlan, plan: Plan) -> Findings:
         return
     with connect(pool.uri) as connection:
         facts = {name: observe(connection, name, disks) for name in sorted({disk.pool for disk in disks})}
-    own = {each.name for each in (*plan.pools, *plan.data_pools)}
+    own = {own_pool.name for own_pool in (*plan.pools, *plan.data_pools)}
     yield from assess(facts, disks, own, pool.hypervisor)
 
 
@@ -54,24 +54,24 @@ def observe(connection: Any, name: str, disks: Sequence[DiskPlan]) -> PoolFacts 
 def assess(facts: Mapping[str, PoolFacts | None], disks: Sequence[DiskPlan], own: set[str], hypervisor: str) -> Findings:
     """facts: by name, of each pool that a disk is in. own: names of the stack's pools, which `up` makes and starts."""
     fit = True
-    for name, found in facts.items():
+    for name, pool in facts.items():
         if name in own:
             continue
-        for finding in _unfit(name, found, hypervisor):
+        for finding in _unfit(name, pool, hypervisor):
             fit = False
             yield finding
     if fit:
-        there = sum(disk.volume in found.there for disk in disks if (found := facts[disk.pool]) is not None)
+        there = sum(disk.volume in pool.there for disk in disks if (pool := facts[disk.pool]) is not None)
         yield ok(CHECK, f"{len(disks)} on {hypervisor}, {there} of them there already")
 
 
-def _unfit(name: str, found: PoolFacts | None, hypervisor: str) -> list[Finding]:
+def _unfit(name: str, facts: PoolFacts | None, hypervisor: str) -> list[Finding]:
     needed = "data disks are files in it (disks.*.pool)"
-    if found is None:
+    if facts is None:
         return [error(CHECK, f"{hypervisor} has no storage pool {name!r}", needed, "virsh pool-list --all; correct the name")]
-    if found.kind not in storage_xml.FILE_POOLS:
+    if facts.kind not in storage_xml.FILE_POOLS:
         fix = f"a pool of type {', '.join(storage_xml.FILE_POOLS)}, or a directory"
-        return [error(CHECK, f"storage pool {name!r} on {hypervisor} is of type {found.kind}", needed, fix)]
-    if not found.active:
+        return [error(CHECK, f"storage pool {name!r} on {hypervisor} is of type {facts.kind}", needed, fix)]
+    if not facts.active:
         return [error(CHECK, f"storage pool {name!r} on {hypervisor} is not active", needed, f"virsh pool-start {name}")]
     return []

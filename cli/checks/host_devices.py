@@ -55,30 +55,30 @@ def observe(connection: Any) -> Facts:
 def uses(children: Iterable[Element], devices: Iterable[NodeDevice]) -> dict[str, list[str]]:
     """By PCI address the names of the host's interfaces and disks on it. children: documents of node devices of both kinds."""
     places = {device.place for device in devices if device.kind == "pci"}
-    found: dict[str, list[str]] = {}
+    users: dict[str, list[str]] = {}
     for child in children:
         name = child.findtext("capability/interface") or child.findtext("capability/block") or ""
         for place in places & set(child.findtext("path", "").split("/")):
-            found.setdefault(place, []).append(name)
-    return found
+            users.setdefault(place, []).append(name)
+    return users
 
 
 def assess(facts: Facts, nodes: Sequence[NodePlan], owner: str) -> Findings:
-    found: dict[str, list[NodeDevice]] = {}
+    by_node: dict[str, list[NodeDevice]] = {}
     for node in nodes:
         for device in node.devices:
             present = [item for item in node_devices.chosen(facts.devices, device.choice) if item.kind == device.kind]
             if len(present) == 1:
-                found.setdefault(node.name, []).append(present[0])
+                by_node.setdefault(node.name, []).append(present[0])
             yield from _present(device, present, facts)
-    yield from _twice(found)
+    yield from _twice(by_node)
     for node in nodes:
-        for item in found.get(node.name, ()):
+        for item in by_node.get(node.name, ()):
             other = _user(item, facts, owner)
             if other:
                 yield _used(node, item, other)
             elif item.kind == "pci":
-                yield from assess_pci(node, item, facts, found[node.name])
+                yield from assess_pci(node, item, facts, by_node[node.name])
         yield from assess_running(node, facts)
 
 
@@ -112,20 +112,20 @@ def _present(device: DevicePlan, present: Sequence[NodeDevice], facts: Facts) ->
         )
 
 
-def _twice(found: Mapping[str, Sequence[NodeDevice]]) -> Findings:
+def _twice(by_node: Mapping[str, Sequence[NodeDevice]]) -> Findings:
     """A device that two settings name in different ways."""
-    seen: dict[tuple[str, str], str] = {}
-    for node, devices in found.items():
+    first_nodes: dict[tuple[str, str], str] = {}
+    for node, devices in by_node.items():
         for device in devices:
             key = (device.kind, device.place)
-            if key in seen:
+            if key in first_nodes:
                 yield error(
                     CHECK,
-                    f"{device} is given to {seen[key]} and to {node}",
+                    f"{device} is given to {first_nodes[key]} and to {node}",
                     "one machine has a device at a time, and once",
                     "leave it out of the devices of one of them",
                 )
-            seen[key] = node
+            first_nodes[key] = node
 
 
 def _user(device: NodeDevice, facts: Facts, owner: str) -> str:

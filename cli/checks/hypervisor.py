@@ -205,12 +205,12 @@ def pods_have_own_macs(config: Settings) -> bool:
 
 def taps(facts: Facts, nodes: Iterable[NodePlan]) -> dict[str, str]:
     """The port of the network's bridge that each node's machine has, by the node's name; empty for one that does not run."""
-    found = {}
+    ports = {}
     for node in nodes:
         devices = xml.parse(facts.domains[node.domain]).findall("devices/interface") if node.domain in facts.running else []
         own = (device for device in devices if domain_xml.attribute(device, "mac", "address").lower() == node.mac.lower())
-        found[node.name] = next((domain_xml.attribute(device, "target", "dev") for device in own), "")
-    return found
+        ports[node.name] = next((domain_xml.attribute(device, "target", "dev") for device in own), "")
+    return ports
 
 
 def _further(facts: Facts, nodes: Sequence[NodePlan]) -> dict[str, pod_networks.Ports]:

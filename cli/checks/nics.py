@@ -54,10 +54,10 @@ class Plug:
 def plugs(config: Settings, nodes: Iterable[NodePlan]) -> list[Plug]:
     """Of the nodes' first NIC where it is on a bridge, and of all further ones, each once."""
     network = config.network
-    found = []
+    plugged = []
     if network.bridge_name is not None:
         vlan = vlan_text(network.vlan, network.native_vlan)
-        found.append(
+        plugged.append(
             Plug(
                 setting="network",
                 network=None,
@@ -70,7 +70,7 @@ def plugs(config: Settings, nodes: Iterable[NodePlan]) -> list[Plug]:
         )
     for nic in (nic for node in nodes for nic in node.nics):
         own = nic.settings
-        found.append(
+        plugged.append(
             Plug(
                 setting=nic.path,
                 network=own.network,
@@ -81,18 +81,18 @@ def plugs(config: Settings, nodes: Iterable[NodePlan]) -> list[Plug]:
                 mtu=own.mtu,
             )
         )
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(plugged))
 
 
 def observe(connection: Any, nodes: Iterable[NodePlan]) -> dict[str, Network]:
     """The libvirt networks of further NICs that are there, by name."""
-    found = {}
+    networks = {}
     for name in sorted({nic.settings.network for node in nodes for nic in node.nics if nic.settings.network is not None}):
         network = find(connection.networkLookupByName, name)
         if network is not None:
             active, autostart = bool(network.isActive()), bool(network.autostart())
-            found[name] = Network(xml=network.XMLDesc(0), active=active, autostart=autostart)
-    return found
+            networks[name] = Network(xml=network.XMLDesc(0), active=active, autostart=autostart)
+    return networks
 
 
 def ports(documents: Mapping[str, str], running: Iterable[str], nodes: Iterable[NodePlan]) -> dict[str, dict[str, str]]:
@@ -100,7 +100,7 @@ def ports(documents: Mapping[str, str], running: Iterable[str], nodes: Iterable[
 
     documents: XML of domains by name. running: names of those that run.
     """
-    found: dict[str, dict[str, str]] = {}
+    ports_of: dict[str, dict[str, str]] = {}
     for node in nodes:
         devices = xml.parse(documents[node.domain]).findall("devices/interface") if node.domain in running else []
         taps = {
@@ -108,8 +108,8 @@ def ports(documents: Mapping[str, str], running: Iterable[str], nodes: Iterable[
             for device in devices
         }
         for nic in node.nics:
-            found.setdefault(nic.name, {})[node.name] = taps.get(nic.mac.lower(), "")
-    return found
+            ports_of.setdefault(nic.name, {})[node.name] = taps.get(nic.mac.lower(), "")
+    return ports_of
 
 
 def bridges(networks: Mapping[str, Network], nodes: Iterable[NodePlan]) -> dict[str, str]:
@@ -119,7 +119,7 @@ def bridges(networks: Mapping[str, Network], nodes: Iterable[NodePlan]) -> dict[
         own = nic.settings
         bridge = _bridge(own.network, own.bridge, networks)
         by_name.setdefault(nic.name, set()).add("" if own.openvswitch or own.vlan is not None else bridge)
-    return {name: next(iter(found)) for name, found in by_name.items() if len(found) == 1 and "" not in found}
+    return {name: next(iter(ports)) for name, ports in by_name.items() if len(ports) == 1 and "" not in ports}
 
 
 def _bridge(network: str | None, bridge: str | None, networks: Mapping[str, Network]) -> str:

@@ -158,22 +158,22 @@ def memberships(document: object) -> dict[str, list[Membership]] | None:
 
 def vlan_links(document: object) -> list[VlanLink]:
     """The VLAN interfaces of this machine, of `ip -j -details link show`."""
-    found = []
+    links = []
     for entry in document if isinstance(document, list) else ():
         info = entry.get("linkinfo") or {}
         number = (info.get("info_data") or {}).get("id")
         if info.get("info_kind") == "vlan" and number is not None:
             name, on, master = (str(entry.get(key) or "") for key in ("ifname", "link", "master"))
-            found.append(VlanLink(name, on, master, int(number)))
-    return found
+            links.append(VlanLink(name, on, master, int(number)))
+    return links
 
 
 def taken(links: Iterable[VlanLink]) -> dict[str, frozenset[int]]:
     """Numbers of the VLAN interfaces by the interface that they are on."""
-    found: dict[str, set[int]] = {}
+    by_interface: dict[str, set[int]] = {}
     for link in links:
-        found.setdefault(link.on, set()).add(link.vlan)
-    return {interface: frozenset(numbers) for interface, numbers in found.items()}
+        by_interface.setdefault(link.on, set()).add(link.vlan)
+    return {interface: frozenset(numbers) for interface, numbers in by_interface.items()}
 
 
 def assess_bridge(bridge: Bridge, networks: Sequence[NetworkPlan], taps: Mapping[str, str]) -> Findings:
@@ -264,12 +264,12 @@ def routes(network: NetworkPlan, links: Iterable[VlanLink], default: Mapping[str
 def addresses(network: NetworkPlan) -> list[IPv4Address]:
     """A few addresses that pods have: the range's first, those of the book; where there are none, one of the network's first."""
     settings = network.settings
-    found = [settings.range.first] if settings.range is not None else []
-    found += [booked.ip for booked in settings.addresses.values() if booked.ip is not None]
-    if not found:
+    chosen = [settings.range.first] if settings.range is not None else []
+    chosen += [booked.ip for booked in settings.addresses.values() if booked.ip is not None]
+    if not chosen:
         hosts = (network.cidr.network_address + offset for offset in (1, 2))
-        found = [address for address in hosts if address != network.gateway][:1]
-    return found[:_MOST_ADDRESSES]
+        chosen = [address for address in hosts if address != network.gateway][:1]
+    return chosen[:_MOST_ADDRESSES]
 
 
 def _route(*words: str) -> Mapping[str, Any]:

@@ -62,13 +62,15 @@ def observe(connection: Any, pool: PoolPlan, documents: Iterable[str], nodes: It
     """documents: definitions of the stack's machines. nodes: those of this host. local: whether it is this machine."""
     pools = [read for listed in connection.listAllStoragePools(0) if (read := _read(listed, local=local)) is not None]
     own_pool = find(connection.storagePoolLookupByUUIDString, pool.uuid)
-    own = next((found for found in pools if own_pool is not None and found.name == own_pool.name()), None)
+    own = next((candidate for candidate in pools if own_pool is not None and candidate.name == own_pool.name()), None)
     files = {file for document in documents for file in domain_xml.files(document)}
     planned = {disk.pool for node in nodes for disk in node.disks}
     used = tuple(
-        found for found in pools if found is not own and (found.name in planned or any(_holds(found, file) for file in files))
+        candidate
+        for candidate in pools
+        if candidate is not own and (candidate.name in planned or any(_holds(candidate, file) for file in files))
     )
-    others = tuple(found for found in pools if found is not own and found not in used)
+    others = tuple(candidate for candidate in pools if candidate is not own and candidate not in used)
     return Facts(own=own or _place(pool, pools, local=local), used=used, others=others)
 
 

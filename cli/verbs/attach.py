@@ -48,7 +48,7 @@ def _chosen(networks: Sequence[NetworkPlan], chosen: Sequence[str]) -> list[Netw
 
 def _entries(networks: Sequence[NetworkPlan], names: Sequence[str], *, named: bool) -> list[tuple[NetworkPlan, str, BookedAddress]]:
     """The network, the name and the entry of each of the pod's interfaces. named: each network must have one."""
-    found = []
+    entries = []
     for network in networks:
         booked = [name for name in names if name in network.settings.addresses]
         if len(booked) > 1:
@@ -60,13 +60,13 @@ def _entries(networks: Sequence[NetworkPlan], names: Sequence[str], *, named: bo
             entry = network.settings.addresses[booked[0]]
             if network.settings.ipam == "static" and entry.ip is None:
                 raise LabError(f"{network.path}.addresses.{booked[0]}.ip is needed with ipam static; set it")
-            found.append((network, booked[0], entry))
+            entries.append((network, booked[0], entry))
         elif named:
             raise LabError(f"network {network.name} has none of {', '.join(names)} in its book. {_what_is_booked([network])}")
     for name in names:
-        if all(name != entry for _network, entry, _booked in found):
+        if all(name != entry for _network, entry, _booked in entries):
             raise LabError(f"{name} is booked on no network{' of these' if named else ''}. {_what_is_booked(networks)}")
-    return found
+    return entries
 
 
 def _what_is_booked(networks: Sequence[NetworkPlan]) -> str:

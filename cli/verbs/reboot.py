@@ -78,15 +78,15 @@ def wait_for_boot(job: Maintenance, former: str, limit: float) -> None:
             if boot and boot != former:
                 say(f"{name}: booted after {waiting.seconds:.0f} s")
                 return
-            seen = "it has not gone down yet" if boot else "its SSH server does not let in yet"
+            last = "it has not gone down yet" if boot else "its SSH server does not let in yet"
         else:
-            seen = "it does not answer"
+            last = "it does not answer"
         if waiting.is_over:
             raise LabError(
-                f"{name} did not boot within timeouts.shutdown + timeouts.boot = {limit:.0f} s: {seen}. Its console: ./lab logs "
+                f"{name} did not boot within timeouts.shutdown + timeouts.boot = {limit:.0f} s: {last}. Its console: ./lab logs "
                 f"{name} --console; raise the limits if the machine is slow"
             )
-        waiting.report(f"{name}: {seen}")
+        waiting.report(f"{name}: {last}")
         time.sleep(1)
 
 
@@ -121,9 +121,9 @@ def network_checks(planned: NodePlan) -> list[Mapping[str, str]]:
     from components.network.node_networks import check_parameters  # noqa: PLC0415 - imports Pulumi
 
     return [
-        {key: value for key, value in check_parameters(each, planned.mac).items() if key not in ("FREE", "BOOKED")}
-        for each in planned.networks
-        if each.network.settings.check
+        {key: value for key, value in check_parameters(network, planned.mac).items() if key not in ("FREE", "BOOKED")}
+        for network in planned.networks
+        if network.network.settings.check
     ]
 
 
@@ -135,7 +135,7 @@ def started(pod: Mapping[str, Any]) -> str:
 
 def is_ready(pod: Mapping[str, Any]) -> bool:
     conditions = (pod.get("status") or {}).get("conditions") or ()
-    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
+    return any(condition.get("type") == "Ready" and condition.get("status") == "True" for condition in conditions)
 
 
 def bring_back(job: Maintenance, former: Mapping[str, str]) -> None:
@@ -174,7 +174,11 @@ def wait_for_pods(job: Maintenance, former: Mapping[str, str], limit: float) -> 
 def addresses(pod: Mapping[str, Any]) -> set[str]:
     """The first address of each of its interfaces on networks, as the outputs have it."""
     annotations = pod["metadata"].get("annotations") or {}
-    return {each.addresses[0] for each in networks.interfaces(annotations.get(networks.STATUS, "")) if each.own and each.addresses}
+    return {
+        interface.addresses[0]
+        for interface in networks.interfaces(annotations.get(networks.STATUS, ""))
+        if interface.own and interface.addresses
+    }
 
 
 def proven(job: Maintenance, pod: str) -> set[str]:

@@ -147,10 +147,10 @@ def _running(stack: Stack | None) -> Running:
     from components.cluster import kubernetes_api  # noqa: PLC0415 - imports Pulumi, which takes a second
 
     try:
-        found = kubernetes_api.client(stack.kubeconfig)("/api/v1/namespaces/kube-system")["metadata"]
+        namespace = kubernetes_api.client(stack.kubeconfig)("/api/v1/namespaces/kube-system")["metadata"]
     except (OSError, ValueError, KeyError):
         return Running(identity=identity)
-    return Running(cluster=found["uid"], founded=found["creationTimestamp"], identity=identity)
+    return Running(cluster=namespace["uid"], founded=namespace["creationTimestamp"], identity=identity)
 
 
 def _ask(header: Header, running: Running, stack: Stack | None, options: argparse.Namespace) -> None:

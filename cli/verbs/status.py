@@ -223,7 +223,7 @@ def _network(network: NetworkPlan, addresses: _Addresses, observation: Observati
     settings, ipv6 = network.settings, network.settings.ipv6
     own = [part for part in addresses.parts if part.network.name == network.name]
     outdated = [pod.plain() for pod in addresses.outdated if pod.network == network.reference]
-    its_book = next((found for found in addresses.books if found.network.name == network.name), None)
+    its_book = next((its for its in addresses.books if its.network.name == network.name), None)
     return {
         "name": network.name,
         "namespace": settings.namespace,
@@ -272,7 +272,7 @@ def _addresses(stack: Stack, observation: Observation) -> _Addresses:
         duplicates=duplicates.duplicates(pods, stack.nodes, observation.nodes or (), plan, segments),
         books=books,
         outdated=outdated,
-        warnings=[*usage.warnings(plan, pods, parts), *(text for found in books for text in found.warnings), *warnings],
+        warnings=[*usage.warnings(plan, pods, parts), *(text for compared in books for text in compared.warnings), *warnings],
     )
 
 
@@ -350,7 +350,7 @@ def _inside_table(status: dict[str, Any], console: Any, table: Callable[..., Any
         left = node_state.days_left(state["certificates_end"] or "", datetime.now(UTC))
         certificates = "-" if left is None else word(f"{left} d", left > node_state.CERTIFICATES_SOON or None)
         first = (name, node_state.duration(state["uptime_seconds"]), used)
-        rows = [(each["mount"], _fullness(each), each["percent"]) for each in state["file_systems"]] or [("-", "-", 0)]
+        rows = [(row["mount"], _fullness(row), row["percent"]) for row in state["file_systems"]] or [("-", "-", 0)]
         for index, (mount, full, percent) in enumerate(rows):
             good = None if percent < node_state.NEARLY_FULL else False
             cells = (*first,) if index == 0 else ("", "", "")

@@ -76,8 +76,8 @@ class Tokens:
     def or_of(self, disk: str) -> Tokens:
         """Those of a cluster that was not begun with these, as k3s-data-token.sh prints them. At its first start on such data K3s
         must have its agents' token too, also where `k3s.separateAgentToken` is another."""
-        found = disk.split()
-        return Tokens(found[0], found[1] if len(found) > 1 else None) if found and found[0] != self.servers else self
+        parts = disk.split()
+        return Tokens(parts[0], parts[1] if len(parts) > 1 else None) if parts and parts[0] != self.servers else self
 
 
 class Cluster(ComponentResource):
@@ -172,7 +172,7 @@ class Cluster(ComponentResource):
             secret_output=True,
             opts=ResourceOptions.merge(first.child_options, ResourceOptions(parent=self, depends_on=founder.install_depends_on)),
         )
-        self.kubeconfig = Output.secret(written.stdout.apply(lambda found: kubeconfig(found, args.api_address, args.owner)))
+        self.kubeconfig = Output.secret(written.stdout.apply(lambda text: kubeconfig(text, args.api_address, args.owner)))
         self.provider = kubernetes.Provider(
             f"{name}-kubernetes",
             kubeconfig=once_it_answers(self.kubeconfig, founder.k3s_installed, limits.k3s, args.failure),
@@ -224,7 +224,7 @@ class Cluster(ComponentResource):
         own = Output.all(token.value, agent_token.value if agent_token else None).apply(lambda known: Tokens(*known))
         if not first.node.k3s_disk:
             return own
-        found = command.run(
+        on_disk = command.run(
             f"{name}-data-token",
             command.Script(name="k3s-data-token.sh", limit=60),
             connection=first.connection,
@@ -240,7 +240,7 @@ class Cluster(ComponentResource):
             f"{name}-data-token-used", disk=first.data_id, own=token.value, rotate=rotate, opts=ResourceOptions(parent=self)
         )
         return Output.secret(
-            Output.all(found.stdout, own, data.rotated).apply(lambda known: known[1] if known[2] else known[1].or_of(known[0]))
+            Output.all(on_disk.stdout, own, data.rotated).apply(lambda known: known[1] if known[2] else known[1].or_of(known[0]))
         )
 
     def _label(self, machine: VirtualMachine) -> None:

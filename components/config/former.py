@@ -37,10 +37,10 @@ def without_former(
     address = workload.get("address") if isinstance(workload, Mapping) else None
     if isinstance(workload, Mapping) and "address" in workload:
         rest["workload"] = {name: value for name, value in workload.items() if name != "address"}
-    found = [name for name in _FORMER if name in former] + (["workload.address"] if address is not None else [])
-    if not found:
+    names = [name for name in _FORMER if name in former] + (["workload.address"] if address is not None else [])
+    if not names:
         return rest, []
-    verb = "is" if len(found) == 1 else "are"
+    verb = "is" if len(names) == 1 else "are"
     if replaced():
         conflict = f"{verb} of a former release, and podNetworks is there in place of it; remove it"
     else:
@@ -49,7 +49,7 @@ def without_former(
             f"{verb} of a former release; write this in place of it, and leave the name of the network as it is:\n"
             f"{textwrap.indent(text.rstrip(), '      ')}"
         )
-    return rest, [Problem(", ".join(found), "", conflict, frozenset(found))]
+    return rest, [Problem(", ".join(names), "", conflict, frozenset(names))]
 
 
 def _camel(name: Any) -> str:

@@ -208,19 +208,19 @@ def _reservations(network: NetworkPlan) -> list[Claim]:
 def _reserved(plan: Plan, settings: Settings) -> Iterator[Problem]:
     """A reservation that nobody else on its link may have. network.exclude may hold it: what the server gives is another's."""
     claimed = claims(plan.nodes, plan.networks, settings)
-    seen: list[Claim] = []
+    earlier: list[Claim] = []
     for network in plan.networks:
         for reservation in _reservations(network):
             if not _cidr_is_missing(network, settings):
                 yield from _claim(reservation, network, ())
-            for other in (*claimed, *seen):
+            for other in (*claimed, *earlier):
                 if other.link == reservation.link and other.range.overlaps(reservation.range):
                     conflict = (
                         f"overlaps {other.setting} {other.range.shortest}, so an address could be given twice; move one of them"
                     )
                     links = [*link_of(network), *(link_of(other.network) if other.network else ())]
                     yield following(reservation.setting, reservation.range.shortest, conflict, other.setting, *links)
-            seen.append(reservation)
+            earlier.append(reservation)
 
 
 def link_of(network: NetworkPlan) -> list[str]:

@@ -66,16 +66,16 @@ def _following(setting: str, value: str, conflict: str, *others: str) -> Problem
 
 
 def _names(own: NodeNics, settings: Settings) -> Iterator[Problem]:
-    seen: dict[str, str] = {}
+    first_paths: dict[str, str] = {}
     for place, (name, _) in enumerate(own.nics):
         path = f"{own.path}.{place}"
         if name == settings.network.interface:
             conflict = "is the name of the nodes' first NIC too, network.interface; write another"
             yield _following(f"{path}.name", repr(name), conflict, "network.interface")
-        if name in seen:
-            conflict = f"is the name of {seen[name]} too, and Linux gives a name to one; write another"
-            yield _following(f"{path}.name", repr(name), conflict, f"{seen[name]}.name")
-        seen.setdefault(name, path)
+        if name in first_paths:
+            conflict = f"is the name of {first_paths[name]} too, and Linux gives a name to one; write another"
+            yield _following(f"{path}.name", repr(name), conflict, f"{first_paths[name]}.name")
+        first_paths.setdefault(name, path)
 
 
 def _of_one_node(own: NodeNics, settings: Settings) -> Iterator[Problem]:
@@ -106,14 +106,14 @@ def _macs(plan: Plan, settings: Settings) -> Iterator[Problem]:
             if booked.mac is not None:
                 setting = f"{network.path}.addresses.{name}.mac"
                 holders.setdefault(booked.mac.lower(), (setting, setting))
-    seen: set[tuple[str, str]] = set()
+    taken: set[tuple[str, str]] = set()
     for node in plan.nodes:
         for nic in node.nics:
             # One entry for several nodes, or one name for several entries, which others report.
             same = (nic.path, nic.mac) if nic.settings.mac else (node.name, nic.name)
-            if same in seen:
+            if same in taken:
                 continue
-            seen.add(same)
+            taken.add(same)
             first = holders.setdefault(nic.mac.lower(), (f"{nic.path}.mac", f"{nic.path} of {node.name}"))
             if first[0] != f"{nic.path}.mac":
                 conflict = f"is the MAC address of {first[1]} too; give one of them another"

@@ -64,8 +64,8 @@ def plans(settings: Settings, mac: Callable[[str, str], str]) -> dict[str, tuple
 def devices(settings: Settings, name: str) -> str:
     """What of the nodes' NICs of this name changes only by attaching them anew, with which the interfaces on them are lost; empty
     where no node has one."""
-    found = {f"{nic.model} {nic.queues or 1}" for own in of_nodes(settings) for other, nic in own.nics if other == name}
-    return ", ".join(sorted(found))
+    kinds = {f"{nic.model} {nic.queues or 1}" for own in of_nodes(settings) for other, nic in own.nics if other == name}
+    return ", ".join(sorted(kinds))
 
 
 def smallest_mtu(settings: Settings, name: str) -> int | None:

@@ -112,13 +112,13 @@ class NodeCertificatesProvider(PlainProvider):
         """Raises RenewalError where K3s has none: its installation has failed, and the next run begins here again."""
         inputs = _inputs(props)
         try:
-            found = _read(inputs)
+            dates = _read(inputs)
         except NodeScriptError as error:
             raise RenewalError(
                 f"K3s on {inputs['node']} has no certificates: {error}. The error of its installation is next to this one, or in "
                 f"./lab logs {inputs['node']}; then run `up` again"
             ) from None
-        return CreateResult(f"{inputs['node']}/{inputs['machine']}", {**inputs, **found, "renewed": ""})
+        return CreateResult(f"{inputs['node']}/{inputs['machine']}", {**inputs, **dates, "renewed": ""})
 
     def update(self, _id: str, _olds: Props, _news: Props) -> UpdateResult:
         inputs, rotate, at = _inputs(_news), bool(_news.get("rotate")), now()
@@ -126,23 +126,23 @@ class NodeCertificatesProvider(PlainProvider):
             return UpdateResult({**inputs, **_stored(_olds)})
         environment = {"RENEW": "now" if rotate else "due", "UNTIL": _until(_olds, at)}
         try:
-            found = parse(_run(inputs, environment))
+            dates = parse(_run(inputs, environment))
         except NodeScriptError as error:
             raise RenewalError(
                 f"the certificates of K3s on {inputs['node']} were not renewed: {error}. Its K3s and journal: ./lab logs "
                 f"{inputs['node']}; then run `up` again, which goes on from here"
             ) from None
-        return UpdateResult({**inputs, **_merged(_olds, found)})
+        return UpdateResult({**inputs, **_merged(_olds, dates)})
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """What K3s or somebody else has renewed is seen here, and asks for no restart any more."""
         inputs = _inputs(props)
         try:
-            found = _read(inputs, limit=0)
+            dates = _read(inputs, limit=0)
         except NodeScriptError as error:
             say(f"when the certificates of K3s on {inputs['node']} end is not known: {error}")
-            found = parse("")
-        state = {**inputs, **(_merged(props, found) if found["ends"] else _stored(props))}
+            dates = parse("")
+        state = {**inputs, **(_merged(props, dates) if dates["ends"] else _stored(props))}
         return ReadResult(id_, state, inputs)
 
 
@@ -156,10 +156,10 @@ def _stored(state: Props) -> Props:
     return {name: state.get(name) or "" for name in NodeCertificatesProvider.outputs}
 
 
-def _merged(state: Props, found: dict[str, str]) -> Props:
-    """The outputs after certificates were read: `renewed` is another text whenever they are others than before."""
-    other = bool(found["ends"]) and (state.get("ends") or "") != found["ends"]
-    return {**found, "renewed": found["ends"] if other else state.get("renewed") or ""}
+def _merged(state: Props, dates: dict[str, str]) -> Props:
+    """The outputs after dates were read: `renewed` is another text whenever they are others than before."""
+    other = bool(dates["ends"]) and (state.get("ends") or "") != dates["ends"]
+    return {**dates, "renewed": dates["ends"] if other else state.get("renewed") or ""}
 
 
 def _until(state: Props, at: datetime) -> str:

@@ -168,9 +168,9 @@ def _refuse_other_firmware(connection: Any, pool: Any, inputs: Props) -> None:
     wanted = inputs.get("firmware") or domain_firmware.BIOS
     only = image_boot.only_firmware(image_boot.first_bytes(read, qcow2=inputs["format"] == "qcow2"))
     if only and only != wanted:
-        found, firmware = image_boot.SIGNS[only]
+        sign, firmware = image_boot.SIGNS[only]
         raise HypervisorError(
-            f"{shown(inputs['source'])} boots by {firmware} alone ({found}), and the machines are to boot by {wanted}. Set "
+            f"{shown(inputs['source'])} boots by {firmware} alone ({sign}), and the machines are to boot by {wanted}. Set "
             f"machine.firmware: {only}, or take an image for both"
         )
 

@@ -56,12 +56,12 @@ def _path(connection: Any, disk: Mapping[str, Any]) -> str:
 
 def paths(elements: Iterable[Device]) -> dict[str, str]:
     """By alias: the file of each data disk among devices."""
-    found = {}
+    files = {}
     for device in elements:
         source = parse(device.element).find("source") if device.alias.startswith(ALIAS) else None
         if source is not None:
-            found[device.alias] = source.get("file", "")
-    return found
+            files[device.alias] = source.get("file", "")
+    return files
 
 
 def attached(document: str | None) -> dict[str, ET.Element]:

@@ -212,12 +212,12 @@ def _say_agent(connection: Any, uuid: str) -> str:
     if domain is None or not domain.isActive() or not domain_agent.answers(domain.XMLDesc(0)):
         return ""
     interfaces = domain.interfaceAddresses(libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT, 0)
-    found = [
+    shown_interfaces = [
         f"{name} ({facts.get('hwaddr') or 'no MAC'}) {', '.join(address['addr'] for address in facts.get('addrs') or ()) or 'none'}"
         for name, facts in sorted(interfaces.items())
         if name != "lo"
     ]
-    return f"Its guest agent answers; addresses in the guest: {'; '.join(found) or 'none'}."
+    return f"Its guest agent answers; addresses in the guest: {'; '.join(shown_interfaces) or 'none'}."
 
 
 def clean(console: str) -> str:

@@ -53,13 +53,13 @@ class HostDeviceProvider(DeclarativeProvider):
     def create(self, props: Props) -> CreateResult:
         inputs = self.known(props)
         with connect(inputs["uri"]) as connection:
-            found = _found(connection, inputs)
-            if found is not None:
-                _refuse_unshielded(inputs, found)
-                _refuse_used(connection, inputs, found)
-        if found is None:
+            device = _found(connection, inputs)
+            if device is not None:
+                _refuse_unshielded(inputs, device)
+                _refuse_used(connection, inputs, device)
+        if device is None:
             say(f"{inputs['setting']} = {inputs['choice']}: absent on {inputs['uri']}, and optional: the machine runs without it")
-        outputs = {**inputs, "address": _address(inputs, found)}
+        outputs = {**inputs, "address": _address(inputs, device)}
         return CreateResult(f"{inputs['uri']}#{inputs['kind']}/{inputs['choice']}", outputs)
 
     def read(self, id_: str, props: Props) -> ReadResult:

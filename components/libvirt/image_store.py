@@ -38,14 +38,14 @@ class StoredImage:
 
 def images(connection: Any, name: str) -> list[StoredImage]:
     """The images in the pool of this name, prepared ones first; none where there is no such pool."""
-    found = volume_store.pool_to_clear(connection, name)
-    if found is None:
+    pool = volume_store.pool_to_clear(connection, name)
+    if pool is None:
         return []
     above = volume_store.overlays_by_backing(connection)
     stored = []
-    for volume in found.listAllVolumes(0):
+    for volume in pool.listAllVolumes(0):
         volume_name = volume.name()
-        if not volume_store.is_ours(found, volume_name):
+        if not volume_store.is_ours(pool, volume_name):
             continue
         path = volume.path()
         stored.append(
@@ -53,7 +53,7 @@ def images(connection: Any, name: str) -> list[StoredImage]:
                 name=volume_name,
                 path=path,
                 size=volume.info()[2],
-                whole=bool(volume_store.facts(connection, found, volume_name)),
+                whole=bool(volume_store.facts(connection, pool, volume_name)),
                 over=tuple(sorted(above.get(path, ()))),
             )
         )

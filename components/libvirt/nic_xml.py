@@ -135,10 +135,10 @@ def words(interface: ET.Element) -> str:
         kind = next((name for name in ("network", "bridge") if source.get(name)), kind)
         place = source.get(kind, "") or source.get("dev", "")
         place += f" ({source.get('portgroup')})" if source.get("portgroup") else ""
-    found = actual(interface)
+    properties = actual(interface)
     parts = [
         f"{'' if mac is None else mac.get('address', '').lower()} on {kind} {place}",
         "no model" if model is None else model.get("type", ""),
-        *(property_words(name, found[name]) for name in (PROPERTIES if kind == "bridge" else ("queues",)) if found[name]),
+        *(property_words(name, properties[name]) for name in (PROPERTIES if kind == "bridge" else ("queues",)) if properties[name]),
     ]
     return ", ".join(part.strip() for part in parts)

@@ -87,8 +87,8 @@ def _documents(listed: Iterable[Any]) -> list[str]:
 
 def read_all(documents: Iterable[str]) -> list[NodeDevice]:
     """The devices that these documents describe, by their places."""
-    found = [device for document in documents if (device := read(document)) is not None]
-    return sorted(found, key=lambda device: (device.kind, device.place))
+    devices = [device for document in documents if (device := read(document)) is not None]
+    return sorted(devices, key=lambda device: (device.kind, device.place))
 
 
 def read(document: str) -> NodeDevice | None:

@@ -36,8 +36,8 @@ def key_arrival_hook(name: str, public: Output[str]) -> ResourceHook:
 
 async def _connection(inputs: Mapping[str, Any] | None) -> Mapping[str, Any]:
     """The input `connection`, which is a secret."""
-    found = await Output.from_input((inputs or {}).get("connection")).future()
-    return found if isinstance(found, Mapping) else {}
+    value = await Output.from_input((inputs or {}).get("connection")).future()
+    return value if isinstance(value, Mapping) else {}
 
 
 def give(node: str, line: str, former: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -50,10 +50,10 @@ def _revision(inputs: Mapping[str, Any] | None) -> Any:
 
 def pods_of_others(pods: Mapping[str, Any], network: str) -> list[str]:
     """namespace/name of the pods on a network (namespace/name) that are not the stack's own. Pure."""
-    found = []
+    names = []
     for pod in pods["items"]:
         metadata = pod["metadata"]
         annotations = metadata.get("annotations") or {}
         if NETWORK_REVISION not in annotations and any(entry.get("name") == network for entry in network_status(annotations)):
-            found.append(f"{metadata['namespace']}/{metadata['name']}")
-    return sorted(found)
+            names.append(f"{metadata['namespace']}/{metadata['name']}")
+    return sorted(names)

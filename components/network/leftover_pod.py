@@ -58,8 +58,8 @@ def _delete_leftover(kubeconfig: str, wanted: Mapping[str, Any], limit: float) -
             pulumi.log.warn(f"whether a pod {wanted['name']} is left of an earlier run is not known: {error!r}")
 
 
-def is_leftover(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+def is_leftover(present: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """Whether a pod is the stack's own, by its metadata, and on other networks or another machine than wanted. Pure."""
-    labels, annotations = found.get("labels") or {}, found.get("annotations") or {}
+    labels, annotations = present.get("labels") or {}, present.get("annotations") or {}
     own = NETWORK_REVISION in annotations and all(labels.get(key) == value for key, value in (wanted.get("labels") or {}).items())
     return own and any(annotations.get(key) != wanted["annotations"].get(key) for key in (NETWORKS, NETWORK_REVISION, MACHINE))

@@ -177,7 +177,9 @@ def _pod_security(workload: Workload) -> core.PodSecurityContextArgs | None:
 def _pod_interface(network: NetworkPlan, interface: str, annotations: Output[Any], pod: str) -> PodInterface:
     entry: Output[dict[str, Any]] = annotations.apply(lambda known: _interface(known, network.reference, interface, pod))
     return PodInterface(
-        network=network, address=entry.apply(lambda found: str(found["ips"][0])), mac=entry.apply(lambda found: str(found["mac"]))
+        network=network,
+        address=entry.apply(lambda values: str(values["ips"][0])),
+        mac=entry.apply(lambda values: str(values["mac"])),
     )
 
 

@@ -213,10 +213,7 @@ class Addresses:
         claims = [(urn, claim_cidr or cidr, spans) for urn, (claim_cidr, spans) in self._claims.items() if urn in present]
         # Without a master the plugins take the interface of the node's default route, which is its own.
         ranges = [
-            (urn, span)
-            for urn, found in self._ranges.items()
-            for master, span in found
-            if urn in present and master in ("", interface)
+            (urn, span) for urn, own in self._ranges.items() for master, span in own if urn in present and master in ("", interface)
         ]
         for urn, span in ranges:
             if not claims and span.inside(cidr):

@@ -54,10 +54,10 @@ class Artifacts:
 
     def present(self, entry: Entry) -> bool:
         try:
-            found = os.stat(self.target(entry))
+            status = os.stat(self.target(entry))
         except OSError:
             return False
-        return found.st_size == entry["size"] and found.st_mtime == timestamp(entry)
+        return status.st_size == entry["size"] and status.st_mtime == timestamp(entry)
 
     def disk(self) -> str:
         first, read_only = f"k3s-macvlan-artifacts-{self.digest}.json", []

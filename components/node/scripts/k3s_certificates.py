@@ -45,14 +45,14 @@ def moment(text: str) -> str:
 
 def first(root: str, paths: tuple[str, ...]) -> str:
     """END BEGINNING FILE of the one that ends first, "" where there is none. One that is just being written counts as none."""
-    found = []
+    ends = []
     for path in paths:
         try:
             document = decoded(root + DATA + path)
-            found.append((moment(document["notAfter"]), moment(document["notBefore"]), path))
+            ends.append((moment(document["notAfter"]), moment(document["notBefore"]), path))
         except (OSError, ValueError, KeyError):  # ssl.SSLError is an OSError
             continue
-    return " ".join(min(found)) if found else ""
+    return " ".join(min(ends)) if ends else ""
 
 
 def main() -> None:

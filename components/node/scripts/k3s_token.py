@@ -42,8 +42,8 @@ def fail(text: str) -> None:
 
 def value(config: str, key: str) -> str:
     """A text of config.yaml as this program writes it, one line each."""
-    found = re.search(rf"""(?m)^{re.escape(key)}: *(?:'([^'\n]*)'|"([^"\n]*)"|([^\s'"#][^\n]*))$""", config)
-    return next((text for text in found.groups() if text is not None), "").strip() if found else ""
+    match = re.search(rf"""(?m)^{re.escape(key)}: *(?:'([^'\n]*)'|"([^"\n]*)"|([^\s'"#][^\n]*))$""", config)
+    return next((text for text in match.groups() if text is not None), "").strip() if match else ""
 
 
 def read(path: str) -> str:
@@ -106,8 +106,8 @@ class Server:
 
 def here(root: str) -> str:
     """The URL of this server, from the kubeconfig that K3s writes."""
-    found = re.search(r"(?m)^\s*server: *\"?(https://[^\s\"]+)", read(root + "/etc/rancher/k3s/k3s.yaml"))
-    return found[1] if found else "https://127.0.0.1:6443"
+    match = re.search(r"(?m)^\s*server: *\"?(https://[^\s\"]+)", read(root + "/etc/rancher/k3s/k3s.yaml"))
+    return match[1] if match else "https://127.0.0.1:6443"
 
 
 def others(root: str) -> list[str]:

@@ -25,24 +25,24 @@ def key_of(line: str) -> Optional[Key]:
 
 
 def same(line: str, key: Key) -> bool:
-    found = None if line.lstrip().startswith("#") else key_of(line)
-    return found is not None and found[:2] == key[:2]
+    other = None if line.lstrip().startswith("#") else key_of(line)
+    return other is not None and other[:2] == key[:2]
 
 
 def former(line: str, key: Key, owner: str) -> bool:
     """Whether a line is another of the stack's own keys."""
-    found = None if line.lstrip().startswith("#") else key_of(line)
-    return found is not None and found[2] == owner and found[:2] != key[:2]
+    other = None if line.lstrip().startswith("#") else key_of(line)
+    return other is not None and other[2] == owner and other[:2] != key[:2]
 
 
 def paths(setting: str, home: str, name: str) -> list[str]:
     """The files of AuthorizedKeysFile, with its tokens (sshd_config, TOKENS)."""
-    found = []
+    files = []
     for word in setting.split():
         path = word.replace("%%", "\0").replace("%h", home).replace("%u", name).replace("\0", "%")
         if path != "none":
-            found.append(path if path.startswith("/") else os.path.join(home, path))
-    return found
+            files.append(path if path.startswith("/") else os.path.join(home, path))
+    return files
 
 
 def read(path: str) -> list[str]:

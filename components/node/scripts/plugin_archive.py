@@ -12,13 +12,13 @@ from typing import IO, cast
 
 
 def unpack(archive: str, directory: str, plugins: Sequence[str]) -> None:
-    found, left = set(), set(plugins)
+    unpacked, left = set(), set(plugins)
     try:
         with tarfile.open(archive) as tar:
             for member in tar:
                 name = os.path.normpath(member.name)
                 if member.isfile() and "/" not in name:
-                    found.add(name)
+                    unpacked.add(name)
                     if name in left:
                         source = cast("IO[bytes]", tar.extractfile(member))
                         with source, open(os.path.join(directory, name), "wb") as copy:
@@ -29,7 +29,7 @@ def unpack(archive: str, directory: str, plugins: Sequence[str]) -> None:
     except (tarfile.TarError, OSError, EOFError) as error:
         sys.exit(f"plugins: the archive cannot be read: {error}")
     if left:
-        lacking, names = sorted(left), " ".join(sorted(found)) or "nothing"
+        lacking, names = sorted(left), " ".join(sorted(unpacked)) or "nothing"
         sys.exit(
             f"plugins: the archive has no {lacking[0] if len(lacking) == 1 else lacking}; it has: {names}. "
             "Correct the list of plugins or plugins.url"
