@@ -11,6 +11,8 @@ from components.config.file_keys import TOP_LEVEL
 if TYPE_CHECKING:
     import yaml
 
+_MAP = "tag:yaml.org,2002:map"
+
 
 def refuse(stack: str, root: Path = ROOT) -> None:
     """SettingsError with each of them. Where the file is plainly in order, or cannot be read, which Pulumi reports, nothing of the
@@ -32,12 +34,12 @@ def refuse(stack: str, root: Path = ROOT) -> None:
 
 def _is_plain(document: yaml.Node | None) -> bool:
     """Whether it has known keys at its top level and no two below config: that could be one setting."""
-    if document is None or document.id != "mapping":
+    if document is None or document.tag != _MAP:
         return True
     for key, value in document.value:
         if key.value not in TOP_LEVEL:
             return False
-        if key.value == "config" and value.id == "mapping":
+        if key.value == "config" and value.tag == _MAP:
             names = [str(setting.value).rpartition(":")[2] for setting, _ in value.value]
             if len(set(names)) < len(names):
                 return False
