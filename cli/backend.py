@@ -78,7 +78,7 @@ def _make_passphrase() -> None:
         return
     if any("stacks" in path.parts for path in STATE.rglob("*.json")):
         raise LabError(
-            ".lab/passphrase is gone, and the state in .lab/state is encrypted with it: bring it back, or set "
+            ".lab/passphrase does not exist, and the state in .lab/state is encrypted with it: bring it back, or set "
             "PULUMI_CONFIG_PASSPHRASE_FILE"
         )
     new = PASSPHRASE.with_name("passphrase.new")

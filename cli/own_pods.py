@@ -16,7 +16,7 @@ _POD = "kubernetes:core/v1:Pod"
 
 
 def make_again(stack: str, namespace: str, names: Sequence[str]) -> None:
-    """Let the program make these pods again where they are missing, or read anew what they have, with their pages. Nothing else of
+    """Let the program make these pods again where they are missing, or read again what they have, with their pages. Nothing else of
     the stack is changed. LabError where that fails."""
     state = stacks.pulumi_json("stack", "export", "-s", stack, "--show-secrets")
     urns = pod_urns(state, namespace, names)

@@ -22,7 +22,7 @@ from components.node import command, yaml_text
 
 # Where kube-vip looks for a kubeconfig, and where virtual-address.sh keeps it.
 _EXPECTED, _KUBECONFIG = "/etc/kubernetes/admin.conf", "/var/lib/k3s-macvlan/kube-vip.kubeconfig"
-# A directory, because K3s makes some of its files anew when certificates are rotated, and a mounted file would stay the old one.
+# A directory, because K3s recreates some of its files when certificates are rotated, and a mounted file would stay the old one.
 _TLS = "/var/lib/rancher/k3s/server/tls"
 _OFF_SECONDS = 60
 

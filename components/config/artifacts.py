@@ -171,7 +171,7 @@ def read(directory: Path) -> tuple[Manifest, list[Problem]]:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(step) for step in first["loc"])
-        problem = f"{MANIFEST} is not one of this program ({where or 'document'}: {first['msg']}); ./lab fetch makes it anew"
+        problem = f"{MANIFEST} is not one of this program ({where or 'document'}: {first['msg']}); ./lab fetch recreates it"
     return Manifest(), [Problem(_SETTING, str(directory), problem)]
 
 
@@ -202,7 +202,7 @@ def damaged(directory: Path, artifacts: Sequence[Artifact]) -> list[Problem]:
 def _damage(directory: Path, artifact: Artifact) -> Problem | None:
     """Why a file cannot be read or is not what the manifest says."""
     path = directory / artifact.file
-    remedy = "./lab fetch gets it anew, or bring back the file"
+    remedy = "./lab fetch gets it again, or bring back the file"
     try:
         size = path.stat().st_size
         with path.open("rb") as file:

@@ -62,7 +62,7 @@ def plans(settings: Settings, mac: Callable[[str, str], str]) -> dict[str, tuple
 
 
 def devices(settings: Settings, name: str) -> str:
-    """What of the nodes' NICs of this name changes only by attaching them anew, with which the interfaces on them are lost; empty
+    """What of the nodes' NICs of this name changes only by attaching them again, with which the interfaces on them are lost; empty
     where no node has one."""
     kinds = {f"{nic.model} {nic.queues or 1}" for own in of_nodes(settings) for other, nic in own.nics if other == name}
     return ", ".join(sorted(kinds))

@@ -136,7 +136,7 @@ class OverlayDiskProvider(VolumeProvider):
             volume = volume_store.volume_named(pool, inputs["name"])
             if volume is None:
                 _refuse_harm(connection, inputs, "changed")
-                raise HypervisorError(f"disk {inputs['path']} is gone. `pulumi refresh`, then `pulumi up` make it again")
+                raise HypervisorError(f"disk {inputs['path']} does not exist any more: `pulumi refresh`, then `pulumi up`")
             if storage_xml.read_volume(volume.XMLDesc(0)).capacity < inputs["capacity"]:
                 _grow(connection, volume, inputs)
         return UpdateResult(inputs)

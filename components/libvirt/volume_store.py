@@ -121,9 +121,9 @@ def overlays_by_backing(connection: Any, *, all_seen: bool = True) -> dict[str, 
 
 
 def refuse_another_below(connection: Any, path: str, why: str) -> None:
-    """Raise HypervisorError if disks are over this file, which is to be made anew with other content: it would destroy theirs.
+    """Raise HypervisorError if disks are over this file, which is to be recreated with other content: it would destroy theirs.
 
-    why: it is to be made anew.
+    why: it is to be recreated.
     """
     # libvirt knows the disks of this program, which it makes; a pool of somebody else's that cannot be read is no reason to stop.
     above = sorted(overlays_by_backing(connection, all_seen=False).get(path, ()))

@@ -12,7 +12,7 @@ from components.cluster.kubernetes_api import client
 from components.cluster.network_status import network_status
 
 NETWORK_REVISION = "k3s-macvlan.dev/network-revision"
-"""Annotation of the program's own networks, and of its own pods, which are made anew when it changes."""
+"""Annotation of the program's own networks, and of its own pods, which are recreated when it changes."""
 
 
 def changed_network_report(name: str, kubeconfig: Output[str]) -> ResourceHook:

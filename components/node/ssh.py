@@ -29,7 +29,7 @@ class Connection:
     """Secret."""
     host_key: Output[str]
     args: Output[ConnectionArgsDict] = field(init=False)
-    """For remote commands, put together once: of ConnectionArgs each command awaits each field anew, by 35 outputs."""
+    """For remote commands, put together once: of ConnectionArgs each command awaits each field again, by 35 outputs."""
 
     def __post_init__(self) -> None:
         known = Output.all(self.private_key, self.host_key).apply(self._args)

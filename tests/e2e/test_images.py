@@ -83,7 +83,7 @@ def test_another_firmware_restarts_the_machine_and_keeps_its_cluster(checkout: C
     assert "boots by efi from now on, by bios until now" in checkout.lab("preview")
     checkout.lab("-y", "up", limit=LONG)
     again = checkout.node("cat /proc/sys/kernel/random/boot_id; stat --format=%Y /etc/ssh/ssh_host_ed25519_key").split()
-    assert again[0] != boot[0] and again[1] == boot[1], "restarted, and not made anew"
+    assert again[0] != boot[0] and again[1] == boot[1], "restarted, and not recreated"
     assert checkout.node("test -e /sys/firmware/efi && echo efi") == "efi\n"
     assert "pflash" in live(checkout) and variables(checkout) == {"server-1-nvram.fd"}
     served_by_somebody(900)  # `up` waits for the node, and its pod comes back after that

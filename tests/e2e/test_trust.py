@@ -124,7 +124,7 @@ class Story:
         )
 
     def instance(self) -> str:
-        """When the machine booted for the first time. Its machine-id is its UUID's, and so the same on one made anew."""
+        """When the machine booted for the first time. Its machine-id is its UUID's, and so the same on one recreated."""
         return self.checkout.node("stat --format=%Y /etc/ssh/ssh_host_ed25519_key")
 
     def kubectl(self, words: str) -> str:
@@ -483,7 +483,7 @@ def test_changes_by_hand_are_seen_and_put_right(story: Story) -> None:
 
 
 @long
-def test_a_removed_machine_is_seen_and_made_anew(story: Story) -> None:
+def test_a_removed_machine_is_seen_and_recreated(story: Story) -> None:
     node = story.checkout.outputs()["nodes"][0]
     instance, wanted = story.instance(), host_state()
     network_update("delete", "ip-dhcp-host", reservation(story))
@@ -501,7 +501,7 @@ def test_a_removed_machine_is_seen_and_made_anew(story: Story) -> None:
 
 @long
 def test_a_lost_state_is_made_good_on_what_is_there(story: Story) -> None:
-    """Its keys are lost with it, so the machine is made anew in place of what bears the stack's mark; not while it runs."""
+    """Its keys are lost with it, so the machine is recreated in place of what bears the stack's mark; not while it runs."""
     node, wanted, volumes = story.checkout.outputs()["nodes"][0], host_state(), story.volumes()
     state = json.loads(story.checkout.pulumi("stack", "export"))
     state["deployment"] |= {"resources": [], "pending_operations": []}

@@ -41,7 +41,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT = "k3s-macvlan"
 STACK_FILES = sorted(path.name.split(".")[1] for path in ROOT.glob("Pulumi.*.yaml"))
 Mode = Literal["up", "first", "again", "replaced"]
-"""An update; a preview of a stack that does not exist yet; of one that does; of one whose pod is to be made anew."""
+"""An update; a preview of a stack that does not exist yet; of one that does; of one whose pod is to be recreated."""
 
 TOKEN = "7e5700000000000000000000000000000000000000000000000000000000700e"
 AGENT_TOKEN = "7e570000000000000000000000000000000000000000000000000000000a6e27"
@@ -268,7 +268,7 @@ class Engine(mocks.MockMonitor):
             # The provider's kubeconfig is not known, so the engine does not ask it (provider_plugin.go, Create).
             outputs = {}
         if registered.kind == "OverlayDisk":
-            # check() makes it, so a preview has one; a disk made anew has another.
+            # check() makes it, so a preview has one; a disk recreated has another.
             # How its host is reached is no part of what it is.
             # And what is below a disk of the same generation check() keeps.
             apart = ("uri", "backing_path", "backing_format")
@@ -284,7 +284,7 @@ class Engine(mocks.MockMonitor):
             # Likewise: it stays the same disk, whatever its size
             outputs["disk_id"] = f"of-{registered.name}"
         if registered.kind == "Release":
-            # Likewise: kept while servers are added, another when the only server is made anew
+            # Likewise: kept while servers are added, another when the only server is recreated
             place = str(opened(inputs.get("data") or inputs["serial"]))
             outputs["cluster"] = f"of-{place}"
             outputs["founder"] = founder(place)
@@ -302,7 +302,7 @@ class Engine(mocks.MockMonitor):
 
 
 def founder(serial: str) -> str:
-    """The disk that the first server had when the cluster began; a test replaces this for a server that was made anew."""
+    """The disk that the first server had when the cluster began; a test replaces this for a server that was recreated."""
     return serial
 
 

@@ -274,7 +274,7 @@ def test_a_setting_changes_what_depends_on_it(deploy: Run, change: dict[str, Any
 
 
 @pytest.mark.parametrize(("change", "expected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
-def test_a_machine_made_anew_keeps_its_identity(deploy: Run, change: dict[str, Any], expected: dict[str, str]) -> None:
+def test_a_machine_recreated_keeps_its_identity(deploy: Run, change: dict[str, Any], expected: dict[str, str]) -> None:
     old, new = (deploy("dev", config)["server-1-domain"] for config in ({}, change))
     for name in ("name", "uuid", "mac"):
         assert old.input(name) == new.input(name)

@@ -586,7 +586,7 @@ async def awaited(hook: Any, monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 
 @EACH_SHAPE
-def test_a_server_is_restarted_or_made_anew_after_the_one_before_it_serves(
+def test_a_server_is_restarted_or_recreated_after_the_one_before_it_serves(
     deploy: Run, servers: int, agents: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deployment = deploy("dev", shape(servers, agents))
@@ -605,7 +605,7 @@ def test_a_server_is_restarted_or_made_anew_after_the_one_before_it_serves(
         assert settled == {f"server-{i + 1}-settled" for i in range(servers)}
 
 
-def test_a_first_server_made_anew_joins_what_the_others_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_first_server_recreated_joins_what_the_others_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     def config(count: int) -> dict[str, Any]:
         install = run(config_of("dev", shape(count, 1)))["server-1-k3s-install"]
         files = json.loads(install.document())

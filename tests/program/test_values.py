@@ -101,7 +101,7 @@ def test_a_first_preview_leaves_open_only_what_is_made(deploy: Run, name: str) -
 
 
 @UPS
-def test_a_preview_of_a_pod_made_anew_goes_through(deploy: Run, name: str) -> None:
+def test_a_preview_of_a_recreated_pod_goes_through(deploy: Run, name: str) -> None:
     """The provider then answers with the inputs, in which no network-status can be."""
     deployment = deploy(name, mode="replaced")
     for pod in pods_of(name):

@@ -266,7 +266,7 @@ def test_a_disk_taken_off_by_hand_comes_back(machine: Machine, disk: Disk) -> No
     machine.quiet()
 
 
-def test_a_file_deleted_by_hand_while_the_guest_has_it_open_is_not_made_anew(machine: Machine, disk: Disk) -> None:
+def test_a_file_deleted_by_hand_while_the_guest_has_it_open_is_not_recreated(machine: Machine, disk: Disk) -> None:
     machine.change(data_disks=[attachment(disk.inputs)])
     for name in disk.files():
         (disk.path.parent / name).unlink()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Gives a further NIC of this node its name, its MTU and the address that it is to have, which is none as a rule, kept by systemd over
-# reboots and whenever the NIC is attached anew.
+# reboots and whenever the NIC is attached again.
 #
 # Environment:
 #   ACTION         on or off

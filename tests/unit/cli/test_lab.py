@@ -410,7 +410,7 @@ def test_the_passphrase_is_made_once_and_private(lab: Lab) -> None:
     lab.run("up")
     assert file.read_text() == first
     file.unlink()
-    assert "passphrase is gone" in lab.run("up", code=1)
+    assert "passphrase does not exist" in lab.run("up", code=1)
     assert not file.exists()
 
 

@@ -62,7 +62,7 @@ def test_more_servers_are_the_same_cluster() -> None:
     assert not diff.replaces
 
 
-def test_the_only_server_made_anew_is_another_cluster_of_any_release() -> None:
+def test_the_only_server_recreated_is_another_cluster_of_any_release() -> None:
     first, _ = checked({})
     other, failures = checked(first, serial="two", version="v1.27.8+k3s2")
     assert not failures
