@@ -8,7 +8,8 @@ verbs/          one module per verb, with `main(options)`: up, preview, destroy,
                 backup and restore (which runs pulumi more than once)
 checks/         what doctor examines: tools, hypervisor, machine, download_sites; they yield findings
 
-Pulumi      backend (state, passphrase, login), selection (the stack and its file), engine (the program, plugins), locks, hints
+Pulumi      backend (state, passphrase, login), selection (the stack and its file), engine (the program, plugins), locks, hints,
+            unread (keys of the stack's file that Pulumi reads past)
 a stack     stack (settings and outputs), stack_yaml (its file as Pulumi reads it), kube and hypervisor (what the cluster and
             libvirt report); what follows from the report for the pods' addresses: networks, duplicates, usage, book (of
             addresses) and attachments (of networks that have changed)
@@ -18,5 +19,5 @@ machine     folders, process (other programs), report (lines on stderr), waiting
             fetch), closed_network (for test)
 
 A new verb: its arguments in `command_line`, what it needs in `needs`, and a module in `verbs`. A new check of doctor: a function
-in a module of `checks`, called in `verbs/doctor.py`.
+in a module of `checks`, called in `checks/hypervisor.py` where an error is to stop `up`, else in `verbs/doctor.py`.
 """

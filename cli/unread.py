@@ -17,7 +17,7 @@ _MAP = "tag:yaml.org,2002:map"
 def refuse(stack: str, root: Path = ROOT) -> None:
     """SettingsError with each of them. Where the file is plainly in order, or cannot be read, which Pulumi reports, nothing of the
     settings is imported, which takes most of a second."""
-    import yaml  # noqa: PLC0415 - not there yet when `needs` imports the verbs
+    import yaml  # noqa: PLC0415 - verbs are imported without packages too
 
     try:
         document = yaml.compose(stack_file(stack, root).read_text(encoding="utf-8"), yaml.SafeLoader)

@@ -198,7 +198,7 @@ def assess_running(node: NodePlan, facts: Facts) -> Findings:
             yield warning(
                 CHECK,
                 f"the device {name} of {node.name} was unplugged since the machine got it",
-                "libvirt does not hand it on again when it is plugged in again",
+                "libvirt does not hand it on by itself when it is plugged in again",
                 f"plug it in, then virsh detach-device-alias {node.domain} {alias} --live, ./lab refresh and ./lab up",
             )
 

@@ -41,7 +41,7 @@ class ImageRecipe:
     user_data: str
     """cloud-init's user data of the machine that makes it."""
     memory: int
-    """Memory of that machine in MiB: that of the smallest node, which each hypervisor has, and with which K3s runs."""
+    """Memory of that machine in MiB: of a hypervisor's largest node, of the smallest of these, so that each hypervisor has it."""
     cpus: int
     """Virtual CPUs of that machine."""
     limit: int
@@ -76,7 +76,7 @@ def recipe(config: Settings, plan: Plan, artifacts: ArtifactSet | None) -> Image
         digest=digest,
         capacity=capacity,
         user_data=_user_data({**environment, "DIGEST": digest, "LIMIT_SECONDS": str(limits.k3s)}, files, script_limit),
-        memory=min(node.memory for node in plan.nodes),
+        memory=min(max(node.memory for node in plan.nodes if node.pool is pool) for pool in plan.pools),
         cpus=max(node.cpus for node in plan.nodes),
         limit=limits.boot + limits.cloud_init + script_limit,
         required=config.image.prepare == "always",

@@ -121,7 +121,7 @@ def give_the_node_ipset(checkout: Checkout) -> None:
         checkout.node(f"base64 --decode > {place} <<'END'\n{content}\nEND\nchmod 0755 {place}")
     # K3s's unit is started only once its API works, which may take longer than a command has.
     checkout.node("ipset list && systemctl stop k3s && systemctl start --no-block k3s")
-    says(checkout, "get node server-1 -o jsonpath='{.status.conditions[?(@.type==\"Ready\")].status}'", "^True$")
+    says(checkout, "get node server-1 -o jsonpath='{.status.conditions[?(@.type==\"Ready\")].status}'", r"(?m)^True$")
 
 
 @pytest.mark.k3s_own

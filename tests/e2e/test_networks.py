@@ -395,7 +395,7 @@ def test_upstream_case_static_pod(checkout: Checkout) -> None:
     applied(checkout, network)
     manifest = "/var/lib/rancher/k3s/agent/pod-manifests/static-web.yaml"
     checkout.node(f"cat > {manifest} <<'END'\n{json.dumps(on('static-web', {'name': 'bridge-nad'}))}\nEND")
-    says(checkout, "get pod static-web-server-1 -o jsonpath='{.status.conditions[?(@.type==\"Ready\")].status}'", "^True$")
+    says(checkout, "get pod static-web-server-1 -o jsonpath='{.status.conditions[?(@.type==\"Ready\")].status}'", r"(?m)^True$")
     assert "inet 10.10." in in_(checkout, "static-web-server-1", "ip -4 -oneline address show dev net1")
     checkout.node(f"rm {manifest}")
     says(checkout, "get pod static-web-server-1", "NotFound")

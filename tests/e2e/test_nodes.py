@@ -79,7 +79,9 @@ def etcd_members(checkout: Checkout) -> list[str]:
 def ready(checkout: Checkout, name: str, wanted: str) -> None:
     """Wait until the cluster says so of a node: Ready or NotReady. Without a leader etcd answers nothing for a while."""
     deadline = time.monotonic() + SLOW["k3s"]
-    while (said := kubectl(checkout, f"get node {name} --no-headers --ignore-not-found").split())[1:2] != [wanted]:
+    while (said := kubectl(checkout, f"get node {name} --no-headers --ignore-not-found", limit=SLOW["k3s"]).split())[1:2] != [
+        wanted
+    ]:
         assert time.monotonic() < deadline, f"{name} is not {wanted}: {said}"
         time.sleep(5)
 

@@ -15,6 +15,7 @@ KEPT = {
     # Texts of the user data: another word recreates all nodes.
     "components/node/scripts/nic.py": {"found"},
     "components/node/scripts/lan_probe.py": {"found"},
+    "components/node/scripts/pod_interfaces.py": {"found"},  # with another text the daemon of dhcp is restarted
 }
 FILES = [
     path

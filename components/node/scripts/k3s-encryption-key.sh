@@ -6,8 +6,8 @@
 #   LIMIT_SECONDS  whole seconds from the restart until K3s works
 #   POLL_SECONDS   seconds between two attempts to write the secrets, 3 by default
 # Stdin: what k3s-secrets-encrypt.sh has printed on the first server.
-# Changes: where it has another configuration, restarts K3s, then each secret is written again. A record in /var/lib/k3s-macvlan as
-#   long as they are not.
+# Changes: where it has another configuration, restarts K3s. Then each secret is written again, once, whoever has restarted K3s for the
+#   key; a record of it in /var/lib/k3s-macvlan.
 # Exit: 0 K3s works, with the key; 1 it does not work in time, or not all secrets could be written.
 # shellcheck disable=SC2034 # the parts read what is set here
 set -euo pipefail
@@ -34,20 +34,22 @@ IFS= read -r line || true
 [[ $line =~ ^encrypted=([0-9a-f]{64})$ ]] || fail "stdin must be what the first server has printed"
 wanted=${BASH_REMATCH[1]}
 configuration=$data/server/cred/encryption-config.json
-unwritten=$state/secrets-to-write
+record=$state/secrets-written
 digest() { if [[ -e $configuration ]]; then sha256sum < "$configuration" | cut -d ' ' -f 1; fi; }
 
+write_once() {
+  [[ $(cat "$record" 2> /dev/null || true) != "$wanted" ]] || return 0
+  write_secrets_again
+  mkdir -p "$state"
+  echo "$wanted" > "$record"
+}
+
 if [[ $(digest) == "$wanted" ]]; then
-  if [[ -e $unwritten ]]; then
-    write_secrets_again
-    rm "$unwritten"
-  fi
+  write_once
   stage
   echo "key=there"
   exit 0
 fi
-mkdir -p "$state"
-: > "$unwritten"
 stage "restarting K3s, which then has the key of the cluster's secrets"
 previous_invocation=$(unit_state InvocationID) stale=true
 timeout 60 systemctl restart --no-block "$unit" || fail "systemd would not start $unit"
@@ -55,8 +57,7 @@ until is_restarted && works; do
   ((SECONDS < LIMIT_SECONDS)) || fail "K3s does not work $LIMIT_SECONDS s after its restart for the key of the cluster's secrets: see journalctl -u k3s"
   pause 1
 done
-write_secrets_again
-rm "$unwritten"
+write_once
 stage
 # Somebody may have rotated the keys since the first server printed its digest.
 [[ $(digest) == "$wanted" ]] || note "the keys are others than those of the first server had been: K3s has what is in etcd"

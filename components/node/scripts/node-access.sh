@@ -60,7 +60,7 @@ umask 022
 mv "$file.new" "$file"
 systemctl daemon-reload
 systemctl enable --quiet "$unit"
-timeout 60 systemctl restart "$unit" || {
+timeout 15 systemctl restart "$unit" || {
   journalctl --no-pager --quiet --lines=10 --unit "$unit" >&2 || true
   fail "$unit did not start"
 }

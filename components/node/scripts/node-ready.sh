@@ -8,7 +8,7 @@
 #       1 cloud-init failed or the limit was reached, with what it says of itself.
 set -euo pipefail
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin
-ROOT=${ROOT:-}
+export ROOT=${ROOT:-}
 : "${LIMIT_SECONDS:?}"
 [[ $LIMIT_SECONDS =~ ^[0-9]{1,6}$ ]] || { echo "LIMIT_SECONDS must be whole seconds" >&2; exit 1; }
 

@@ -53,7 +53,8 @@ def leaving(nodes: list[Node], name: str, role: str) -> str:
     own = [node for node in nodes if node["metadata"]["name"] == name]
     if not own:
         return "absent"
-    if role == "server":
+    # A cluster whose datastore is elsewhere has no etcd, nor a majority.
+    if role == "server" and any(ETCD_LABEL in node["metadata"].get("labels", {}) for node in nodes):
         rest = [node for node in rest if ETCD_LABEL in node["metadata"].get("labels", {})]
         alive, needed = sum(is_ready(node) or serves(node) for node in rest), len(rest) // 2 + 1
         if alive < needed:

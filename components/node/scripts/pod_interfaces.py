@@ -55,11 +55,11 @@ def interfaces(root: str) -> Iterator[Interface]:
     for path in [path for folder in RECORDS for path in sorted(glob.glob(f"{glob.escape(root + folder)}/*"))]:
         try:
             with open(path, encoding="utf-8") as file:
-                attached = interface(json.load(file))
+                found = interface(json.load(file))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue  # of another program, or being written
-        if attached.netns and os.path.exists(root + attached.netns):
-            yield attached
+        if found.netns and os.path.exists(root + found.netns):
+            yield found
 
 
 def interface(record: Document) -> Interface:
@@ -85,18 +85,16 @@ def addresses(result: Document) -> list[str]:
 
 def on_link(link: str, root: str) -> list[str]:
     """The pods that are on the link."""
-    return sorted(
-        {attached.pod for attached in interfaces(root) if any(plugin.get("master") == link for plugin in attached.plugins)}
-    )
+    return sorted({found.pod for found in interfaces(root) if any(plugin.get("master") == link for plugin in found.plugins)})
 
 
 def leased(socket: str, root: str) -> Iterator[tuple[Interface, Document]]:
     """The interfaces whose leases are those of the daemon at this socket, each with its plugin's configuration."""
-    for attached in interfaces(root):
-        for plugin in attached.plugins:
+    for found in interfaces(root):
+        for plugin in found.plugins:
             ipam = plugin.get("ipam")
             if isinstance(ipam, dict) and ipam.get("type") == "dhcp" and (ipam.get("daemonSocketPath") or SOCKET) == socket:
-                yield attached, plugin
+                yield found, plugin
 
 
 def ask_again(program: str, socket: str, root: str) -> bool:
@@ -104,21 +102,21 @@ def ask_again(program: str, socket: str, root: str) -> bool:
     wanted = list(leased(socket, root))
     with ThreadPoolExecutor(max_workers=max(1, len(wanted))) as threads:
         problems = list(threads.map(lambda lease: problem_of(program, *lease), wanted))
-    for (attached, _), problem in zip(wanted, problems):
+    for (found, _), problem in zip(wanted, problems):
         if problem:
-            print(f"dhcp: pod {attached.pod}: {attached.name}: {problem}", file=sys.stderr)
+            print(f"dhcp: pod {found.pod}: {found.name}: {problem}", file=sys.stderr)
     return not any(problem.startswith(NO_LEASE) for problem in problems if problem)
 
 
-def problem_of(program: str, attached: Interface, plugin: Document) -> str | None:
+def problem_of(program: str, found: Interface, plugin: Document) -> str | None:
     """Asks for the lease; what is wrong with it. A daemon that is still asking after the time goes on by itself."""
     environment = {
         "PATH": os.environ.get("PATH", ""),
         "CNI_COMMAND": "ADD",
-        "CNI_CONTAINERID": attached.container,
-        "CNI_NETNS": attached.netns,
-        "CNI_IFNAME": attached.name,
-        "CNI_ARGS": attached.arguments,
+        "CNI_CONTAINERID": found.container,
+        "CNI_NETNS": found.netns,
+        "CNI_IFNAME": found.name,
+        "CNI_ARGS": found.arguments,
         "CNI_PATH": os.path.dirname(program),
     }
     try:
@@ -132,8 +130,8 @@ def problem_of(program: str, attached: Interface, plugin: Document) -> str | Non
         return f"{NO_LEASE} within {SECONDS} s"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{NO_LEASE}: {error}"
-    if attached.addresses and not set(has) <= set(attached.addresses):
-        return f"it has {', '.join(attached.addresses)}, and the server now gives {', '.join(has)}: delete the pod"
+    if found.addresses and not set(has) <= set(found.addresses):
+        return f"it has {', '.join(found.addresses)}, and the server now gives {', '.join(has)}: delete the pod"
     return None
 
 
@@ -141,6 +139,6 @@ if __name__ == "__main__":
     if sys.argv[1] == "on":
         print("\n".join(on_link(*sys.argv[2:4])))
     elif sys.argv[1] == "leased":
-        print("\n".join(sorted({attached.pod for attached, _ in leased(*sys.argv[2:4])})))
+        print("\n".join(sorted({found.pod for found, _ in leased(*sys.argv[2:4])})))
     elif not ask_again(*sys.argv[2:5]):
         sys.exit(1)

@@ -138,8 +138,19 @@ def test_when_it_is_made(prepare: str, kind: str, there: bool, required: bool) -
 def test_its_machine_is_as_large_as_the_largest_node_and_its_disk_as_the_smallest() -> None:
     small = {"overrides": {"server-1": {"memory": 2048, "cpus": 1, "disk": 6}}}
     found = made(servers=small, agents={"count": 1, "memory": 6144, "cpus": 3})
-    assert (found.memory, found.cpus, found.capacity) == (2048, 3, 6 * GIB)
+    assert (found.memory, found.cpus, found.capacity) == (6144, 3, 6 * GIB)
     assert made().capacity == image_recipe.CAPACITY
+
+
+def test_each_hypervisor_has_the_memory_for_its_machine() -> None:
+    hosts = {"local": {}, "far": {"uri": "qemu+ssh://far/system"}}
+    lan = {"kind": "bridge", "name": "br0", "cidr": "10.0.0.0/24", "gateway": "10.0.0.1", "dns": ["10.0.0.1"],
+           "nodes": "10.0.0.5-10.0.0.9"}  # fmt: skip
+    found = made(
+        hypervisors=hosts, network=lan, podNetworks={"macvlan-conf": {"range": "10.0.0.20-10.0.0.29", "addressesPerNode": 5}},
+        image={"prepare": "always"}, servers={"memory": 8192}, agents={"count": 1, "memory": 3072, "hypervisor": "far"},
+    )  # fmt: skip
+    assert found.memory == 3072
 
 
 def test_a_limit_ends_the_script_before_the_machine_and_that_before_the_run() -> None:

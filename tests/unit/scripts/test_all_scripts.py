@@ -112,6 +112,14 @@ print('one"', "two'", "$HOME `id` \\ \x27", sys.argv[1:], '''a
     assert sent.stdout == here.stdout == "one\" two' $HOME `id` \\ ' ['a b'] a\n\n# b\n"
 
 
+@pytest.mark.parametrize(
+    "path", [path for path in sorted(SCRIPTS.glob("*.sh")) if "parts/redact.sh" in path.read_text()], ids=lambda path: path.stem
+)
+def test_what_a_script_shows_is_redacted_on_a_node_too(path: Path) -> None:
+    """Where nothing has set ROOT, unlike in these tests: the program that redacts reads it."""
+    assert "export ROOT=${ROOT:-}\n" in path.read_text()
+
+
 # --- parameters
 
 

@@ -176,8 +176,8 @@ ON = "secrets-encryption: true\n"
 
 @pytest.mark.parametrize(
     ("was", "encrypted", "becomes"),
-    [(ON, "false", ""), ("", "true", ON), (ON, "true", ON), ("", "false", "")],
-    ids=["switched on since", "switched off since", "on", "off"],
+    [(ON, "false", ""), ("", "true", ON), (ON, "true", ON), ("", "false", ""), ("secrets-encryption: 'yes'\n", "false", "")],
+    ids=["switched on since", "switched off since", "on", "off", "switched on since in other words"],
 )
 @pytest.mark.parametrize("by", ["restore", "rejoin"])
 def test_secrets_are_encrypted_as_in_the_snapshot(server: Node, api: None, by: str, was: str, encrypted: str, becomes: str) -> None:

@@ -153,12 +153,18 @@ def test_k3s_that_restarts_meanwhile_is_waited_for(node: Node, during: str) -> N
     assert "not all pods ended" not in done.stderr and not (node.stub / "restarts").exists()
 
 
-def test_a_node_leaves_a_cluster_whose_datastore_is_elsewhere(node: Node) -> None:
-    cluster(node, server_1=True, agent_1=True)
+@pytest.mark.parametrize("name", ["agent-1", "server-2"])
+def test_a_node_leaves_a_cluster_whose_datastore_is_elsewhere(node: Node, name: str) -> None:
+    cluster(node, server_1=True, server_2=True, agent_1=True)
     shutil.rmtree(node.root / "var/lib/rancher/k3s/server/db")
     node.file("var/lib/rancher/k3s/server/cred/passwd", "x,server,server,k3s:server")
-    assert leave(node, "agent-1").stdout == "left=agent-1\n"
-    assert commands(node)[-1] == secret("agent-1")
+    listed = json.loads((node.stub / "nodes.json").read_text())
+    for item in listed["items"]:
+        item["metadata"] |= {"labels": {}, "annotations": {}}
+    (node.stub / "nodes.json").write_text(json.dumps(listed))
+    done = leave(node, name)
+    assert done.stdout == f"left={name}\n", done.stderr
+    assert [command.split()[0] for command in commands(node)] == ["drain", "delete", "-n"]
 
 
 @pytest.mark.parametrize("during", ["get nodes", "annotate", "delete node", "-n kube-system delete"])

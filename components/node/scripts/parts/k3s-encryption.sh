@@ -3,9 +3,7 @@
 # the cluster in the snapshot has it; the stack's settings say the same (cli/restore_checks.py), and may be newer than this node's file.
 # With the former value K3s would make a key and leave the snapshot's Secrets as they are, or could not read them. The script has ROOT.
 set_encryption() {
-  local file=$ROOT/etc/rancher/k3s/config.yaml now=false
-  if grep -Eq "^secrets-encryption: *[\"']?true" "$file"; then now=true; fi
-  [[ $now != "$1" ]] || return 0
+  local file=$ROOT/etc/rancher/k3s/config.yaml
   {
     sed '/^secrets-encryption:/d' "$file"
     [[ $1 == false ]] || echo "secrets-encryption: true"
