@@ -148,15 +148,16 @@ def _give_back(connection: Any, state: Props, *, reservations: bool = False) -> 
     """Put back what the record says, or the state if the record is lost. That the network or the pool is deleted already
     is success.
 
-    `reservations`: also those of our MACs. One whose creation was cut off is in no state, but its MAC is ours all the
-    same.
+    `reservations`: also those of our MACs, of former machines too. One whose creation was cut off is in no state, but its MAC is ours
+    all the same; and a run that was to remove machines may have been cut off when the claim had no MAC of theirs any more.
     """
     pool = find(connection.storagePoolLookupByName, state["pool"])
     if pool is not None:
         if not pool.isActive():
             pool.create(0)
         volume_store.refresh(pool)
-    macs = state["macs"] if reservations else ()
+    known = (None if pool is None else read_record(connection, pool, state["record"])) or state.get("taken") or {}
+    macs = sorted({*state["macs"], *(known.get("macs") or ())}) if reservations else ()
     restore(connection, pool, state["record"], known=state.get("taken") or {}, network=state["network"], macs=macs)
     network = find(connection.networkLookupByName, state["network"])
     if network is not None:

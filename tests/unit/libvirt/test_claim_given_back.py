@@ -80,9 +80,9 @@ class Hypervisor:
         raise error
 
 
-@pytest.fixture
-def network(monkeypatch: pytest.MonkeyPatch) -> Network:
-    """After the claim on it was deleted."""
+@pytest.fixture(params=[3, 1], ids=["of all nodes", "of the first node, after a cut-off run that was to remove the others"])
+def network(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Network:
+    """After the claim on it was deleted, with so many MACs in its inputs. Its record has those of former machines too."""
     there = Network()
 
     @contextlib.contextmanager
@@ -97,7 +97,7 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Network:
         "pool": "k3s-macvlan-dev",
         "record": "dhcp-default.json",
         "ranges": ["192.168.122.180-192.168.122.199", "192.168.122.200-192.168.122.210"],
-        "macs": list(NODES),
+        "macs": list(NODES)[: request.param],
         "owner": "k3s-macvlan/dev",
         "taken": {"network": "default", "macs": list(NODES), "layers": {"live": layer, "config": layer}},
     }
