@@ -148,8 +148,8 @@ def _give_back(connection: Any, state: Props, *, reservations: bool = False) -> 
     """Put back what the record says, or the state if the record is lost. That the network or the pool is deleted already
     is success.
 
-    `reservations`: also those of our MACs, of former machines too. One whose creation was cut off is in no state, but its MAC is ours
-    all the same; and a run that was to remove machines may have been cut off when the claim had no MAC of theirs any more.
+    `reservations`: also those of our MACs, of former machines too. One whose creation was cut off is in no state, but its MAC is
+    ours all the same; and a run that was to remove machines may have ended when the claim had no MAC of theirs any more.
     """
     pool = find(connection.storagePoolLookupByName, state["pool"])
     if pool is not None:
