@@ -156,9 +156,15 @@ def _give_back(connection: Any, state: Props, *, reservations: bool = False) -> 
         if not pool.isActive():
             pool.create(0)
         volume_store.refresh(pool)
-    known = (None if pool is None else read_record(connection, pool, state["record"])) or state.get("taken") or {}
-    macs = sorted({*state["macs"], *(known.get("macs") or ())}) if reservations else ()
-    restore(connection, pool, state["record"], known=state.get("taken") or {}, network=state["network"], macs=macs)
+    macs = restore(
+        connection,
+        pool,
+        state["record"],
+        known=state.get("taken") or {},
+        network=state["network"],
+        macs=state["macs"],
+        reservations=reservations,
+    )
     network = find(connection.networkLookupByName, state["network"])
     if network is not None:
         end_leases(connection, network, macs)
@@ -171,16 +177,19 @@ def restore(
     *,
     known: Record,
     network: str | None = None,
-    macs: Sequence[str] | None = None,
-) -> None:
-    """Give the network back what the record `name` says was taken, remove the reservations of `macs`, drop the record.
+    macs: Sequence[str] = (),
+    reservations: bool = True,
+) -> list[str]:
+    """Give the network back what the record `name` says was taken, and drop the record; with `reservations` remove those of the
+    MACs in it and of `macs`. Returns these MACs.
 
-    `known` replaces a lost record; `network` and `macs` are taken from the record unless given.
+    `known` replaces a lost record; `network` is taken from the record unless given.
     """
     record = (None if pool is None else read_record(connection, pool, name)) or known
+    reserved = sorted({*macs, *(record.get("macs") or ())}) if reservations else []
     live_network = find(connection.networkLookupByName, network or record.get("network") or "")
     if live_network is not None:
-        drop_hosts(live_network, record.get("macs") or () if macs is None else macs)
+        drop_hosts(live_network, reserved)
         during = RecordBuilder(live_network.name(), record.get("macs") or ())
         wanted = {}
         for layer in layers(live_network):
@@ -195,6 +204,7 @@ def restore(
     if pool is not None:
         for slot in slots(name):
             volume_store.remove(pool, slot)
+    return reserved
 
 
 def _clear(connection: Any, network: Any, definitions: Sequence[Layer], macs: set[str], inputs: Props) -> None:

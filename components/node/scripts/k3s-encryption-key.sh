@@ -37,15 +37,8 @@ configuration=$data/server/cred/encryption-config.json
 record=$state/secrets-written
 digest() { if [[ -e $configuration ]]; then sha256sum < "$configuration" | cut -d ' ' -f 1; fi; }
 
-write_once() {
-  [[ $(cat "$record" 2> /dev/null || true) != "$wanted" ]] || return 0
-  write_secrets_again
-  mkdir -p "$state"
-  echo "$wanted" > "$record"
-}
-
 if [[ $(digest) == "$wanted" ]]; then
-  write_once
+  are_written "$wanted" || write_secrets_again "$wanted"
   stage
   echo "key=there"
   exit 0
@@ -57,7 +50,7 @@ until is_restarted && works; do
   ((SECONDS < LIMIT_SECONDS)) || fail "K3s does not work $LIMIT_SECONDS s after its restart for the key of the cluster's secrets: see journalctl -u k3s"
   pause 1
 done
-write_once
+are_written "$wanted" || write_secrets_again "$wanted"
 stage
 # Somebody may have rotated the keys since the first server printed its digest.
 [[ $(digest) == "$wanted" ]] || note "the keys are others than those of the first server had been: K3s has what is in etcd"

@@ -12,6 +12,7 @@
 # A cluster that was encrypted from its first start has nothing to be done. One that was not gets its first key by K3s's
 # `rotate-keys`, which rewrites all secrets. K3s reports the end of that at a place that a restart resets, so what was cut off
 # is rewritten as Kubernetes documents it (tasks/administer-cluster/encrypt-data).
+# shellcheck disable=SC2034 # the parts read what is set here
 set -euo pipefail
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin
 ROOT=${ROOT:-}
@@ -44,11 +45,6 @@ state() {
     echo silent
   fi
 }
-rewrite() {
-  write_secrets_again
-  mkdir -p "${record%/*}"
-  echo "$1" > "$record"
-}
 
 stage "looking at the encryption of secrets"
 next=0 busy=
@@ -57,10 +53,10 @@ while true; do
   case $now in
     encrypted) break ;;
     interrupted | running)
-      [[ $(cat "$record" 2> /dev/null || true) != "$key" ]] || break
+      ! are_written "$key" || break
       busy=${busy:-$SECONDS}
       if [[ $now == interrupted ]] || ((SECONDS - busy >= HANG_SECONDS)); then
-        rewrite "$key"
+        write_secrets_again "$key"
         break
       fi
       ;;
