@@ -13,6 +13,7 @@ from components.cluster.cni_plugins import CniPlugins, CniPluginsArgs
 from components.cluster.k3s_files import files
 from components.config import downloads
 from components.config.artifacts import ArtifactSet
+from components.config.node_objects import node_objects
 from components.config.plan import CniPaths
 from components.config.settings import K3s, Plugins, Timeouts
 from components.custom.node_certificates import NodeCertificates, NodeCertificatesArgs
@@ -90,6 +91,8 @@ class K3sNode(ComponentResource):
                 )
             )
         documents = args.config_yaml.apply(lambda text: files(node.role, text, args.registries_yaml, args.further_files))
+        # Not what the installation writes itself.
+        objects = [one for one in node_objects(args.k3s, node.role) if one.value not in args.further_files]
         installed = machine.run(
             f"{name}-install",
             command.Script(
@@ -98,6 +101,7 @@ class K3sNode(ComponentResource):
                     "ROLE": node.role,
                     **install_parameters.release(args.k3s, args.artifacts),
                     "SERVER": args.server,
+                    **({"NODE_OBJECTS": "\t".join(part for one in objects for part in one)} if objects else {}),
                     "LIMIT_SECONDS": str(args.timeouts.k3s),
                     "SERVICE_LIMIT": str(args.timeouts.k3s),
                 },

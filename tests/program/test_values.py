@@ -12,6 +12,7 @@ import yaml
 from cryptography.hazmat.primitives import serialization as form
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from components.config import hardening
 from components.config import plan as plans
 from components.config.reading import parse
 from components.node import command
@@ -387,6 +388,22 @@ def test_the_machine_is_asked_for_what_k3s_needs(deploy: Run) -> None:
     variables = environment(deploy("ha")["agent-1-k3s-install"].input("create"))
     assert {"br_netfilter", "overlay", "vxlan"} <= set(variables["MODULES"].split()) and variables["CGROUP_V1"] in {"true", "false"}
     assert deploy("ha")["server-1-answers"].input("create") == command.LET_IN
+
+
+def test_the_installation_knows_what_k3s_s_options_name_on_its_node(deploy: Run) -> None:
+    k3s = {
+        "config": {"flannel-iface": "enp2s0"},
+        "serverConfig": {"kube-apiserver-arg": ["authentication-config=/etc/a b.yaml", f"audit-policy-file={hardening.AUDIT_POLICY}"]},
+        "hardened": True,
+    }
+    deployment = deploy("ha", {"k3s": k3s})
+    interface = "interface\tk3s.config.flannel-iface\tenp2s0"
+    assert environment(deployment["agent-1-k3s-install"].input("create"))["NODE_OBJECTS"] == interface
+    # Not the file that the program itself writes.
+    assert environment(deployment["server-1-k3s-install"].input("create"))["NODE_OBJECTS"] == (
+        f"{interface}\tfile\tk3s.serverConfig.kube-apiserver-arg (authentication-config)\t/etc/a b.yaml"
+    )
+    assert "NODE_OBJECTS" not in environment(deploy("ha")["server-1-k3s-install"].input("create"))
 
 
 def test_bad_settings_end_the_run_before_anything_is_registered() -> None:

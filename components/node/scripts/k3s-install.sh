@@ -12,6 +12,7 @@
 #   INSTALL_ENV     JSON map of further environment for the install script, e.g. {"INSTALL_K3S_MIRROR": "cn"}, or empty
 #   MODULES         kernel modules that K3s needs, separated by spaces: A|B for either, ? before one that is only useful
 #   CGROUP_V1       true if this release starts where cgroups are those of version 1
+#   NODE_OBJECTS    interfaces, files and directories that K3s's options name: KIND, SETTING, VALUE of each, separated by tabs
 #   SERVER          address of a server, which an agent queries for how far an upgrade is; needed on agents
 #   LIMIT_SECONDS   whole seconds for download and installation
 #   SERVICE_LIMIT   whole seconds from the start of the service until it works
@@ -33,6 +34,7 @@ K3S_BINARY=${K3S_BINARY:-}
 RELEASES=${RELEASES:-}
 MODULES=${MODULES:-}
 CGROUP_V1=${CGROUP_V1:-true}
+NODE_OBJECTS=${NODE_OBJECTS:-}
 export INSTALL_ENV=${INSTALL_ENV:-}
 
 state=$ROOT/var/lib/k3s-macvlan
@@ -69,6 +71,8 @@ source "${0%/*}/parts/network-manager.sh"
 # shellcheck source=/dev/null
 source "${0%/*}/parts/node-check.sh"
 # shellcheck source=/dev/null
+source "${0%/*}/parts/k3s-options.sh"
+# shellcheck source=/dev/null
 source "${0%/*}/parts/redact.sh"
 # shellcheck source=/dev/null
 source "${0%/*}/parts/k3s-token.sh"
@@ -96,6 +100,7 @@ if command -v flock > /dev/null; then
 fi
 # Of a node on which K3s was installed nothing is checked: it runs there.
 [[ -e $state/installed ]] || check_node
+check_options
 
 # The umask of everything below, except for the directories that K3s and its users share.
 umask 077
