@@ -55,7 +55,7 @@ def recording() -> Iterator[tuple[Path, Log]]:
     with TemporaryDirectory(prefix="events-") as name:
         pipe = Path(name) / "log"
         os.mkfifo(pipe)
-        # Our own end for writing keeps the pipe open until the block is left, whenever the engine comes and goes.
+        # Our own end for writing keeps the pipe open until the block is left, whenever the engine opens and closes its own.
         reading, writing = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK), os.open(pipe, os.O_WRONLY)
         os.set_blocking(reading, True)
         log = Log(begin=time.monotonic())

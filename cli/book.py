@@ -20,7 +20,7 @@ from components.config.pod_networks import BookedAddress
 from components.config.settings import Settings
 
 THERE, REQUESTED, NOT_THERE, UNKNOWN = "there", "requested", "not there", "not known"
-"""States of an entry. REQUESTED: a pod asks for it and does not have it yet. UNKNOWN: it has neither address nor MAC address by
+"""States of an entry. REQUESTED: a pod requests it and does not have it yet. UNKNOWN: it has neither address nor MAC address by
 which a pod could be found."""
 
 
@@ -33,7 +33,7 @@ class Entry:
     state: str
     """One of the states above."""
     pods: tuple[str, ...] = ()
-    """namespace/name of the pods that have it or ask for it."""
+    """namespace/name of the pods that have it or request it."""
     problems: tuple[str, ...] = ()
     """In what a pod that has it differs from it, each with the remedy."""
 

@@ -1,4 +1,4 @@
-"""Whether a verb goes on, where it is the one that asks and not Pulumi."""
+"""Whether a verb continues, where it is the one that asks and not Pulumi."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Takes the pods off a node, by evictions through the Kubernetes API, which keep what PodDisruptionBudgets ask for."""
+"""Takes the pods off a node, by evictions through the Kubernetes API, which keep what PodDisruptionBudgets require."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def _listed(left: Iterable[Guest]) -> str:
 
 
 def _evict(api: Api, guest: Guest) -> str:
-    """Ask for the pod's end; why it does not end yet, empty where it does."""
+    """Request the pod's end; why it does not end yet, empty where it does."""
     path = f"/api/v1/namespaces/{guest.namespace}/pods/{guest.name}/eviction"
     document = {
         "apiVersion": "policy/v1",

@@ -130,7 +130,7 @@ def saying_what_holds(maintenance: Maintenance) -> Iterator[None]:
 
 
 def take_out(maintenance: Maintenance, options: argparse.Namespace, *, comes_back: bool) -> bool:
-    """Say what becomes of the node's pods, ask, and drain it. comes_back: it is only restarted. Returns whether it was asked for.
+    """Say what becomes of the node's pods, ask, and drain it. comes_back: it is only restarted. Returns whether the user agreed.
 
     LabError where it may not be taken out of service now, or pods do not end in time (with --force they may).
     """
@@ -160,7 +160,7 @@ def take_out(maintenance: Maintenance, options: argparse.Namespace, *, comes_bac
     maintenance.cordon(on=True)
     maintenance.state = f"{name} is cordoned, and pods may have left it: ./lab uncordon {name} lets pods onto it again"
     _drain(maintenance, [guest for guest in guests if guest.fate != "stays"], force=options.force)
-    # Where it is served from now on, before the node goes.
+    # The pages are served from elsewhere before the node stops.
     maintenance.make_again([guest.name for guest in guests if guest.fate == "moves"])
     return True
 
@@ -173,8 +173,8 @@ def _drain(maintenance: Maintenance, leaving: list[Guest], *, force: bool) -> No
         return
     text = f"not all pods of {maintenance.node.name} ended within timeouts.drain = {limit} s: {'; '.join(left)}"
     if not force:
-        raise LabError(f"{text}. Raise the limit, help them end, or say --force, with which it goes on all the same")
-    say(f"{text}. It goes on all the same")
+        raise LabError(f"{text}. Raise the limit, help them end, or say --force, with which it continues all the same")
+    say(f"{text}. It continues all the same")
 
 
 def described(guests: list[Guest], *, elsewhere: bool) -> list[str]:

@@ -3,7 +3,7 @@
 Standard library only: the virtual environment may not be there yet. Written to file descriptor 3, one line each:
 
 1. kind of virtual environment: preview (requirements.txt without libvirt-python), run (all of it), test (with requirements-dev.txt)
-2. the kind to go on with where the system packages cannot be installed; empty: end with an error
+2. the kind to continue with where the system packages cannot be installed; empty: end with an error
 3. Pulumi: install, find (where it is installed already) or none
 4. system packages
 5. system packages that are needed only to complete the virtual environment
@@ -63,7 +63,7 @@ def of(options: argparse.Namespace) -> Needs:
         return Needs(environment="preview")
     local, remote = hypervisors(options.stack)
     packages: tuple[str, ...] = BUILD_PACKAGES
-    if remote or not shutil.which("ssh"):  # nodes are asked by it too, how long their certificates last
+    if remote or not shutil.which("ssh"):  # it also reads from nodes how long their certificates last
         packages += ("openssh-client",)
     if local:
         packages += HYPERVISOR_PACKAGES

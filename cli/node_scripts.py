@@ -39,7 +39,7 @@ class Run:
 
 @contextlib.contextmanager
 def output_of(stack: Stack, run: Run) -> Iterator[IO[bytes]]:
-    """What the script prints, as it comes; what it reports of itself goes to our stderr. Raises LabError at its end if it fails."""
+    """What the script prints, as it comes; what it reports of itself is sent to our stderr. Raises LabError if it fails."""
     with ssh.child(stack, run.node, [run.command()]) as process:
         assert process.stdin is not None and process.stdout is not None  # noqa: S101
         _feed(process, [run.stdin()])

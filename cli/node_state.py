@@ -16,7 +16,7 @@ SCRIPT = ROOT / "components/node/scripts/node-state.sh"
 """As it is: it has no parts, so this needs no `command`, which imports Pulumi."""
 CERTIFICATES = ROOT / "components/node/scripts/k3s_certificates.py"
 LIMIT = 30.0
-"""Seconds for all nodes together, which are asked in parallel."""
+"""Seconds for all nodes together, which are queried in parallel."""
 NEARLY_FULL = 85
 """Percent of a file system from which the kubelet deletes images (imageGCHighThresholdPercent)."""
 CERTIFICATES_SOON, AUTHORITIES_SOON = 120, 365

@@ -30,7 +30,7 @@ def make_again(stack: str, namespace: str, names: Sequence[str]) -> None:
     targets = [word for urn in urns for word in ("--target", urn)]
     words = ["pulumi", "up", *chosen, "--refresh", *targets, "--target-dependents", "--yes", "--skip-preview"]
     if process.run(words):
-        raise LabError(f"{', '.join(names)} is not served yet; what `up` says is above, and ./lab up --refresh goes on")
+        raise LabError(f"{', '.join(names)} is not served yet; what `up` says is above, and ./lab up --refresh continues")
 
 
 def pod_urns(state: Mapping[str, Any], namespace: str, names: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ class Turn:
     refusals: tuple[str, ...] = ()
     """Why it may not, one sentence each."""
     only_server: bool = False
-    """The Kubernetes API goes with it."""
+    """Without it the Kubernetes API does not answer."""
 
 
 def turn(node: Node, planned: Sequence[Node], listed: Sequence[KubeNode]) -> Turn:

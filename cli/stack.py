@@ -58,8 +58,8 @@ class Stack:
     mac: str = ""
     """MAC address of the first pod on the network."""
     pages: tuple[Mapping[str, Any], ...] = ()
-    """The output `pages`: of each pod and network their names, node, address, URL, and what `up` was served or why it did not
-    ask."""
+    """The output `pages`: of each pod and network their names, node, address, URL, and what `up` was served or why it
+    requested nothing."""
     nodes: tuple[Node, ...] = ()
     ssh_user: str = "ubuntu"
     ssh_port: int = 22

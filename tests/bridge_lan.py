@@ -27,23 +27,23 @@ class Lan:
         return sorted(path.name for path in Path(f"/sys/class/net/{self.name}/brif").iterdir())
 
     @contextlib.contextmanager
-    def stranger(self, address: str, mac: str) -> Iterator[None]:
+    def unmanaged_machine(self, address: str, mac: str) -> Iterator[None]:
         """A machine of the LAN that is not the stack's."""
         machine = subprocess.Popen(["unshare", "--net", "sleep", "3600"])
         try:
             inside = ["nsenter", "--net", "--target", str(machine.pid)]
-            run("ip", "link", "add", "name", "stranger0", "type", "veth", "peer", "name", "stranger1")
+            run("ip", "link", "add", "name", "unmanaged0", "type", "veth", "peer", "name", "unmanaged1")
             own_namespace(machine)
-            run("ip", "link", "set", "stranger1", "netns", str(machine.pid))
-            run("ip", "link", "set", "stranger0", "master", self.name, "up")
-            run(*inside, "ip", "link", "set", "stranger1", "address", mac, "up")
-            run(*inside, "ip", "address", "add", f"{address}/24", "dev", "stranger1")
+            run("ip", "link", "set", "unmanaged1", "netns", str(machine.pid))
+            run("ip", "link", "set", "unmanaged0", "master", self.name, "up")
+            run(*inside, "ip", "link", "set", "unmanaged1", "address", mac, "up")
+            run(*inside, "ip", "address", "add", f"{address}/24", "dev", "unmanaged1")
             run(*inside, "ping", "-c", "1", "-w", "20", self.gateway)
             yield
         finally:
             machine.terminate()
             machine.wait()
-            subprocess.run(["ip", "link", "delete", "stranger0"], check=False, capture_output=True)
+            subprocess.run(["ip", "link", "delete", "unmanaged0"], check=False, capture_output=True)
 
 
 def own_namespace(process: subprocess.Popen[bytes]) -> None:
@@ -56,12 +56,12 @@ def own_namespace(process: subprocess.Popen[bytes]) -> None:
 
 @contextlib.contextmanager
 def lan(name: str = "br-lan", network: str = "10.77.0") -> Iterator[Lan]:
-    found = Lan(name, network)
-    subprocess.run(["ip", "link", "delete", found.name], check=False, capture_output=True)
-    run("ip", "link", "add", "name", found.name, "type", "bridge")
+    bridge = Lan(name, network)
+    subprocess.run(["ip", "link", "delete", bridge.name], check=False, capture_output=True)
+    run("ip", "link", "add", "name", bridge.name, "type", "bridge")
     try:
-        run("ip", "address", "add", f"{found.gateway}/24", "dev", found.name)
-        run("ip", "link", "set", found.name, "up")
-        yield found
+        run("ip", "address", "add", f"{bridge.gateway}/24", "dev", bridge.name)
+        run("ip", "link", "set", bridge.name, "up")
+        yield bridge
     finally:
-        run("ip", "link", "delete", found.name)
+        run("ip", "link", "delete", bridge.name)

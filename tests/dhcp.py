@@ -22,7 +22,7 @@ def checksum(data: bytes) -> int:
 
 
 def frame(mac: bytes, options: bytes) -> bytes:
-    """An Ethernet broadcast of a client without an address; the answer is asked for as a broadcast too."""
+    """An Ethernet broadcast of a client without an address; the answer is requested as a broadcast too."""
     head = struct.pack("!BBBBIHH", 1, 1, 6, 0, 0x1AB, 0, 0x8000) + bytes(16) + mac.ljust(16, b"\0") + bytes(192)
     body = head + COOKIE + options + b"\xff"
     datagram = struct.pack("!HHHH", 68, 67, 8 + len(body), 0) + body
@@ -66,8 +66,8 @@ def lease(interface: str, mac_address: str, name: str, client: str = "", wanted:
     wire.bind((interface, 0x0800))
     who = option(12, name.encode()) + (option(61, bytes.fromhex(client.replace(":", ""))) if client else b"")
     for _ in range(3):
-        ask = option(50, socket.inet_aton(wanted)) if wanted else b""
-        wire.send(frame(mac, option(53, bytes([DISCOVER])) + ask + who))
+        request = option(50, socket.inet_aton(wanted)) if wanted else b""
+        wire.send(frame(mac, option(53, bytes([DISCOVER])) + request + who))
         offered = answer(wire, OFFER, mac, 1.5)
         if offered is None:
             continue

@@ -66,7 +66,7 @@ def main(options):
     if not getattr(options, "example", False):
         selection.for_reading(options.stack)""",
 )
-# Status says what TESTNET gives; `start` fails if it is told to.
+# Status says what TESTNET gives; `start` fails if it is set to.
 TESTNET = """
 case "$1" in
     status) printf '%b\\n' "$TESTNET" ;;

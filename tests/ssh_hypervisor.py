@@ -132,7 +132,7 @@ class SecondHost(SshHypervisor):
         run("ip", "link", "set", near, "master", self.lan.name, "up")
 
     def stop(self, server: subprocess.Popen[bytes]) -> None:
-        server.kill()  # unshare waits for its child whatever else it is sent; the namespace's processes go with it
+        server.kill()  # unshare waits for its child whatever else it is sent; the namespace's processes end with it
 
     def virsh(self, *words: str) -> str:
         return self.run("virsh", "-q", *words)

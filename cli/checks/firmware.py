@@ -19,7 +19,7 @@ _SECURE_FILE = ("secboot", ".ms.", "-ms-")
 
 @dataclass(frozen=True, kw_only=True)
 class Offers:
-    """What libvirt offers for the machines' type. None where it was not asked, because they boot by BIOS."""
+    """What libvirt offers for the machines' type. None where it was not queried, because they boot by BIOS."""
 
     efi: bool
     """It selects a UEFI firmware by itself."""
@@ -63,7 +63,7 @@ def assess(offered: Offers | None, version: int, config: Settings) -> list[Findi
             error(
                 "firmware",
                 "libvirt offers no UEFI firmware with secure boot",
-                "machine.secureBoot asks for it",
+                "machine.secureBoot requires it",
                 f"install on the host the package {_PACKAGES}; or machine.secureBoot: false",
             )
         ]

@@ -259,7 +259,7 @@ def assess_kvm(facts: Facts, config: Settings, device: str) -> Finding:
     )
     fix = "switch virtualisation on in the firmware, modprobe kvm_intel or kvm_amd; or machine.virtType: qemu"
     if chosen == "kvm":
-        return error("kvm", f"no KVM: {reason}", "machine.virtType asks for it", fix)
+        return error("kvm", f"no KVM: {reason}", "machine.virtType requires it", fix)
     return warning("kvm", f"no KVM: {reason}", "machines are emulated, about ten times slower; limits may be too short", fix)
 
 
@@ -354,7 +354,7 @@ def _subnet(root: ET.Element, name: str, cidr: IPv4Network, gateway: str) -> Fin
         yield warning(
             "network",
             f"the hypervisor is {network.ip} on {name}, network.gateway says {gateway}",
-            "the checks of podNetworks ask for the gateway by ARP, and routes of pods go by it",
+            "the checks of podNetworks probe for the gateway by ARP, and routes of pods lead to it",
             f"network.gateway: {network.ip}, unless another machine routes there",
         )
     if root.find("ip/dhcp") is None:

@@ -60,7 +60,7 @@ def assess_routes(table: Iterable[Mapping[str, Any]], cidr: IPv4Network, bridge:
         return warning(
             "routes",
             f"this machine has no interface on {cidr}",
-            "the proof at the end of `up` asks the page from here, and SSH and the API are reached from here",
+            "the proof at the end of `up` requests the page from here, and SSH and the API are reached from here",
             "start the libvirt network; from a machine that is no neighbour: proof.enabled: false, and a route to the nodes",
         )
     return ok("routes", f"{cidr} is reached by {direct[0]} alone")

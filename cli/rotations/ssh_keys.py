@@ -1,7 +1,7 @@
 """`lab rotate ssh-keys`: another key to log in to the nodes with, in place of the stack's own one, while they run.
 
 A run of the program makes the key and gives it to each node by the former one (components/machine/key_arrival.py). When every node
-has been reached by the new one, the former is taken away here. Wherever it is cut off, it can be said again, and goes on.
+has been reached by the new one, the former is taken away here. Wherever it is cut off, it can be said again, and continues.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main(options: argparse.Namespace) -> int:
         say("finished the rotation that was cut off; for another key say it again")
         return 0
     if unfinished:
-        say("the rotation that was cut off goes on: the new key is in the stack's state already")
+        say("the rotation that was cut off continues: the new key is in the stack's state already")
     else:
         if changes := pending_changes(chosen):
             raise LabError(f"`up` has other changes to make: ./lab -s {options.stack} up first. Its preview ends with:\n{changes}")
@@ -88,8 +88,8 @@ def _up(chosen: Sequence[str], *, preview: bool, yes: bool) -> int:
 
 
 _CUT_OFF = (
-    "each node accepts the former key still, and those that were reached the new one too; ./lab rotate ssh-keys goes on from here, "
-    "and so does ./lab up, which leaves the former key where it is"
+    "each node accepts the former key still, and those that were reached the new one too; ./lab rotate ssh-keys continues from "
+    "here, and so does ./lab up, which leaves the former key where it is"
 )
 
 

@@ -14,7 +14,7 @@ from components.network import cni
 
 
 def main(options: argparse.Namespace) -> int:
-    """0; the annotation's text, one line, goes to stdout."""
+    """0; the annotation's text, one line, is written to stdout."""
     hidden = sorted(path for path in secrets_of(options.stack) if path.partition(".")[0] == "podNetworks")
     if hidden:
         raise LabError(f"{', '.join(hidden)}: a secret of the stack, which attach does not read; write it in clear")

@@ -68,7 +68,7 @@ class About:
 
 
 def target(named: str | None, stack: str, now: datetime) -> Path:
-    """Where the file goes: a name, a directory, or by default STACK-DATE in the caller's. LabError if there is something."""
+    """Where the file is written: a name, a directory, or by default STACK-DATE in the caller's. LabError if there is something."""
     path = caller() / (named or ".")
     if path.is_dir():
         path /= f"{stack.rpartition('/')[2]}-{now:%Y%m%d-%H%M%S}{SUFFIX}"

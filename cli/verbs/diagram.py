@@ -284,7 +284,7 @@ class _Layout:
         return y + 48 + _NEXT_TRUNK * (self.further - self.links.index(link))
 
     def riser(self, link: str) -> int:
-        """Where a link goes to the pods."""
+        """Where a link rises to the pods."""
         return self.box + 300 + self.pod_width + 24 + _NEXT_RISER * self.links.index(link)
 
     def color(self, link: str) -> str:
@@ -714,7 +714,7 @@ def _room(layout: _Layout) -> float:
 
 
 def main(options: argparse.Namespace) -> int:
-    """0; the picture goes to stdout or into a file of the folder `lab` was called in."""
+    """0; the picture is written to stdout or into a file of the folder `lab` was called in."""
     svg = draw(EXAMPLE if options.example else _of_stack(options.stack))
     if options.file == "-":
         sys.stdout.write(svg)

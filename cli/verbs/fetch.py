@@ -75,7 +75,7 @@ def _all_known(secrets: Iterable[str]) -> None:
 
 
 def fetch(config: Settings, directory: Path) -> Manifest:
-    """Get what is missing or not what the settings ask for; then write the manifest."""
+    """Get what is missing or not what the settings want; then write the manifest."""
     skopeo.require()
     directory.mkdir(parents=True, exist_ok=True)
     former = {artifact.file: artifact for artifact in artifacts.read(directory)[0].artifacts}

@@ -20,7 +20,7 @@ from components.config.plan import NodePlan
 
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _CLOSED = 255
-"""ssh's status where the machine went before it answered."""
+"""ssh's status where the machine shut down before it answered."""
 _NETWORK_LIMIT = 400
 """Seconds for one network's check, as `up` gives it."""
 
@@ -78,7 +78,7 @@ def wait_for_boot(job: Maintenance, former: str, limit: float) -> None:
             if boot and boot != former:
                 say(f"{name}: booted after {waiting.seconds:.0f} s")
                 return
-            last = "it has not gone down yet" if boot else "its SSH server does not let in yet"
+            last = "it has not shut down yet" if boot else "its SSH server does not let in yet"
         else:
             last = "it does not answer"
         if waiting.is_over:

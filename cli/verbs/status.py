@@ -92,7 +92,7 @@ def observe(stack: Stack) -> Observation:
 
 
 def _inside(stack: Stack, states: Mapping[str, str]) -> tuple[Mapping[str, node_state.NodeState], list[str]]:
-    """What nodes report of themselves, and why some do not. One whose machine is known not to run is not asked."""
+    """What nodes report of themselves, and why some do not. One whose machine is known not to run is not queried."""
     running = [node for node in stack.nodes if states.get(node.name, "running") == "running"]
     try:
         return node_state.query(stack, running) if running else ({}, [])

@@ -200,7 +200,7 @@ def commands(tier: str) -> list[list[str]]:
 
 
 def _run_quietly(tier_commands: Sequence[Sequence[str]], output: Path) -> list[int]:
-    """The statuses of the commands, whose output goes into a file. A Ctrl-C at the terminal reaches them by itself."""
+    """The statuses of the commands, whose output is written into a file. A Ctrl-C at the terminal reaches them by itself."""
     with output.open("wb") as file:
         return [
             subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, check=False).returncode  # noqa: S603

@@ -39,5 +39,5 @@ def refuse_unfit_hosts(stack: str) -> None:
 
     if doctor.before_up(stack):
         raise LabError(
-            "nothing was created or changed: mend what is called an error above, or go on all the same with LAB_DOCTOR=off"
+            "nothing was created or changed: mend what is called an error above, or continue all the same with LAB_DOCTOR=off"
         )

@@ -71,7 +71,7 @@ def registries_yaml(k3s: K3s) -> str | None:
 
 # A power cut soon after a pod has started leaves empty files in CNI's caches, and no pod with such a file can be torn down
 # or recreated: "cached result: unexpected end of JSON input" (seen in the e2e tier; multus-cni issue 1087). Without its file
-# the teardown goes on. An empty file is never a valid one.
+# the teardown continues. An empty file is never a valid one.
 _CACHE_DROP_IN = """\
 [Service]
 ExecStartPre=-/usr/bin/find /var/lib/cni/results /var/lib/cni/multus -type f -empty -delete

@@ -4,7 +4,7 @@ Kubernetes resources survive a restart of K3s: the provider starts when the API 
 answer is retried when it answers again.
 
 On a slow machine an embedded etcd server was seen to exit with `leaderelection lost`, and systemd to start it again, while the
-installation went on (docs/measured.md 40). A watch of the provider reconnects by itself; a single request fails.
+installation continued (docs/measured.md 40). A watch of the provider reconnects by itself; a single request fails.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ NO_ANSWER = re.compile(
 )
 """What is said where an API server does not answer, or not yet."""
 
-# The provider asks for the API's schema once, when it starts, and returns this error for every later operation of the run.
+# The provider requests the API's schema once, when it starts, and returns this error for every later operation of the run.
 _UNREACHABLE = "configured Kubernetes cluster is unreachable"
 
 
@@ -87,15 +87,15 @@ class ApiRetry:
                 return True
         elif args.errors and _UNREACHABLE in args.errors[0]:
             pulumi.log.error(
-                "K3s's API did not answer when this run asked it first, and the Kubernetes provider asks once in a run. If K3s "
-                "has restarted meanwhile (./lab logs server-1), run `up` again: it goes on from here"
+                "K3s's API did not answer when this run asked it first, and the Kubernetes provider requests its schema once "
+                "in a run. If K3s has restarted meanwhile (./lab logs server-1), run `up` again: it continues from here"
             )
         self._failure.seen.set()
         return False
 
 
 def once_it_answers(kubeconfig: Output[str], after: pulumi.Resource, limit: float, failure: Failure) -> Output[str]:
-    """The kubeconfig for Pulumi's provider, when the API of an `up` sends the schema that the provider asks for as it starts.
+    """The kubeconfig for Pulumi's provider, when the API of an `up` sends the schema that the provider requests as it starts.
 
     after: the step that makes the API answer. limit: seconds that K3s may take to come back, if it restarts just then; after
     that, and when a step of the run fails, the provider finds out by itself. A preview does not wait: it does without the API.
@@ -156,7 +156,7 @@ def is_ready(kubeconfig: str) -> bool:
 def sends_schema(kubeconfig: str) -> bool:
     """Whether the API server is ready and sends the schema of its resources, which it has later than it says that it is ready.
 
-    https://kubernetes.io/docs/concepts/overview/kubernetes-api/#openapi-v2; in the form that client-go asks for, which the server
+    https://kubernetes.io/docs/concepts/overview/kubernetes-api/#openapi-v2; in the form that client-go requests, which the server
     keeps for the provider's request.
     """
     if not is_ready(kubeconfig):

@@ -2,10 +2,9 @@
 
 A static pod, and not a DaemonSet of Pulumi's or one of K3s's own manifests, for three reasons. The program's Kubernetes provider
 and the nodes after the first reach the API by the very address that a typed resource would have to make first. The kubelet runs it
-as the files on the node say, so it is there wherever K3s is, and gone with the file; what K3s applies from a manifest stays when
-the file is removed. And kube-vip must reach the API of its own server alone: by a Service, a server whose API has ended would keep
-the lease by another server's, and with it the address. It may do there what the server's administrator may: a static pod has no
-service account.
+as the files on the node say, so it runs wherever K3s does, until the file is removed; what K3s applies from a manifest stays even
+then. And kube-vip must reach the API of its own server alone: by a Service, a server whose API has ended would keep the lease by
+another server's, and with it the address. It may do there what the server's administrator may: a static pod has no service account.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class Artifact(Model):
     """What it was verified with when it was fetched, as sha256:<hex>."""
 
     def serves(self, download: Download) -> bool:
-        """Whether the file is what the settings ask for now: by digest where they give one, else by where it came from."""
+        """Whether the file is what the settings want now: by digest where they give one, else by where it came from."""
         if (self.kind, self.version, self.reference) != (download.kind, download.version, download.reference):
             return False
         if self.kind in ("k3s", "k3s-images", "image"):

@@ -29,7 +29,7 @@ def without_former(
 ) -> tuple[dict[str, Any], list[Problem]]:
     """The settings without those of former releases, and a problem that says what to write where there are any.
 
-    replaced: whether podNetworks is set too; asked only where there are any.
+    replaced: whether podNetworks is set too; called only where there are any.
     """
     rest = {name: value for name, value in values.items() if _camel(name) not in _FORMER}
     former = {_camel(name): value for name, value in values.items() if _camel(name) in _FORMER}

@@ -87,7 +87,7 @@ REFUSED = {
     "disable-apiserver": _WHOLE,
     "disable-controller-manager": _WHOLE,
     "disable-etcd": _WHOLE,
-    "disable-kube-proxy": "Multus asks the API at its ClusterIP, which kube-proxy serves",
+    "disable-kube-proxy": "Multus queries the API at its ClusterIP, which kube-proxy serves",
     "disable-scheduler": "nothing else places Multus and the pods on nodes",
     "docker": _RUNTIME,
     "flannel-external-ip": "it uses node-external-ip, which this program gives no node",

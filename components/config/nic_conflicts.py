@@ -124,7 +124,7 @@ def _macs(plan: Plan, settings: Settings) -> Iterator[Problem]:
 
 
 def _subnets(node: NodePlan, settings: Settings) -> Iterator[Problem]:
-    """A node has one interface for a subnet: by another it would answer where nobody asked."""
+    """A node has one interface for a subnet: with two, an answer could leave by the one that the request did not come from."""
     others = (
         ("network.cidr", settings.network.cidr), ("k3s.podCidr", settings.k3s.pod_cidr),
         ("k3s.serviceCidr", settings.k3s.service_cidr),

@@ -120,7 +120,7 @@ class Network(Model):
     def _kind(self) -> Network:
         if self.kind == "libvirt":
             if self.dns:
-                conflict = "dns goes with kind: bridge; the nodes of a libvirt network ask its own DNS server; remove it"
+                conflict = "dns goes with kind: bridge; the nodes of a libvirt network query its own DNS server; remove it"
                 refuse([Mistake(("dns",), self.dns, conflict, ("kind",))])
             refuse(
                 Mistake(
@@ -134,7 +134,7 @@ class Network(Model):
             )
             return self
         needed = (
-            "is needed with kind: bridge: the default is that of libvirt's network default, and nothing on a bridge tells it to "
+            "is needed with kind: bridge: the default is that of libvirt's network default, and nothing on a bridge gives it to "
             "the nodes (dns: [] for a network without name servers); set it"
         )
         missing = [name for name in ("name", "cidr", "gateway", "dns", "nodes") if name not in self.model_fields_set]
@@ -156,9 +156,9 @@ class NodeSize(Model):
     """Size and Kubernetes properties of a node."""
 
     cpus: Annotated[int, Field(strict=True, ge=1, le=512)] = 2
-    """Virtual CPUs. K3s asks for 2 on a server."""
+    """Virtual CPUs. K3s requires 2 on a server."""
     memory: Annotated[int, Field(strict=True, ge=512, le=4194304)] = 4096
-    """Memory in MiB. K3s asks for 2048 on a server."""
+    """Memory in MiB. K3s requires 2048 on a server."""
     disk: Annotated[int, Field(strict=True, ge=3, le=65536)] = 20
     """Root disk in GiB. It may grow later, never shrink."""
     labels: Labels = {}
@@ -490,7 +490,7 @@ class K3s(Model):
     version: K3sVersion = "v1.36.4+k3s1"
     """K3s release, always pinned."""
     releases: Url | None = None
-    """Where the install script downloads the release: what stands in front of /download/VERSION/k3s; absent: the script's own
+    """Where the install script downloads the release: what comes before /download/VERSION/k3s; absent: the script's own
     source, https://github.com/k3s-io/k3s/releases."""
     install_script: InstallScript = InstallScript()
     """The install script."""
@@ -509,7 +509,7 @@ class K3s(Model):
     server_config: Annotated[dict[OptionName, Any], AfterValidator(partial(_options, servers_only=True))] = {}
     """Further keys of config.yaml on servers only."""
     api_address: ApiAddress = ""
-    """Virtual address or name in front of the servers, if you provide one; goes into the certificates and the kubeconfig. An
+    """Virtual address or name in front of the servers, if you provide one; written into the certificates and the kubeconfig. An
     address of the network is the stack's own like those of nodes and pods, unless `network.exclude` names it as another's."""
     virtual_address: Address | None = None
     """Address of the nodes' network that one server has at a time, by kube-vip, and another takes over when that one is lost. All
@@ -633,7 +633,7 @@ class Workload(Model):
     port: Annotated[int, Field(strict=True, ge=1, le=65535)] = 80
     """Port the image listens on."""
     user: Annotated[int, Field(strict=True, ge=0, le=2147483647)] | None = None
-    """User ID that the container runs as, with all that PodSecurity's level `restricted` asks for; ports below 1024 are free to it.
+    """User ID that the container runs as, with all that PodSecurity's level `restricted` requires; ports below 1024 are free to it.
     0: the user that the image says, which may be root. Absent: 0, with `k3s.hardened` 101, which is nginx in its image."""
     empty_dirs: tuple[Path, ...] | None = None
     """Directories of the container that are an emptyDir each. Absent: none, or with a `user` those that nginx writes to, /run,

@@ -73,7 +73,7 @@ def refusal(old: str, new: str) -> str:
         return f"k3s.version = {new} is older than {old}, which runs: K3s cannot go back. Set {old} or later, or make a new stack"
     if new_minor > old_minor + 1:
         return (
-            f"k3s.version = {new} skips minor releases after {old}, which runs: K3s goes up one at a time. "
+            f"k3s.version = {new} skips minor releases after {old}, which runs: K3s is upgraded one at a time. "
             f"Set a v1.{old_minor + 1} release first"
         )
     return ""

@@ -31,7 +31,7 @@ class SshKeyPairProvider(ResourceProvider):
         return CreateResult(secrets.token_hex(8), outs)
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
-        """`rotation` is kept from the old inputs by a run that does not ask for another pair."""
+        """`rotation` is kept from the old inputs by a run that does not request another pair."""
         rotation = news.get("rotation") or _olds.get("rotation")
         return CheckResult({**news, **({"rotation": rotation} if rotation else {})}, [])
 

@@ -77,7 +77,7 @@ def query(inputs: Props, *, known: Iterable[str]) -> str:
     cidr = IPv4Network(inputs["cidr"])
     here = interfaces()
     if not any(address in cidr for address in here):
-        sentence = f"this machine has no address in {cidr}, so nobody was asked from here; the nodes ask when they have booted"
+        sentence = f"this machine has no address in {cidr}, so nobody was asked from here; the nodes probe when they have booted"
         say(sentence)
         return sentence
     macs = {str(mac).lower() for mac in inputs["macs"]}
@@ -116,7 +116,7 @@ def neighbours(addresses: Sequence[IPv4Address]) -> dict[IPv4Address, str]:
     before = {IPv4Address(entry["dst"]) for entry in _ip("-4", "neigh", "show") if entry.get("lladdr")}
     answered: dict[IPv4Address, str] = {}
     pending = set(addresses)
-    asking = progress(lambda: f"asking for {len(pending)} addresses of the LAN")
+    asking = progress(lambda: f"probing {len(pending)} addresses of the LAN")
     with asking, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         while pending and time.monotonic() - began < LIMIT:
             for address in pending:

@@ -130,12 +130,12 @@ class NodeCertificatesProvider(PlainProvider):
         except NodeScriptError as error:
             raise RenewalError(
                 f"the certificates of K3s on {inputs['node']} were not renewed: {error}. Its K3s and journal: ./lab logs "
-                f"{inputs['node']}; then run `up` again, which goes on from here"
+                f"{inputs['node']}; then run `up` again, which continues from here"
             ) from None
         return UpdateResult({**inputs, **_merged(_olds, dates)})
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        """What K3s or somebody else has renewed is seen here, and asks for no restart any more."""
+        """What K3s or somebody else has renewed is seen here, and needs no restart any more."""
         inputs = _inputs(props)
         try:
             dates = _read(inputs, limit=0)

@@ -34,7 +34,7 @@ class NodeUnreachableError(NodeScriptError):
 
 def run(login: Login, name: str, environment: Mapping[str, str], limit: int) -> str:
     """What the script prints. Raises NodeScriptError. While it runs, its last line on stderr is shown as the progress."""
-    # It imports pulumi-command, which takes a second, and is needed only where a node is asked.
+    # It imports pulumi-command, which takes a second, and is needed only where a script runs on a node.
     from components.node import command  # noqa: PLC0415
 
     if program := ssh_client.missing():

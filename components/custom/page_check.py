@@ -71,11 +71,11 @@ class HttpProof(Resource, module="proof", name="HttpProof"):
     """One successful request for the page. Raises when the page is not served in time, saying what was seen last."""
 
     status: Output[int]
-    """HTTP status of the answer; 0 where none was asked for."""
+    """HTTP status of the answer; 0 where the page was not requested."""
     seen: Output[str]
     """Title of the page that was served."""
     unseen: Output[str]
-    """Why the page was not asked for; empty where it was."""
+    """Why the page was not requested; empty where it was."""
 
     def __init__(self, resource_name: str, args: HttpProofArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__(HttpProofProvider(), resource_name, properties(args, HttpProofProvider.outputs), opts)
@@ -106,7 +106,7 @@ def prove(url: str, title: str, limit: float) -> tuple[int, str]:
             raise PageError(
                 f"{url} did not serve the title {title!r} within timeouts.proof = {limit:.0f} s; seen last: {last}. The pod "
                 "has this address, so look at the way to it: this machine must be a neighbour on the pod's network (a "
-                "hypervisor is; a node never reaches its own macvlan pods), and no filter may drop foreign MAC "
+                "hypervisor is; a node never reaches its own macvlan pods), and no filter may drop the pods' MAC "
                 "addresses. Where this machine is no neighbour, leave this network out of proof.networks ([] for none)"
             )
         time.sleep(_INTERVAL)

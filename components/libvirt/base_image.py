@@ -159,7 +159,8 @@ def _fetch(connection: Any, pool: Any, inputs: Props) -> Props:
 
 
 def _refuse_other_firmware(connection: Any, pool: Any, inputs: Props) -> None:
-    """Raise for an image that boots by another firmware alone: its machines would never answer. Who cannot tell does not refuse."""
+    """Raise for an image that boots by another firmware alone: its machines would never answer. Where the firmware is not known,
+    nothing is refused."""
     volume = volume_store.volume_named(pool, inputs["name"])
 
     def read(offset: int, size: int) -> bytes:
@@ -199,7 +200,7 @@ def _expected(checksum: str, source: str) -> tuple[str, str]:
 
 
 def _opened(source: str) -> tuple[contextlib.AbstractContextManager[BinaryIO], int]:
-    """The source, to be used as a context, and its length in bytes (0 if the server does not tell)."""
+    """The source, to be used as a context, and its length in bytes (0 if the server does not report it)."""
     scheme = urllib.parse.urlsplit(source).scheme if "://" in source else ""
     try:
         if scheme in {"http", "https"}:

@@ -278,7 +278,7 @@ def _grow(connection: Any, pool: Any, volume: Any, inputs: Props) -> None:
 
 
 def _take_off(connection: Any, pool: Any, state: Props) -> None:
-    """Take the disk off its machine, which would otherwise go on writing to a deleted file."""
+    """Take the disk off its machine, which would otherwise still write to a deleted file."""
     import libvirt  # noqa: PLC0415
 
     domain = find(connection.lookupByUUIDString, state["domain_uuid"])

@@ -234,7 +234,7 @@ def _clear(connection: Any, network: Any, definitions: Sequence[Layer], macs: se
             f"libvirt network {inputs['network']!r} has given others addresses in the ranges {', '.join(map(str, claims))} "
             f"that this stack wants for itself: {'; '.join(taken)}. Set other ranges (network.nodes, podNetworks), give "
             "those machines other addresses, or shut them down and wait for the leases to end. A lease of a machine that is "
-            f"gone for good is ended on the hypervisor by: dhcp_release {facts.bridge} ADDRESS MAC (Debian: dnsmasq-utils)"
+            f"deleted for good is ended on the hypervisor by: dhcp_release {facts.bridge} ADDRESS MAC (Debian: dnsmasq-utils)"
         )
     dead = [machine for machine in machines if not machine.alive]
     for machine in dead:

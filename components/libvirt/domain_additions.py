@@ -58,7 +58,7 @@ NAMES: Mapping[str, Callable[[ET.Element], str]] = {
 
 
 def _name(device: ET.Element) -> str:
-    """What tells one device from another of its kind, alike in the stored and in the running definition."""
+    """What distinguishes one device from another of its kind, alike in the stored and in the running definition."""
     name_of = NAMES.get(device.tag)
     return (name_of(device) if name_of else device.get("model") or device.get("name") or device.get("type") or "").strip()
 

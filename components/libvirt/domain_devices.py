@@ -1,7 +1,7 @@
 """Devices that this program adds to a machine beyond those of every machine, and finds again by their aliases. Pure.
 
 libvirt keeps an alias that begins with "ua-" and hands it on to QEMU (https://libvirt.org/formatdomain.html#devices). So what has
-one of ours is ours, wherever it stands in a definition, and what has none is of others.
+one of ours is ours, wherever it is in a definition, and what has none is of others.
 """
 
 from __future__ import annotations

@@ -264,7 +264,7 @@ def _set_port(root: ET.Element, spec: DomainSpec, name: str) -> None:
 
 
 def _managed_firmware(root: ET.Element, spec: DomainSpec) -> Iterator[Managed]:
-    """UEFI, or BIOS in place of it. UEFI that was set by hand stays where BIOS is wanted, which machines have unless told."""
+    """UEFI, or BIOS in place of it. UEFI that was set by hand stays where BIOS is wanted, which machines have by default."""
     if spec.firmware == domain_firmware.EFI or domain_firmware.is_ours(root, spec.node, spec.console_log):
         wanted = domain_firmware.words(spec.firmware, secure_boot=spec.secure_boot)
         write = partial(domain_firmware.write, root, spec.firmware, spec.nvram_path, secure_boot=spec.secure_boot)

@@ -22,7 +22,7 @@ def is_gone(error: Exception) -> bool:
 
 
 AGENT_SHARE = 0.5
-"""Of the time to shut down, how much a guest agent that was asked for it gets before the power button is pressed."""
+"""Of the time to shut down, how much a guest agent that was sent the request gets before the power button is pressed."""
 
 
 def stop(domain: Any, timeout: float) -> None:
@@ -39,7 +39,7 @@ def stop(domain: Any, timeout: float) -> None:
             with progress(lambda: f"{name}: still shutting down"):
                 if agent and _asked(domain) and _off(domain, begin + AGENT_SHARE * timeout):
                     return
-                # Without flags libvirt would ask an agent that is there once more.
+                # Without flags libvirt would send the request to an agent that is there once more.
                 domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN) if agent else domain.shutdown()
                 _off(domain, begin + timeout)
     power_off(domain)
@@ -120,7 +120,7 @@ def remove_nvram(connection: Any, pool_name: str, node: str, document: str) -> N
 
 
 def remove_files(connection: Any, pool_name: str, node: str, console_log: str) -> None:
-    """`remove_log` and `remove_nvram` of a domain that is gone."""
+    """`remove_log` and `remove_nvram` of a domain that no longer exists."""
     pool = find(connection.storagePoolLookupByName, pool_name)
     if pool is not None and pool.isActive():
         when_free(lambda: pool.refresh(0))

@@ -200,7 +200,7 @@ def _say_lease(connection: Any, network: str | None, mac: str) -> str:
         return f"Network {network} does not exist."
     ours = [lease for lease in leases(live_network) if lease.mac == mac.lower()]
     if not ours:
-        return f"Network {network} has given no address to {mac}: the guest has not asked for one."
+        return f"Network {network} has given no address to {mac}: the guest has not requested one."
     return "; ".join(f"{mac} has address {lease.address} on network {network}" for lease in ours) + "."
 
 

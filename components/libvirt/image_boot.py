@@ -72,7 +72,7 @@ def _entry(raw: bytes) -> int:
 
 
 def only_firmware(head: bytes) -> str:
-    """bios or efi if the disk that begins with these bytes boots by it alone; "" for both, neither, or where it cannot be told."""
+    """bios or efi if the disk that begins with these bytes boots by it alone; "" for both, neither, or where that is not known."""
     if len(head) < SECTOR or head[SECTOR - 2 : SECTOR] != _SIGNATURE:
         return ""
     kinds = _partitions(head)

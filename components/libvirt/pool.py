@@ -166,7 +166,7 @@ def remove(pool: Any | None) -> None:
 
 
 def _delete_directory(pool: Any) -> bool:
-    """Remove the pool's directory, unless it is deleted already or holds what libvirt does not list. Returns whether it is gone."""
+    """Delete the pool's directory, unless it does not exist or holds what libvirt does not list. Returns whether it is deleted."""
     import libvirt  # noqa: PLC0415
 
     try:

@@ -121,7 +121,7 @@ class PreparedImageProvider(DeclarativeProvider):
         return CreateResult(volume_id(inputs), {**inputs, **outputs})
 
     def update(self, _id: str, _olds: Props, _news: Props) -> UpdateResult:
-        """For a machine that is new, as create; where some are gone only, nothing is made that nobody would use."""
+        """For a machine that is new, as create; where machines were only removed, nothing is made that nobody would use."""
         olds, news = self.known(_olds), self.known(_news)
         if news["digest"] == olds["digest"] and news["machines"].items() <= olds["machines"].items():
             return UpdateResult({**news, **{name: olds[name] for name in self.outputs}})

@@ -1,4 +1,4 @@
-"""The devices of the hypervisors that nodes are given: their resources, and what a machine is told of them."""
+"""The devices of the hypervisors that nodes are given: their resources, and what a machine's inputs say of them."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def _has_access(registries: Registries, registry: str) -> bool:
 
 
 def _snapshotter(k3s: K3s) -> str:
-    """overlayfs, or "" where K3s is told to use another: what is unpacked for one is of no use to another."""
+    """overlayfs, or "" where K3s is configured to use another: what is unpacked for one is of no use to another."""
     options = {**k3s.config, **k3s.server_config}
     return "overlayfs" if options.get("snapshotter", "overlayfs") == "overlayfs" else ""
 
@@ -183,7 +183,7 @@ def _user_data(environment: Mapping[str, str], files: Mapping[str, str], limit: 
                 # One that hangs ends too: nobody is connected to it.
                 ["systemd-run", f"--on-active={limit + _UNPACK_FROM}", "systemctl", "poweroff"],
                 ["env", *variables, "timeout", "--kill-after=10", str(limit), "bash", script],
-                # Not its end: cloud-init would go on, and write about this boot what image-prepare.sh has removed.
+                # Not its end: cloud-init would continue, and write about this boot what image-prepare.sh has removed.
                 ["sh", "-c", "systemctl poweroff --no-block; exec sleep 60"],
             ],
         }

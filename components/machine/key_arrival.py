@@ -2,7 +2,7 @@
 
 Which key a machine accepts is in the state: it is an input of the first command on it. When that changes, the hook gives the
 machine the new key next to the former one, before anything connects with it. Where a run was cut off, or did not reach a machine,
-the next one goes on. The former key is taken away when all machines have been reached by the new one (cli/rotations/ssh_keys.py).
+the next one continues. The former key is taken away when all machines have been reached by the new one (cli/rotations/ssh_keys.py).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The stack's own can be replaced by another one while the machines run (`./lab rotate ssh-keys`): a run in whose environment ROTATION
 has another text makes another pair, and each node gets it by the former one (key_arrival.py). What a machine is made from holds the
-present key, so that a rebuilt one has it; whether a machine is the wanted one is told by the first key, so that none is rebuilt.
+present key, so that a rebuilt one has it; the first key decides whether a machine is the wanted one, so that none is rebuilt.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ class NodeNics(ComponentResource):
     """On one machine: each further NIC has its name, its MTU and the address that it is to have, and no other; undone with the
     component.
 
-    Errors: a NIC that the guest does not get; a name that another interface has; dhcp where nobody asks for it.
+    Errors: a NIC that the guest does not get; a name that another interface has; dhcp where no program there requests a lease.
     """
 
     ready: dict[str, pulumi.Resource]

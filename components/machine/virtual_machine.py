@@ -103,7 +103,7 @@ class VirtualMachine(ComponentResource):
     cloud_init_done: pulumi.Resource
     """cloud-init has ended, which may be after `ssh_ready`."""
     ssh_ready: pulumi.Resource
-    """The machine lets commands in, and has done what the setting cloudInit asks for. Commands depend on it."""
+    """The machine lets commands in, and has done what the setting cloudInit requests. Commands depend on it."""
     network_checked: pulumi.Resource
     """Nobody else has the node's address. Checks of networks for pods depend on it; K3s is installed in parallel."""
     serving_steps: Serving | None

@@ -1,4 +1,4 @@
-"""The CNI configuration of a network for pods, and what a pod's annotation asks for on it. Pure.
+"""The CNI configuration of a network for pods, and what a pod's annotation requests on it. Pure.
 
 https://www.cni.dev/plugins/current/: main/macvlan, main/ipvlan, ipam/host-local, ipam/static, ipam/dhcp, meta/tuning, meta/sbr
 """
@@ -114,7 +114,7 @@ def _bounds(addresses: AddressRange | Ipv6Range | None) -> dict[str, str]:
 
 def _dhcp(network: NetworkPlan) -> dict[str, Any]:
     """The pod's name is its host name there. Without a request for routers a server sends none, and so the pod gets no default
-    route; a server that sends one without being asked overrides that."""
+    route; a server that sends one without a request overrides that."""
     settings = network.settings
     ipam: dict[str, Any] = {"type": "dhcp", "provide": [{"option": "host-name", "fromArg": "K8S_POD_NAME"}]}
     if not settings.default_route and settings.replies != "by-source":
@@ -123,7 +123,7 @@ def _dhcp(network: NetworkPlan) -> dict[str, Any]:
 
 
 def attachment(network: NetworkPlan, booked: BookedAddress | None) -> dict[str, Any]:
-    """What the annotation k8s.v1.cni.cncf.io/networks asks for: an element of its JSON list."""
+    """What the annotation k8s.v1.cni.cncf.io/networks requests: an element of its JSON list."""
     entry: dict[str, Any] = {"name": network.name, "namespace": network.settings.namespace}
     if booked is None:
         return entry
@@ -140,7 +140,7 @@ def attachment(network: NetworkPlan, booked: BookedAddress | None) -> dict[str, 
 
 
 def annotation(attachments: Sequence[dict[str, Any]], namespace: str) -> str:
-    """The annotation of a pod in `namespace`: names alone where nothing more is asked for, else JSON."""
+    """The annotation of a pod in `namespace`: names alone where nothing more is requested, else JSON."""
     if any(set(entry) > {"name", "namespace"} for entry in attachments):
         return json.dumps(attachments)
     return ",".join(

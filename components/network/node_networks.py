@@ -106,7 +106,7 @@ def check_parameters(node_network: NodeNetworkPlan, mac: str) -> dict[str, str]:
     network = node_network.network
     settings = network.settings
     exclusive = ",".join(str(addresses) for addresses in node_network.exclusive)
-    # At the addresses that others' pods may have, a MAC address of the book tells who answers.
+    # At the addresses that others' pods may have, a MAC address of the book shows who answers.
     booked = ",".join(
         f"{entry.ip}={entry.mac}"
         for _, entry in sorted(settings.addresses.items())

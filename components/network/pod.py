@@ -162,8 +162,8 @@ class MacvlanPod(ComponentResource):
 
 
 def _pod_security(workload: Workload) -> core.PodSecurityContextArgs | None:
-    """What PodSecurity's level `restricted` asks of a pod. It allows the kernel parameter, with which a user without capabilities
-    may listen on the port."""
+    """What PodSecurity's level `restricted` requires of a pod. It allows the kernel parameter, with which a user without
+    capabilities may listen on the port."""
     if not workload.user:
         return None
     return core.PodSecurityContextArgs(

@@ -1,4 +1,4 @@
-"""YAML that K3s and cloud-init read as it was meant: text that YAML 1.2 or Go's yaml takes for a number stands in quotes. Pure.
+"""YAML that K3s and cloud-init read as it was meant: text that YAML 1.2 or Go's yaml takes for a number is in quotes. Pure.
 
 PyYAML knows YAML 1.1 alone, where `1e3`, `08` and `0o17` are text, so it writes them without quotes. Go's yaml reads numbers there:
 a password `1e3` in registries.yaml would be refused.

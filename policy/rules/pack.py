@@ -130,7 +130,7 @@ def _cluster_routes(args: ResourceValidationArgs, report: ReportViolation) -> No
 
 
 def acknowledged_by_setting(*names: str) -> list[str]:
-    """The networks of the program's own for which one of the settings podNetworks.NETWORK.`names` asks for the route; the program
+    """The networks of the program's own for which one of the settings podNetworks.NETWORK.`names` requests the route; the program
     then warns by itself."""
     networks = _setting("podNetworks")
     return [

@@ -57,7 +57,7 @@ class Checkout:
         """Run `./lab -s STACK WORDS`; what it prints. Fails the test unless it ends as expected.
 
         Where Pulumi's Kubernetes provider met a K3s that restarted by itself at a moment that the program cannot bridge, it runs
-        once more, as it tells its user to do; the summary counts that.
+        once more, as it says that its user should; the summary counts that.
         """
         done = self._lab(words, limit)
         if ok and done.returncode and restarted_by_itself(words, done.stdout):
@@ -115,9 +115,9 @@ class Checkout:
             text=True,
             check=True,
         )
-        found = json.loads(done.stdout)
-        assert isinstance(found, dict)
-        return found
+        document = json.loads(done.stdout)
+        assert isinstance(document, dict)
+        return document
 
     def pulumi(self, *words: str, stdin: str = "") -> str:
         """Run `./lab pulumi WORDS -s STACK` and give back what it prints; it is not in `said`."""
@@ -159,7 +159,7 @@ class Checkout:
         key.touch(mode=0o600)
         key.write_text(outputs["sshPrivateKey"])
         hosts = self.path / ".lab" / "e2e-hosts"
-        node = next(each for each in outputs["nodes"] if each["name"] == name)
+        node = next(candidate for candidate in outputs["nodes"] if candidate["name"] == name)
         hosts.write_text(f"{node['address']} {node['hostKey']}\n")
         options = [f"-oUserKnownHostsFile={hosts}", "-oStrictHostKeyChecking=yes", "-oConnectTimeout=20", "-oIdentitiesOnly=yes"]
         *words, login = outputs["sshCommand"].split()
@@ -182,7 +182,7 @@ class Checkout:
         return done.stdout
 
 
-# What the provider asks outside of what a hook of the program can retry: as it starts, and when it has created a definition.
+# What the provider queries outside of what a hook of the program can retry: as it starts, and when it has created a definition.
 BY_ITSELF = re.compile("configured Kubernetes cluster is unreachable|Failed to fetch OpenAPI schema")
 # A refresh runs no program, and so no hook.
 IN_A_REFRESH = re.compile(rf'"https://[^"]*:6443/[^"]*": .*(?:{NO_ANSWER.pattern})', re.IGNORECASE)
@@ -198,7 +198,7 @@ def restarted_by_itself(words: tuple[str, ...], said: str) -> bool:
 
 
 FAULTS: list[str] = []
-"""The faults that a story has gone through, for the summary."""
+"""The faults that a story has met, for the summary."""
 
 
 TOLD: dict[str, int] = {}
@@ -208,8 +208,8 @@ TOLD: dict[str, int] = {}
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     if BUILDS:
         terminalreporter.section("K3s")
-        for each in BUILDS:
-            terminalreporter.write_line(f"{each}: {TOLD.get(str(each), 0)} chapters")
+        for build in BUILDS:
+            terminalreporter.write_line(f"{build}: {TOLD.get(str(build), 0)} chapters")
         terminalreporter.write_line(f"repeated because K3s restarted by itself: {', '.join(REPEATED) or 'nothing'}")
     if FAULTS:
         terminalreporter.section("faults on the way to the page")
@@ -231,14 +231,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each story once on every K3s; a story's fixtures are its module's, so that it runs to its end before the next begins."""
     if "build" in metafunc.fixturenames:
         metafunc.parametrize(
-            "build", BUILDS or [None], ids=[each.name for each in BUILDS] or ["none"], indirect=True, scope="module"
+            "build", BUILDS or [None], ids=[build.name for build in BUILDS] or ["none"], indirect=True, scope="module"
         )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what a story is not told on: `k3s_own` needs K3s's own binary, `stand_in` is about the old layout, and `once` shows
     the same on either, so it runs on the first that is here."""
-    here = [each for each in BUILDS if not each.missing]
+    here = [candidate for candidate in BUILDS if not candidate.missing]
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     for item in items:
@@ -304,11 +304,11 @@ def prepared_images(engine: str) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def build(engine: str, request: pytest.FixtureRequest) -> Build:
     """The K3s that the story runs on."""
-    found: Build = request.param
-    if found.missing:
-        pytest.skip(f"SKIPPED on {found.name}: {found.missing}")
-    TOLD[str(found)] = TOLD.get(str(found), 0)
-    return found
+    chosen: Build = request.param
+    if chosen.missing:
+        pytest.skip(f"SKIPPED on {chosen.name}: {chosen.missing}")
+    TOLD[str(chosen)] = TOLD.get(str(chosen), 0)
+    return chosen
 
 
 @pytest.fixture(autouse=True)
@@ -321,27 +321,27 @@ def _count(request: pytest.FixtureRequest) -> None:
 def checkout(build: Build, prepared_images: None) -> Iterator[Checkout]:
     stack = build.stack
     if os.environ.get("LAB_E2E_CHECKOUT"):
-        # One that LAB_E2E_KEEP kept: go on where it stands.
+        # One that LAB_E2E_KEEP kept: continue where it stands.
         yield Checkout(Path(os.environ["LAB_E2E_CHECKOUT"]), stack)
         return
     # Not pytest's own temporary folder, which later runs remove, and with it the state of what is on the host.
     path = ROOT / ".lab" / "e2e"
     if path.exists():
-        for each in BUILDS:
-            Checkout(path, each.stack).clear()
-            drop_reservations(each.stack)
+        for other in BUILDS:
+            Checkout(path, other.stack).clear()
+            drop_reservations(other.stack)
         shutil.rmtree(path)
     copy_of_the_checkout(path)
     use_the_registry_s_multus(path, stack)
-    found = Checkout(path, stack)
+    made = Checkout(path, stack)
     if stack.startswith(CLOSED):
         # To make one takes minutes there, and stories that change releases or images want several; test_prepared_image.py is about
         # them.
-        found.set("image", prepare="never")
-    yield found
+        made.set("image", prepare="never")
+    yield made
     # Whatever failed, nothing stays on the host. With LAB_E2E_KEEP the stack is left for a look.
     if not os.environ.get("LAB_E2E_KEEP"):
-        found.clear()
+        made.clear()
 
 
 def copy_of_the_checkout(path: Path) -> None:
@@ -355,7 +355,7 @@ def copy_of_the_checkout(path: Path) -> None:
 
 
 def use_the_registry_s_multus(path: Path, stack: str) -> None:
-    """The closed test network has whichever Multus release was built there; ask its registry."""
+    """The closed test network has whichever Multus release was built there; query its registry."""
     if not stack.startswith(CLOSED):
         return
     import urllib.request  # noqa: PLC0415

@@ -23,7 +23,7 @@ class FaultyImageServer(http.server.ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/{how}/image.qcow2"
 
     def handle_error(self, *_: Any) -> None:
-        """That the other side goes is what the tests are about."""
+        """That the other side leaves is what the tests are about."""
 
 
 class _Part(http.server.BaseHTTPRequestHandler):

@@ -65,7 +65,7 @@ def libvirtd() -> int:
 
 
 def restart_libvirtd() -> None:
-    """Stop libvirtd and start it as it was started; guests go on."""
+    """Stop libvirtd and start it as it was started; guests continue."""
     if Path("/run/systemd/system").exists():
         subprocess.run(["systemctl", "restart", "libvirtd"], check=True)
     else:

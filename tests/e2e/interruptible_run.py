@@ -43,7 +43,7 @@ class Run:
             time.sleep(0.1)
 
     def interrupt(self, number: signal.Signals = signal.SIGINT) -> None:
-        """What a terminal does at Ctrl-C: the signal goes to all of the group."""
+        """What a terminal does at Ctrl-C: the signal is sent to all of the group."""
         os.killpg(self.process.pid, number)
 
     def end(self, limit: float) -> int:

@@ -1,4 +1,4 @@
-"""kubectl on a node of a stack, and what else needs the API, as the stories ask it: a K3s that restarts by itself is asked again.
+"""kubectl on a node of a stack, and what else needs the API, as the stories use it: a K3s that restarts by itself is queried again.
 
 On full cores K3s ends now and then and systemd starts it again (docs/nodes.md), in the middle of any chapter (seen).
 """
@@ -68,7 +68,7 @@ def pod_is_ready(checkout: Checkout, pod: str) -> None:
 
 
 def says(checkout: Checkout, words: str, pattern: str, limit: float = 600) -> str:
-    """Ask kubectl until what it prints, or why it fails, matches."""
+    """Run kubectl until what it prints, or why it fails, matches."""
     return node_says(checkout, f"k3s kubectl {words}", pattern, limit)
 
 

@@ -18,8 +18,8 @@ class Silence:
 
     answered: list[float] = field(default_factory=list)
     """Seconds since the beginning, of each answer."""
-    asked: int = 0
-    """How often it was asked."""
+    sent: int = 0
+    """How many were sent."""
 
     @property
     def longest(self) -> float:
@@ -27,33 +27,33 @@ class Silence:
         return max((later - earlier for earlier, later in zip(self.answered, self.answered[1:], strict=False)), default=0.0)
 
     def __str__(self) -> str:
-        return f"{len(self.answered)} of {self.asked} requests answered, longest silence {self.longest:.1f} s"
+        return f"{len(self.answered)} of {self.sent} requests answered, longest silence {self.longest:.1f} s"
 
 
 @contextmanager
 def silence(kubeconfig: str, what: str) -> Iterator[Silence]:
-    """Ask the kubeconfig's API whether it is ready, on a new connection each half second, and print the longest silence at the end.
+    """Query whether the kubeconfig's API is ready, on a new connection each half second, and print the longest silence at the end.
 
     A request gets 2 s: one that was begun while nobody has the address must not hide that somebody has it again.
     """
-    found, done, began = Silence(), threading.Event(), time.monotonic()
+    measured, done, began = Silence(), threading.Event(), time.monotonic()
     server, director = kubernetes_api.opener(kubeconfig)
 
-    def ask() -> None:
+    def query() -> None:
         while not done.wait(0.5):
-            found.asked += 1
+            measured.sent += 1
             try:
                 with director.open(f"{server}/readyz", timeout=2) as answer:
                     if answer.read() == b"ok":
-                        found.answered.append(time.monotonic() - began)
+                        measured.answered.append(time.monotonic() - began)
             except (OSError, http.client.HTTPException):
                 pass
 
-    thread = threading.Thread(target=ask)
+    thread = threading.Thread(target=query)
     thread.start()
     try:
-        yield found
+        yield measured
     finally:
         done.set()
         thread.join()
-        print(f"{what}: {server}: {found}")
+        print(f"{what}: {server}: {measured}")

@@ -77,7 +77,7 @@ def directory(checkout: Checkout, build: Build) -> Iterator[Path]:
 def test_fetch_fills_the_directory(checkout: Checkout, directory: Path) -> None:
     checkout.lab("fetch")
     manifest = json.loads((directory / "manifest.json").read_text())
-    kinds = sorted(each["kind"] for each in manifest["artifacts"])
+    kinds = sorted(artifact["kind"] for artifact in manifest["artifacts"])
     assert kinds == ["base-image", "cni-plugins", "image", "image", "install-script", "k3s", "k3s-images"]
     assert "is here" in checkout.lab("fetch")
 
@@ -87,15 +87,15 @@ def test_a_damaged_file_stops_up_before_anything_is_made(checkout: Checkout, dir
     whole = script.read_bytes()
     try:
         script.write_bytes(whole[:-1] + b"#")
-        told = checkout.lab("-y", "up", ok=False)
+        said = checkout.lab("-y", "up", ok=False)
     finally:
         script.write_bytes(whole)
-    assert "has the SHA-256" in told and "nothing was created or changed" in told
+    assert "has the SHA-256" in said and "nothing was created or changed" in said
     words = ["virsh", "-c", "qemu:///system", "-q", "pool-list", "--all", "--name"]
     assert "k3s-macvlan" not in subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
 
-def test_up_serves_the_page_without_a_way_out(checkout: Checkout, apart: None) -> None:
+def test_up_serves_the_page_without_access_to_the_internet(checkout: Checkout, apart: None) -> None:
     assert not answers()
     checkout.lab("-y", "up")
     outputs = checkout.outputs()
@@ -104,7 +104,7 @@ def test_up_serves_the_page_without_a_way_out(checkout: Checkout, apart: None) -
         assert "Welcome to nginx!" in answer.read().decode()
 
 
-def test_the_guest_has_no_way_out_and_pulled_nothing(checkout: Checkout, apart: None) -> None:
+def test_the_guest_has_no_access_to_the_internet_and_pulled_nothing(checkout: Checkout, apart: None) -> None:
     said = checkout.node(f"curl --silent --max-time 5 http://{SITES}/ > /dev/null; echo $?")
     assert said.strip() in ("7", "28"), said
     images = checkout.node("k3s ctr -n k8s.io images list -q")

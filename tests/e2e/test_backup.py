@@ -105,7 +105,7 @@ def test_the_cluster_outlives_the_loss_of_its_only_disk(checkout: Checkout, befo
     restored(checkout, what="after the loss of the disk")
 
 
-def test_a_replacement_of_the_only_disk_says_that_the_cluster_goes(checkout: Checkout, before: dict[str, Any]) -> None:
+def test_a_replacement_of_the_only_disk_says_that_the_cluster_is_deleted(checkout: Checkout, before: dict[str, Any]) -> None:
     done = subprocess.run(
         ["./lab", "-s", checkout.stack, "preview", "--replace", "**::server-1-disk"],
         cwd=checkout.path, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True,
@@ -120,7 +120,7 @@ def test_the_cluster_comes_back_on_an_empty_hypervisor(checkout: Checkout, befor
     restored(checkout, what="on an empty hypervisor")
     token = checkout.node("sed -n 's/^token: *//p' /etc/rancher/k3s/config.yaml").strip()
     assert token in checkout.node("cat /var/lib/rancher/k3s/server/token")
-    # K3s starts with the stack's token, and a changed setting goes through as ever.
+    # K3s starts with the stack's token, and a changed setting is applied as ever.
     checkout.set("k3s", snapshots={"schedule": "0 */6 * * *", "retention": 3})
     checkout.lab("-y", "up")
     assert "0 */6 * * *" in checkout.node("cat /etc/rancher/k3s/config.yaml")

@@ -1,6 +1,6 @@
 """Guests of other distributions and by another firmware, from nothing to the page: each image that the closed test network has.
 
-Debian 13 boots by both firmwares, and goes from one to the other while its cluster stays. The other image boots by UEFI alone,
+Debian 13 boots by both firmwares, and changes from one to the other while its cluster stays. The other image boots by UEFI alone,
 and is of the kind that Fedora and Red Hat's kin have: NetworkManager, a root file system that is not ext4, a firewall.
 """
 

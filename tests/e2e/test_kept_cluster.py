@@ -76,10 +76,10 @@ def page_served_throughout(checkout: Checkout, longest: float = 10.0) -> Iterato
     assert len(gaps) > 5 and max(gaps) < longest and time.monotonic() - last < longest, gaps
 
 
-def until(found: Callable[[], str], wanted: str, limit: float = 300) -> None:
-    """Look until it is so."""
+def until(probe: Callable[[], str], wanted: str, limit: float = 300) -> None:
+    """Probe until it is so."""
     deadline = time.monotonic() + limit
-    while (last := found()) != wanted:
+    while (last := probe()) != wanted:
         assert time.monotonic() < deadline, last
         time.sleep(3)
 
@@ -123,7 +123,7 @@ def lets_in(checkout: Checkout, outputs: dict[str, Any], private_key: str) -> bo
     key = checkout.path / ".lab" / "e2e-other-key"
     key.touch(mode=0o600)
     key.write_text(private_key)
-    node = next(each for each in outputs["nodes"] if each["name"] == "server-1")
+    node = next(candidate for candidate in outputs["nodes"] if candidate["name"] == "server-1")
     hosts = checkout.path / ".lab" / "e2e-other-hosts"
     hosts.write_text(f"{node['address']} {node['hostKey']}\n")
     options = ["-oIdentitiesOnly=yes", "-oBatchMode=yes", "-oConnectTimeout=20", "-oStrictHostKeyChecking=yes"]
@@ -208,24 +208,24 @@ def test_the_virtual_address_is_in_certificate_and_kubeconfig(checkout: Checkout
 @pytest.mark.observes
 def test_the_address_comes_back_when_it_is_taken_off_the_interface(checkout: Checkout) -> None:
     """As systemd-networkd does with addresses that it does not know, when it is restarted."""
-    with silence(checkout.outputs()["kubeconfig"], "the address taken off the interface") as found:
+    with silence(checkout.outputs()["kubeconfig"], "the address taken off the interface") as measured:
         time.sleep(5)
         checkout.node(f"ip address delete {VIRTUAL}/32 dev enp1s0")
         time.sleep(30)
     assert checkout.node(HELD)
-    assert 0 < found.longest < 20, found
+    assert 0 < measured.longest < 20, measured
 
 
 @pytest.mark.observes
 def test_a_restart_of_k3s_gives_the_address_back_and_takes_it_again(checkout: Checkout) -> None:
-    with silence(checkout.outputs()["kubeconfig"], "the only server's K3s restarted") as found:
+    with silence(checkout.outputs()["kubeconfig"], "the only server's K3s restarted") as measured:
         time.sleep(5)
         checkout.node("systemctl restart --no-block k3s")
         deadline = time.monotonic() + 600
         time.sleep(60)
-        answered = len(found.answered)
-        while len(found.answered) < answered + 20:
-            assert time.monotonic() < deadline, found
+        answered = len(measured.answered)
+        while len(measured.answered) < answered + 20:
+            assert time.monotonic() < deadline, measured
             time.sleep(1)
     assert holder(checkout) == "server-1"
 
@@ -426,7 +426,7 @@ def test_a_privileged_pod_is_refused_and_multus_is_not(checkout: Checkout) -> No
 
 
 @pytest.mark.observes
-def test_the_node_is_what_the_guide_asks_for(checkout: Checkout) -> None:
+def test_the_node_is_what_the_guide_requires(checkout: Checkout) -> None:
     assert checkout.node("sysctl -n vm.panic_on_oom vm.overcommit_memory kernel.panic kernel.panic_on_oops").split() == [
         "0", "1", "10", "1",
     ]  # fmt: skip

@@ -25,7 +25,7 @@ from ssh_hypervisor import SecondHost
 pytestmark = [pytest.mark.e2e, pytest.mark.nodes, pytest.mark.chapters]
 
 STACK = "lan"
-STRANGER, STRANGER_MAC = "10.77.0.203", "02:00:00:77:00:03"
+UNMANAGED, UNMANAGED_MAC = "10.77.0.203", "02:00:00:77:00:03"
 
 
 def host(lan: bridge_lan.Lan) -> dict[str, Any]:
@@ -46,8 +46,8 @@ def lan() -> Iterator[bridge_lan.Lan]:
         pytest.skip("SKIPPED: makes a bridge and runs an sshd, so only in the closed test network (LAB_E2E_STACK=testnet)")
     if ssh_hypervisor.SSHD is None:
         pytest.skip(f"SKIPPED: {ssh_hypervisor.NO_SSHD}")
-    with bridge_lan.lan() as found:
-        yield found
+    with bridge_lan.lan() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +57,8 @@ def before(lan: bridge_lan.Lan) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def second(lan: bridge_lan.Lan) -> Iterator[SecondHost]:
-    with ssh_hypervisor.second_host(ROOT / ".lab" / "e2e-lan-second", lan) as found:
-        yield found
+    with ssh_hypervisor.second_host(ROOT / ".lab" / "e2e-lan-second", lan) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +72,12 @@ def checkout(lan: bridge_lan.Lan, before: dict[str, Any], second: SecondHost) ->
             old.lab("-y", "destroy")
             shutil.rmtree(path)
         copy_of_the_checkout(path)
-        build = next(each for each in BUILDS if not each.missing)
+        build = next(candidate for candidate in BUILDS if not candidate.missing)
         use_the_registry_s_multus(path, build.stack)
         (path / f"Pulumi.{build.stack}.yaml").rename(path / f"Pulumi.{STACK}.yaml")
-        found = Checkout(path, STACK)
-        found.set("hypervisors", local={"uri": hypervisor.uri})
-        found.set(
+        made = Checkout(path, STACK)
+        made.set("hypervisors", local={"uri": hypervisor.uri})
+        made.set(
             "network",
             kind="bridge",
             name=lan.name,
@@ -86,9 +86,9 @@ def checkout(lan: bridge_lan.Lan, before: dict[str, Any], second: SecondHost) ->
             dns=[lan.gateway],
             nodes="10.77.0.20-10.77.0.29",
         )
-        found.network(range="10.77.0.200-10.77.0.210")
-        yield found
-        found.lab("-y", "destroy")
+        made.network(range="10.77.0.200-10.77.0.210")
+        yield made
+        made.lab("-y", "destroy")
         shutil.rmtree(path)
 
 
@@ -97,13 +97,15 @@ def page(url: str) -> str:
         return str(answer.read().decode())
 
 
-def test_up_stops_at_a_stranger_before_anything_is_made(checkout: Checkout, lan: bridge_lan.Lan, before: dict[str, Any]) -> None:
-    with lan.stranger(STRANGER, STRANGER_MAC):
+def test_up_stops_at_an_unmanaged_machine_before_anything_is_made(
+    checkout: Checkout, lan: bridge_lan.Lan, before: dict[str, Any]
+) -> None:
+    with lan.unmanaged_machine(UNMANAGED, UNMANAGED_MAC):
         said = checkout.lab("-y", "up", ok=False)
-        assert f"{STRANGER} ({STRANGER_MAC})" in said
+        assert f"{UNMANAGED} ({UNMANAGED_MAC})" in said
         assert "other machines of 10.77.0.0/24 answer at addresses that this stack wants for itself" in said
-        # The stranger's port is the one thing that is new.
-        assert host(lan) == {**before, "ports": ["stranger0"]}
+        # The unmanaged machine's port is the one thing that is new.
+        assert host(lan) == {**before, "ports": ["unmanaged0"]}
 
 
 def test_up_serves_the_page_on_the_lan(checkout: Checkout, lan: bridge_lan.Lan, before: dict[str, Any]) -> None:
@@ -122,10 +124,10 @@ def test_up_serves_the_page_on_the_lan(checkout: Checkout, lan: bridge_lan.Lan, 
 def test_the_node_has_its_address_by_cloud_init_alone(checkout: Checkout, lan: bridge_lan.Lan) -> None:
     assert checkout.outputs()["nodes"][0]["address"] == "10.77.0.20"
     addresses = json.loads(checkout.node("ip -json -4 address show enp1s0"))[0]["addr_info"]
-    assert [(each["local"], each["prefixlen"], each.get("dynamic", False)) for each in addresses] == [("10.77.0.20", 24, False)]
+    assert [(entry["local"], entry["prefixlen"], entry.get("dynamic", False)) for entry in addresses] == [("10.77.0.20", 24, False)]
     assert f"via {lan.gateway} dev enp1s0" in checkout.node("ip route show default")
     assert lan.gateway in checkout.node("cat /etc/resolv.conf; resolvectl dns 2> /dev/null || true")
-    # The question of the first boot: nobody has this address.
+    # The probe of the first boot: nobody has this address.
     assert "lan=free" in checkout.node("cat /var/log/cloud-init-output.log")
 
 
@@ -168,11 +170,11 @@ def test_an_agent_on_another_hypervisor_joins_by_the_lan(checkout: Checkout, lan
     assert len(ready.splitlines()) == 2 and " NotReady" not in ready, ready
     assert second.virsh("list", "--name").split() == [outputs["nodes"][1]["domain"]]
     assert second.virsh("net-list", "--all", "--name").split() == []
-    pages = {each["node"]: each for each in outputs["pages"]}
+    pages = {entry["node"]: entry for entry in outputs["pages"]}
     assert set(pages) == {"server-1", "agent-1"}
-    for each in pages.values():
-        assert "Welcome to nginx!" in page(each["url"])
-    assert len({each["address"] for each in pages.values()}) == len({each["mac"] for each in pages.values()}) == 2
+    for entry in pages.values():
+        assert "Welcome to nginx!" in page(entry["url"])
+    assert len({entry["address"] for entry in pages.values()}) == len({entry["mac"] for entry in pages.values()}) == 2
     # From one host's node to the other host's pod, over the LAN.
     assert "Welcome to nginx!" in checkout.node(f"curl --silent --max-time 20 {pages['agent-1']['url']}")
     assert checkout.preview() == ({}, [])

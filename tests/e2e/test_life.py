@@ -137,7 +137,7 @@ def test_a_network_policy_holds_on_the_cluster_s_network_and_not_on_the_pod_s_ow
     """As docs/own-pods.md says: policies are about eth0."""
     give_the_node_ipset(checkout)
     page_of, client = (
-        kubectl(checkout, f"get pod {each} -o jsonpath='{{.status.podIP}}'") for each in ("nginx-macvlan", "lab-client")
+        kubectl(checkout, f"get pod {pod} -o jsonpath='{{.status.podIP}}'") for pod in ("nginx-macvlan", "lab-client")
     )
     # From the client's network namespace with the node's curl: the image's own programs cannot ask for a page.
     request = (
@@ -226,14 +226,14 @@ def page(url: str) -> str:
         return str(answer.read().decode())
 
 
-def asked(checkout: Checkout, node: str, url: str, *, wanted: str = "", from_the_pod: bool = False) -> str:
-    """The status that a node, or the pod on it, gets for a page; 000: nothing answers. wanted: asked again until it is."""
+def requested(checkout: Checkout, node: str, url: str, *, wanted: str = "", from_the_pod: bool = False) -> str:
+    """The status that a node, or the pod on it, gets for a page; 000: nothing answers. wanted: requested again until it is."""
     inside = "nsenter --net --target $(pgrep --oldest --exact nginx) " if from_the_pod else ""
     command = f"{inside}curl --silent --max-time 10 --output /dev/null --write-out '%{{http_code}}' {url}"
     return node_says(checkout, command, f"^{wanted}", 120, node)
 
 
-# systemd's message that a unit is stopping because somebody asked for it (sd-messages.h, SD_MESSAGE_UNIT_STOPPING).
+# systemd's message that a unit is stopping because somebody requested it (sd-messages.h, SD_MESSAGE_UNIT_STOPPING).
 STOPPING = "de5b426a63be47a7b6ac3eaac82e2f6f"
 
 
@@ -255,12 +255,12 @@ def state(checkout: Checkout, name: str) -> str:
 def every_page_is_served(checkout: Checkout) -> dict[str, dict[str, Any]]:
     """The pages by node: each served, no address and no MAC twice, each address of its node's own slice."""
     outputs = checkout.outputs()
-    pages = {each["node"]: each for each in outputs["pages"]}
+    pages = {entry["node"]: entry for entry in outputs["pages"]}
     assert [*pages] == [node["name"] for node in outputs["nodes"]]
-    for each in pages.values():
-        assert "Welcome to nginx!" in page(each["url"])
+    for entry in pages.values():
+        assert "Welcome to nginx!" in page(entry["url"])
     for name in ("address", "mac"):
-        assert len({each[name] for each in pages.values()}) == len(pages), pages
+        assert len({entry[name] for entry in pages.values()}) == len(pages), pages
     return pages
 
 
@@ -282,11 +282,11 @@ def test_an_agent_joins_with_a_pod_on_every_node(checkout: Checkout) -> None:
 @pytest.mark.once
 @pytest.mark.observes
 def test_pods_reach_each_other_and_a_node_not_its_own(checkout: Checkout) -> None:
-    pages = {each["node"]: each["url"] for each in checkout.outputs()["pages"]}
+    pages = {entry["node"]: entry["url"] for entry in checkout.outputs()["pages"]}
     for node, other in (("server-1", "agent-1"), ("agent-1", "server-1")):
-        assert asked(checkout, node, pages[other], wanted="200", from_the_pod=True) == "200"
-        assert asked(checkout, node, pages[other], wanted="200") == "200"
-        assert asked(checkout, node, pages[node]) == "000", "the kernel keeps a parent and its children apart"
+        assert requested(checkout, node, pages[other], wanted="200", from_the_pod=True) == "200"
+        assert requested(checkout, node, pages[other], wanted="200") == "200"
+        assert requested(checkout, node, pages[node]) == "000", "the kernel keeps a parent and its children apart"
 
 
 @pytest.mark.once
@@ -294,15 +294,15 @@ def test_a_node_reaches_its_own_pod_where_that_is_set(checkout: Checkout) -> Non
     """By an interface of its own, which a reboot does not take away; off again, nothing of it is left."""
     checkout.network(nodeAccess="192.168.122.170-192.168.122.171")
     checkout.lab("-y", "up")
-    url = {each["node"]: each["url"] for each in checkout.outputs()["pages"]}
-    assert asked(checkout, "agent-1", url["agent-1"], wanted="200") == "200"
-    assert asked(checkout, "agent-1", url["server-1"], wanted="200") == "200"
+    url = {entry["node"]: entry["url"] for entry in checkout.outputs()["pages"]}
+    assert requested(checkout, "agent-1", url["agent-1"], wanted="200") == "200"
+    assert requested(checkout, "agent-1", url["server-1"], wanted="200") == "200"
     units = "systemctl list-unit-files --no-legend 'k3s-macvlan-access-*'; ip -brief link"
     there = checkout.node(units, "agent-1")
     assert re.search(r"k3s-macvlan-access-mva-[0-9a-f]{8}\.service +enabled", there) and "\nmva-" in there, there
     checkout.network(nodeAccess=None)
     checkout.lab("-y", "up")
-    assert asked(checkout, "agent-1", url["agent-1"]) == "000"
+    assert requested(checkout, "agent-1", url["agent-1"]) == "000"
     left = checkout.node(units, "agent-1")
     assert "k3s-macvlan-access" not in left and "mva-" not in left, left
 

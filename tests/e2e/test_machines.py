@@ -81,7 +81,7 @@ def directory(checkout: Checkout) -> Path:
 
 
 def volumes(checkout: Checkout) -> set[str]:
-    """Names of the volumes in the directory of the stack's pool, also when the pool is gone."""
+    """Names of the volumes in the directory of the stack's pool, also when the pool is deleted."""
     return {path.name for path in directory(checkout).glob("*")}
 
 

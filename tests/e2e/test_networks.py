@@ -83,8 +83,8 @@ def leases(segments: dict[int, Segment]) -> Iterator[Path]:
         "--dhcp-range=fd00:60::,ra-only,64,10m",
         "--ra-param=lan0,5,600",
     )
-    with segments[60].dhcp(ROOT / ".lab" / "e2e-dhcp", *options, lease=f"{LEASE_SECONDS}") as found:
-        yield found
+    with segments[60].dhcp(ROOT / ".lab" / "e2e-dhcp", *options, lease=f"{LEASE_SECONDS}") as file:
+        yield file
 
 
 @pytest.fixture(scope="module")
@@ -102,10 +102,10 @@ def networks(checkout: Checkout, **wanted: dict[str, Any]) -> None:
 
 def until(probe: Callable[[], Any], problem: str, limit: float = 120) -> Any:
     deadline = time.monotonic() + limit
-    while not (found := probe()):
+    while not (result := probe()):
         assert time.monotonic() < deadline, problem
         time.sleep(2)
-    return found
+    return result
 
 
 def in_pod(checkout: Checkout, words: str) -> str:
@@ -138,27 +138,27 @@ def test_networks_are_added_without_a_reboot(checkout: Checkout, segments: dict[
     assert not machine & planned.keys(), planned
     checkout.lab("-y", "up")
     assert boot(checkout) == was
-    found = pages(checkout)
-    assert [*found] == ["macvlan-conf", "iot", "leased", "shared"]
-    assert (found["iot"]["address"], found["iot"]["mac"]) == ("192.168.50.10", STATIC_MAC)
-    assert (found["leased"]["address"], found["leased"]["mac"]) == ("192.168.60.20", LEASED_MAC)
-    assert found["shared"]["address"].startswith("192.168.70.10")
+    entries = pages(checkout)
+    assert [*entries] == ["macvlan-conf", "iot", "leased", "shared"]
+    assert (entries["iot"]["address"], entries["iot"]["mac"]) == ("192.168.50.10", STATIC_MAC)
+    assert (entries["leased"]["address"], entries["leased"]["mac"]) == ("192.168.60.20", LEASED_MAC)
+    assert entries["shared"]["address"].startswith("192.168.70.10")
     # This machine is a neighbour of the first alone, and says so of the others.
-    assert found["macvlan-conf"]["status"] == 200 and "has no address in 192.168.50.0/24" in found["iot"]["unseen"]
+    assert entries["macvlan-conf"]["status"] == 200 and "has no address in 192.168.50.0/24" in entries["iot"]["unseen"]
 
 
 @pytest.mark.observes
 def test_each_network_s_neighbour_gets_the_page(checkout: Checkout, segments: dict[int, Segment]) -> None:
-    found = pages(checkout)
+    entries = pages(checkout)
     for vlan, network in ((50, "iot"), (60, "leased"), (70, "shared")):
-        assert "Welcome to nginx!" in segments[vlan].page(found[network]["address"]), network
+        assert "Welcome to nginx!" in segments[vlan].page(entries[network]["address"]), network
 
 
 @pytest.mark.observes
-def test_replies_leave_by_the_network_that_was_asked_on(checkout: Checkout, segments: dict[int, Segment]) -> None:
-    """A client of a third subnet gets its answer by the VLAN's router, while services and names go by eth0."""
+def test_replies_leave_by_the_network_of_the_request(checkout: Checkout, segments: dict[int, Segment]) -> None:
+    """A client of a third subnet gets its answer by the VLAN's router, while services and names use eth0."""
     assert "Welcome to nginx!" in segments[50].page("192.168.50.10", behind=True)
-    assert "Welcome to nginx!" not in segments[60].page("192.168.60.20", behind=True), "without by-source the answer goes by eth0"
+    assert "Welcome to nginx!" not in segments[60].page("192.168.60.20", behind=True), "without by-source the answer leaves by eth0"
     rules = in_pod(checkout, "ip rule show")
     assert "from 192.168.50.10 lookup" in rules, rules
     default = in_pod(checkout, "ip -4 route show default")
@@ -226,13 +226,13 @@ def test_a_lease_is_renewed_and_outlives_its_daemon(checkout: Checkout, segments
     until(lambda: expiry(leases) > first, "the lease is not renewed", LEASE_SECONDS + 30)
     killed = expiry(leases)
     checkout.node("systemctl kill --signal=KILL k3s-macvlan-dhcp.service")
-    until(lambda: expiry(leases) > killed, "the lease is not asked for again", LEASE_SECONDS + 30)
+    until(lambda: expiry(leases) > killed, "the lease is not requested again", LEASE_SECONDS + 30)
     again = expiry(leases)
-    # The daemon is active once it has asked for all leases.
+    # The daemon is active once it has requested all leases.
     until(
         lambda: "is-active=active" in checkout.node("echo is-active=$(systemctl is-active k3s-macvlan-dhcp.service)"), "no daemon"
     )
-    until(lambda: expiry(leases) > again, "the lease that was asked for again is not renewed", LEASE_SECONDS + 30)
+    until(lambda: expiry(leases) > again, "the lease that was requested again is not renewed", LEASE_SECONDS + 30)
     assert "Welcome to nginx!" in segments[60].page("192.168.60.20")
 
 
@@ -247,9 +247,9 @@ def test_after_a_reboot_all_is_there_again(checkout: Checkout, segments: dict[in
         return False
 
     until(booted, "the machine does not come back", 300)
-    found = pages(checkout)
+    entries = pages(checkout)
     for vlan, network in ((50, "iot"), (60, "leased")):
-        served = partial(segments[vlan].page, found[network]["address"])
+        served = partial(segments[vlan].page, entries[network]["address"])
         until(lambda served=served: "Welcome" in served(), f"no page on {network}", 600)  # type: ignore[misc]
     order = checkout.node(
         "systemctl show --property=ActiveEnterTimestampMonotonic --value k3s-macvlan-vlan-enp1s0.50.service; "
@@ -325,9 +325,9 @@ def on(name: str, *networks: dict[str, Any]) -> dict[str, Any]:
 
 def applied(checkout: Checkout, *objects: dict[str, Any]) -> None:
     apply(checkout, *objects)
-    for each in objects:
-        if each["kind"] == "Pod":
-            pod_is_ready(checkout, each["metadata"]["name"])
+    for document in objects:
+        if document["kind"] == "Pod":
+            pod_is_ready(checkout, document["metadata"]["name"])
 
 
 def in_(checkout: Checkout, pod: str, words: str) -> str:
@@ -342,9 +342,9 @@ def in_(checkout: Checkout, pod: str, words: str) -> str:
 
 
 def deleted(checkout: Checkout, *objects: dict[str, Any]) -> None:
-    for each in reversed(objects):
-        kind = "pod" if each["kind"] == "Pod" else "network-attachment-definition"
-        kubectl(checkout, f"delete {kind}/{each['metadata']['name']} --wait=true --timeout=100s --ignore-not-found")
+    for document in reversed(objects):
+        kind = "pod" if document["kind"] == "Pod" else "network-attachment-definition"
+        kubectl(checkout, f"delete {kind}/{document['metadata']['name']} --wait=true --timeout=100s --ignore-not-found")
 
 
 MACVLAN = {"type": "macvlan", "capabilities": {"ips": True}, "master": "enp1s0", "mode": "bridge", "ipam": {"type": "static"}}
@@ -379,7 +379,7 @@ def test_upstream_case_default_route1(checkout: Checkout) -> None:
     deleted(checkout, *objects)
 
 
-def test_a_default_route_that_the_settings_ask_for_holds(checkout: Checkout) -> None:
+def test_a_default_route_that_is_set_holds(checkout: Checkout) -> None:
     networks(checkout, macvlan_conf={**UNTAGGED, "defaultRoute": True})
     checkout.lab("-y", "up")
     assert in_(checkout, "nginx-macvlan", "ip -4 route show default").startswith("default via 192.168.122.1 dev net1")

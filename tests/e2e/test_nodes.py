@@ -1,4 +1,4 @@
-"""Many nodes with the real engine: they join, leave, die, are replaced and upgraded, and the pages are asked for meanwhile.
+"""Many nodes with the real engine: they join, leave, die, are replaced and upgraded, and the pages are requested meanwhile.
 
 Plain emulation on few cores makes three servers very slow, so this is
 a tier of its own, with long limits: ./lab test e2e-nodes.
@@ -21,7 +21,7 @@ from builds import Build
 from conftest import Checkout
 from host import host_state, virsh
 from kubectl import apply, kubectl, pod_is_ready
-from test_life import asked, every_page_is_served, page, state
+from test_life import every_page_is_served, page, requested, state
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nodes, pytest.mark.chapters]
 
@@ -46,8 +46,8 @@ PATIENT = {
     "kube-controller-manager-arg": ELECTION,
     "kube-cloud-controller-manager-arg": ELECTION,
     "kube-scheduler-arg": ELECTION,
-    # It asks the kubelets again and again and on full cores is restarted all the time: a new server's pod waited for 15 minutes for
-    # one answer of the API within the 2.5 s that Multus gives it (seen). The `life` story has it.
+    # It queries the kubelets again and again and on full cores is restarted all the time: a new server's pod waited for 15 minutes
+    # for one answer of the API within the 2.5 s that Multus gives it (seen). The `life` story has it.
     "disable": ["traefik", "servicelb", "metrics-server"],
 }
 
@@ -88,18 +88,18 @@ def ready(checkout: Checkout, name: str, wanted: str) -> None:
 
 @contextmanager
 def watched(urls: list[str]) -> Iterator[dict[str, Counter[str]]]:
-    """Ask for each page every second; how often it was served and missed."""
+    """Request each page every second; how often it was served and missed."""
     counts: dict[str, Counter[str]] = {url: Counter() for url in urls}
     done = threading.Event()
 
-    def ask(url: str) -> None:
+    def request(url: str) -> None:
         while not done.wait(1):
             try:
                 counts[url]["served" if "Welcome to nginx!" in page(url) else "other"] += 1
             except OSError:
                 counts[url]["missed"] += 1
 
-    threads = [threading.Thread(target=ask, args=(url,)) for url in urls]
+    threads = [threading.Thread(target=request, args=(url,)) for url in urls]
     for thread in threads:
         thread.start()
     try:
@@ -152,8 +152,8 @@ def test_an_agent_changes_nothing_on_the_others(checkout: Checkout) -> None:
     pages = every_page_is_served(checkout)
     assert {name: state(checkout, name) for name in old} == old
     assert running.items() <= pods(checkout).items()
-    assert asked(checkout, "agent-1", pages["agent-2"]["url"], wanted="200", from_the_pod=True) == "200"
-    assert asked(checkout, "agent-2", pages["agent-2"]["url"]) == "000"
+    assert requested(checkout, "agent-1", pages["agent-2"]["url"], wanted="200", from_the_pod=True) == "200"
+    assert requested(checkout, "agent-2", pages["agent-2"]["url"]) == "000"
 
 
 @pytest.mark.once
@@ -205,13 +205,13 @@ def test_no_step_back_and_no_minor_release_skipped(checkout: Checkout, build: Bu
     assert checkout.node("stat --format=%Y /var/lib/k3s-macvlan/installed") == installed
 
 
-def test_an_upgrade_goes_on_where_it_was_cut_off(checkout: Checkout, build: Build) -> None:
+def test_an_upgrade_continues_where_it_was_cut_off(checkout: Checkout, build: Build) -> None:
     """The server first, then the agent; pods that run keep serving, though the stand-in's CNI directory moves."""
     if not build.later:
         pytest.skip(f"SKIPPED on {build.name}: there is no release after {build.version} to upgrade to")
     running = pods(checkout)
     checkout.set("k3s", version=build.later)
-    with watched([each["url"] for each in checkout.outputs()["pages"]]) as counts:
+    with watched([entry["url"] for entry in checkout.outputs()["pages"]]) as counts:
         run = checkout.run("-y", "up")
         run.saw("server-1-k3s-ready.*(replacing|created replacement|creating)", LONG)
         run.interrupt()
@@ -238,11 +238,11 @@ def test_a_pod_of_after_the_upgrade_has_its_second_interface(checkout: Checkout,
     }
     apply(checkout, pod)
     pod_is_ready(checkout, f"later-{name}")
-    found = json.loads(kubectl(checkout, f"get pod later-{name} -o json"))["metadata"]["annotations"]
+    annotations = json.loads(kubectl(checkout, f"get pod later-{name} -o json"))["metadata"]["annotations"]
     (address,) = next(
-        each["ips"] for each in json.loads(found["k8s.v1.cni.cncf.io/network-status"]) if each.get("interface") == "net1"
+        entry["ips"] for entry in json.loads(annotations["k8s.v1.cni.cncf.io/network-status"]) if entry.get("interface") == "net1"
     )
-    assert address not in {each["address"] for each in checkout.outputs()["pages"]}
+    assert address not in {entry["address"] for entry in checkout.outputs()["pages"]}
     assert "Welcome to nginx!" in page(f"http://{address}/")
     kubectl(checkout, f"delete pod later-{name} --wait=false --ignore-not-found")
 
@@ -260,7 +260,7 @@ def test_three_servers_and_nothing_changes_on_the_first(checkout: Checkout) -> N
     pages = every_page_is_served(checkout)
     assert state(checkout, "server-1") == old
     assert pods(checkout)["nginx-macvlan-server-1"] == running["nginx-macvlan-server-1"]
-    assert asked(checkout, "server-2", pages["server-3"]["url"], wanted="200", from_the_pod=True) == "200"
+    assert requested(checkout, "server-2", pages["server-3"]["url"], wanted="200", from_the_pod=True) == "200"
     assert checkout.preview() == ({}, [])
 
 
@@ -268,7 +268,7 @@ def test_three_servers_and_nothing_changes_on_the_first(checkout: Checkout) -> N
 def test_the_loss_of_a_server_stops_nothing(checkout: Checkout) -> None:
     outputs, running = checkout.outputs(), pods(checkout)
     lost = outputs["nodes"][1]
-    urls = [each["url"] for each in outputs["pages"] if each["node"] != lost["name"]]
+    urls = [entry["url"] for entry in outputs["pages"] if entry["node"] != lost["name"]]
     with watched(urls) as counts:
         virsh("destroy", lost["domain"])
         time.sleep(90)

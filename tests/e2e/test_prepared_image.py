@@ -1,4 +1,4 @@
-"""The prepared image: made by the first `up`, taken by another node and the next `up`, left by `destroy`, deleted when asked."""
+"""The prepared image: made by the first `up`, taken by another node and the next `up`, left by `destroy`, deleted on request."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Everything that goes wrong on the way to one page, then what hands do to a running stack, then that no secret was shown.
+"""Everything that fails on the way to one page, then what hands do to a running stack, then that no secret was shown.
 
 Each fault ends by itself with an error that says
-what to do, and the next `./lab up` goes on as if it had not been.
+what to do, and the next `./lab up` continues as if it had not been.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Story:
         return text
 
     def interrupted(self, fault: str, stage: str, *, after: float = 0, times: int = 1) -> str:
-        """An `up` that Ctrl-C ends, so many times, when this is printed and some seconds more have gone by."""
+        """An `up` that Ctrl-C ends, so many times, when this is printed and some seconds more have passed."""
         FAULTS.append(fault)
         run = self.checkout.run("-y", "up")
         run.saw(stage)
@@ -99,7 +99,7 @@ class Story:
         assert not json.loads(self.checkout.pulumi("stack", "export"))["deployment"].get("pending_operations")
 
     def refreshed(self) -> set[str]:
-        """The resources that a refresh finds changed or gone."""
+        """The resources that a refresh finds changed or deleted."""
         text = self.checkout.lab("-y", "refresh")
         lines = [line.split() for line in text[text.index("Refreshing (") :].splitlines()]
         return {words[2] for words in lines if len(words) > 3 and words[0] in "~-" and words[3] in ("updated", "deleted")}
@@ -165,9 +165,9 @@ def story(checkout: Checkout) -> Iterator[Story]:
     for value in seeds.values():
         assert value not in (checkout.path / f"Pulumi.{checkout.stack}.yaml").read_text()
     _pin_the_image(checkout)
-    found = Story(checkout, before, seeds)
-    with found.arguments:
-        yield found
+    made = Story(checkout, before, seeds)
+    with made.arguments:
+        yield made
 
 
 def _pin_the_image(checkout: Checkout) -> None:
@@ -183,12 +183,12 @@ def _pin_the_image(checkout: Checkout) -> None:
 
 @pytest.fixture(scope="module")
 def source() -> Iterator[FaultyImageServer]:
-    found = FaultyImageServer()
-    yield found
-    found.shutdown()
+    server = FaultyImageServer()
+    yield server
+    server.shutdown()
 
 
-# --- what goes wrong on the way
+# --- what fails on the way
 
 
 def images(story: Story) -> set[str]:
@@ -372,9 +372,9 @@ def test_in_the_end_the_page_is_served(story: Story) -> None:
     outputs = story.checkout.outputs()
     assert served(outputs["url"], 10)
     story.clean()
-    found = host_state()
-    assert found["domains"] == sorted([*story.before["domains"], outputs["nodes"][0]["domain"]])
-    assert found["pools"] == sorted([*story.before["pools"], story.pool])
+    now = host_state()
+    assert now["domains"] == sorted([*story.before["domains"], outputs["nodes"][0]["domain"]])
+    assert now["pools"] == sorted([*story.before["pools"], story.pool])
     names = {name for name in story.volumes() if not name.endswith((".owned", ".verified"))}
     assert {"server-1.qcow2", "server-1-seed.iso", "server-1-console.log"} < names
     assert len(names) == 5, names  # and the image, and the record of the DHCP range
@@ -473,8 +473,8 @@ def test_changes_by_hand_are_seen_and_put_right(story: Story) -> None:
     network_update("add-last", "ip-dhcp-range", "<range start='192.168.122.200' end='192.168.122.203'/>")
     virsh("pool-destroy", story.pool)
     virsh("pool-undefine", story.pool)
-    seen = story.refreshed()
-    assert {"local-pool", "local-dhcp", "server-1-reservation", "server-1-domain"} == seen
+    refreshed = story.refreshed()
+    assert {"local-pool", "local-dhcp", "server-1-reservation", "server-1-domain"} == refreshed
     story.settle()
     assert host_state() == wanted
     assert meaning(virsh("dumpxml", "--inactive", domain)) == meaning(document)
@@ -522,9 +522,9 @@ def test_a_lost_state_is_made_good_on_what_is_there(story: Story) -> None:
 @long
 def test_no_secret_is_shown_on_the_node(story: Story) -> None:
     _learn_what_the_stack_made(story)
-    # What another user of the node can read, asked as one.
+    # What another user of the node can read, tried as one.
     listed = "\n".join(story.secrets.values())
-    found = story.checkout.node(
+    shown = story.checkout.node(
         f"umask 022; cat > /run/lab-secrets <<'LIST'\n{listed}\nLIST\n"
         "as_other='setpriv --reuid=65534 --regid=65534 --clear-groups'\n"
         "$as_other find /etc /home /opt /root /run /srv /tmp /usr/local /var -xdev -type f -size -4M -readable "
@@ -532,7 +532,7 @@ def test_no_secret_is_shown_on_the_node(story: Story) -> None:
         "  xargs -0 $as_other grep -lFf /run/lab-secrets -- 2> /dev/null || true\n"
         "rm /run/lab-secrets\n"
     )
-    assert found == ""
+    assert shown == ""
     arguments = story.checkout.node("cat /root/lab-arguments")
     assert "k3s" in arguments
     _assert_none(story, arguments, "arguments of the node's processes")
@@ -541,7 +541,7 @@ def test_no_secret_is_shown_on_the_node(story: Story) -> None:
 def _learn_what_the_stack_made(story: Story) -> None:
     """Secrets that nobody seeded: keys, tokens and certificates in the state."""
     state = json.loads(story.checkout.pulumi("stack", "export", "--show-secrets"))["deployment"]["resources"]
-    outputs = {each["urn"].rsplit("::", 1)[1]: each.get("outputs") or {} for each in state}
+    outputs = {resource["urn"].rsplit("::", 1)[1]: resource.get("outputs") or {} for resource in state}
 
     def made(resource: str, name: str) -> Any:
         value = outputs[resource][name]
@@ -597,7 +597,7 @@ def test_destroy_leaves_nothing(story: Story) -> None:
 @pytest.mark.both
 def test_no_secret_was_shown(story: Story) -> None:
     """In what was printed by up, failed up, refresh, preview, destroy; in arguments; in files of the state, and in logs."""
-    assert len(story.checkout.said) > len(FAULTS) - story.earlier + 1, "each fault and the verbs beside them have said something"
+    assert len(story.checkout.said) > len(FAULTS) - story.earlier + 1, "each fault and the verbs next to them have said something"
     _assert_none(story, "\n".join(story.checkout.said), "output")
     assert any("pulumi" in line for line in story.arguments.seen)
     _assert_none(story, "\n".join(story.arguments.seen), "arguments of this machine's processes")

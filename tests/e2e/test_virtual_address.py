@@ -1,4 +1,4 @@
-"""The virtual address with three servers: the one that has it is lost while `up`, kubectl and an agent's join go on.
+"""The virtual address with three servers: the one that has it is lost while `up`, kubectl and an agent's join continue.
 
 On K3s's own binary alone.
 """
@@ -57,7 +57,7 @@ def conditions(kubeconfig: str) -> dict[str, str]:
     except OSError:
         return {}
     return {
-        item["metadata"]["name"]: next(each["status"] for each in item["status"]["conditions"] if each["type"] == "Ready")
+        item["metadata"]["name"]: next(entry["status"] for entry in item["status"]["conditions"] if entry["type"] == "Ready")
         for item in items
     }
 
@@ -84,20 +84,20 @@ def test_the_server_that_has_it_is_lost_while_an_agent_joins(checkout: Checkout)
     lost = holder(checkout)
     machine, kubeconfig = domain(checkout, lost), checkout.outputs()["kubeconfig"]
     checkout.set("agents", count=1, cpus=1, memory=1536)
-    with silence(kubeconfig, f"{lost}, which had the address, lost") as found:
+    with silence(kubeconfig, f"{lost}, which had the address, lost") as measured:
         run = checkout.run("-y", "up")
         run.saw("agent-1-k3s-install (creating|replacing)", LONG)
         virsh("destroy", machine)
         deadline = time.monotonic() + 20 * LEASE
         while not (nodes := conditions(kubeconfig)):
-            assert time.monotonic() < deadline, found
+            assert time.monotonic() < deadline, measured
             time.sleep(2)
-        assert lost in nodes, "kubectl by the kubeconfig goes on"
-        again = len(found.answered)
-        while len(found.answered) == again:
-            assert time.monotonic() < deadline, found
+        assert lost in nodes, "kubectl by the kubeconfig continues"
+        again = len(measured.answered)
+        while len(measured.answered) == again:
+            assert time.monotonic() < deadline, measured
             time.sleep(1)
-        gap = found.longest  # later ones are of full cores, and not of the address
+        gap = measured.longest  # later ones are of full cores, and not of the address
         code, said = checkout.finished(run, limit=LONG)
     assert code == 0, said[-6000:]
     assert f"server: https://{VIRTUAL}:6443" in checkout.node("cat /etc/rancher/k3s/config.yaml", "agent-1")

@@ -38,7 +38,7 @@ def tagged(frame: bytes, vlan: int) -> bytes:
 
 
 def untagged(frame: bytes, auxiliary: list[tuple[int, int, bytes]], vlan: int) -> bytes | None:
-    """The frame without its tag, if it has this VLAN's: the kernel takes the tag off and reports it beside the frame."""
+    """The frame without its tag, if it has this VLAN's: the kernel takes the tag off and reports it next to the frame."""
     for level, kind, data in auxiliary:
         if (level, kind) == (SOL_PACKET, PACKET_AUXDATA):
             status, _length, _snap, _mac, _net, tag, _protocol = struct.unpack("=IIIHHHH", data[:20])

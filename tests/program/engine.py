@@ -172,7 +172,7 @@ class Registered:
 
 @dataclass
 class Deployment:
-    """What a run of the program asked of the engine."""
+    """What a run of the program requested of the engine."""
 
     resources: dict[str, Registered] = field(default_factory=dict)
     outputs: dict[str, Any] = field(default_factory=dict)
@@ -265,7 +265,7 @@ class Engine(mocks.MockMonitor):
         known = self.mode != "first" and not (self.mode == "replaced" and registered.kind in ("Pod", "HttpProof"))
         outputs = {**inputs, **(made(registered) if known else {})}
         if self.mode == "first" and registered.provider:
-            # The provider's kubeconfig is not known, so the engine does not ask it (provider_plugin.go, Create).
+            # The provider's kubeconfig is not known, so the engine does not query it (provider_plugin.go, Create).
             outputs = {}
         if registered.kind == "OverlayDisk":
             # check() makes it, so a preview has one; a disk recreated has another.
@@ -358,7 +358,7 @@ def made(resource: Registered) -> dict[str, Any]:
 
 
 def _networks(metadata: Mapping[str, Any]) -> list[str]:
-    """What the annotation asks for, each as namespace/name."""
+    """What the annotation requests, each as namespace/name."""
     text = metadata["annotations"]["k8s.v1.cni.cncf.io/networks"]
     if text.startswith("["):
         return [f"{entry['namespace']}/{entry['name']}" for entry in json.loads(text)]
@@ -481,7 +481,7 @@ def run(config: Mapping[str, Any], *, stack_name: str = "dev", mode: Mode = "up"
         settings.set_root_resource(None)  # type: ignore[arg-type]
         loop = asyncio.new_event_loop()
         loop.set_default_executor(_AtOnce())
-        loop.set_exception_handler(lambda *_: None)  # of a run that failed, only its own error is told
+        loop.set_exception_handler(lambda *_: None)  # of a run that failed, only its own error is reported
         try:
             asyncio.set_event_loop(loop)
             loop.run_until_complete(stack.run_in_stack(_program))

@@ -126,7 +126,7 @@ def test_another_file_is_another_disk_of_the_same_machines(stocked: Stocked) -> 
     }
 
 
-def test_the_guest_agent_is_told_that_nothing_is_downloaded(stocked: Stocked) -> None:
+def test_the_guest_agent_s_script_is_set_to_download_nothing(stocked: Stocked) -> None:
     deployment = run(stocked(machine={"guestAgent": True}))
     assert "OFFLINE=true" in deployment["server-1-guest-agent"].input("create")
 

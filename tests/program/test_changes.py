@@ -80,7 +80,7 @@ IN_MACHINE = {
 }
 # A new size restarts the machine; what runs in it is waited for again.
 RESIZED = {"server-1-domain": U, "server-1-settled": U, "server-1-k3s-install": R, "server-1-k3s-ready": R}
-# Another machine: what lives in Kubernetes goes with it by deletedWith, and the provider learns that it is another cluster.
+# Another machine: what lives in Kubernetes is deleted with it by deletedWith, and the provider learns that it is another cluster.
 RESTART = RESIZED
 NEW_MACHINE = {
     "local-prepared-image": U,
@@ -314,7 +314,7 @@ def test_another_agent_changes_nothing_on_the_others(deploy: Run, servers: int, 
 
 @pytest.mark.parametrize(("servers", "more"), [(1, 3), (3, 5)])
 def test_another_server_changes_nothing_on_the_others(deploy: Run, servers: int, more: int) -> None:
-    """The cluster and what runs in it stay the same. With the second server there is one that can tell the first out."""
+    """The cluster and what runs in it stay the same. With the second server there is one that can take the first out."""
     old, new = deploy("dev", many(servers, 2)), deploy("dev", many(more, 2))
     second = {"k3s-release": U, "server-1-leave": U} if servers == 1 else {}
     assert changes(old, new) == {"local-dhcp": U, "local-prepared-image": U, **second}
@@ -329,7 +329,7 @@ def test_the_guest_agent_is_a_step_of_its_own_on_a_machine_that_stays(deploy: Ru
     assert "OFFLINE=false" in step.input("create") and "server-1-booted" in new.before(step.name)
 
 
-def test_the_agents_token_goes_with_its_setting(deploy: Run) -> None:
+def test_the_agents_token_is_deleted_with_its_setting(deploy: Run) -> None:
     old, new = deploy("dev", many(1, 1)), deploy("dev", {**many(1, 1), "k3s": {"separateAgentToken": False}})
     assert set(old.names) - set(new.names) == {"Token k3s-agent-token"}
     assert set(new.names) <= set(old.names)
@@ -348,7 +348,7 @@ def test_the_size_of_one_node_is_its_own(deploy: Run) -> None:
 
 
 def test_two_runs_of_the_modules_differ_in_nothing(deploy: Run) -> None:
-    """No clock and no randomness at program time: the modules loaded anew ask for the same."""
+    """No clock and no randomness at program time: the modules loaded again request the same."""
     old = deploy("dev")
     importlib.reload(importlib.import_module("components.config.plan"))
     assert changes(old, run(config_of("dev"))) == {}

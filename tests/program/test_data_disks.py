@@ -91,7 +91,7 @@ def test_a_change_of_a_disk_changes_what_depends_on_it(
 
 
 @pytest.mark.parametrize("mode", ["up", "again"])
-def test_a_disk_comes_and_goes_while_the_machine_runs(deploy: Run, mode: str) -> None:
+def test_a_disk_is_added_and_removed_while_the_machine_runs(deploy: Run, mode: str) -> None:
     old, new = deploy("dev", {}, mode), deploy("dev", DATA, mode)
     assert changes(old, new) == {"server-1-domain": U, "local-pool": K}
     assert changes(new, old) == {"server-1-domain": U, "local-pool": K}
@@ -149,10 +149,10 @@ def test_a_rebuilt_server_among_others_is_the_same_member(deploy: Run) -> None:
     """It would leave, and etcd would not take it back with the data of a former member."""
     three = merged(OF_K3S, {"servers": {"count": 3}, "podNetworks": {"macvlan-conf": {"addressesPerNode": 2}}})
     old, new = deploy("dev", three), deploy("dev", merged(three, REBUILD))
-    found = changes(old, new)
+    changed = changes(old, new)
     for node in ("server-1", "server-2", "server-3"):
-        assert found[f"{node}-disk"] == R and f"{node}-leave" not in found and f"{node}-rancher-data" not in found
-    assert "k3s-kubernetes" not in found
+        assert changed[f"{node}-disk"] == R and f"{node}-leave" not in changed and f"{node}-rancher-data" not in changed
+    assert "k3s-kubernetes" not in changed
     assert "cluster-init" in new["server-1-k3s-install"].document(), "it does not join as a new member"
 
 

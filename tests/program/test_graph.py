@@ -133,7 +133,7 @@ def expected_of(name: str) -> list[str]:
 
 
 def anchor(deployment: Deployment) -> str:
-    """What the cluster's objects go with."""
+    """What the cluster's objects are deleted with."""
     alone = "server-2" not in {machine.name for machine in deployment.of("VirtualMachine")}
     return deployment["server-1-domain" if alone else "k3s-token"].urn
 
@@ -207,8 +207,8 @@ def test_each_step_waits_for_what_it_needs(deploy: Run, name: str, mode: str) ->
         }
         for step, needed in steps.items():
             assert needed <= deployment.before(step), step
-        beside = {f"{node}-macvlan-conf-check", f"{node}-booted"}
-        assert not beside & deployment.before(f"{node}-k3s-install"), "they run beside K3s"
+        parallel = {f"{node}-macvlan-conf-check", f"{node}-booted"}
+        assert not parallel & deployment.before(f"{node}-k3s-install"), "they run in parallel with K3s"
         others = {resource.name for resource in deployment.custom if f"{node}-images" in deployment.before(resource.name)}
         assert not others, "nothing waits for images that are pulled ahead"
         assert f"{node}-k3s-install" not in deployment.before(f"{node}-images")
@@ -226,7 +226,7 @@ def test_the_daemonset_comes_after_all_it_uses_and_after_its_cleaners(deploy: Ru
     wanted = {"multus-crd", "multus-account", "multus-role", "multus-binding", "multus-token", "multus-config"}
     assert wanted | cleaners <= deployment.before("multus-daemonset")
     for cleaner in cleaners:
-        assert "multus-daemonset" not in deployment.before(cleaner), "the cleaner would go before the daemon"
+        assert "multus-daemonset" not in deployment.before(cleaner), "the cleaner would be deleted before the daemon"
 
 
 @EVERY
@@ -263,7 +263,7 @@ def test_kubernetes_resources_use_our_provider_alone(deploy: Run, name: str, mod
 
 
 @EVERY
-def test_what_lives_in_a_machine_goes_with_it(deploy: Run, name: str, mode: str) -> None:
+def test_what_lives_in_a_machine_is_deleted_with_it(deploy: Run, name: str, mode: str) -> None:
     deployment = deploy(name, mode=mode)
     nodes, pods = nodes_of(name)[0], pods_of(name)
     outside = OUTSIDE | {pattern.format(node) for node in nodes for pattern in OUTSIDE_PER_NODE}
@@ -308,7 +308,7 @@ def test_hooks_and_limits(deploy: Run, name: str, mode: str) -> None:
     limits = parse(name, config_of(name)).timeouts
     for resource in deployment.of("Command"):
         assert resource.timeouts.keys() == {"create", "update", "delete"}, resource.name
-        assert resource.hooks["onError"][0] == "a-step-failed", "who waits for a server would not be told"
+        assert resource.hooks["onError"][0] == "a-step-failed", "nothing would be reported to who waits for a server"
     for node in nodes_of(name)[0]:
         report = {"onError": ["a-step-failed", f"{node}-boot-report"]}
         answers, booted = deployment[f"{node}-answers"], deployment[f"{node}-booted"]
@@ -362,7 +362,7 @@ def test_no_wait_of_the_kubernetes_provider_has_a_limit_of_its_own(deploy: Run, 
 
 
 @EVERY
-def test_what_is_undone_is_undone_before_it_is_done_anew(deploy: Run, name: str, mode: str) -> None:
+def test_what_is_undone_is_undone_before_it_is_done_again(deploy: Run, name: str, mode: str) -> None:
     """The other way round it would take away the new one, which bears the same name or lies at the same place."""
     deployment = deploy(name, mode=mode)
     ours = {"Domain", "OverlayDisk", "SeedImage", "Reservation", "BaseImage", "PreparedImage", "StoragePool", "DhcpClaim"}
@@ -373,7 +373,7 @@ def test_what_is_undone_is_undone_before_it_is_done_anew(deploy: Run, name: str,
 
 
 @EVERY
-def test_two_runs_ask_for_the_same(deploy: Run, name: str, mode: Mode) -> None:
+def test_two_runs_request_the_same(deploy: Run, name: str, mode: Mode) -> None:
     one, two = deploy(name, mode=mode), run(config_of(name), stack_name=name, mode=mode)
     first, second = ({urn: resource.inputs for urn, resource in ran.resources.items()} for ran in (one, two))
     assert first == second
@@ -419,11 +419,11 @@ TWO_HOSTS = {
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_bridge_has_no_dhcp_of_libvirt_s_and_is_asked_first(deploy: Run, mode: str) -> None:
+def test_a_bridge_has_no_dhcp_of_libvirt_s_and_is_probed_first(deploy: Run, mode: str) -> None:
     deployment = deploy("dev", LAN, mode)
-    gone = {"DhcpClaim local-dhcp", "Reservation server-1-reservation", "PreparedImage local-prepared-image"}
+    missing = {"DhcpClaim local-dhcp", "Reservation server-1-reservation", "PreparedImage local-prepared-image"}
     own = {"BaseImage local-image", "FreeAddresses addresses", "Command server-1-lan-check"}
-    wanted = {*expected(["server-1"], False), *own} - gone
+    wanted = {*expected(["server-1"], False), *own} - missing
     assert deployment.names == sorted(wanted)
     assert len(deployment.sorted()) == len(deployment.resources)
     for name in ("local-pool", "local-image", "server-1-disk", "server-1-seed", "server-1-domain"):
@@ -431,7 +431,7 @@ def test_a_bridge_has_no_dhcp_of_libvirt_s_and_is_asked_first(deploy: Run, mode:
     assert {"server-1-answers"} <= deployment.before("server-1-lan-check")
     assert {"server-1-lan-check"} <= deployment.before("server-1-macvlan-conf-check")
     assert {"server-1-lan-check"} <= deployment.before("nginx-macvlan")
-    assert "server-1-lan-check" not in deployment.before("server-1-k3s-install"), "the check runs beside K3s"
+    assert "server-1-lan-check" not in deployment.before("server-1-k3s-install"), "the check runs in parallel with K3s"
     assert deployment["server-1-lan-check"].deleted_with == deployment["server-1-domain"].urn
     probe = deployment["addresses"]
     assert probe.input("ranges") == ["10.30.0.20-10.30.0.39", "10.30.0.200-10.30.0.229"]
@@ -445,7 +445,7 @@ def test_a_network_is_checked_once_on_a_machine(deploy: Run, name: str) -> None:
         assert step.input("update") == ("true" if step.name.endswith("-macvlan-conf-check") else None), step.name
 
 
-def test_what_cloud_init_is_asked_for_is_done_before_anything_else(deploy: Run) -> None:
+def test_what_cloud_init_is_set_to_do_is_done_before_anything_else(deploy: Run) -> None:
     deployment = deploy("dev", {"cloudInit": {"packages": ["nfs-common"]}})
     for step in ("macvlan-conf-check", "k3s-install", "images", "multus-clean"):
         assert "server-1-booted" in deployment.before(f"server-1-{step}"), step
@@ -518,7 +518,7 @@ def test_no_two_nodes_share_an_identity(deploy: Run, servers: int, agents: int) 
         assert len({resource.input(key) for resource in resources}) == count, key
     checks = [step.input("create") for step in deployment.of("Command") if step.name.endswith("-macvlan-conf-check")]
     addresses = {word for text in checks for word in text.split() if word.startswith("FREE=")}
-    assert len(addresses) == count, "two nodes would ask for each other's addresses"
+    assert len(addresses) == count, "two nodes would probe each other's addresses"
     files = [step.input("stdin") for step in deployment.of("Command") if step.name.endswith("-macvlan-conf-network")]
     assert len(set(files)) == (count if count > 1 else 0), "two nodes would give out the same addresses"
     spec = deployment["macvlan-conf-definition"].input("spec")
@@ -544,7 +544,7 @@ def test_agents_may_be_taken_some_at_a_time(deploy: Run, at_once: int) -> None:
 
 @EACH_SHAPE
 def test_nodes_leave_one_after_another_the_last_first(deploy: Run, servers: int, agents: int) -> None:
-    """Deletion is the other way round: what depends on a machine goes before it."""
+    """Deletion is the other way round: what depends on a machine is deleted before it."""
     deployment = deploy("dev", shape(servers, agents))
     later = [f"server-{i + 1}" for i in range(1, servers)] + [f"agent-{i + 1}" for i in range(agents)]
     for index, node in enumerate(later):
@@ -632,7 +632,7 @@ def test_a_node_pulls_ahead_what_its_pods_will_surely_need(deploy: Run, per_node
         assert set(step.ignored) == {"create", "stdin"}, "another image would change the machine"
 
 
-def test_labels_that_no_kubelet_may_set_go_through_the_api(deploy: Run) -> None:
+def test_labels_that_no_kubelet_may_set_are_set_through_the_api(deploy: Run) -> None:
     worker = {"node-role.kubernetes.io/worker": "", "disk": "ssd"}
     deployment = deploy("dev", merged(shape(3, 2), {"agents": {"labels": worker}, "servers": {"labels": {"disk": "hdd"}}}))
     patches = deployment.of("NodePatch")

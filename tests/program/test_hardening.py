@@ -106,7 +106,7 @@ def test_files_of_servers_and_agents(deploy: Run) -> None:
     assert not [path for path in installed(deploy("dev"), "server-1") if "hardening" in path or "sysctl" in path]
 
 
-def test_the_pod_is_what_restricted_asks_for(deploy: Run) -> None:
+def test_the_pod_is_what_restricted_requires(deploy: Run) -> None:
     (pod,) = deploy("dev", HARDENED).of("Pod")
     spec = pod.input("spec")
     assert spec["securityContext"] == {

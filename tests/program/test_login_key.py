@@ -41,13 +41,13 @@ def test_the_machines_stay_and_the_next_one_has_the_new_key(monkeypatch: pytest.
         change = SeedImageProvider().diff("", inputs(before, seed), inputs(after, seed))
         assert change.changes and not change.replaces
         assert inputs(before, seed)["meta_data"] == inputs(after, seed)["meta_data"]
-        documents = [yaml.safe_load(inputs(each, seed)["user_data"]) for each in (before, after)]
+        documents = [yaml.safe_load(inputs(deployment, seed)["user_data"]) for deployment in (before, after)]
         keys = [document["users"][0].pop("ssh_authorized_keys") for document in documents]
         assert documents[0] == documents[1]
         assert keys == [[engine.public_key("client-key").splitlines()[-1]], [NEW]]
 
 
-def test_only_the_run_that_asks_makes_another_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_run_that_is_set_to_rotate_makes_another_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "rotation" not in run(config_of("dev"))["client-key"].inputs
     monkeypatch.setenv(ROTATION, "0123")
     deployment = run(config_of("dev"))

@@ -64,8 +64,8 @@ def test_the_plugins_that_the_networks_need_are_installed_by_themselves(deployme
 
 
 def test_the_pod_is_on_all_networks_with_what_the_book_has_for_it(deployment: Deployment) -> None:
-    asked = json.loads(deployment["nginx-macvlan"].input("metadata")["annotations"]["k8s.v1.cni.cncf.io/networks"])
-    assert asked == [
+    requested = json.loads(deployment["nginx-macvlan"].input("metadata")["annotations"]["k8s.v1.cni.cncf.io/networks"])
+    assert requested == [
         {"name": "macvlan-conf", "namespace": "default"},
         {"name": "guests", "namespace": "default"},
         {"name": "iot", "namespace": "default", "ips": ["192.168.50.10/24"], "mac": "02:00:00:00:50:10"},
@@ -79,17 +79,17 @@ def test_the_pod_is_on_all_networks_with_what_the_book_has_for_it(deployment: De
 
 def test_pages_must_be_served_on_the_nodes_own_network_or_where_the_settings_say_so(deploy: Run) -> None:
     def required(change: dict[str, Any]) -> dict[str, bool]:
-        found = deploy("dev", merged(NETWORKS, change))
-        return {name: found[f"nginx-macvlan-{name}-proof"].input("required") for name in WORDS}
+        deployed = deploy("dev", merged(NETWORKS, change))
+        return {name: deployed[f"nginx-macvlan-{name}-proof"].input("required") for name in WORDS}
 
     assert required({}) == {"macvlan-conf": True, "iot": False, "leased": False, "guests": False}
     assert required({"proof": {"networks": ["iot"]}}) == {"macvlan-conf": False, "iot": True, "leased": False, "guests": False}
 
 
 def test_a_pod_on_some_networks_has_pages_on_these_alone(deploy: Run) -> None:
-    found = deploy("dev", merged(NETWORKS, {"workload": {"networks": ["iot"]}}))
-    assert [page["network"] for page in found.outputs["pages"]] == ["iot"]
-    assert not {"leased-definition", "server-1-dhcp"} & found.before("nginx-macvlan")
+    deployed = deploy("dev", merged(NETWORKS, {"workload": {"networks": ["iot"]}}))
+    assert [page["network"] for page in deployed.outputs["pages"]] == ["iot"]
+    assert not {"leased-definition", "server-1-dhcp"} & deployed.before("nginx-macvlan")
 
 
 def test_a_network_that_is_added_touches_no_machine(deploy: Run) -> None:

@@ -36,7 +36,7 @@ def test_its_machine_gets_no_address_of_the_stack_s(deploy: Run, name: str) -> N
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_on_a_bridge_it_is_made_only_where_it_is_asked_for(deploy: Run, mode: str) -> None:
+def test_on_a_bridge_it_is_made_only_where_it_is_requested(deploy: Run, mode: str) -> None:
     assert PREPARED not in deploy("dev", LAN, mode).names
     always = deploy("dev", {**LAN, "image": {"prepare": "always"}}, mode)
     assert PREPARED in always.names and BASE not in always.names
@@ -88,13 +88,13 @@ def test_it_is_made_for_the_release_of_the_stack(deploy: Run) -> None:
 
 def replaced(old: Deployment, new: Deployment) -> list[str]:
     """Disks that the engine would replace: by the inputs after check(), as in an update of that stack."""
-    provider, found = OverlayDiskProvider(), []
+    provider, names = OverlayDiskProvider(), []
     for disk in old.of("OverlayDisk"):
         olds = provider.check({}, {**disk.inputs}).inputs
         news = provider.check(olds, {**new[disk.name].inputs}).inputs
         if provider.diff("id", olds, news).replaces:
-            found.append(disk.name)
-    return found
+            names.append(disk.name)
+    return names
 
 
 @pytest.mark.parametrize("mode", ["up", "again"])

@@ -25,18 +25,18 @@ def rotating(what: str, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any] 
     return run(config_of("dev", change or NODES))
 
 
-def test_tokens_are_rotated_by_the_run_that_is_asked(deploy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokens_are_rotated_by_the_run_that_is_set_to_rotate(deploy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = deploy("dev", NODES)
     deployment = rotating("token", monkeypatch)
     assert [deployment[name].input("rotate") for name in ("k3s-token", "k3s-agent-token")] == [True, True]
-    assert not [each.name for each in deployment.of("NodeCertificates") if each.input("rotate")]
+    assert not [resource.name for resource in deployment.of("NodeCertificates") if resource.input("rotate")]
     assert [name for name in deployment.resources if name not in plain.resources] == []
-    assert not [each.name for each in plain.custom if each.input("rotate") is not None]
+    assert not [resource.name for resource in plain.custom if resource.input("rotate") is not None]
 
 
 def test_certificates_of_all_nodes_are_rotated(monkeypatch: pytest.MonkeyPatch) -> None:
     deployment = rotating("certificates", monkeypatch)
-    assert [each.input("rotate") for each in deployment.of("NodeCertificates")] == [True] * 5
+    assert [resource.input("rotate") for resource in deployment.of("NodeCertificates")] == [True] * 5
     assert deployment["k3s-token"].input("rotate") is None
 
 

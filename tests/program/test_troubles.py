@@ -19,7 +19,7 @@ def daemon_pod(deployment: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", STACK_FILES)
-def test_multus_is_installed_in_one_step_and_stays_when_its_pod_goes(deploy: Run, name: str) -> None:
+def test_multus_is_installed_in_one_step_and_stays_when_its_pod_is_deleted(deploy: Run, name: str) -> None:
     """Not by `cp` over a running binary; and no pod starts without its network while the daemon is away."""
     pod = daemon_pod(deploy(name))
     (installer,) = pod["initContainers"]

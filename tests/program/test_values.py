@@ -1,4 +1,4 @@
-"""What the resources are told: known in previews, secret where it is secret, and right."""
+"""What the resources are given: known in previews, secret where it is secret, and right."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_first_preview_leaves_open_only_what_is_made(deploy: Run, name: str) -
 
 
 @UPS
-def test_a_preview_of_a_recreated_pod_goes_through(deploy: Run, name: str) -> None:
+def test_a_preview_of_a_recreated_pod_passes(deploy: Run, name: str) -> None:
     """The provider then answers with the inputs, in which no network-status can be."""
     deployment = deploy(name, mode="replaced")
     for pod in pods_of(name):
@@ -221,7 +221,7 @@ def test_an_agent_holds_the_agents_token_alone(deploy: Run) -> None:
 
 
 @UPS
-def test_the_stack_tells_the_page_its_pod_and_its_nodes(deploy: Run, name: str) -> None:
+def test_the_stack_outputs_the_page_its_pod_and_its_nodes(deploy: Run, name: str) -> None:
     outputs = deploy(name).outputs
     pages = []
     for pod, node in pods_of(name).items():
@@ -372,8 +372,8 @@ def test_the_machines_are_what_the_stack_file_says(deploy: Run, name: str) -> No
 # --- bad settings
 
 
-def test_the_ssh_server_is_told_its_port_and_dialled_there(deploy: Run) -> None:
-    """Nothing else of the first boot changes, and with port 22 nothing is told."""
+def test_the_ssh_server_is_given_its_port_and_dialled_there(deploy: Run) -> None:
+    """Nothing else of the first boot changes, and with port 22 nothing is set."""
     plain = yaml.safe_load(deploy("dev")["server-1-seed"].input("user_data"))
     assert "bootcmd" not in plain
     deployment = deploy("dev", {"ssh": {"port": 2222}, "cloudInit": {"bootcmd": [["theirs"]]}})
@@ -384,7 +384,7 @@ def test_the_ssh_server_is_told_its_port_and_dialled_there(deploy: Run) -> None:
     assert deployment["server-1-k3s-install"].input("connection")["port"] == 2222
 
 
-def test_the_machine_is_asked_for_what_k3s_needs(deploy: Run) -> None:
+def test_the_machine_is_checked_for_what_k3s_needs(deploy: Run) -> None:
     variables = environment(deploy("ha")["agent-1-k3s-install"].input("create"))
     assert {"br_netfilter", "overlay", "vxlan"} <= set(variables["MODULES"].split()) and variables["CGROUP_V1"] in {"true", "false"}
     assert deploy("ha")["server-1-answers"].input("create") == command.LET_IN

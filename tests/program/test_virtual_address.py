@@ -64,12 +64,12 @@ CHANGED: list[tuple[str, dict[str, Any], dict[str, str]]] = [
 def test_a_change_changes_what_depends_on_it(deploy: Run, change: dict[str, Any], expected_changes: dict[str, str]) -> None:
     old, new = deploy("dev", VIRTUAL), deploy("dev", merged(VIRTUAL, change))
     assert new.names == old.names
-    found = changes(old, new)
+    changed = changes(old, new)
     # A machine pulls ahead only when it is created, so another image later is no change of this step.
-    assert {**found, "server-1-images": ""} == {**expected_changes, "server-1-images": ""}
+    assert {**changed, "server-1-images": ""} == {**expected_changes, "server-1-images": ""}
 
 
-def test_it_comes_and_goes_on_a_running_stack(deploy: Run) -> None:
+def test_it_is_added_to_and_removed_from_a_running_stack(deploy: Run) -> None:
     without, with_it = deploy("dev"), deploy("dev", VIRTUAL)
     expected_changes = {"local-dhcp": U, "server-1-k3s-install": U, "k3s-kubernetes": C}
     assert changes(without, with_it) == expected_changes == changes(with_it, without)

@@ -60,7 +60,7 @@ def injected(name: str) -> Exception:
 
 
 class Proxy:
-    """A libvirt object whose every call goes through Faults."""
+    """A libvirt object whose every call is made through Faults."""
 
     def __init__(self, target: Any, faults: Faults) -> None:
         self._target, self._faults = target, faults

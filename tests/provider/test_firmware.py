@@ -101,7 +101,7 @@ def test_secure_boot_has_variables_of_its_own(machine: Machine, efi: firmware.Of
     machine.quiet()
 
 
-def test_uefi_set_by_hand_stays_until_the_setting_asks_for_more(machine: Machine, efi: firmware.Offers) -> None:
+def test_uefi_set_by_hand_stays_until_the_setting_requires_more(machine: Machine, efi: firmware.Offers) -> None:
     without_secure_boot = "<firmware><feature enabled='no' name='secure-boot'/></firmware>"
     machine.virsh("destroy", machine.name)
     machine.define(lambda document: document.replace("<os>", f"<os firmware='efi'>{without_secure_boot}"))
@@ -113,7 +113,7 @@ def test_uefi_set_by_hand_stays_until_the_setting_asks_for_more(machine: Machine
     assert "pflash" in machine.observe()[2]
     number = machine.observe()[0]
     machine.change(firmware="efi")
-    assert machine.observe()[0] == number, "it is what the setting asks for"
+    assert machine.observe()[0] == number, "it is what the setting requires"
 
 
 def test_uefi_taken_away_by_hand_comes_back(machine: Machine, efi: firmware.Offers) -> None:

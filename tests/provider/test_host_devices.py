@@ -41,10 +41,10 @@ def given(kind: str, choice: str, address: str, *, optional: bool = False) -> di
 @pytest.fixture
 def cards(sandbox: Sandbox) -> list[NodeDevice]:
     with connect(sandbox.uri) as connection:
-        found = [device for device in node_devices.of_host(connection, "pci") if not device.bridge]
-    if not found:
+        devices = [device for device in node_devices.of_host(connection, "pci") if not device.bridge]
+    if not devices:
         pytest.skip("SKIPPED: libvirt lists no PCI device of this host")
-    return found
+    return devices
 
 
 def test_a_device_is_found_where_libvirt_lists_it(sandbox: Sandbox, cards: list[NodeDevice]) -> None:
@@ -71,8 +71,8 @@ def test_what_is_absent_or_not_the_only_one_is_refused_with_what_is_there(sandbo
     assert (HostDeviceProvider().create(props(sandbox, "pci", ABSENT, optional=True)).outs or {})["address"] == ""
     with pytest.raises(HypervisorError, match="no such USB device"):
         HostDeviceProvider().create(props(sandbox, "usb", "1209:0001"))
-    gone = HostDeviceProvider().read("id", {**props(sandbox, "pci", ABSENT), "address": ABSENT})
-    assert not gone.id
+    absent = HostDeviceProvider().read("id", {**props(sandbox, "pci", ABSENT), "address": ABSENT})
+    assert not absent.id
     assert sandbox.snapshot() == before
 
 
@@ -170,8 +170,8 @@ def test_doctor_sees_them(sandbox: Sandbox, cards: list[NodeDevice]) -> None:
     config = reading.parse("dev", {"servers": {"devices": devices}})
     nodes = plan.make("k3s-macvlan", "dev", config).nodes
     with connect(sandbox.uri) as connection:
-        found = list(host_devices.check(connection, nodes, OWNER))
-    by_level = {level: [finding.observed for finding in found if finding.level == level] for level in ("ok", "error")}
+        findings = list(host_devices.check(connection, nodes, OWNER))
+    by_level = {level: [finding.observed for finding in findings if finding.level == level] for level in ("ok", "error")}
     assert any(str(cards[0]) in text for text in by_level["ok"])
     assert any("1209:0001: no such USB device" in text for text in by_level["error"])
     assert bool(cards[0].group) or any("IOMMU" in text for text in by_level["error"])

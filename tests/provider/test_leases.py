@@ -30,11 +30,11 @@ ROOT = Path(__file__).parents[2]
 BRIDGE = "virbr-labtest"
 OURS = "52:54:00:ab:00:01"
 BYSTANDER = "52:54:00:99:99:99"
-GONE = "52:54:00:77:77:01"
+DELETED = "52:54:00:77:77:01"
 
 
 class Machine:
-    """A NIC of the network's bridge in a network namespace, which is no domain and asks for addresses."""
+    """A NIC of the network's bridge in a network namespace, which is no domain and requests addresses."""
 
     def __init__(self, pid: int, sandbox: Sandbox) -> None:
         self.pid, self.sandbox = pid, sandbox
@@ -51,7 +51,7 @@ class Machine:
         return done.stdout.strip()
 
     def lease(self, mac: str, name: str, wanted: str = "", client: str = "") -> str:
-        """The address, once libvirt knows of it: a helper tells it, a moment later."""
+        """The address, once libvirt knows of it: a helper reports it, a moment later."""
         address = self.run(sys.executable, "tests/dhcp.py", "nic0", mac, name, client, wanted)
         end = time.monotonic() + 10
         while address and held(self.sandbox).get(mac) != address:
@@ -124,10 +124,10 @@ def test_a_machine_s_lease_ends_with_its_reservation(
 ) -> None:
     outs = dict(ReservationProvider().create(reservation_inputs(sandbox)).outs or {})
     assert machine.lease(OURS, "node-a", client=client) == outs["ip"]
-    other = machine.lease(GONE, "phone")
-    assert held(sandbox) == {OURS: outs["ip"], GONE: other}
+    other = machine.lease(DELETED, "phone")
+    assert held(sandbox) == {OURS: outs["ip"], DELETED: other}
     ReservationProvider().delete("id", outs)
-    assert held(sandbox) == {GONE: other}
+    assert held(sandbox) == {DELETED: other}
     assert f"the lease of {outs['ip']} of node-a ({OURS}) is ended" in capfd.readouterr().out
 
 
@@ -151,11 +151,11 @@ def test_the_claim_s_end_ends_what_a_cut_off_run_left(sandbox: Sandbox, pool: di
     assert held(sandbox) == {}
 
 
-def test_the_lease_of_a_machine_that_is_gone_is_taken_over_and_said(
+def test_the_lease_of_a_deleted_machine_is_taken_over_and_reported(
     sandbox: Sandbox, pool: dict[str, Any], machine: Machine, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """As after `destroy` of another stack that was killed, in the same ranges (measured.md 39)."""
-    assert machine.lease(GONE, "other-dev-server-1", "192.168.150.21") == "192.168.150.21"
+    assert machine.lease(DELETED, "other-dev-server-1", "192.168.150.21") == "192.168.150.21"
     DhcpClaimProvider().create(claim_inputs(sandbox))
     output = capfd.readouterr().out
     assert "192.168.150.21 of other-dev-server-1" in output and "nobody answers at it" in output and "is ended" in output
@@ -169,7 +169,7 @@ def test_all_that_are_there_are_named_and_nothing_is_changed(sandbox: Sandbox, p
     assert machine.lease("52:54:00:77:77:02", "phone", "192.168.150.200")
     machine.answers_at("192.168.150.200")
     assert machine.lease("52:54:00:77:77:03", "off", "192.168.150.22")
-    assert machine.lease(GONE, "gone", "192.168.150.23")
+    assert machine.lease(DELETED, "gone", "192.168.150.23")
     with sandbox.libvirt() as conn:
         conn.defineXML(BYSTANDER_XML.replace("bystander", "off").replace(BYSTANDER, "52:54:00:77:77:03"))
     before, leased = sandbox.snapshot(), held(sandbox)
@@ -183,11 +183,11 @@ def test_all_that_are_there_are_named_and_nothing_is_changed(sandbox: Sandbox, p
     assert sandbox.snapshot() == before and held(sandbox) == leased
 
 
-def test_elsewhere_a_lease_of_the_gone_stops_the_node_that_needs_its_address_and_no_other(
+def test_elsewhere_a_lease_of_a_deleted_machine_stops_the_node_that_needs_its_address_and_no_other(
     sandbox: Sandbox, pool: dict[str, Any], machine: Machine, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """As on a host behind SSH, where the bridge is not on this machine."""
-    assert machine.lease(GONE, "lab-test-other-server-1", "192.168.150.21")
+    assert machine.lease(DELETED, "lab-test-other-server-1", "192.168.150.21")
     assert machine.lease("52:54:00:77:77:02", "phone", "192.168.150.60")
     monkeypatch.setattr(free_addresses, "has", lambda *_: False)
     with pytest.raises(HypervisorError, match="cannot be asked from here"):
@@ -196,7 +196,7 @@ def test_elsewhere_a_lease_of_the_gone_stops_the_node_that_needs_its_address_and
     output = capfd.readouterr().out
     assert "192.168.150.21 of lab-test-other-server-1" in output and "cannot be ended from here" in output
     before = sandbox.snapshot()
-    with pytest.raises(HypervisorError, match=rf"dhcp_release {BRIDGE} 192\.168\.150\.21 {GONE}"):
+    with pytest.raises(HypervisorError, match=rf"dhcp_release {BRIDGE} 192\.168\.150\.21 {DELETED}"):
         ReservationProvider().create(reservation_inputs(sandbox))
     assert sandbox.snapshot() == before
     outs = ReservationProvider().create(reservation_inputs(sandbox, ip="192.168.150.22")).outs or {}
@@ -232,13 +232,13 @@ def test_a_fault_at_any_call_of_a_claim_is_put_right_by_the_next(
     at, hit = 0, True
     while hit:
         at += 1
-        assert machine.lease(GONE, "gone", "192.168.150.21")
+        assert machine.lease(DELETED, "gone", "192.168.150.21")
         with monkeypatch.context() as patch:
-            # Each live change of a range restarts dnsmasq, 2 s here, and to ask takes 4 s.
+            # Each live change of a range restarts dnsmasq, 2 s here, and to probe takes 4 s.
             patch.setattr(dhcp_claim, "set_ranges", lambda *_: None)
             patch.setattr(free_addresses, "neighbours", lambda _addresses: {})
             hit = attempt(lambda: DhcpClaimProvider().create(dict(claim)), at, mode)
-            assert held(sandbox).get(GONE) in {None, "192.168.150.21"}
+            assert held(sandbox).get(DELETED) in {None, "192.168.150.21"}
             state = DhcpClaimProvider().create(dict(claim))
             assert held(sandbox) == {}, f"after a fault at call {at}"
             DhcpClaimProvider().delete(state.id, dict(state.outs or {}))
@@ -263,10 +263,10 @@ def test_doctor_and_up_agree(sandbox: Sandbox, machine: Machine) -> None:
         },
     )
     layout = plans.make("k3s-macvlan", "dev", config)
-    machine.lease(GONE, "gone", str(layout.nodes[0].address))
+    machine.lease(DELETED, "gone", str(layout.nodes[0].address))
     with sandbox.libvirt() as conn:
         observed = hypervisor.observe(conn, layout.pools[0], layout, config)
-    assert [lease.mac for lease in observed.stale_leases] == [GONE]
+    assert [lease.mac for lease in observed.stale_leases] == [DELETED]
     assert hypervisor.assess_addresses(observed, layout, config).level == "ok"
     machine.answers_at(observed.stale_leases[0].address)
     with sandbox.libvirt() as conn:

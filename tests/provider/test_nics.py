@@ -147,7 +147,7 @@ def test_a_mac_address_of_another_machine_is_refused(machine: Machine) -> None:
     assert "in use by domain 'lab-test-bystander'" in text
 
 
-def test_queues_of_the_first_nic_take_a_restart_and_go_again(machine: Machine) -> None:
+def test_queues_of_the_first_nic_take_a_restart_and_are_removed_again(machine: Machine) -> None:
     number = machine.observe()[0]
     machine.change(nic_port={"queues": "2"}, cpus=2)
     assert machine.observe()[0] != number

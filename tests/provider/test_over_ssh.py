@@ -88,7 +88,7 @@ def test_everything_is_made_read_changed_and_removed_over_ssh(away: Sandbox, ima
         observed = provider.read(result.id, dict(outs))
         assert (observed.id, observed.outs) == (result.id, outs), type(provider).__name__
         made.append((provider, result.id, outs))
-    # The image's bytes went through the tunnel and are the same on the other side.
+    # The image's bytes were sent through the tunnel and are the same on the other side.
     assert Path(away.file("base.qcow2")).read_bytes() == image.read_bytes()
     provider, key, outs = made[-1]
     provider.update(key, outs, {**outs, "memory_mib": 96})
@@ -127,7 +127,7 @@ def test_a_host_with_another_key_is_not_talked_to(server: SshHypervisor) -> None
         server.know(host_key="host")
 
 
-def test_a_user_without_key_is_told_so_and_asked_nothing(server: SshHypervisor) -> None:
+def test_a_user_without_key_is_reported_and_asked_nothing(server: SshHypervisor) -> None:
     allowed = server.folder / "authorized_keys"
     text = allowed.read_text()
     allowed.write_text("")

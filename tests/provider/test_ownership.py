@@ -283,7 +283,7 @@ def test_diagnosis_never_raises(sandbox: Sandbox, pool: dict[str, Any]) -> None:
     assert "does not exist" in text
     assert "last words" in text
     assert sandbox.file("a.log") in text
-    assert "virtType" not in text, "nothing tells of KVM"
+    assert "virtType" not in text, "nothing is said of KVM"
     lost = diagnose("qemu+unix:///system?socket=/nowhere/sock", "x", **{**place, "network": None})
     assert "systemctl enable" in lost and "virtType" not in lost
 

@@ -191,7 +191,7 @@ def test_else_the_base_image_is_used_and_that_is_said(
 ) -> None:
     made = images.create(said, **{**changes, "required": False})
     assert (made["path"], made["backing_format"], made["prepared"]) == (images.pool.file(BASE), "raw", False)
-    assert "no prepared image: " in (told := capsys.readouterr().out) and words in told
+    assert "no prepared image: " in (output := capsys.readouterr().out) and words in output
     assert PROVIDER.read("id", dict(made)).id == "id"
 
 

@@ -20,7 +20,7 @@ SNAPSHOT = """<domainsnapshot><name>by hand</name><disks>
 
 
 @pytest.mark.parametrize("kept", ["snapshot", "saved state", "nothing, as a transient domain"])
-def test_a_domain_goes_with_what_hands_left_on_it(sandbox: Sandbox, base: dict[str, Any], kept: str) -> None:
+def test_a_domain_is_deleted_with_what_hands_left_on_it(sandbox: Sandbox, base: dict[str, Any], kept: str) -> None:
     OverlayDiskProvider().create(overlay_inputs(sandbox, base))
     SeedImageProvider().create(seed_inputs(sandbox))
     before = sandbox.snapshot()

@@ -31,7 +31,7 @@ from .sandbox import Sandbox
 pytestmark = pytest.mark.provider
 
 
-def test_everything_comes_twice_and_goes_twice(sandbox: Sandbox, base_inputs: dict, tmp_path: Path) -> None:  # type: ignore[type-arg]
+def test_everything_is_made_twice_and_deleted_twice(sandbox: Sandbox, base_inputs: dict, tmp_path: Path) -> None:  # type: ignore[type-arg]
     before = sandbox.snapshot()
     steps = [
         (StoragePoolProvider(), sandbox.pool()),

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Runs the daemon of the CNI plugin dhcp on this node: it asks for the pods' leases and renews them.
+# Runs the daemon of the CNI plugin dhcp on this node: it requests the pods' leases and renews them.
 #
 # Environment:
 #   ACTION     on or off
 #   BIN_DIR    directory of the CNI plugins, with the program dhcp in it
 #   LIMIT_SECONDS  with off: whole seconds to wait for pods with its leases to end (may be empty: 30)
 # Changes: units k3s-macvlan-dhcp.socket, k3s-macvlan-dhcp.service and k3s-macvlan-dhcp-leases.service, and
-# /var/lib/k3s-macvlan/pod_interfaces.py; off removes them, and so does a first run that fails. The plugin finds the daemon at /run/cni/dhcp.sock; with a socket of systemd's a pod that asks while the
-# daemon restarts waits for it.
+# /var/lib/k3s-macvlan/pod_interfaces.py; off removes them, and so does a first run that fails. The plugin finds the daemon at
+# /run/cni/dhcp.sock; with a socket of systemd's a request while the daemon restarts waits for it.
 # Exit: 0 done; 1 with the reason: no program, a daemon of another's at that socket, with off pods that have leases, because the plugin
 # ends no pod without its daemon.
 set -euo pipefail
@@ -85,7 +85,7 @@ write "$units/$name.service" '[Unit]' 'Description=Leases of pods on networks wi
   '[Service]' 'Type=exec' "ExecStart=$BIN_DIR/dhcp daemon -socketpath /run/$name.unused" \
   "ExecStartPost=-/usr/bin/env python3 $program leases $BIN_DIR/dhcp $socket \"\"" \
   'Restart=always' 'RestartSec=2' 'TimeoutStartSec=120' '' '[Install]' 'WantedBy=multi-user.target'
-# The daemon gives a lease up after two or three minutes without an answer, so who got none asks on: the router may start later.
+# The daemon gives a lease up after two or three minutes without an answer, so each is requested again: the router may start later.
 write "$units/$name-leases.service" '[Unit]' 'Description=Requests of leases that the daemon has lost' "BindsTo=$name.service" \
   "After=$name.service" 'StartLimitIntervalSec=0' '' \
   '[Service]' 'Type=exec' "ExecStart=/usr/bin/env python3 $program leases $BIN_DIR/dhcp $socket \"\"" \

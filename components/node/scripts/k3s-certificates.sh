@@ -7,7 +7,7 @@
 #   UNTIL          a time, as 2027-11-26T10:00:00Z
 #   LIMIT_SECONDS  whole seconds to wait for the certificates of a node that is being installed, or for its installation's end
 #   SERVICE_LIMIT  whole seconds from the restart of K3s until it works
-# Changes: with RENEW K3s's certificates and keys, but for the authorities; K3s is restarted, and pods go on. K3s keeps the former
+# Changes: with RENEW K3s's certificates and keys, but for the authorities; K3s is restarted, and pods run on. K3s keeps the former
 #   ones in server/tls-TIME, or agent/tls-TIME.
 # Exit: 0 with the lines of k3s_certificates.py and `renewed yes` or `renewed no`; 1 with the reason.
 # shellcheck disable=SC2034 # the parts read what is set here
@@ -84,7 +84,7 @@ fi
 former=$ends
 previous_invocation=$(unit_state InvocationID) stale=true since=$(date +%s)
 stage "new ones instead of those until ${former:-now}; K3s is restarted"
-# A unit of its own goes on when this script is ended on the way: K3s must not stay without its files, or stopped. The rotation
+# A unit of its own continues when this script is ended on the way: K3s must not stay without its files, or stopped. The rotation
 # does not fail it, since until v1.30 it knew no agents (k3s-io/k3s 4cc73b1fe): an agent gets new ones by each start.
 systemd-run --quiet --collect --no-block --unit=k3s-macvlan-certificates -- \
   /bin/sh -c "systemctl stop $unit; $k3s certificate rotate; systemctl start --no-block $unit" ||

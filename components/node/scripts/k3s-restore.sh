@@ -108,7 +108,7 @@ timeout "$LIMIT_SECONDS" "$k3s" server --cluster-reset "--cluster-reset-restore-
 resetting=$!
 wait "$resetting" || true
 resetting=
-# Its status tells nothing: after the reset it ends with an error in some releases.
+# Its status says nothing: after the reset it ends with an error in some releases.
 grep -q 'membership has been reset' "$work/log" || {
   redact < "$work/log" | tail -n 15 >&2
   fail "K3s did not restore the snapshot within $LIMIT_SECONDS s: its last lines are above. Repeat the restore; docs/backup.md has the way back"

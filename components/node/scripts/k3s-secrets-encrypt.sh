@@ -69,7 +69,7 @@ while true; do
     identity)
       if ((SECONDS >= next)); then
         stage "encrypting all secrets"
-        # K3s goes on with it when its own command has not waited long enough.
+        # K3s continues with it when its own command has not waited long enough.
         said=$(timeout 150 k3s secrets-encrypt rotate-keys 2>&1) || note "$(tail -n 1 <<< "$said")"
         next=$((SECONDS + 60))
       fi

@@ -9,7 +9,7 @@
 #   MTU            MTU that the pods' interfaces are to have, in bytes (may be empty: the parent's)
 #   TYPE           macvlan or ipvlan
 #   MODE           of macvlan: bridge, private or vepa, or passthru, with which no link is made; of ipvlan: l2, l3 or l3s
-#   GATEWAY        IPv4 address that must answer by ARP (may be empty: none is asked)
+#   GATEWAY        IPv4 address that must answer by ARP (may be empty: none is probed)
 #   FREE           IPv4 addresses that nobody but pods of this node has, as first-last, with commas between (may be empty)
 #   BOOKED         IPv4 addresses that only one MAC address may have, as address=mac, with commas between (may be empty)
 #   IPV6           true where the plugins set sysctls of IPv6 in pods, so that the kernel must have it
@@ -138,7 +138,7 @@ ip link set "$link" netns "$namespace"
 ip -netns "$namespace" link set "$link" up
 
 if [[ -n $GATEWAY ]]; then
-  # An ipvlan link has its parent's MAC address, so the parent asks for it.
+  # An ipvlan link has its parent's MAC address, so the probe is sent from the parent.
   if [[ $TYPE == macvlan ]]; then
     asker=(ip netns exec "$namespace") from=$link
     read -r _ from_mac _ < <(ip -netns "$namespace" -details -json link show | python3 -c "$nic" "" "$ROOT" "$link")

@@ -13,7 +13,7 @@
 #   LIMIT_SECONDS  with on: whole seconds until the NIC is there
 # Changes: files of the NIC for udev, systemd-networkd and NetworkManager, unit k3s-macvlan-nic-NAME.service, the NIC itself; off removes
 # the files and the unit, and sets a NIC that is still there down unless something is on it.
-# Exit: 0 done; 1 with the reason: no such NIC, a name that another interface has, nobody who asks a DHCP server.
+# Exit: 0 done; 1 with the reason: no such NIC, a name that another interface has, no program that queries a DHCP server.
 set -euo pipefail
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin
 ROOT=${ROOT:-}
@@ -82,7 +82,7 @@ if [[ $ACTION == off ]]; then
     [[ ! -e $path ]] || { rm -f "$path"; changed=1; }
   done
   [[ -z $changed && ! -e $file ]] || reload
-  # The NIC is ours while the unit's file is there, which is why that goes last.
+  # The NIC is ours while the unit's file is there, which is why that is removed last.
   if [[ -e $file ]] && found "$mac"; then
     upper=("$ROOT/sys/class/net/$interface"/upper_*)
     if [[ ! -e ${upper[0]} ]]; then
@@ -119,7 +119,7 @@ stage
 udevadm settle --timeout=20 || note "udev is still at work on new devices"
 found "$mac" || fail "the NIC with the MAC address $mac was there, and is gone again"
 
-# Who asks a DHCP server, and who else is to leave the NIC alone.
+# The program that queries a DHCP server, and the other one, which is to leave the NIC alone.
 by='' manager=''
 if active systemd-networkd.service; then by=networkd; fi
 if active NetworkManager.service; then by=${by:-manager} manager=1; fi

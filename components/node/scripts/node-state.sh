@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Reports how this node is, one fact a line: uptime, memory, file systems, kernels, and what asks for a reboot. For `lab status`.
+# Reports how this node is, one fact a line: uptime, memory, file systems, kernels, and what needs a reboot. For `lab status`.
 #
 # Environment: none. Argument: the program k3s_certificates.py, or nothing.
 # Changes: nothing.

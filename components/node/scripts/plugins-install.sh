@@ -91,7 +91,7 @@ if ((${#missing[@]})); then
   done
 fi
 
-# Of a plugin, CNI asks for its versions in this way; it touches nothing.
+# In this way CNI queries a plugin for its versions; it touches nothing.
 answers() {
   local said
   said=$(CNI_COMMAND=VERSION timeout 20 "$1" <<< '{"cniVersion":"0.4.0"}' 2> /dev/null) && [[ $said == *supportedVersions* ]]

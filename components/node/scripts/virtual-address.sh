@@ -14,7 +14,7 @@
 # Changes: kube-vip.yaml and kube-vip.kubeconfig in /var/lib/k3s-macvlan, and a link to the first in the directory of K3s's static
 #   pods. The files are on the root disk and the link may be on a data disk: so a machine that is recreated has the pod again only
 #   from this script. Off removes the three, and the address if kube-vip leaves it.
-# Exit: 0 done; 1 with what is seen. Another machine that has the address is found before kube-vip is started, which asks nobody.
+# Exit: 0 done; 1 with what is seen. Another machine that has the address is found before kube-vip is started, which does not probe.
 set -euo pipefail
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin
 ROOT=${ROOT:-}

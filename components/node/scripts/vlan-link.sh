@@ -34,13 +34,13 @@ unit=k3s-macvlan-vlan-$link.service
 file=$ROOT/etc/systemd/system/$unit
 unmanaged=$ROOT/etc/systemd/network/05-k3s-macvlan-vlan-$link.network
 there() { [[ -e $ROOT/sys/class/net/$1 ]]; }
-# networkd reads its files when it is told to, and takes a VLAN for the NIC whose MAC address it has.
+# networkd reads its files when it is reloaded, and takes a VLAN for the NIC whose MAC address it has.
 reload_networkd() {
   if systemctl is-active --quiet systemd-networkd.service; then
     networkctl reload || fail "systemd-networkd would not read its files again"
   fi
 }
-# The interface is ours while the unit's file is there, which is why that goes after it.
+# The interface is ours while the unit's file is there, which is why that file is removed after it.
 remove() {
   if [[ -e $file ]]; then
     systemctl disable --quiet --now "$unit" || fail "systemd would not disable $unit"

@@ -1,4 +1,4 @@
-"""The scenario by hand: what its script is told, and the script itself over stand-ins for what it calls."""
+"""The scenario by hand: what its script is given, and the script itself over stand-ins for what it calls."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def taken_by_the_script() -> set[str]:
 @pytest.mark.parametrize(
     ("stack", "plugins"), [("cn", ["macvlan"]), ("dev", ["macvlan", "tuning"]), ("testnet-stand-in", ["macvlan", "tuning"])]
 )
-def test_the_script_is_told_all_that_it_takes(stack: str, plugins: list[str], tmp_path: Path) -> None:
+def test_the_script_is_given_all_that_it_takes(stack: str, plugins: list[str], tmp_path: Path) -> None:
     environment, documents = handed_over(stack, tmp_path)
     assert environment.keys() == taken_by_the_script()
     assert all(environment[name] for name in environment.keys() - {"CPU_MODEL", "INSTALL_ENV", "K3S_REGISTRY"})
@@ -75,7 +75,7 @@ def test_the_script_is_told_all_that_it_takes(stack: str, plugins: list[str], tm
     assert pod["metadata"]["annotations"] == {"k8s.v1.cni.cncf.io/networks": "macvlan-conf"}
 
 
-def test_the_script_is_told_where_the_pod_is_found(tmp_path: Path) -> None:
+def test_the_script_is_given_the_pod_s_addresses(tmp_path: Path) -> None:
     environment, _ = handed_over("dev", tmp_path)
     assert (environment["PAGE"], environment["CHECK_ADDRESS"]) == ("192.168.122.200", "192.168.122.210/24")
     booked = {"nginx-macvlan": {"ip": "192.168.122.207", "mac": "02:00:00:00:00:07"}}
@@ -84,8 +84,8 @@ def test_the_script_is_told_where_the_pod_is_found(tmp_path: Path) -> None:
     assert (environment["PAGE"], environment["CHECK_ADDRESS"]) == ("192.168.122.207", "192.168.122.207/24")
     assert environment["PLUGINS"] == "macvlan static tuning"
     _, pod = yaml.safe_load_all(documents["pod.yaml"])
-    [asked] = json.loads(pod["metadata"]["annotations"]["k8s.v1.cni.cncf.io/networks"])
-    assert (asked["name"], asked["ips"], asked["mac"]) == ("macvlan-conf", ["192.168.122.207/24"], "02:00:00:00:00:07")
+    [entry] = json.loads(pod["metadata"]["annotations"]["k8s.v1.cni.cncf.io/networks"])
+    assert (entry["name"], entry["ips"], entry["mac"]) == ("macvlan-conf", ["192.168.122.207/24"], "02:00:00:00:00:07")
 
 
 def test_the_definition_has_the_first_node_s_slice(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_the_script_leaves_nothing(host: Host) -> None:
         assert [line for line in after if step in line], step
 
 
-def test_a_failure_is_told_with_what_was_done_and_leaves_nothing(host: Host) -> None:
+def test_a_failure_is_reported_with_what_was_done_and_leaves_nothing(host: Host) -> None:
     done = host.run(FAIL="1")
     assert done.returncode and done.stdout.split()[::2] == ["image"]
     assert "Failed to start domain" in done.stderr

@@ -64,7 +64,7 @@ def bar(name: str, start: float, end: float) -> Bar:
     return Bar(name=name, kind="Thing", urn=name, op="create", start=start, end=end)
 
 
-def test_the_critical_path_goes_back_along_what_was_waited_for_longest() -> None:
+def test_the_critical_path_leads_back_along_what_was_waited_for_longest() -> None:
     drawn = [bar("image", 0, 5), bar("claim", 0, 6), bar("machine", 6, 9), bar("key", 0, 1), bar("page", 9, 10), bar("aside", 1, 8)]
     needs = {"page": {"machine", "key"}, "machine": {"image", "claim", "not in this run"}, "aside": {"key"}}
     assert [step.name for step in critical_path(drawn, needs)] == ["claim", "machine", "page"]

@@ -91,7 +91,7 @@ def test_lab_is_called_as_a_user_calls_it(tmp_path: Path) -> None:
     assert done.output == "-s bench -y up --diff more\n"
 
 
-def test_a_failed_lab_is_told_with_its_output(tmp_path: Path) -> None:
+def test_a_failed_lab_is_reported_with_its_output(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"(?s)\./lab -s bench -y up ended with status 4:\nno such network"):
         lab(tmp_path, "echo no such network >&2; exit 4").lab("bench", "up")
     with pytest.raises(BenchError, match="stack export ended with status 4"):

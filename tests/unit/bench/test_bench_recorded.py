@@ -70,14 +70,14 @@ def test_a_pod_has_its_second_interface_and_what_the_provider_notes() -> None:
 def test_a_pod_has_an_interface_of_each_network_with_the_addresses_that_it_requests() -> None:
     booked = {"name": "iot", "namespace": "home", "ips": ["192.168.50.10/24", "fd00:50::10/64"], "mac": "02:00:00:00:50:10"}
     both = ["default/lan", "home/iot"]
-    for asked, names in ((json.dumps([{"name": "lan"}, booked]), both), ("lan,home/iot", both), ("", [])):
-        pod = {**POD, "metadata": {"name": "web", "annotations": {"k8s.v1.cni.cncf.io/networks": asked}}}
+    for annotation, names in ((json.dumps([{"name": "lan"}, booked]), both), ("lan,home/iot", both), ("", [])):
+        pod = {**POD, "metadata": {"name": "web", "annotations": {"k8s.v1.cni.cncf.io/networks": annotation}}}
         (answer,) = create("kubernetes", pod)
         status = network_status(MessageToDict(answer.properties)["metadata"]["annotations"])
         assert [(entry["name"], entry["interface"]) for entry in status] == [(name, f"net{i}") for i, name in enumerate(names, 1)]
         assert all(entry["ips"] and entry["mac"] for entry in status)
         assert len({entry["mac"] for entry in status}) == len(names)
-        if asked.startswith("["):
+        if annotation.startswith("["):
             assert (status[1]["ips"], status[1]["mac"]) == (["192.168.50.10", "fd00:50::10"], "02:00:00:00:50:10")
 
 
@@ -158,7 +158,7 @@ def test_real_providers_are_found_where_pulumi_keeps_them(tmp_path: Path, monkey
         recorded.providers(binaries)
 
 
-def test_doctor_is_not_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_doctor_is_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A recorded state stands for no machine, so nothing may look whether the host has room for it."""
     calls: list[tuple[tuple[str, ...], dict[str, str]]] = []
     monkeypatch.setattr(engine, "path", lambda: str(tmp_path / "pulumi"))

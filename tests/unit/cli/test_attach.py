@@ -120,7 +120,7 @@ def test_a_pod_is_in_one_namespace() -> None:
         attach.annotation(planned, ["home-assistant"])
 
 
-def test_an_empty_book_is_told() -> None:
+def test_an_empty_book_is_reported() -> None:
     planned = plans.make("k3s-macvlan", "dev", reading.parse("dev", {})).networks
     with pytest.raises(LabError, match=r"Booked are none; add it to podNetworks\.macvlan-conf\.addresses"):
         attach.annotation(planned, ["printer"])

@@ -35,35 +35,35 @@ def pod(name: str, created: str, requested: str = "macvlan-conf", *, revision: s
 
 
 def outdated(*items: dict[str, Any], definitions: tuple[Definition, ...] = (DEFINITION,)) -> list[tuple[str, bool]]:
-    found = attachments.outdated(kube.pods({"items": list(items)}), definitions)
-    return [(item.pod, item.own) for item in found]
+    attached = attachments.outdated(kube.pods({"items": list(items)}), definitions)
+    return [(item.pod, item.own) for item in attached]
 
 
 def test_a_pod_of_others_is_compared_by_time() -> None:
     before, same, after = "2026-11-26T11:59:59Z", "2026-11-26T12:00:00Z", "2026-11-26T12:00:01Z"
     assert outdated(pod("before", before), pod("same", same), pod("after", after)) == [("default/before", False)]
-    (found,) = attachments.outdated(kube.pods({"items": [pod("before", before)]}), (DEFINITION,))
-    assert found.text == (
+    (attachment,) = attachments.outdated(kube.pods({"items": [pod("before", before)]}), (DEFINITION,))
+    assert attachment.text == (
         "pod default/before has default/macvlan-conf as it was before its definition last changed, at 2026-11-26 12:00:00 UTC: "
         "delete the pod, so that it is made again with it"
     )
-    assert found.plain() == {"pod": "default/before", "network": LAN, "own": False}
+    assert attachment.plain() == {"pod": "default/before", "network": LAN, "own": False}
 
 
-def test_what_is_not_known_is_not_told() -> None:
+def test_what_is_not_known_is_not_reported() -> None:
     before = "2026-11-26T11:00:00Z"
     assert outdated(pod("a", before), definitions=()) == []
     assert outdated(pod("a", before), definitions=(Definition(network=LAN, type="macvlan", master=""),)) == []
     assert outdated(pod("a", "")) == []
 
 
-def test_a_pod_that_ended_goes_or_has_no_network_yet_is_left_out() -> None:
+def test_a_pod_that_ended_is_being_deleted_or_has_no_network_yet_is_left_out() -> None:
     before = "2026-11-26T11:00:00Z"
     ended, waits = pod("ended", before), kube_pod("waits", "macvlan-conf")
     ended["status"]["phase"] = "Succeeded"
     waits["metadata"]["creationTimestamp"] = before
     waits["status"] = {"phase": "Pending"}
-    assert outdated(ended, waits, pod("going", before, deletionTimestamp=before)) == []
+    assert outdated(ended, waits, pod("deleted", before, deletionTimestamp=before)) == []
 
 
 def test_a_pod_whose_node_was_restarted_has_the_present_network() -> None:
@@ -82,8 +82,8 @@ def test_a_pod_of_the_program_s_own_is_compared_by_its_revisions() -> None:
     two = "macvlan-conf,default/iot"
     assert outdated(pod("own", before, two, revision="new,iot"), definitions=(DEFINITION, iot)) == []
     assert outdated(pod("own", before, two, revision="iot,new"), definitions=(DEFINITION, iot)) == [("default/own", True)] * 2
-    (found,) = attachments.outdated(kube.pods({"items": [pod("own", before, two, revision="new,old")]}), (DEFINITION, iot))
-    assert found.network == "default/iot" and "./lab up makes it again" in found.text
+    (attachment,) = attachments.outdated(kube.pods({"items": [pod("own", before, two, revision="new,old")]}), (DEFINITION, iot))
+    assert attachment.network == "default/iot" and "./lab up makes it again" in attachment.text
     unmarked = Definition(network=LAN, type="macvlan", master="enp1s0", changed=CHANGED)
     assert outdated(pod("own", before, revision="old"), definitions=(unmarked,)) == []
 
@@ -91,7 +91,7 @@ def test_a_pod_of_the_program_s_own_is_compared_by_its_revisions() -> None:
 # --- the default route of an annotation ---
 
 
-def asking(eth0: dict[str, Any] = GATEWAY, **interface: Any) -> dict[str, Any]:
+def requesting(eth0: dict[str, Any] = GATEWAY, **interface: Any) -> dict[str, Any]:
     wanted = [{"name": "macvlan-conf", "namespace": "default", "default-route": ["192.168.122.1"]}]
     given = {"name": LAN, "interface": "net1", "ips": ["192.168.122.200"], "mac": "02:00:00:00:00:01", **interface}
     return kube_pod("asks", json.dumps(wanted), [eth0, given])
@@ -101,14 +101,14 @@ def ineffective(item: dict[str, Any], image: str = "multus-cni:v4.3.0", of: Any 
     return attachments.without_default_route(kube.pods({"items": [item]}), {"server-1": image}, of)
 
 
-def test_a_default_route_that_multus_does_not_make_is_told() -> None:
-    (text,) = ineffective(asking())
+def test_a_default_route_that_multus_does_not_make_is_reported() -> None:
+    (text,) = ineffective(requesting())
     assert text == (
         "pod default/asks: its annotation's default-route by net1 (default/macvlan-conf) has had no effect, because Multus 4.3.0 "
         "leaves that of eth0; give the network's own definition the route"
     )
     plan = plans.make("k3s-macvlan", "dev", parse("dev", {}))
-    (own,) = ineffective(asking(), of=plan)
+    (own,) = ineffective(requesting(), of=plan)
     assert "set podNetworks.macvlan-conf.defaultRoute or podNetworks.macvlan-conf.replies: by-source" in own
 
 
@@ -127,15 +127,15 @@ def test_a_default_route_that_multus_does_not_make_is_told() -> None:
     ],
 )
 def test_it_is_known_of_the_releases_that_have_the_mistake(image: str, known: bool) -> None:
-    assert bool(ineffective(asking(), image)) is known
+    assert bool(ineffective(requesting(), image)) is known
 
 
-def test_where_it_cannot_be_known_or_there_is_the_route_nothing_is_told() -> None:
-    assert ineffective(asking(ETH0)) == (), "eth0 has no default route that could stay"
-    assert ineffective(asking(gateway=["192.168.122.1"])) == (), "the network gives one itself"
-    ended = asking()
+def test_where_it_cannot_be_known_or_there_is_the_route_nothing_is_reported() -> None:
+    assert ineffective(requesting(ETH0)) == (), "eth0 has no default route that could stay"
+    assert ineffective(requesting(gateway=["192.168.122.1"])) == (), "the network gives one itself"
+    ended = requesting()
     ended["status"]["phase"] = "Failed"
     assert ineffective(ended) == ()
-    unasked = kube_pod("silent", "macvlan-conf", [GATEWAY, {"name": LAN, "interface": "net1", "ips": ["192.168.122.200"]}])
-    assert ineffective(unasked) == ()
-    assert attachments.without_default_route(kube.pods({"items": [asking()]}), {"agent-1": "multus-cni:v4.3.0"}, None) == ()
+    without_request = kube_pod("silent", "macvlan-conf", [GATEWAY, {"name": LAN, "interface": "net1", "ips": ["192.168.122.200"]}])
+    assert ineffective(without_request) == ()
+    assert attachments.without_default_route(kube.pods({"items": [requesting()]}), {"agent-1": "multus-cni:v4.3.0"}, None) == ()

@@ -1,4 +1,4 @@
-"""`lab backup` and `lab restore`: what goes to the nodes and to pulumi, in which order, and what is refused before."""
+"""`lab backup` and `lab restore`: what is sent to the nodes and to pulumi, in which order, and what is refused before."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def a_run(stack: Stack, **changed: Any) -> Run:
     return Run(**{"node": stack.nodes[0], "name": "k3s-restore.sh", "limit": 5, "environment": {"SIZE": "7"}, **changed})
 
 
-def test_secrets_and_data_go_by_stdin_after_the_script(stack: Stack, fake_ssh: Path) -> None:
+def test_secrets_and_data_are_sent_by_stdin_after_the_script(stack: Stack, fake_ssh: Path) -> None:
     node_scripts.run_with(stack, a_run(stack, more_stdin=b"s3cr3t\n"), iter([b"snap", b"\0shot"]))
     sent, arguments = (fake_ssh / "stdin").read_bytes(), (fake_ssh / "arguments").read_text()
     assert sent.endswith(b"s3cr3t\nsnap\0shot") and b"membership has been reset" in sent
@@ -196,7 +196,7 @@ def test_the_next_server_is_taken_where_the_first_gives_none(
         backup.main(command_line.parse(["backup", "other"]))
 
 
-def test_settings_go_along_without_their_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_saved_without_their_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "Pulumi.dev.yaml"
     secret = "    registries:\n      configs:\n        r: {auth: {password: {secure: 'v1:AAA:BBB'}}}\n"
     file.write_text(f"encryptionsalt: v1:SALT\nconfig:\n  k3s-macvlan:k3s:\n    version: v1.36.4+k3s1\n{secret}")
@@ -333,7 +333,7 @@ def test_without_a_majority_the_data_are_exchanged_before_others_are_recreated(s
 
 
 def test_a_server_with_another_release_is_not_lost(steps: Steps) -> None:
-    """It has its data and its vote: the cluster of an upgrade that was cut off would go on next to the restored one."""
+    """It has its data and its vote: the cluster of an upgrade that was cut off would continue next to the restored one."""
     steps.ready, steps.other_release = [{"server-1"}, ALL], {"server-2", "agent-1"}
     assert run("file") == 0
     assert steps.done == [

@@ -136,7 +136,7 @@ def test_pods_with_their_node_s_mac_address_need_no_bridge_that_learns_others() 
     assert levels(hypervisor.assess_network(isolated, config, own_macs=own_macs, dnsmasq=False)) == ["error"]
 
 
-def test_leases_and_reservations_of_strangers() -> None:
+def test_leases_and_reservations_of_others() -> None:
     config, layout = planned()
     ours, theirs = layout.nodes[0].mac, "52:54:00:99:99:99"
     lease = Lease(mac=theirs, address="192.168.122.205", name="printer")
@@ -156,7 +156,7 @@ def test_leases_and_reservations_of_strangers() -> None:
 
 
 @pytest.mark.parametrize("here", [True, False])
-def test_a_lease_of_the_gone_stands_in_the_way_of_a_node_where_it_cannot_be_ended(
+def test_a_lease_of_a_deleted_machine_is_in_the_way_of_a_node_where_it_cannot_be_ended(
     monkeypatch: pytest.MonkeyPatch, here: bool
 ) -> None:
     _config, layout = planned()
@@ -329,7 +329,7 @@ def test_download_sites_follow_mirrors() -> None:
     assert "pw" not in json.dumps([finding.plain() for finding in answers])
 
 
-def test_artifacts_stand_in_for_every_site(tmp_path: Path) -> None:
+def test_artifacts_replace_every_site(tmp_path: Path) -> None:
     config, _plan = planned(artifacts={"directory": str(tmp_path)})
 
     def no_request(url: str) -> int:
@@ -368,7 +368,7 @@ def test_answers(answer: int | str, here: bool, whole: bool, level: str) -> None
 # --- the whole ---
 
 
-def test_mistakes_of_the_stack_file_are_all_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_of_the_stack_file_are_all_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     problems = [Problem("network.gateway", "10.0.0.1", "is outside"), Problem("servers", "", "is odd")]
 
     def fail(_stack: str) -> Any:
@@ -418,7 +418,7 @@ def test_before_up_only_what_is_wrong_with_the_hosts(monkeypatch: pytest.MonkeyP
     assert capsys.readouterr().err.startswith("lab: error: d: broken\n")
 
 
-def test_before_up_the_program_itself_tells_of_the_stack_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_before_up_the_program_itself_reports_mistakes_of_the_stack_file(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_stack: str) -> Any:
         raise SettingsError("dev", [Problem("servers", "", "is odd")])
 
@@ -426,7 +426,7 @@ def test_before_up_the_program_itself_tells_of_the_stack_file(monkeypatch: pytes
     assert doctor.before_up("dev") is False
 
 
-def test_what_pulumi_reads_past_is_told_by_doctor_fetch_preview_and_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_pulumi_reads_past_is_reported_by_doctor_fetch_preview_and_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "Pulumi.yaml").write_text("name: k3s-macvlan\n")
     (tmp_path / "Pulumi.x.yaml").write_text("k3s-macvlan:servers: {count: 3}\nconfig: {proof: {path: x}}\n")
     monkeypatch.setattr(doctor, "load_settings", partial(stack.load_settings, root=tmp_path))
@@ -494,9 +494,9 @@ def test_doctor_fetch_and_the_program_find_the_same(monkeypatch: pytest.MonkeyPa
     assert str(fetched.value) == str(program.value)
 
 
-def test_the_lease_of_a_node_that_left_is_no_stranger_s() -> None:
+def test_the_lease_of_a_node_that_left_is_the_stack_s_own() -> None:
     config, layout = planned()
     lease = Lease(address="192.168.122.199", mac=plans.mac_address("k3s-macvlan", "dev", "agent-1"), name="agent")
     assert levels(hypervisor.assess_addresses(replace(FINE, leases=[lease]), layout, config)) == ["ok"]
-    stranger = replace(lease, mac="52:54:00:00:00:01")
-    assert levels(hypervisor.assess_addresses(replace(FINE, leases=[stranger]), layout, config)) == ["error"]
+    unmanaged = replace(lease, mac="52:54:00:00:00:01")
+    assert levels(hypervisor.assess_addresses(replace(FINE, leases=[unmanaged]), layout, config)) == ["error"]

@@ -69,14 +69,14 @@ def test_what_is_said_of_it(machine: dict[str, Any], capabilities: str, version:
         assert all(package in finding.fix for package in ("ovmf (Debian", "edk2-ovmf (Fedora", "qemu-ovmf-x86_64 (openSUSE"))
 
 
-def test_of_machines_that_boot_by_bios_nothing_is_asked() -> None:
+def test_for_machines_that_boot_by_bios_nothing_is_queried() -> None:
     """A query of a domain's capabilities may begin programs on the host."""
     connection = SimpleNamespace()  # without any method
     assert firmware.observe(connection, config()) is None and firmware.assess(None, 1, config()) == []
 
 
-@pytest.mark.parametrize(("kind", "asked"), [("auto", "qemu"), ("kvm", "kvm")])
-def test_the_machines_own_type_is_asked_for(kind: str, asked: str) -> None:
+@pytest.mark.parametrize(("kind", "queried"), [("auto", "qemu"), ("kvm", "kvm")])
+def test_the_machines_own_type_is_queried(kind: str, queried: str) -> None:
     queries: list[tuple[object, ...]] = []
 
     def capabilities(*query: object) -> str:
@@ -85,4 +85,4 @@ def test_the_machines_own_type_is_asked_for(kind: str, asked: str) -> None:
 
     connection = SimpleNamespace(getCapabilities=lambda: "<capabilities/>", getDomainCapabilities=capabilities)
     assert firmware.observe(connection, config(firmware="efi", virtType=kind)) == Offers(efi=True, secure_boot=True)
-    assert queries == [(None, "x86_64", "q35", asked)]
+    assert queries == [(None, "x86_64", "q35", queried)]

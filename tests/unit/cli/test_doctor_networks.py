@@ -89,7 +89,7 @@ def test_an_interface_of_the_hypervisor_takes_the_vlan_off_the_port() -> None:
         assert levels(assessed(replace(UNFILTERED, taken=taken), {"server-1": "vnet0"})) == ["ok"]
 
 
-def test_each_vlan_is_told_once_with_all_its_networks() -> None:
+def test_each_vlan_is_reported_once_with_all_its_networks() -> None:
     second = {**IOT, "cidr": "192.168.51.0/24", "gateway": "192.168.51.1"}
     findings = assessed(
         UNFILTERED, {}, iot=IOT, second=second, other={**second, "vlan": 51, "cidr": "192.168.52.0/24", "gateway": None}

@@ -43,7 +43,7 @@ def key() -> str:
 
 @pytest.fixture
 def fake_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """ssh in front of PATH that tells what it was given; the agent and ssh-add are the real ones."""
+    """ssh in front of PATH that prints what it was given; the agent and ssh-add are the real ones."""
     for name in ("ssh-agent", "ssh-add"):
         if shutil.which(name) is None:
             pytest.skip(f"there is no {name}")
@@ -75,7 +75,7 @@ def test_the_key_is_in_an_agent_and_the_host_key_is_pinned(fake_ssh: Path, key: 
     assert not Path(known).exists()
 
 
-def test_several_nodes_are_asked_at_once_and_one_that_does_not_answer_breaks_nothing(fake_ssh: Path, key: str) -> None:
+def test_several_nodes_are_queried_in_parallel_and_one_that_does_not_answer_breaks_nothing(fake_ssh: Path, key: str) -> None:
     fake_ssh.write_text(
         "#!/bin/sh\n"
         "for word; do last=$word; case $word in 192.168.122.18[0-9]) address=$word;; esac; done\n"
@@ -303,7 +303,7 @@ def test_look_never_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     assert observed.settings is not None
 
 
-def test_look_takes_what_the_api_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_observe_takes_what_the_api_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = kube.Cluster(
         nodes=[kube.KubeNode(name="server-1", ready=True, version="v1")],
         pods=[],
@@ -323,10 +323,10 @@ def test_look_takes_what_the_api_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     assert observed.inside["server-1"].uptime == 61
 
 
-def test_a_machine_that_does_not_run_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_that_does_not_run_is_not_queried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hypervisor, "domain_states", lambda *_: ({"server-1": "shut off"}, []))
     monkeypatch.setattr(images, "stored", lambda _pools: iter(()))
-    monkeypatch.setattr(ssh, "gather", lambda *_: pytest.fail("asked"))
+    monkeypatch.setattr(ssh, "gather", lambda *_: pytest.fail("queried"))
     monkeypatch.setattr(kube, "read", lambda _kubeconfig, **_: kube.Cluster(nodes=[], pods=[], definitions=(), multus={}, notes=()))
     monkeypatch.setattr("components.custom.page_check.prove", lambda *_: (200, "x"))
     observed = status.observe(stack.parse_outputs("dev", OUTPUTS))
@@ -448,13 +448,13 @@ UNSEEN: dict[str, Any] = {
 }
 
 
-def test_a_page_that_was_not_asked_for_says_why_and_is_not_asked_for(
+def test_a_page_that_was_not_requested_says_why_and_is_not_requested(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[tuple[Any, ...]] = []
+    requested: list[tuple[Any, ...]] = []
 
     def prove(*words: Any) -> tuple[int, str]:
-        asked.append(words)
+        requested.append(words)
         return 200, "Welcome to nginx!"
 
     monkeypatch.setattr("components.custom.page_check.prove", prove)
@@ -463,21 +463,21 @@ def test_a_page_that_was_not_asked_for_says_why_and_is_not_asked_for(
     outputs = stack.parse_outputs("dev", {**OUTPUTS, "pages": [first, UNSEEN]})
     known = with_networks()
     answers = status.pages(outputs, known.settings)
-    assert [words[0] for words in asked] == list(answers) == [URL]
+    assert [words[0] for words in requested] == list(answers) == [URL]
     document = status.plain(outputs, replace(known, pages=answers))
     assert [page["now"] for page in document["pages"]] == ["served to this machine: 200 'Welcome to nginx!'", ""]
     text = " ".join(rendered(document, capsys).split())
     assert "macvlan-conf" in text and "iot this machine has no address" in text and "not requested" in text
-    asked.clear()
+    requested.clear()
     monkeypatch.setattr("components.custom.free_addresses.interfaces", lambda: [IPv4Address("192.168.50.7")])
     assert status.pages(outputs, known.settings)[UNSEEN["url"]].startswith("served")
-    assert ("http://192.168.50.12/", "Welcome to nginx!", 2) in asked, (
+    assert ("http://192.168.50.12/", "Welcome to nginx!", 2) in requested, (
         "with the title of the settings, since it has none of its own"
     )
     assert list(status.pages(outputs, None)) == [URL], "without settings the network is not known"
 
 
-def test_the_page_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_is_requested_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("components.custom.page_check.prove", lambda *_: (200, "Welcome to nginx!"))
     assert "served to this machine: 200" in status.pages(stack.parse_outputs("dev", OUTPUTS), None)[URL]
 

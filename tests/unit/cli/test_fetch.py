@@ -34,10 +34,10 @@ FILES = {
 
 
 class Mirror:
-    """A folder that is served, and the paths that were asked for."""
+    """A folder that is served, and the paths that were requested."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.asked = folder, list[str]()
+        self.folder, self.requested = folder, list[str]()
         for name, data in FILES.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(data)
@@ -56,7 +56,7 @@ class Mirror:
                 super().__init__(*arguments, directory=str(folder))
 
             def log_message(self, *_arguments: Any) -> None:
-                mirror.asked.append(self.path.rpartition("/")[2])
+                mirror.requested.append(self.path.rpartition("/")[2])
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -116,19 +116,19 @@ def test_what_is_there_is_not_fetched_again_unless_it_is_damaged(
     images = [artifact for artifact in first.artifacts if artifact.kind == "image"]
     assert [image.checksum for image in images] == [recording.content.amd64] * 2
     assert [words[0] for words in recording.words] == ["inspect", "copy"] * 2
-    mirror.asked.clear()
+    mirror.requested.clear()
     assert fetch.fetch(config, tmp_path / "a") == first
-    assert sorted(mirror.asked) == sorted(["SUMS", "sha256sum-amd64.txt", "cni.tgz.sha256", "install.sh"])
+    assert sorted(mirror.requested) == sorted(["SUMS", "sha256sum-amd64.txt", "cni.tgz.sha256", "install.sh"])
     assert [words[0] for words in recording.words[4:]] == ["inspect", "inspect"]
     (tmp_path / "a" / f"k3s-{VERSION}").write_bytes(b"damaged")
     (tmp_path / "a" / images[0].file).write_bytes(b"damaged")
-    mirror.asked.clear()
+    mirror.requested.clear()
     assert fetch.fetch(config, tmp_path / "a") == first
-    assert "k3s" in mirror.asked and "i.qcow2" not in mirror.asked
+    assert "k3s" in mirror.requested and "i.qcow2" not in mirror.requested
     assert [words[0] for words in recording.words[6:]] == ["inspect", "copy", "inspect"]
 
 
-def test_everything_that_fails_is_told_and_leaves_no_manifest(
+def test_everything_that_fails_is_reported_and_leaves_no_manifest(
     config: Settings, mirror: Mirror, recording: Skopeo, tmp_path: Path
 ) -> None:
     recording.serve()

@@ -64,12 +64,12 @@ def test_the_list_says_what_is_over_each(monkeypatch: pytest.MonkeyPatch, capsys
 
 
 def test_what_stays_is_said_with_its_disks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    asked: list[tuple[str, str]] = []
+    removed: list[tuple[str, str]] = []
     stored = image_store.StoredImage(name="prepared-0123.qcow2", path=PATH, size=1, whole=True, over=("/disk",))
-    monkeypatch.setattr(image_store, "remove_unused", lambda _connection, name, path, _say, virt_type: asked.append((name, path)))
+    monkeypatch.setattr(image_store, "remove_unused", lambda _connection, name, path, _say, virt_type: removed.append((name, path)))
     monkeypatch.setattr(image_store, "images", lambda _connection, _name: [stored])
     assert image.main(options("--remove")) == 0
-    assert asked == [("k3s_macvlan_images", "/var/lib/libvirt/images/k3s_macvlan_images")]
+    assert removed == [("k3s_macvlan_images", "/var/lib/libvirt/images/k3s_macvlan_images")]
     assert f"{PATH} stays: /disk over it" in capsys.readouterr().err
 
 
@@ -105,9 +105,9 @@ def test_with_credentials_in_a_url_it_says_which_setting_has_them(monkeypatch: p
         update={"plugins": config.plugins.model_copy(update={"url": "https://me:pw@mirror.example/cni.tgz"})}
     )
     monkeypatch.setattr(stacks, "load_settings", lambda _stack: (config, plan))
-    with pytest.raises(LabError, match=r"plugins\.url: with credentials") as told:
+    with pytest.raises(LabError, match=r"plugins\.url: with credentials") as error:
         image.main(options())
-    assert "pw" not in str(told.value)
+    assert "pw" not in str(error.value)
 
 
 def test_an_export_becomes_a_file_only_when_it_is_whole(

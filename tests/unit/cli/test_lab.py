@@ -187,7 +187,7 @@ def test_the_example_picture_needs_no_stack(lab: Lab) -> None:
     assert lab.calls("verb") == ["verb diagram dev example=True file=x.svg"]
 
 
-def test_the_cli_is_told_where_lab_was_called(lab: Lab) -> None:
+def test_the_cli_knows_where_lab_was_called(lab: Lab) -> None:
     assert f"called in {Path.cwd()}" in lab.run("doctor", CALLER="1")
 
 
@@ -204,7 +204,7 @@ def test_doctor_needs_neither_hypervisor_nor_state(lab: Lab) -> None:
     assert not lab.calls("virsh") and not lab.calls("pulumi") and not (lab.root / ".lab/state").exists()
 
 
-def test_doctor_goes_on_without_the_binding(lab: Lab) -> None:
+def test_doctor_continues_without_the_binding(lab: Lab) -> None:
     lab.program("dpkg-query", "exit 1", logged=False)
     lab.program("apt-get", "exit 1")
     assert "could not install" in lab.run("doctor")
@@ -218,7 +218,7 @@ def test_fetch_needs_neither_pulumi_nor_libvirt(lab: Lab) -> None:
     assert lab.calls("pulumi") == [] and lab.calls("virsh") == []
 
 
-def test_up_asks_doctor_first_and_stops_at_an_error(lab: Lab) -> None:
+def test_up_runs_doctor_first_and_stops_at_an_error(lab: Lab) -> None:
     lab.run("up")
     doctor = "before_up dev"
     calls = lab.log.read_text().splitlines()
@@ -291,7 +291,7 @@ def test_a_remote_hypervisor_needs_no_daemon_here(lab: Lab) -> None:
     assert {"libvirt-dev", "openssh-client"} <= set(installed) and "libvirt-daemon-system" not in installed
 
 
-def test_a_remote_hypervisor_beside_the_local_one_needs_both(lab: Lab) -> None:
+def test_a_remote_hypervisor_next_to_the_local_one_needs_both(lab: Lab) -> None:
     lab.program("dpkg-query", "exit 1")
     with (lab.root / "Pulumi.dev.yaml").open("a") as file:
         file.write("  # the other: qemu+ssh://nowhere/system\n  p:far: qemu+ssh://host/system\n  p:local: qemu:///system\n")
@@ -309,7 +309,7 @@ def test_the_environment_follows_the_requirements(lab: Lab) -> None:
     assert not [call for call in lab.calls("python") if "pip install" in call]
 
 
-def test_an_inactive_network_is_told_and_not_started(lab: Lab) -> None:
+def test_an_inactive_network_is_reported_and_not_started(lab: Lab) -> None:
     lab.program("virsh", "echo other")
     assert "net-start default" in lab.run("up")
     assert lab.calls("virsh") == ["virsh -q -c qemu:///system net-list --name"]
@@ -331,7 +331,7 @@ def test_one_pulumi_version() -> None:
 
 
 def release(lab: Lab, folder: Path, *, version: str = VERSION) -> str:
-    """An archive in Pulumi's form, its checksums beside it; its SHA-256."""
+    """An archive in Pulumi's form, its checksums next to it; its SHA-256."""
     (lab.bin / "pulumi").unlink(missing_ok=True)
     program = lab.program("pulumi", PULUMI.replace(VERSION, version), folder=folder)
     with tarfile.open(folder / ARCHIVE, "w:gz") as archive:
@@ -502,7 +502,7 @@ def test_a_testnet_that_does_not_start_is_a_failure(lab: Lab) -> None:
     assert "does not start" in output and last(output) == "1 passed, 0 failed, 0 skipped"
 
 
-def test_e2e_runs_on_the_users_host_when_asked_to(lab: Lab) -> None:
+def test_e2e_runs_on_the_users_host_when_its_stack_is_set(lab: Lab) -> None:
     output = lab.run("test", "e2e", LAB_E2E_STACK="dev")
     assert last(output) == "1 passed, 0 failed, 0 skipped"
 

@@ -209,7 +209,7 @@ def test_a_reboot_drains_restarts_checks_and_lets_pods_back(cluster: Cluster, ca
     assert cluster.cordoned == {"agent-1"}
 
 
-def test_a_pod_that_moved_is_served_elsewhere_before_the_node_goes(cluster: Cluster) -> None:
+def test_a_pod_that_moved_is_served_elsewhere_before_the_node_restarts(cluster: Cluster) -> None:
     assert reboot.main(options("server-1")) == 0
     assert cluster.done.index("up nginx-macvlan") < cluster.done.index("restart server-1")
     assert cluster.done[-1] == "uncordon server-1"
@@ -254,22 +254,22 @@ def test_an_api_that_falls_silent_is_an_error_with_what_holds(cluster: Cluster, 
     assert "server-1 is as it was" in capsys.readouterr().err
 
 
-def test_a_machine_that_does_not_go_down_is_named_at_the_limit(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_that_does_not_shut_down_is_named_at_the_limit(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 1_000_000, 50))
     monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
-    found = maintenance.begin(options("server-1"))
+    job = maintenance.begin(options("server-1"))
     with pytest.raises(LabError, match=r"did not boot within timeouts\.shutdown \+ timeouts\.boot = 90 s: it has not gone"):
-        reboot.wait_for_boot(found, "boot-1", 90)
+        reboot.wait_for_boot(job, "boot-1", 90)
 
 
 def test_a_pod_that_does_not_run_again_is_named_at_the_limit(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 1_000_000, 50))
     monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
-    found = maintenance.begin(options("server-1"))
+    job = maintenance.begin(options("server-1"))
     with pytest.raises(LabError, match=r"nginx-macvlan does not run again within timeouts\.pod = 90 s.*describe pod nginx-macvlan"):
-        reboot.wait_for_pods(found, {"nginx-macvlan": "before"}, 90)
+        reboot.wait_for_pods(job, {"nginx-macvlan": "before"}, 90)
     del cluster.pods["nginx-macvlan"]
-    assert reboot.wait_for_pods(found, {"nginx-macvlan": "before"}, 90) == ["nginx-macvlan"]
+    assert reboot.wait_for_pods(job, {"nginx-macvlan": "before"}, 90) == ["nginx-macvlan"]
 
 
 def test_uncordon_brings_the_stack_s_own_pod_back(cluster: Cluster) -> None:
@@ -292,13 +292,13 @@ def test_without_an_api_nothing_is_begun(cluster: Cluster, monkeypatch: pytest.M
     assert cluster.done == []
 
 
-def test_the_api_of_a_server_that_goes_is_asked_last() -> None:
+def test_the_api_of_a_server_that_restarts_is_queried_last() -> None:
     second = {**NODE, "name": "server-2", "address": "192.168.122.181"}
     of = stack.parse_outputs("dev", {**OUTPUTS, "nodes": [NODE, second, AGENT], "kubeconfig": KUBECONFIG})
     first, other = KUBECONFIG, by_address(KUBECONFIG, "192.168.122.181")
     assert "https://192.168.122.181:6443\n" in other
-    assert [each.kubeconfig for each in apis(of, of.node("server-1"))] == [other, first]
-    assert [each.kubeconfig for each in apis(of, of.node("server-2"))] == [first, other]
+    assert [api.kubeconfig for api in apis(of, of.node("server-1"))] == [other, first]
+    assert [api.kubeconfig for api in apis(of, of.node("server-2"))] == [first, other]
     virtual = by_address(KUBECONFIG, "192.168.122.170")
     of = stack.parse_outputs("dev", {**OUTPUTS, "nodes": [NODE, second], "kubeconfig": virtual})
     assert next(iter(apis(of, of.node("server-1")))).kubeconfig == virtual
@@ -358,5 +358,5 @@ def test_a_run_is_limited_to_the_pods_that_are_named(monkeypatch: pytest.MonkeyP
 
 
 def test_a_maintenance_shows_no_secret(cluster: Cluster) -> None:
-    found: Maintenance = maintenance.begin(options("server-1"))
-    assert "PRIVATE" not in repr(found) and "6443" not in repr(found)
+    job: Maintenance = maintenance.begin(options("server-1"))
+    assert "PRIVATE" not in repr(job) and "6443" not in repr(job)

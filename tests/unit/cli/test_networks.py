@@ -1,4 +1,4 @@
-"""What a pod's annotation asks for by Multus's rules, and where a pod has something else."""
+"""What a pod's annotation requests by Multus's rules, and where a pod has something else."""
 
 from __future__ import annotations
 
@@ -126,10 +126,10 @@ def test_an_annotation_is_read_or_refused(annotation: str) -> None:
         assert all(selection.name and selection.namespace for selection in selections)
 
 
-# --- what is asked for against what is there ---
+# --- what is requested against what is there ---
 
 
-def test_a_pod_with_all_it_asks_for() -> None:
+def test_a_pod_with_all_it_requests() -> None:
     wanted = requested(
         [
             {"name": "macvlan-conf", "namespace": "default", "ips": ["192.168.122.207/24"], "mac": "02-00-00-00-00-AB"},
@@ -145,7 +145,7 @@ def test_a_pod_with_all_it_asks_for() -> None:
 @pytest.mark.parametrize(
     ("annotation", "given_to_it", "expected"),
     [
-        # Another address and MAC address than asked for.
+        # Another address and MAC address than requested.
         (
             [{"name": "macvlan-conf", "namespace": "default", "ips": ["192.168.122.207/24"], "mac": "02:00:00:00:00:07"}],
             has(("net1", LAN, ["192.168.122.201"], "c2:00:00:00:00:01")),
@@ -154,7 +154,7 @@ def test_a_pod_with_all_it_asks_for() -> None:
                 "asks for the MAC address 02:00:00:00:00:07 on net1 (default/macvlan-conf), which has c2:00:00:00:00:01",
             ],
         ),
-        # One of two networks, with two addresses: as many lines as asked for, and not what was asked for.
+        # One of two networks, with two addresses: as many lines as requested, and not what was requested.
         (
             "default/macvlan-conf,lan",
             has(("net1", LAN, ["192.168.122.201", "fd00::1"], "")),
@@ -188,7 +188,7 @@ def test_a_pod_with_all_it_asks_for() -> None:
         ([{"name": "lan", "mac": "02:00:00:00:00:07"}], has(("net1", "office/lan", [], "")), ["which has none"]),
     ],
 )
-def test_each_difference_is_told(annotation: Any, given_to_it: tuple[networks.Interface, ...], expected: list[str]) -> None:
+def test_each_difference_is_reported(annotation: Any, given_to_it: tuple[networks.Interface, ...], expected: list[str]) -> None:
     differences = networks.differences(requested(annotation), given_to_it)
     assert len(differences) == len(expected)
     assert all(word in line for word, line in zip(expected, differences, strict=True)), differences
@@ -202,7 +202,7 @@ def test_entries_are_compared_with_their_own_interface() -> None:
     assert len(networks.differences(wanted, has(*swapped))) == 2
 
 
-def test_default_networks_before_the_asked_ones_shift_their_names() -> None:
+def test_default_networks_before_the_requested_ones_shift_their_names() -> None:
     interfaces = has(("net1", "kube-system/always", ["10.0.0.9"], ""), ("net2", "office/lan", ["10.0.0.1"], ""))
     assert networks.differences(requested([{"name": "lan", "ips": ["10.0.0.1"]}]), interfaces) == ()
 

@@ -107,10 +107,10 @@ def test_a_file_system_is_as_full_as_df_says() -> None:
     assert FileSystem(mount="/", size=0, used=0, available=0).percent == 0
 
 
-# --- asked
+# --- queried
 
 
-def asked(monkeypatch: pytest.MonkeyPatch, **answers: ssh.Answer) -> tuple[dict[str, NodeState], list[str]]:
+def queried(monkeypatch: pytest.MonkeyPatch, **answers: ssh.Answer) -> tuple[dict[str, NodeState], list[str]]:
     sent: list[Any] = []
 
     def gather(_stack: Any, _nodes: Any, command: list[str], limit: float) -> dict[str, ssh.Answer]:
@@ -126,7 +126,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, **answers: ssh.Answer) -> tuple[dict[
 
 def test_a_node_that_does_not_answer_says_so_and_breaks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     silent = ssh.Answer(error="10.0.0.2 does not answer on SSH: x")
-    states, notes = asked(monkeypatch, server_1=ssh.Answer(text=DEBIAN), agent_1=silent)
+    states, notes = queried(monkeypatch, server_1=ssh.Answer(text=DEBIAN), agent_1=silent)
     assert list(states) == ["server-1"] and states["server-1"].uptime == 93784
     assert notes == ["agent-1 is not seen from inside: 10.0.0.2 does not answer on SSH: x"]
 

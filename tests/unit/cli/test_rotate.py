@@ -25,7 +25,7 @@ def test_cli_and_program_have_the_same_words() -> None:
 
 
 @pytest.mark.parametrize("what", rotation.KINDS)
-def test_it_is_an_up_that_is_told_what_to_rotate(lab: Lab, what: str) -> None:
+def test_it_is_an_up_that_is_set_to_rotate(lab: Lab, what: str) -> None:
     lab.run("up")
     assert f"up rotates {what}" in lab.run("-y", "rotate", what)
     assert lab.calls("pulumi")[-1] == f"pulumi up -s dev --config-file {lab.root}/.lab/Pulumi.dev.yaml --yes"

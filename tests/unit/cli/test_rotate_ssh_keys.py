@@ -1,4 +1,4 @@
-"""`lab rotate ssh-keys`: the former key goes when every node has been reached by the new one, wherever it is cut off."""
+"""`lab rotate ssh-keys`: the former key is removed when every node has been reached by the new one, wherever it is cut off."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class Host:
 
     def pulumi(self, words: Sequence[str]) -> int:
         self.ran.append(" ".join(words))
-        if asked := os.environ.pop(ssh_keys.ROTATION, ""):
-            self.state = f"key-{asked}"
+        if rotation := os.environ.pop(ssh_keys.ROTATION, ""):
+            self.state = f"key-{rotation}"
         self.off |= self.lost
         if self.fails:
             return 1
@@ -123,7 +123,7 @@ def test_whoever_says_no_changes_nothing(host: Host, monkeypatch: pytest.MonkeyP
     assert host.ran == [] and ssh_keys.ROTATION not in os.environ
 
 
-def test_cut_off_on_the_way_it_goes_on_with_the_same_key(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cut_off_on_the_way_it_continues_with_the_same_key(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     host.lost = {"agent-1"}
     assert ssh_keys.main(OPTIONS) == 1
     made = host.state

@@ -17,7 +17,7 @@ def planned(*names: str) -> list[Node]:
     return [Node(name=name, role=name.split("-")[0], address="", mac="", domain=name, hypervisor="local") for name in names]
 
 
-def found(*states: str) -> list[KubeNode]:
+def observed(*states: str) -> list[KubeNode]:
     """Nodes as server-1, or server-1!cordoned and the like."""
     made = []
     for text in states:
@@ -38,15 +38,15 @@ def found(*states: str) -> list[KubeNode]:
 SERVERS = ("server-1", "server-2", "server-3")
 
 
-def asked(node: str, names: tuple[str, ...], *states: str) -> Turn:
+def judged(node: str, names: tuple[str, ...], *states: str) -> Turn:
     nodes_of = planned(*names)
-    return turn(next(each for each in nodes_of if each.name == node), nodes_of, found(*states))
+    return turn(next(candidate for candidate in nodes_of if candidate.name == node), nodes_of, observed(*states))
 
 
 def test_one_of_three_servers_may_and_so_may_an_agent() -> None:
-    assert asked("server-2", SERVERS, *SERVERS) == Turn()
-    assert asked("server-2", SERVERS, "server-1", "server-2!down", "server-3") == Turn(), "the one that is away itself"
-    assert asked("agent-1", ("server-1", "agent-1"), "server-1!down", "agent-1") == Turn()
+    assert judged("server-2", SERVERS, *SERVERS) == Turn()
+    assert judged("server-2", SERVERS, "server-1", "server-2!down", "server-3") == Turn(), "the one that is away itself"
+    assert judged("agent-1", ("server-1", "agent-1"), "server-1!down", "agent-1") == Turn()
 
 
 @pytest.mark.parametrize(
@@ -60,18 +60,18 @@ def test_one_of_three_servers_may_and_so_may_an_agent() -> None:
     ],
 )
 def test_while_another_server_is_away_it_may_not(states: tuple[str, ...], said: str) -> None:
-    (refusal,) = asked("server-2", SERVERS, *states).refusals
+    (refusal,) = judged("server-2", SERVERS, *states).refusals
     assert re.search(said, refusal), refusal
 
 
 def test_of_two_servers_neither_may() -> None:
-    (refusal,) = asked("server-1", ("server-1",), "server-1", "server-2").refusals
+    (refusal,) = judged("server-1", ("server-1",), "server-1", "server-2").refusals
     assert refusal == "etcd has 2 members and needs 2, so it does not work without server-1"
 
 
 def test_the_only_server_takes_the_api_with_it() -> None:
-    assert asked("server-1", ("server-1", "agent-1"), "server-1", "agent-1") == Turn(only_server=True)
-    assert not asked("server-1", SERVERS, "server-1").only_server
+    assert judged("server-1", ("server-1", "agent-1"), "server-1", "agent-1") == Turn(only_server=True)
+    assert not judged("server-1", SERVERS, "server-1").only_server
 
 
 def test_servers_without_the_label_of_etcd_are_servers() -> None:

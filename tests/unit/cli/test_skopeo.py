@@ -147,7 +147,7 @@ def test_credentials_are_in_a_file_of_this_user_and_never_in_a_command_line(
         assert not Path(call["words"][call["words"].index("--authfile") + 1]).exists()
 
 
-def test_credentials_go_to_their_endpoint_alone(recording: Skopeo) -> None:
+def test_credentials_are_sent_to_their_endpoint_alone(recording: Skopeo) -> None:
     registries = mirrors("https://m.example", configs={"m.example": {"auth": {"username": "u", "password": "p"}}})
     skopeo.find(registries, REFERENCE, "amd64", quiet)
     assert ["auths" in call for call in recording.calls] == [True, False]

@@ -134,7 +134,7 @@ def test_encrypted_settings_are_left_out() -> None:
 
 
 def test_the_tools_find_what_the_program_finds(tmp_path: Path) -> None:
-    """Without the secrets: what follows from one is not told."""
+    """Without the secrets: what follows from one is not reported."""
     document = {
         "config": {
             "p:network": {"gateway": "192.168.122.185", "interface": "a b", "name": {"secure": "v1:n"}},
@@ -247,7 +247,7 @@ def test_a_key_that_is_there_twice_is_named_with_its_lines(tmp_path: Path) -> No
     }
 
 
-def test_settings_outside_of_config_are_told_to_be_put_there(tmp_path: Path) -> None:
+def test_settings_outside_of_config_are_reported_with_their_place(tmp_path: Path) -> None:
     networks = "{macvlan-conf: {range: 192.168.122.230-192.168.122.239}}"
     text = f"encryptionsalt: v1:x\nk3s-macvlan:podNetworks: {networks}\nagents: {{}}\nConfig: {{}}\n"
     conflicts = refused(
@@ -270,21 +270,21 @@ def test_every_key_of_a_stack_file_that_pulumi_knows_is_taken(tmp_path: Path) ->
     assert stack.load_settings("x", tmp_path)[0] == models.Settings() and stack.unread("x", tmp_path) == []
 
 
-def test_a_setting_under_two_spellings_is_told(tmp_path: Path) -> None:
+def test_a_setting_under_two_spellings_is_reported(tmp_path: Path) -> None:
     conflicts = refused(tmp_path, "config: {agents: {}, k3s-macvlan:agents: {}, k3s-macvlan:config:agents: {}, a:b: 1}\n")
     assert sorted(conflicts) == ["k3s-macvlan:agents", "k3s-macvlan:config:agents"]
     assert all("is the same setting as agents" in conflict for conflict in conflicts.values())
     assert len(stack.unread("x", tmp_path)) == 2
 
 
-def test_keys_under_a_name_near_the_project_s_and_of_no_form_are_told(tmp_path: Path) -> None:
+def test_keys_under_a_name_near_the_project_s_and_of_no_form_are_reported(tmp_path: Path) -> None:
     conflicts = refused(
         tmp_path, "config: {k3s-maclan:agents: {}, k3s-macvlan:a:b: 1, other:agents: {}, aws:region: x, proof: {path: x}}\n"
     )
     assert sorted(conflicts) == ["k3s-maclan:agents", "k3s-macvlan:a:b", "proof.path"]
     assert conflicts["k3s-maclan:agents"].endswith("; write k3s-macvlan:agents")
     assert conflicts["k3s-macvlan:a:b"] == "is no key that Pulumi reads; write it as k3s-macvlan:NAME"
-    assert stack.unread("x", tmp_path) == [], "of these `up` tells itself"
+    assert stack.unread("x", tmp_path) == [], "these `up` reports itself"
 
 
 def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
@@ -310,7 +310,7 @@ ETH0 = {"name": "cbr0", "interface": "eth0", "ips": ["10.42.0.3"], "mac": "aa"}
 NET1 = {"name": "default/macvlan-conf", "interface": "net1", "ips": ["192.168.122.200"], "mac": "bb"}
 
 
-def test_pods_with_networks_are_found_and_those_that_lack_one_are_told() -> None:
+def test_pods_with_networks_are_found_and_those_that_lack_one_are_reported() -> None:
     items = [
         pod("whole", "macvlan-conf", [ETH0, NET1]),
         pod("silent", "macvlan-conf", [ETH0]),
@@ -403,7 +403,7 @@ def test_a_pod_that_ended_lacks_nothing_and_one_with_a_wrong_annotation_says_so(
     assert "Multus refuses: its JSON is no list" in wrong.problems[0] and not wrong.complete
 
 
-def test_what_the_api_does_not_tell_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_api_does_not_report_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     def client(_kubeconfig: str) -> Any:
         def get(path: str) -> Any:
             if "events" in path or "k8s.cni" in path:
@@ -417,7 +417,7 @@ def test_what_the_api_does_not_tell_is_noted(monkeypatch: pytest.MonkeyPatch) ->
     assert cluster.pods[0].complete and len(cluster.notes) == 2 and "404" in cluster.notes[0]
 
 
-def test_definitions_tell_type_and_parent() -> None:
+def test_definitions_say_type_and_parent() -> None:
     configs = {
         "one": {"type": "macvlan", "master": "enp2s0"},
         "chain": {"plugins": [{"type": "ipvlan", "master": "enp1s0"}, {"type": "tuning"}]},

@@ -63,7 +63,7 @@ def test_merged_keys_give_way() -> None:
     assert document["d"] == {"b": 3, "c": 2}
 
 
-def test_each_key_that_is_there_twice_is_told_with_its_lines() -> None:
+def test_each_key_that_is_there_twice_is_reported_with_its_lines() -> None:
     with pytest.raises(stack_yaml.DuplicateKeys) as caught:
         stack_yaml.load('a: {b: 1, b: 2}\nc: 1\nl:\n- x: 1\n  "x": 2\nc: 3\nc: 4\n')
     assert sorted(caught.value.duplicates) == [("a.b", 1, 1), ("c", 2, 6), ("c", 2, 7), ("l.0.x", 4, 5)]

@@ -114,7 +114,7 @@ def test_ipv6_addresses_are_compared_as_addresses() -> None:
     assert "the address fd00::5" in duplicate
 
 
-def test_a_pod_that_is_being_deleted_is_told_as_one() -> None:
+def test_a_pod_that_is_being_deleted_is_reported_as_one() -> None:
     going = placed("a", "192.168.122.200")
     going["metadata"]["deletionTimestamp"] = "2026-11-26T10:00:00Z"
     assert "being deleted" in twice(going, placed("b", "192.168.122.200"))[0]
@@ -255,7 +255,7 @@ def test_each_network_is_counted_by_itself_and_one_without_a_range_not() -> None
     assert usage.warnings(of[1], pods, parts) == ()
 
 
-def test_an_address_from_before_the_range_was_changed_is_told() -> None:
+def test_an_address_from_before_the_range_was_changed_is_reported() -> None:
     counts, warned = counted(placed("a", "192.168.122.206"))
     assert counts["server-1"][1] == 0 and counts["agent-1"][1] == 0
     outside = (

@@ -49,11 +49,11 @@ def test_status_has_no_such_word_without_one() -> None:
     [({"spec": {"holderIdentity": "server-2"}}, "server-2"), ({"spec": {"leaseDurationSeconds": 1}}, ""), (None, None)],
 )
 def test_the_holder_is_that_of_kube_vip_s_lease(monkeypatch: pytest.MonkeyPatch, lease: Any, holder: str | None) -> None:
-    asked: list[str] = []
+    requested: list[str] = []
 
     def client(_kubeconfig: str) -> Any:
         def get(path: str) -> Any:
-            asked.append(path)
+            requested.append(path)
             if path.endswith("/leases/plndr-cp-lock"):
                 if lease is None:
                     raise OSError("404")
@@ -66,8 +66,8 @@ def test_the_holder_is_that_of_kube_vip_s_lease(monkeypatch: pytest.MonkeyPatch,
     cluster = kube.read("", virtual_address=True)
     assert cluster.virtual_address_on == holder
     assert cluster.notes == (() if lease else ("who has the virtual address not read: 404",))
-    asked.clear()
-    assert kube.read("").virtual_address_on is None and not any("leases" in path for path in asked)
+    requested.clear()
+    assert kube.read("").virtual_address_on is None and not any("leases" in path for path in requested)
 
 
 @pytest.mark.parametrize(("holder", "now"), [("server-1", ", now server-1"), (None, "")])

@@ -67,7 +67,7 @@ def test_each_request_is_logged_once_and_without_contents() -> None:
     assert (policy["rules"], policy["omitStages"]) == ([{"level": "Metadata"}], ["RequestReceived"])
 
 
-def test_nobody_but_root_reads_what_the_api_server_is_told() -> None:
+def test_nobody_but_root_reads_what_the_api_server_is_given() -> None:
     documents = files("server", EXEMPT)
     assert {path for path, document in documents.items() if document["mode"] == "0600"} == {
         "/etc/rancher/k3s/psa.yaml",

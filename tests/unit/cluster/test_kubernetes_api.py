@@ -102,7 +102,7 @@ def test_it_is_retried_when_the_api_answers_again(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(("errors", "back"), [([REFUSED], False), ([REFUSED] * (RETRIES + 1), True), (["forbidden"], True)])
-def test_who_waits_is_told_of_what_is_not_retried(monkeypatch: pytest.MonkeyPatch, errors: list[str], back: bool) -> None:
+def test_what_is_not_retried_is_reported_to_who_waits(monkeypatch: pytest.MonkeyPatch, errors: list[str], back: bool) -> None:
     retried, failure, _ = hooked(monkeypatch, errors, back=back)
     assert (retried, failure.seen.is_set()) == (False, True)
 
@@ -197,7 +197,7 @@ def test_the_schema_comes_later_than_ready(monkeypatch: pytest.MonkeyPatch, clos
 def provider_starts(
     monkeypatch: pytest.MonkeyPatch, answers: list[bool], *, preview: bool = False, failed: bool = False
 ) -> tuple[str, list[bool], list[str]]:
-    """The provider's kubeconfig, the answers of the API that nobody asked for, and what was said."""
+    """The provider's kubeconfig, the answers of the API that nobody requested, and what was said."""
     left, said = list(answers), list[str]()
     monkeypatch.setattr(kubernetes_api, "sends_schema", lambda _: left.pop(0))
     monkeypatch.setattr("pulumi.log.info", said.append)
@@ -223,7 +223,7 @@ def test_the_provider_starts_at_once_where_the_api_answers(monkeypatch: pytest.M
 
 
 def test_the_provider_starts_when_the_api_answers_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It asks once in a run, and failed there with a 503 (seen in the e2e tier, after a restart of K3s by itself)."""
+    """It queries the API once in a run, and failed there with a 503 (seen in the e2e tier, after a restart of K3s by itself)."""
     started, left, said = provider_starts(monkeypatch, [False, False, True])
     assert (started, left) == ("k", [])
     assert len(said) == 1 and said[0].startswith("the Kubernetes provider: ")

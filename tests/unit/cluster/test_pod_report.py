@@ -1,4 +1,4 @@
-"""What is told of a pod that does not become ready."""
+"""What is reported of a pod that does not become ready."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_phase_conditions_waiting_containers_and_events_in_order() -> None:
     ]
 
 
-def test_only_the_last_events_are_told() -> None:
+def test_only_the_last_events_are_reported() -> None:
     items = [event("R", str(number), lastTimestamp=f"2026-01-01T00:00:{number:02}Z") for number in range(40)]
     report = lines({}, {"items": items})
     assert report[0] == "phase None"
@@ -70,12 +70,12 @@ def test_only_the_last_events_are_told() -> None:
     ],
 )
 def test_describe_never_raises_whatever_the_api_answers(monkeypatch: pytest.MonkeyPatch, pod: Any, events: Any) -> None:
-    """It runs inside an error hook: an error there would stand in place of the pod's own."""
+    """It runs inside an error hook: an error there would replace the pod's own."""
     monkeypatch.setattr("components.cluster.pod_report.client", lambda _: lambda path: events if "events" in path else pod)
     assert describe("", "default", "p")
 
 
-def test_one_hook_tells_of_the_pod_that_fails_and_not_of_one_that_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_hook_reports_the_pod_that_fails_and_not_one_that_is_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
     messages: list[str] = []
     monkeypatch.setattr("components.cluster.pod_report.describe", lambda _text, namespace, pod: f"seen of {namespace}/{pod}")
     monkeypatch.setattr("pulumi.log.error", messages.append)
@@ -94,7 +94,7 @@ def test_one_hook_tells_of_the_pod_that_fails_and_not_of_one_that_goes(monkeypat
     assert "seen of web/nginx-2" in text
 
 
-def test_each_pod_of_a_label_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_pod_of_a_label_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     image = "ghcr.io/k8snetworkplumbingwg/multus-cni:v0"
     waiting = {"name": "install", "state": {"waiting": {"reason": "ErrImagePull", "message": f"{image}: not found"}}}
     pod = {"metadata": {"name": "ds-1"}, "spec": {"nodeName": "server-1"}, "status": {"initContainerStatuses": [waiting]}}
@@ -117,7 +117,7 @@ def test_describe_all_never_raises_and_says_something(monkeypatch: pytest.Monkey
     assert describe_all("", "kube-system", "multus")
 
 
-def test_an_api_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_api_that_does_not_answer_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(_path: str) -> Any:
         raise ConnectionRefusedError("refused")
 

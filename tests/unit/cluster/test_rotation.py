@@ -1,4 +1,4 @@
-"""What a run may be asked to rotate."""
+"""What a run may be set to rotate."""
 
 import pytest
 

@@ -31,7 +31,7 @@ def test_the_address_is_one_host_s_on_the_nodes_interface() -> None:
     assert values["vip_nodename"] == "server-2", "the lease names the node as Kubernetes does"
 
 
-def test_it_asks_the_api_of_its_own_server_alone() -> None:
+def test_it_queries_the_api_of_its_own_server_alone() -> None:
     """Else a server whose API has ended would keep the address."""
     spec = pod()["spec"]
     assert environment()["kubernetes_addr"] == "https://127.0.0.1:6443" and spec["hostNetwork"] is True

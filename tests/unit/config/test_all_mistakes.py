@@ -184,9 +184,9 @@ def test_of_several_mistakes_each_is_found_and_nothing_else(names: set[str]) -> 
     assert set(problems(merged(names))) == wanted
 
 
-def test_what_is_told_of_all_of_them() -> None:
-    """Only those that follow from the network, the nodes' interface, the number of nodes and the list of plugins cannot be told
-    beside the rest."""
+def test_what_is_reported_of_all_of_them() -> None:
+    """Only those that follow from the network, the nodes' interface, the number of nodes and the list of plugins cannot be
+    reported next to the rest."""
     names = set(PLANTED) - {"network", "interface", "servers", "plugins"}
     named = {problem.setting for problem in problems(merged(names))}
     for setting in (
@@ -209,7 +209,7 @@ def test_what_is_told_of_all_of_them() -> None:
         assert setting in named, setting
 
 
-def test_a_clash_is_told_beside_a_wrong_interface() -> None:
+def test_a_clash_is_reported_next_to_a_wrong_interface() -> None:
     """Conflicts were dropped once by words of their text."""
     mistakes = problems({"network": {"interface": "a b", "nodes": "192.168.122.195-192.168.122.204"}})
     assert [problem.setting for problem in mistakes] == ["network.interface", "podNetworks.macvlan-conf.range"]

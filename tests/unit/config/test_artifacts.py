@@ -130,7 +130,7 @@ def test_a_complete_directory(filled: Filled) -> None:
     assert {artifact.kind for artifact in artifact_set.needed} == {download.kind for download in downloads.for_settings(settings)}
 
 
-def test_everything_wrong_is_told_at_once(filled: Filled) -> None:
+def test_everything_wrong_is_reported_at_once(filled: Filled) -> None:
     settings, directory = filled()
     (directory / f"k3s-{VERSION}").unlink()
     (directory / "k3s-install.sh").write_bytes(b"x" * (directory / "k3s-install.sh").stat().st_size)
@@ -285,7 +285,7 @@ def test_other_files_are_another_disk_and_the_base_image_is_not_on_it(filled: Fi
 # --- the disk
 
 
-def test_the_disk_is_an_archive_of_the_length_that_was_told(filled: Filled) -> None:
+def test_the_disk_is_an_archive_of_the_length_that_was_reported(filled: Filled) -> None:
     settings, directory = filled()
     artifact_set = listed(settings)
     whole = b"".join(disk.archive(artifact_set.digest, artifact_set.index, directory))
@@ -307,7 +307,7 @@ def test_a_file_that_changed_meanwhile_is_an_error(filled: Filled, change: Calla
         list(disk.archive(artifact_set.digest, artifact_set.index, directory))
 
 
-def test_a_new_disk_comes_before_the_old_one_goes() -> None:
+def test_a_new_disk_is_made_before_the_old_one_is_deleted() -> None:
     provider = disk.ArtifactDiskProvider()
     old = {"uri": "u", "pool": "p", "name": "artifacts-1.img", "path": "/p/1", "digest": "1", "index": "{}", "directory": "/a"}
     new = {**old, "name": "artifacts-2.img", "path": "/p/2", "digest": "2"}

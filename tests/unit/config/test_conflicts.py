@@ -145,7 +145,7 @@ def test_an_agent_that_nodes_cannot_download_is_warned_of(agent: bool, directory
 
 
 def test_an_api_address_of_the_network_is_nobody_else_s() -> None:
-    """It is taken out of DHCP and asked for by ARP, since it is one of the plan's claims; but not what exclude gives to another."""
+    """It is taken out of DHCP and probed by ARP, since it is one of the plan's claims; but not what exclude gives to another."""
     cases: list[tuple[str, list[str], bool]] = [
         ("192.168.122.20", [], True),
         ("192.168.122.20", ["192.168.122.20-192.168.122.30"], False),

@@ -21,13 +21,13 @@ def settings(servers: dict[str, Any] | None = None, agents: dict[str, Any] | Non
     return Settings.model_validate({"servers": servers or {}, "agents": agents or {}, **more})
 
 
-def disks(found: Settings, node: str = "server-1") -> dict[str, DiskPlan]:
-    nodes = plan.make("k3s-macvlan", "dev", found).nodes
-    return {disk.name: disk for disk in next(each for each in nodes if each.name == node).disks}
+def disks(config: Settings, node: str = "server-1") -> dict[str, DiskPlan]:
+    nodes = plan.make("k3s-macvlan", "dev", config).nodes
+    return {disk.name: disk for disk in next(candidate for candidate in nodes if candidate.name == node).disks}
 
 
-def problems(found: Settings) -> list[str]:
-    return [str(problem) for problem in disk_conflicts.conflicts(plan.make("k3s-macvlan", "dev", found), found)]
+def problems(config: Settings) -> list[str]:
+    return [str(problem) for problem in disk_conflicts.conflicts(plan.make("k3s-macvlan", "dev", config), config)]
 
 
 def test_a_node_without_disks_has_none() -> None:
@@ -37,12 +37,12 @@ def test_a_node_without_disks_has_none() -> None:
 
 
 def test_the_plan_of_a_disk() -> None:
-    found = settings({"disks": {"data": DATA}})
-    assert disks(found) == {
+    config = settings({"disks": {"data": DATA}})
+    assert disks(config) == {
         "data": DiskPlan(
             name="data",
             serial="server-1-data",
-            own_pool=plan.make("k3s-macvlan", "dev", found).pools[0],
+            own_pool=plan.make("k3s-macvlan", "dev", config).pools[0],
             pool="k3s-macvlan-dev",
             path="/var/lib/libvirt/images/k3s-macvlan-dev/k3s-macvlan-dev-server-1-data.qcow2",
             volume="k3s-macvlan-dev-server-1-data.qcow2",
@@ -59,8 +59,8 @@ def test_the_plan_of_a_disk() -> None:
 def test_an_override_changes_the_fields_that_it_has() -> None:
     group = {"data": {**DATA, "directory": "/srv/slow", "keep": True}, "raw": {"size": 5}}
     override = {"data": {"size": 20, "pool": "fast"}, "own": {"size": 1}}
-    found = settings({"disks": group, "overrides": {"server-1": {"disks": override}}})
-    own = disks(found)
+    config = settings({"disks": group, "overrides": {"server-1": {"disks": override}}})
+    own = disks(config)
     assert sorted(own) == ["data", "own", "raw"]
     data = own["data"]
     assert (data.size, data.mount, data.keep) == (20 * 2**30, "/srv/data", True)
@@ -70,31 +70,31 @@ def test_an_override_changes_the_fields_that_it_has() -> None:
 
 def test_a_directory_is_a_pool_of_the_stack_s_own_made_once() -> None:
     group = {name: {"size": 1, "directory": "/srv/fast"} for name in ("a", "b")}
-    found = settings({"disks": group}, {"count": 1, "disks": {"c": {"size": 1, "directory": "/srv/fast/"}}})
-    made = plan.make("k3s-macvlan", "dev", found)
+    config = settings({"disks": group}, {"count": 1, "disks": {"c": {"size": 1, "directory": "/srv/fast/"}}})
+    made = plan.make("k3s-macvlan", "dev", config)
     (pool,) = made.data_pools
     assert pool.path == "/srv/fast/k3s-macvlan-dev"
     assert pool.name.startswith("k3s-macvlan-dev-") and pool.uuid != made.pools[0].uuid
     assert {disk.pool for node in made.nodes for disk in node.disks} == {pool.name}
-    assert disks(found, "agent-1")["c"].path == "/srv/fast/k3s-macvlan-dev/k3s-macvlan-dev-agent-1-c.qcow2"
+    assert disks(config, "agent-1")["c"].path == "/srv/fast/k3s-macvlan-dev/k3s-macvlan-dev-agent-1-c.qcow2"
 
 
 def test_the_directory_of_the_stack_s_pool_is_that_pool() -> None:
-    found = settings({"disks": {"a": {"size": 1, "directory": "/var/lib/libvirt/images"}}})
-    assert plan.make("k3s-macvlan", "dev", found).data_pools == ()
-    assert disks(found)["a"].pool == "k3s-macvlan-dev"
+    config = settings({"disks": {"a": {"size": 1, "directory": "/var/lib/libvirt/images"}}})
+    assert plan.make("k3s-macvlan", "dev", config).data_pools == ()
+    assert disks(config)["a"].pool == "k3s-macvlan-dev"
 
 
-def test_a_serial_fits_every_bus_and_tells_disks_apart() -> None:
+def test_a_serial_fits_every_bus_and_distinguishes_disks() -> None:
     assert serial("server-1", "data") == "server-1-data"
     long = [serial("agent-100", name) for name in ("longhorn-data-1", "longhorn-data-2")]
     assert [len(text) for text in long] == [20, 20] and long[0] != long[1]
 
 
 def test_the_disk_of_k3s() -> None:
-    found = settings({"disks": {"k3s": {"size": 5}}}, {"count": 1}, k3s={"dataDisk": "k3s"})
-    assert problems(found) == []
-    server, agent = plan.make("k3s-macvlan", "dev", found).nodes
+    config = settings({"disks": {"k3s": {"size": 5}}}, {"count": 1}, k3s={"dataDisk": "k3s"})
+    assert problems(config) == []
+    server, agent = plan.make("k3s-macvlan", "dev", config).nodes
     assert server.k3s_disk is not None and server.k3s_disk.mount == "/var/lib/rancher"
     assert agent.k3s_disk is None
 
@@ -175,16 +175,16 @@ def test_a_name_is_refused(name: str) -> None:
     ],
 )
 def test_what_contradicts_itself(servers: dict[str, Any], k3s: dict[str, Any], expected: list[str]) -> None:
-    found = problems(settings(servers, k3s=k3s))
-    assert len(found) == len(expected), found
-    for text, begins in zip(found, expected, strict=True):
+    texts = problems(settings(servers, k3s=k3s))
+    assert len(texts) == len(expected), texts
+    for text, begins in zip(texts, expected, strict=True):
         assert text.startswith(begins)
 
 
 def test_they_are_reported_with_all_other_mistakes() -> None:
-    found = settings({"count": 3, "disks": {"a": {"size": 1, "fileSystem": "xfs"}}})
-    texts = {str(problem) for problem in conflicts.conflicts(plan.make("k3s-macvlan", "dev", found), found)}
-    assert set(problems(found)) <= texts and len(problems(found)) == 3
+    config = settings({"count": 3, "disks": {"a": {"size": 1, "fileSystem": "xfs"}}})
+    texts = {str(problem) for problem in conflicts.conflicts(plan.make("k3s-macvlan", "dev", config), config)}
+    assert set(problems(config)) <= texts and len(problems(config)) == 3
 
 
 def test_equal_serials_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,8 +195,8 @@ def test_equal_serials_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_a_kept_cluster_does_not_come_back_with() -> None:
     def warned(servers: dict[str, Any], agents: dict[str, Any] | None = None) -> list[str]:
-        found = settings(servers, agents, k3s={"dataDisk": "k"}, network={"nodes": "192.168.122.170-192.168.122.199"})
-        return list(disk_conflicts.warnings(plan.make("k3s-macvlan", "dev", found), found))
+        config = settings(servers, agents, k3s={"dataDisk": "k"}, network={"nodes": "192.168.122.170-192.168.122.199"})
+        return list(disk_conflicts.warnings(plan.make("k3s-macvlan", "dev", config), config))
 
     kept = {"k": {"size": 5, "keep": True}}
     assert warned({"disks": {"k": {"size": 5}}}, {"count": 1}) == []

@@ -38,7 +38,7 @@ def of(name: str, **machine: Any) -> str:
         ("prefix-briefing.qcow2", "bios"),
     ],
 )
-def test_auto_goes_by_words_of_the_file_s_name(name: str, expected: str) -> None:
+def test_auto_follows_words_of_the_file_s_name(name: str, expected: str) -> None:
     assert of(name) == expected
 
 

@@ -25,7 +25,7 @@ def merged(role: str, **k3s: Any) -> dict[str, Any]:
     return hardening.added(given, hardening.options(own, role))
 
 
-def test_a_server_has_what_the_guide_asks_of_servers() -> None:
+def test_a_server_has_what_the_guide_requires_of_servers() -> None:
     options = merged("server")
     assert (options["protect-kernel-defaults"], options["secrets-encryption"]) == (True, True)
     assert options["write-kubeconfig-mode"] == "0600"
@@ -171,8 +171,8 @@ def test_what_takes_a_part_back_is_refused(setting: str, k3s: dict[str, Any], wh
     ],
 )
 def test_what_it_would_break_is_refused(raw: dict[str, Any], problem: str) -> None:
-    (found,) = check(raw)
-    assert found.startswith(problem)
+    (text,) = check(raw)
+    assert text.startswith(problem)
     assert check({**raw, "k3s": {"version": raw["k3s"]["version"]}}) == []
 
 

@@ -131,7 +131,7 @@ def test_what_k3s_can_do_here_is_taken(config: dict[str, Any]) -> None:
     assert mistakes(k3s={"serverConfig": config}) == []
 
 
-def test_all_of_them_are_told_at_once() -> None:
+def test_all_of_them_are_reported_at_once() -> None:
     messages = mistakes(
         k3s={"config": {"token": "x", "docker": True}, "serverConfig": {"flannel-backend": "none", "data-dri": "/d"}}
     )

@@ -22,7 +22,7 @@ def test_the_default_needs_overlay_vxlan_and_iptables_of_either_kind() -> None:
 
 
 @pytest.mark.parametrize(
-    ("server", "gone", "come"),
+    ("server", "removed", "added"),
     [
         ({"snapshotter": "native"}, {"overlay"}, set()),
         ({"flannel-backend": "host-gw"}, {"vxlan"}, set()),
@@ -30,11 +30,11 @@ def test_the_default_needs_overlay_vxlan_and_iptables_of_either_kind() -> None:
         ({"disable-network-policy": True}, {"?ip_set", "?ip_set_hash_ip", "?ip_set_hash_net", "?xt_set"}, set()),
     ],
 )
-def test_options_change_what_is_needed(server: dict[str, Any], gone: set[str], come: set[str]) -> None:
+def test_options_change_what_is_needed(server: dict[str, Any], removed: set[str], added: set[str]) -> None:
     """On agents as well: they take the network's from the servers."""
     before = set(kernel_modules.modules(k3s()))
     after = set(kernel_modules.modules(k3s().model_copy(update={"server_config": server})))
-    assert (before - after, after - before) == (gone, come)
+    assert (before - after, after - before) == (removed, added)
 
 
 @pytest.mark.parametrize(

@@ -59,4 +59,4 @@ def test_what_kubernetes_and_k3s_set_themselves_is_refused_with_the_rule(key: st
         (own,) = [text for setting, text in by_setting.items() if setting.endswith(f"labels.{key}")]
         assert node_labels.OWN[key] in own
         assert "remove it" in own
-        assert len(by_setting) == 2, "the other label's mistake is told beside it"
+        assert len(by_setting) == 2, "the other label's mistake is reported next to it"

@@ -174,7 +174,7 @@ def test_claims_of_the_default_are_one_range() -> None:
 
 
 def test_identities_are_pinned() -> None:
-    """A change of these makes every machine of every stack anew: it would be a breaking release."""
+    """A change of these recreates every machine of every stack: it would be a breaking release."""
     node = plans.make("k3s-macvlan", "dev", Settings()).nodes[0]
     assert (node.name, node.domain) == ("server-1", "k3s-macvlan-dev-server-1")
     assert node.mac == "52:54:00:04:b7:3e"

@@ -189,7 +189,7 @@ def test_a_mistake_is_named_with_its_value_and_a_remedy(network: dict[str, Any],
         {**LOCAL, "ipv6": {**IPV6, "range": "fd00:50::1-fd00:50::f", "gateway": "fe80::1"}, "replies": "by-source"},
         {**STATIC, "ipv6": {**IPV6, "gateway": "fe80::1"}, "addresses": {POD: {"ip": "192.168.122.20", "ipv6": "fd00:50::7"}},
          "defaultRoute": True},
-        # A subnet of IPv6 has more addresses than `len` can tell.
+        # A subnet of IPv6 has more addresses than `len` can count.
         {**LOCAL, "ipv6": {**IPV6, "range": "fd00:50::1-fd00:50::ffff:ffff:ffff:ffff"}},
         {**LOCAL, "ipv6": {"cidr": "fd00:50::/64", "range": "fd00:50::1-fd00:50::b"}},
         *(chain({"type": plugin, "vrfname": "blue"}) for plugin in CHAINED_PLUGINS if plugin != "sbr"),

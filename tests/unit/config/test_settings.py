@@ -155,12 +155,12 @@ def test_no_text_breaks_the_reading(text: str, key: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["k3s-maclan", "k3smacvlan", "K3S-Macvlan", "k3s_macvlan", "macvlan"])
-def test_a_key_under_a_name_near_the_project_s_is_told(name: str) -> None:
+def test_a_key_under_a_name_near_the_project_s_is_reported(name: str) -> None:
     (problem,) = misnamed("k3s-macvlan", [f"{name}:podNetworks", "k3s-macvlan:servers"])
     assert str(problem) == f"{name}:podNetworks: is under the name {name}, which nothing reads; write k3s-macvlan:podNetworks"
 
 
-def test_a_key_under_the_name_of_the_template_is_told_in_a_project_of_any_name() -> None:
+def test_a_key_under_the_name_of_the_template_is_reported_in_a_project_of_any_name() -> None:
     (problem,) = misnamed("home", ["k3s-macvlan:podNetworks", "home:servers", "aws:region"])
     assert str(problem) == "k3s-macvlan:podNetworks: is under the name k3s-macvlan, which nothing reads; write home:podNetworks"
 
@@ -222,7 +222,7 @@ def test_all_mistakes_come_together_with_setting_value_and_reason() -> None:
         assert line in text
 
 
-def test_a_mistake_between_fields_is_told_beside_one_in_a_field() -> None:
+def test_a_mistake_between_fields_is_reported_next_to_one_in_a_field() -> None:
     lan = {"range": "192.168.122.200-192.168.122.210", "mode": "l2", "mtu": 1}
     text = mistakes({"servers": {"count": 2, "cpus": 0}, "podNetworks": {"lan": lan}, "ssh": {"user": "root", "port": 0}})
     for part in (
@@ -231,7 +231,7 @@ def test_a_mistake_between_fields_is_told_beside_one_in_a_field() -> None:
         assert part in text
 
 
-def test_a_conflict_is_told_beside_a_mistake() -> None:
+def test_a_conflict_is_reported_next_to_a_mistake() -> None:
     with pytest.raises(SettingsError) as caught:
         read({"network": {"gateway": "192.168.122.185"}, "proof": {"path": "x"}})
     text = str(caught.value)

@@ -113,7 +113,7 @@ def test_a_key_is_given_once(where: str, key: str) -> None:
     loaded(**{where: {key: value}})
 
 
-def test_other_keys_of_s3_go_with_it() -> None:
+def test_other_keys_of_s3_are_allowed_next_to_it() -> None:
     loaded(snapshots={"s3": S3}, serverConfig={"etcd-s3-timeout": "1m", "etcd-snapshot-dir": "/srv/snapshots"})
 
 

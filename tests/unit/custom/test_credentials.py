@@ -54,7 +54,7 @@ def test_a_disk_keeps_the_token_it_came_with_until_that_is_rotated() -> None:
     assert run("other", "c") is False, "another disk has its own again"
 
 
-def test_a_rotation_that_was_cut_off_goes_on() -> None:
+def test_a_rotation_that_was_cut_off_continues() -> None:
     """The stack's token was made, and the run ended before this resource."""
     run = Run()
     run("disk", "a")

@@ -36,7 +36,7 @@ def entry(state: str, mac: str = MAC, confirmed: int = 0, address: IPv4Address =
         ([entry("REACHABLE")], False, 0.5, True, False),
         ([entry("INCOMPLETE", "")], False, 0.5, False, False),
         ([entry("FAILED", "")], False, 3.5, False, True),
-        # Known of old: it may have gone, until it is confirmed anew.
+        # Known of old: it may have left, until it is confirmed again.
         ([entry("REACHABLE", confirmed=3)], True, 0.5, False, False),
         ([entry("STALE", confirmed=90)], True, 1.0, False, False),
         ([entry("PROBE", confirmed=95)], True, 6.0, False, False),
@@ -58,11 +58,11 @@ def test_an_entry_counts_once_it_is_confirmed(
 
 @pytest.fixture
 def segment(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What is on the LAN: own addresses, and who answers; and what was asked."""
-    segment: dict[str, Any] = {"own": [IPv4Address("10.9.0.1")], "there": {}, "asked": []}
+    """What is on the LAN: own addresses, and who answers; and what was probed."""
+    segment: dict[str, Any] = {"own": [IPv4Address("10.9.0.1")], "there": {}, "probed": []}
 
     def answer(addresses: list[IPv4Address]) -> dict[IPv4Address, str]:
-        segment["asked"] += addresses
+        segment["probed"] += addresses
         return {address: mac for address, mac in segment["there"].items() if address in addresses}
 
     monkeypatch.setattr(free_addresses, "interfaces", lambda: segment["own"])
@@ -70,7 +70,7 @@ def segment(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return segment
 
 
-def test_all_strangers_are_named_at_once(segment: dict[str, Any]) -> None:
+def test_all_unmanaged_machines_are_named_at_once(segment: dict[str, Any]) -> None:
     segment["there"] = {TWO: MAC, IPv4Address("10.9.0.20"): "02:00:00:00:00:14", IPv4Address("10.9.0.30"): MAC}
     with pytest.raises(
         AddressInUseError, match=r"10\.9\.0\.8 \(02:00:00:00:00:07\), 10\.9\.0\.20 \(02:00:00:00:00:14\)\. Find them"
@@ -87,32 +87,32 @@ def test_own_machines_may_answer_and_this_one_may_not(segment: dict[str, Any]) -
         FreeAddressesProvider().create(dict(INPUTS))
 
 
-def test_a_machine_that_is_no_neighbour_says_so_and_asks_nobody(segment: dict[str, Any]) -> None:
+def test_a_machine_that_is_no_neighbour_says_so_and_probes_nobody(segment: dict[str, Any]) -> None:
     segment["own"] = [IPv4Address("192.168.1.5")]
     segment["there"] = {ONE: MAC}
     result = FreeAddressesProvider().create(dict(INPUTS))
     assert "this machine has no address in 10.9.0.0/24" in (result.outs or {})["seen"]
-    assert segment["asked"] == []
+    assert segment["probed"] == []
 
 
-def test_an_update_asks_for_what_is_new_alone(segment: dict[str, Any]) -> None:
+def test_an_update_probes_what_is_new_alone(segment: dict[str, Any]) -> None:
     """The stack's own pods are at the others by now."""
     provider = FreeAddressesProvider()
     old = dict(provider.create(dict(INPUTS)).outs or {})
-    segment["there"], segment["asked"] = {ONE: MAC}, []
+    segment["there"], segment["probed"] = {ONE: MAC}, []
     provider.update("id", old, {**INPUTS, "macs": ["52:54:00:00:00:02"]})
-    assert segment["asked"] == []
+    assert segment["probed"] == []
     provider.update("id", old, {**INPUTS, "ranges": ["10.9.0.5-10.9.0.11"]})
-    assert segment["asked"] == [IPv4Address("10.9.0.10"), IPv4Address("10.9.0.11")]
+    assert segment["probed"] == [IPv4Address("10.9.0.10"), IPv4Address("10.9.0.11")]
     with pytest.raises(AddressInUseError):
         provider.update("id", {**old, "cidr": "10.9.0.0/16"}, dict(INPUTS))
 
 
-def test_no_more_is_asked_for_than_the_kernel_can_keep(segment: dict[str, Any]) -> None:
+def test_no_more_is_probed_than_the_kernel_can_keep(segment: dict[str, Any]) -> None:
     inputs = {"cidr": "10.9.0.0/16", "ranges": ["10.9.16.0-10.9.31.255"], "macs": []}
     result = FreeAddressesProvider().create(inputs)
     assert (result.outs or {})["seen"] == "nobody answered at 1024 of 4096 addresses, asked from this machine"
-    assert len(set(segment["asked"])) == 1024
+    assert len(set(segment["probed"])) == 1024
 
 
 def test_check_diff_and_read_are_pure() -> None:
@@ -173,8 +173,8 @@ def test_the_one_that_is_there_is_heard_and_nobody_else(wire: None) -> None:
     assert queried(IPv4Address("10.9.0.6"), ONE, TWO) == (["10.9.0.1"], {str(ONE): MAC})
 
 
-def test_one_that_has_gone_is_not_heard(wire: None) -> None:
-    """The kernel still knows it; it is asked again."""
+def test_one_that_has_left_does_not_count(wire: None) -> None:
+    """The kernel still knows it; it is probed again."""
     ip = ["ip", "-n", NAMES[0], "neighbour", "replace", str(TWO), "lladdr", MAC, "dev", "nic0", "nud", "stale"]
     subprocess.run(ip, check=True)
     assert queried(TWO)[1] == {}

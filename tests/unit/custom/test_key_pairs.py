@@ -16,8 +16,8 @@ COMMENT = {"comment": "k3s-macvlan/dev"}
 
 def update(olds: dict[str, Any], rotation: str) -> dict[str, Any]:
     provider = SshKeyPairProvider()
-    asked = {**COMMENT, "rotation": rotation}
-    inputs = provider.check({name: olds[name] for name in ("comment", "rotation") if name in olds}, asked).inputs
+    wanted = {**COMMENT, "rotation": rotation}
+    inputs = provider.check({name: olds[name] for name in ("comment", "rotation") if name in olds}, wanted).inputs
     outs = provider.update("id", olds, inputs).outs
     assert outs is not None
     return outs
@@ -26,17 +26,17 @@ def update(olds: dict[str, Any], rotation: str) -> dict[str, Any]:
 def test_another_pair_keeps_the_first_public_key_whatever_often_it_is_replaced() -> None:
     first = SshKeyPairProvider().create(dict(COMMENT)).outs
     assert first is not None and len(first["public_key"].splitlines()) == 1
-    seen, outs = {first["private_key"]}, first
+    former, outs = {first["private_key"]}, first
     for rotation in ("a", "b"):
         outs = update(outs, rotation)
         own, original = outs["public_key"].splitlines()
         assert original == first["public_key"]
         assert own == f"{public_key(outs['private_key'])} k3s-macvlan/dev"
-        assert outs["private_key"] not in seen
-        seen.add(outs["private_key"])
+        assert outs["private_key"] not in former
+        former.add(outs["private_key"])
 
 
-def test_a_run_that_does_not_ask_for_another_pair_changes_nothing() -> None:
+def test_a_run_that_does_not_request_another_pair_changes_nothing() -> None:
     provider = SshKeyPairProvider()
     assert provider.check({}, dict(COMMENT)).inputs == COMMENT
     assert provider.check(COMMENT, dict(COMMENT)).inputs == COMMENT

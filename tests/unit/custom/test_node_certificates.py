@@ -141,13 +141,13 @@ def test_what_is_over_is_said_so(world: World) -> None:
 
 def test_a_run_that_rotates_renews_whatever_is_left_and_the_next_one_nothing(world: World) -> None:
     provider = NodeCertificatesProvider()
-    asked = {**INPUTS, "rotate": True}
-    assert provider.diff("", STATE, asked).changes and "as it was asked for" in world.said[0]
+    rotating = {**INPUTS, "rotate": True}
+    assert provider.diff("", STATE, rotating).changes and "as it was asked for" in world.said[0]
     world.answer = report("2027-12-01T10:00:00Z", renewed=True)
-    outs = outputs(provider.update("", STATE, asked))
+    outs = outputs(provider.update("", STATE, rotating))
     assert world.calls[-1]["RENEW"] == "now" and outs["renewed"] == "2027-12-01T10:00:00Z" and "rotate" not in outs
     assert not provider.diff("", outs, INPUTS).changes
-    assert provider.diff("", outs, asked).changes, "asked for again"
+    assert provider.diff("", outs, rotating).changes, "requested again"
 
 
 def test_a_failure_names_node_and_remedy(world: World) -> None:

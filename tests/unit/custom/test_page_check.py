@@ -107,7 +107,7 @@ def test_a_page_that_comes_late_is_awaited() -> None:
         assert prove(url, TITLE, 10) == (200, TITLE)
 
 
-def test_a_server_that_hangs_up_or_talks_nonsense_is_asked_again() -> None:
+def test_a_server_that_hangs_up_or_talks_nonsense_is_queried_again() -> None:
     def answer(request: http.server.BaseHTTPRequestHandler, count: int) -> None:
         if count == 1:
             request.wfile.write(b"nonsense\r\n\r\n")
@@ -121,7 +121,7 @@ def test_a_server_that_hangs_up_or_talks_nonsense_is_asked_again() -> None:
         assert prove(url, TITLE, 10) == (200, TITLE)
 
 
-def test_a_refused_connection_is_told() -> None:
+def test_a_refused_connection_is_reported() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -199,7 +199,7 @@ def test_the_proof_keeps_what_it_saw() -> None:
     assert (made.outs["status"], made.outs["seen"], made.outs["unseen"], made.id) == (200, TITLE, "", url)
 
 
-def test_a_page_on_a_network_that_this_machine_is_not_on_is_asked_for_where_it_is_required(
+def test_a_page_on_a_network_that_this_machine_is_not_on_is_requested_where_it_is_required(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     elsewhere = {"url": "http://192.168.50.10/", **INPUTS, "cidr": "192.168.50.0/24", "limit": 0.1}
@@ -218,14 +218,14 @@ def test_a_page_on_a_network_that_this_machine_is_not_on_is_asked_for_where_it_i
 
 def test_a_page_that_becomes_required_is_proven_unless_it_was_seen() -> None:
     provider = HttpProofProvider()
-    seen = {"url": "http://a/", **INPUTS, "required": False, "status": 200.0, "seen": TITLE, "unseen": ""}
-    assert not provider.diff("id", seen, {**seen, "required": True}).changes
-    unseen = {**seen, "status": 0, "seen": "", "unseen": "no neighbour"}
+    proven = {"url": "http://a/", **INPUTS, "required": False, "status": 200.0, "seen": TITLE, "unseen": ""}
+    assert not provider.diff("id", proven, {**proven, "required": True}).changes
+    unseen = {**proven, "status": 0, "seen": "", "unseen": "no neighbour"}
     assert provider.diff("id", unseen, {**unseen, "required": True}).replaces == ["required"]
     assert not provider.diff("id", {**unseen, "required": True}, unseen).changes
 
 
-def test_a_page_that_is_not_served_is_told_without_a_traceback() -> None:
+def test_a_page_that_is_not_served_is_reported_without_a_traceback() -> None:
     script = """
 import traceback
 from pulumi.dynamic import ConfigureRequest, Config

@@ -90,7 +90,7 @@ def test_a_proof_that_waits_says_for_what(heard: Wait, monkeypatch: pytest.Monke
     page_check.HttpProofProvider().create({"url": "http://192.168.122.200/", "title": "t", "limit": 1, "required": True})
 
 
-def test_whatever_libvirt_does_is_told(heard: Wait, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whatever_libvirt_does_is_reported(heard: Wait, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("libvirt")
     reporting.speak_up()
 

@@ -56,7 +56,7 @@ def test_a_step_that_fails_leaves_the_next_server_alone() -> None:
     asyncio.run(story())
 
 
-def test_a_failure_that_is_told_ends_the_wait() -> None:
+def test_a_failure_that_is_reported_ends_the_wait() -> None:
     """The engine does not say it to a step that never begins."""
 
     async def story() -> None:

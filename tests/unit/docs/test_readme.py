@@ -119,7 +119,7 @@ def networks_annotations(value: Any) -> Iterator[str]:
             yield from networks_annotations(item)
 
 
-def test_annotations_in_manifests_ask_for_what_a_stack_file_of_the_page_has() -> None:
+def test_annotations_in_manifests_request_what_a_stack_file_of_the_page_has() -> None:
     """Read as Multus reads them, and with addresses only of the book."""
     count = 0
     for page in PAGES:

@@ -43,7 +43,7 @@ def test_a_generated_file_is_what_would_be_generated(describe: ModuleType, path:
 
 
 def test_the_schema_has_each_key_with_default_and_description() -> None:
-    """And without a type, at which Pulumi would end before the program tells all mistakes."""
+    """And without a type, at which Pulumi would end before the program reports all mistakes."""
     config = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
     assert list(config) == [to_camel(name) for name in Settings.model_fields]
     for name, entry in config.items():
@@ -67,7 +67,7 @@ def test_no_stack_file_sets_what_does_not_exist() -> None:
         assert {key.split(":", 1)[1] for key in keys if key.startswith("k3s-macvlan:")} <= known, path.name
 
 
-def test_types_are_told_by_the_schema_and_not_by_words_in_them() -> None:
+def test_types_come_from_the_schema_and_not_from_words_in_them() -> None:
     text = (ROOT / "docs" / "settings.md").read_text()
     types = dict(re.findall(r"(?m)^\| `([^`]+)` \| ([^|]+) \|", text))
     expected = {

@@ -32,7 +32,7 @@ def test_every_version_that_is_installed_there_is_named() -> None:
 def test_every_image_that_the_tiers_pull_is_named() -> None:
     tags = set(re.findall(r"docker\.io/library/nginx:([\w.-]+)", "".join(TIERS)))
     assert tags >= {"1.25-alpine", "none"}
-    tags.remove("none")  # asked for because nobody has it
+    tags.remove("none")  # requested because nobody has it
     row = next(line for line in PAGE.splitlines() if line.startswith("| `library/nginx`"))
     assert {tag for tag in tags if f"`{tag}`" not in row} == set()
 

@@ -69,7 +69,7 @@ def sentences() -> Iterator[tuple[str, list[str]]]:
 
 
 def failures() -> Iterator[tuple[str, list[str]]]:
-    """The same of the scripts on nodes: what `fail` and what tells of an error says."""
+    """The same of the scripts on nodes: what `fail` and what reports an error says."""
     for path in sorted((ROOT / "components/node/scripts").rglob("*.sh")):
         for number, line in enumerate(path.read_text().splitlines(), 1):
             for text in re.findall(r'\bfail "([^"]+)"', line):

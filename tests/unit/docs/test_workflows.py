@@ -71,7 +71,7 @@ def test_the_workflows() -> None:
     assert set(WORKFLOWS) == {"preview", "up", "drift", "test", "bench", "release"}
 
 
-def test_strangers_reach_neither_secrets_nor_our_machines() -> None:
+def test_pull_requests_of_others_reach_neither_secrets_nor_our_machines() -> None:
     """A fork's pull request runs with `pull_request`: no secrets, a token that only reads. Never on a runner of ours."""
     for name, workflow in WORKFLOWS.items():
         triggers = set(workflow["on"])
@@ -133,7 +133,7 @@ def test_every_job_ends() -> None:
 
 
 def test_a_benchmark_stays_off_the_addresses_of_the_stacks_that_are_up() -> None:
-    """With what it is told unless variables say otherwise, beside every stack file here."""
+    """With what it is set to unless variables say otherwise, next to every stack file here."""
     from bench.__main__ import _document, parser  # noqa: PLC0415
     from bench.checkout import stack_document  # noqa: PLC0415
     from bench.compare import settings_of  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""The image's checksum from a file that names it, as SHA256SUMS and SHA512SUMS beside published images do."""
+"""The image's checksum from a file that names it, as SHA256SUMS and SHA512SUMS next to published images do."""
 
 from __future__ import annotations
 

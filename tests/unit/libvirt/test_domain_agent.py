@@ -65,7 +65,7 @@ def test_who_answers_is_seen_by_the_state_of_the_channel() -> None:
 
 
 class Guest:
-    """A running domain that ends when it is asked in one of the ways `obeys`."""
+    """A running domain that ends when that is requested in one of the ways `obeys`."""
 
     def __init__(self, *, obeys: str, agent: bool, refuses: str = "") -> None:
         self.obeys, self.agent, self.refuses = obeys, agent, refuses
@@ -84,7 +84,7 @@ class Guest:
             "</devices>", f"{THEIRS.replace('virtio', f'virtio{chr(39)} state={chr(39)}{state}')}</devices>"
         )
 
-    def _asked(self, way: str) -> None:
+    def _requested(self, way: str) -> None:
         import libvirt  # noqa: PLC0415
 
         self.calls.append(way)
@@ -93,13 +93,13 @@ class Guest:
         self.active = self.active and way != self.obeys
 
     def shutdown(self) -> None:
-        self._asked("any")
+        self._requested("any")
 
     def shutdownFlags(self, flags: int) -> None:  # noqa: N802
-        self._asked({1: "acpi", 2: "agent"}[flags])
+        self._requested({1: "acpi", 2: "agent"}[flags])
 
     def destroy(self) -> None:
-        self._asked("off")
+        self._requested("off")
         self.active = False
 
 
@@ -122,7 +122,7 @@ def test_the_agent_first_then_acpi_then_the_switch(guest: dict[str, Any], calls:
     assert there.calls == calls and not there.active
 
 
-def test_without_a_limit_nobody_is_asked() -> None:
+def test_without_a_limit_no_shutdown_is_requested() -> None:
     pytest.importorskip("libvirt")
     guest = Guest(obeys="agent", agent=True)
     domain_removal.stop(guest, 0)

@@ -193,7 +193,7 @@ def test_a_running_guest_that_was_given_less_memory_is_seen_and_not_restarted() 
     assert domain_edit.running(rounded, PLAIN, SPEC) == []
 
 
-def test_devices_of_the_running_guest_alone_are_told_from_the_others() -> None:
+def test_devices_of_the_running_guest_alone_are_distinguished_from_the_others() -> None:
     live = add(
         PLAIN,
         '<interface type="network"><mac address="52:54:00:00:00:02"/><source network="lan" portid="x" bridge="virbr7"/>'
@@ -230,7 +230,7 @@ def test_no_secret_is_among_the_words() -> None:
     assert "s3cret" in domain_edit.edit(document, changed(memory_mib=1))
 
 
-# --- as the engine asks
+# --- as the engine calls it
 
 
 WORLD = Sandbox("qemu:///system")

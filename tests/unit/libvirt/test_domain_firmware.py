@@ -81,7 +81,7 @@ def test_uefi_that_was_set_by_hand_stays(attribute: str) -> None:
     assert differences(document, BIOS) == [] and system(domain_edit.edit(document, BIOS)) == system(document)
     named = ["os firmware"] if attribute else []
     assert domain_additions.unmanaged(document, BIOS) == [*named, "os loader", "os nvram"]
-    assert differences(document, EFI) == [], "it is what the setting asks for"
+    assert differences(document, EFI) == [], "it is what the setting requires"
     assert differences(document, SECURE) == ["firmware: efi, not efi, with secure boot"]
 
 

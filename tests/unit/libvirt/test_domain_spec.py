@@ -59,7 +59,7 @@ def shape(document: str) -> list[tuple[str, tuple[str, ...]]]:
     return [(element.tag, tuple(sorted(element.attrib))) for element in ET.fromstring(document).iter()]
 
 
-def test_domain_says_what_was_asked() -> None:
+def test_domain_says_what_was_requested() -> None:
     facts = domain_spec.read_domain(domain_spec.domain(SPEC))
     assert (facts.name, facts.uuid, facts.owner, facts.node, facts.disk_id) == (
         "node-1",
@@ -105,7 +105,7 @@ def test_custom_cpu_names_its_model() -> None:
     assert root.findtext("cpu/model") == "Nehalem"
 
 
-def test_foreign_domain_has_no_owner() -> None:
+def test_unmanaged_domain_has_no_owner() -> None:
     facts = domain_spec.read_domain(
         "<domain type='kvm'><name>x</name><memory unit='GiB'>2</memory><vcpu current='1'>4</vcpu></domain>"
     )

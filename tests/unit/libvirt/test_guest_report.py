@@ -112,7 +112,7 @@ def test_emulation_is_advised_only_under_kvm_before_the_kernel() -> None:
 
 
 def test_a_guest_without_a_word() -> None:
-    """Its BIOS is not heard; whether it waits tells whether it has found something to boot."""
+    """Its BIOS is not heard; whether it waits says whether it has found something to boot."""
     for virt_type in ("kvm", "qemu"):
         assert "image.source" in (text := silent(virt_type=virt_type, load=IDLE / 2)) and "virtType" not in text
         assert "image.source" in silent(virt_type=virt_type, load=None)

@@ -248,7 +248,7 @@ def test_a_card_without_an_iommu_is_refused_before_a_machine_is_restarted_for_it
         create(kind="pci", choice="0000:00:03.0")
 
 
-def test_several_are_told_apart_by_their_places(host: Host) -> None:
+def test_several_are_distinguished_by_their_places(host: Host) -> None:
     host.devices.append(documents.SECOND_STICK)
     with pytest.raises(HypervisorError, match=r'2 USB devices .* by its place, as "port 1-2\.3"'):
         create()
@@ -283,7 +283,7 @@ def test_a_refresh_follows_it(host: Host) -> None:
 
 
 def test_without_what_a_machine_would_not_start(host: Host) -> None:
-    """It is asked before a machine is restarted, also where the resource was made long ago."""
+    """It is queried before a machine is restarted, also where the resource was made long ago."""
     host.devices.append(documents.pci("0000:03:00.0", "8086", "1572"))
     stick, port, card = (
         given("usb", "1a86:7523", "there"),
@@ -293,7 +293,7 @@ def test_without_what_a_machine_would_not_start(host: Host) -> None:
     assert host_device.absent(host, [stick, port, card]) == [] == host_device.absent(host, [])
     host.devices = [documents.usb("1-2.3", "0403", "6001", 9)]
     assert host_device.absent(host, [stick, port, card]) == ["a (1a86:7523)", "a (port 1-2.3)", "a (8086:1572)"]
-    assert host_device.absent(host, [{**each, "optional": True} for each in (stick, port, card)]) == ["a (8086:1572)"]
+    assert host_device.absent(host, [{**device, "optional": True} for device in (stick, port, card)]) == ["a (8086:1572)"]
     assert host_device.absent(host, [given("usb", "1a86:7523"), given("pci", "8086:1572")]) == [], "it was never given them"
 
 
@@ -332,7 +332,7 @@ def test_a_libvirt_without_a_list_says_what_to_install(host: Host) -> None:
         create()
 
 
-def test_a_device_of_a_guest_is_told_by_the_number_that_it_has_there() -> None:
+def test_a_device_of_a_guest_is_identified_by_the_number_that_it_has_there() -> None:
     (stick,) = node_devices.read_all([documents.STICK])
     element = parse(RUNNING_USB.format(""))
     assert node_devices.is_given(stick, element)

@@ -98,7 +98,7 @@ def test_the_first_cluster_of_a_qcow2_file_is_found(compressed: bool) -> None:
     ],
     ids=["empty", "zstd", "wide entries", "cut off", "damaged", "header alone", "nothing", "vmdk"],
 )
-def test_what_cannot_be_read_tells_nothing(file: bytes) -> None:
+def test_what_cannot_be_read_says_nothing(file: bytes) -> None:
     assert only_firmware(first_bytes(lambda offset, size: file[offset : offset + size], qcow2=True)) == ""
 
 

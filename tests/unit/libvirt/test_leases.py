@@ -51,11 +51,11 @@ HOST = SimpleNamespace(listAllDomains=lambda _flags: [Domain()])
 
 @pytest.fixture
 def segment(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """here: whether the network's bridge is on this machine; there: who answers; asked: for whom."""
-    segment: dict[str, Any] = {"here": True, "there": {}, "asked": []}
+    """here: whether the network's bridge is on this machine; there: who answers; probed: for whom."""
+    segment: dict[str, Any] = {"here": True, "there": {}, "probed": []}
 
     def neighbours(addresses: list[IPv4Address]) -> dict[IPv4Address, str]:
-        segment["asked"] += addresses
+        segment["probed"] += addresses
         return {address: mac for address, mac in segment["there"].items() if address in addresses}
 
     pytest.importorskip("libvirt")
@@ -80,18 +80,18 @@ def test_a_machine_that_a_domain_is_or_that_answers_is_there(segment: dict[str, 
         and "'theirs'" in standings[1].evidence
         and "02:00:00:00:00:77 answers" in standings[2].evidence
     )
-    assert segment["asked"] == [IPv4Address("10.9.1.7"), IPv4Address("10.9.1.8")], "who has a domain is not asked for"
+    assert segment["probed"] == [IPv4Address("10.9.1.7"), IPv4Address("10.9.1.8")], "who has a domain is not probed"
 
 
-def test_where_nobody_can_be_asked_only_machines_of_the_project_are_gone(segment: dict[str, Any]) -> None:
+def test_where_nobody_can_be_probed_only_machines_of_the_project_count_as_deleted(segment: dict[str, Any]) -> None:
     segment["here"] = False
     held = [lease(NOBODYS, 7, "p-dev-server-1"), lease(NOBODYS, 8, "phone"), lease(NOBODYS, 9), lease(RUNS, 5, "p-dev-server-2")]
     standings = leases.standings(HOST, NETWORK, held, project="p")
     assert [standing.alive for standing in standings] == [False, True, True, True]
-    assert "cannot be asked from here" in standings[1].evidence and segment["asked"] == []
+    assert "cannot be asked from here" in standings[1].evidence and segment["probed"] == []
 
 
-def test_no_lease_asks_for_nothing(segment: dict[str, Any]) -> None:
+def test_without_a_lease_nothing_is_probed(segment: dict[str, Any]) -> None:
     assert leases.standings(None, NETWORK, [], project="p") == []
 
 
@@ -252,20 +252,20 @@ def machine(mac: str, name: str, client: str = "") -> str:
 
 @pytest.mark.parametrize("client", ["", "ff:00:11:22:33"])
 def test_dnsmasq_ends_the_lease_that_is_released_and_no_other(served: Path, client: str) -> None:
-    gone, stays = "52:54:00:00:00:0b", "52:54:00:00:00:0c"
-    address, other = machine(gone, "gone", client), machine(stays, "stays")
+    released, stays = "52:54:00:00:00:0b", "52:54:00:00:00:0c"
+    address, other = machine(released, "gone", client), machine(stays, "stays")
     assert address and other and address in served.read_text() and other in served.read_text()
     inside(HERE, "-c", RELEASE, stays, address, "")  # by a MAC address that has not got it
     time.sleep(0.3)
     assert address in served.read_text()
-    inside(HERE, "-c", RELEASE, gone, address, client)
+    inside(HERE, "-c", RELEASE, released, address, client)
     until(lambda: address not in served.read_text())
     assert other in served.read_text()
 
 
 def test_dnsmasq_gives_a_reserved_address_only_when_its_lease_is_ended(served: Path) -> None:
-    """Why a lease of the gone is in the way of a node, and an address outside of the ranges can be released all the same."""
-    reserved, gone = "52:54:00:00:00:0a", "52:54:00:00:00:0d"
+    """Why a lease of a deleted machine blocks a node, and an address outside of the ranges can be released all the same."""
+    reserved, released = "52:54:00:00:00:0a", "52:54:00:00:00:0d"
     hosts, log = served.parent / "hosts", served.parent / "log"
     server = subprocess.run(
         ["pgrep", "-f", f"conf-file={served.parent / 'conf'}"], capture_output=True, text=True, check=True
@@ -277,10 +277,10 @@ def test_dnsmasq_gives_a_reserved_address_only_when_its_lease_is_ended(served: P
         subprocess.run(["kill", "-HUP", *server], check=True)
         until(lambda: log.read_text().count(f"read {hosts}") > already)
 
-    is_reserved_for(gone)
-    assert machine(gone, "gone") == "10.9.1.180"
+    is_reserved_for(released)
+    assert machine(released, "gone") == "10.9.1.180"
     is_reserved_for(reserved)
     assert machine(reserved, "node") != "10.9.1.180"
-    inside(HERE, "-c", RELEASE, gone, "10.9.1.180", "")
-    until(lambda: gone not in served.read_text())
+    inside(HERE, "-c", RELEASE, released, "10.9.1.180", "")
+    until(lambda: released not in served.read_text())
     assert machine(reserved, "node") == "10.9.1.180"

@@ -63,7 +63,7 @@ def test_one_that_does_not_start_is_kept_while_its_directory_holds_files(host: l
 
 
 @pytest.mark.parametrize("reason", ["", "failed to remove pool '/images/dev': No such file or directory"])
-def test_one_whose_directory_is_gone_is_removed(host: list[Stopped], reason: str) -> None:
+def test_one_whose_directory_is_deleted_is_removed(host: list[Stopped], reason: str) -> None:
     host.append(Stopped(reason))
     StoragePoolProvider().delete("id", dict(STATE))
     assert host[0].undefined

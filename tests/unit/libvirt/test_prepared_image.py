@@ -167,7 +167,7 @@ def test_anything_else_is_a_failure_with_its_words(console: str, words: str) -> 
     assert "the machine that was to make it has ended without it" in str(failed.value) and words in str(failed.value)
 
 
-# --- machines that go
+# --- machines that are deleted
 
 
 @pytest.mark.parametrize(("change", "made"), [({"machines": {"a": "1"}}, False), ({"machines": {"c": "3"}}, True)])

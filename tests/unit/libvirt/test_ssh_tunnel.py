@@ -84,7 +84,7 @@ def call(uri: str) -> socket.socket:
     return end
 
 
-def test_bytes_go_both_ways_and_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bytes_are_sent_both_ways_and_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     threads = threading.active_count()
     with tunnel(ssh(tmp_path, f"echo $$ > {tmp_path}/pid; exec cat")) as way:
@@ -133,7 +133,7 @@ def test_nobody_calls_and_ssh_does_not_end(tmp_path: Path, monkeypatch: pytest.M
         ("ssh: Could not resolve hostname h: Name or service not known", "The host name in the connection URI is unknown"),
     ],
 )
-def test_what_ssh_says_comes_with_a_way_out(output: str, hint: str) -> None:
+def test_what_ssh_says_comes_with_a_remedy(output: str, hint: str) -> None:
     text = explain(Exception("End of file while reading data: Input/output error"), "qemu+ssh://h/system", output)
     assert output in text and hint in text
 

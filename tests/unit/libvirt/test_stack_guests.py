@@ -122,7 +122,7 @@ def test_another_hypervisor_has_guests_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("owner", "directory"), [("k3s-macvlan/other", DIRECTORY), (OWNER, f"{DIRECTORY}-copy"), (OWNER, "/copies")]
 )
-def test_what_is_not_the_stacks_goes_on(owner: str, directory: str) -> None:
+def test_what_is_not_the_stacks_keeps_running(owner: str, directory: str) -> None:
     ours, other = Guest("server-1"), Guest("server-2", owner=owner, directory=directory)
     assert list(stack_guests.power_off_together(Host(ours, other), STATE)) == ["uuid-of-server-1"]
     assert not ours.active and other.active and other.destroyed == 0

@@ -164,7 +164,7 @@ def test_a_limit_ends_the_script_before_the_machine_and_that_before_the_run() ->
         "bash",
         "/run/k3s-macvlan-image/image-prepare.sh",
     ]
-    assert end[-1].startswith("systemctl poweroff"), "cloud-init must not go on after its state was removed"
+    assert end[-1].startswith("systemctl poweroff"), "cloud-init must not continue after its state was removed"
     assert found.limit == 300 + 200 + 1600 and variables(found)["LIMIT_SECONDS"] == "500"
 
 

@@ -65,7 +65,7 @@ def updated(former: str, wanted: str) -> None:
     async def story() -> None:
         # The SDK hands secrets to a hook as outputs.
         configure(Settings(project="p", stack="s"))
-        asked = ResourceHookArgs(
+        arguments = ResourceHookArgs(
             urn="",
             id="",
             name="server-1-answers",
@@ -74,7 +74,7 @@ def updated(former: str, wanted: str) -> None:
             new_inputs={"connection": Output.secret(connection(wanted)), "create": "true"},
         )
         hook = key_arrival.key_arrival_hook("arrives", Output.from_input(LINE))
-        done = hook(asked)
+        done = hook(arguments)
         assert done is not None
         await done
 

@@ -1,4 +1,4 @@
-"""The CNI configuration of a network, and what a pod's annotation asks for on it."""
+"""The CNI configuration of a network, and what a pod's annotation requests on it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def static(**more: Any) -> NetworkPlan:
     return planned({"lan": {"ipam": "static", "addresses": BOOK, **more}}).networks[0]
 
 
-def asked(**more: Any) -> NetworkPlan:
+def leased(**more: Any) -> NetworkPlan:
     """A network with dhcp, in the nodes' subnet."""
     return planned({"lan": {"ipam": "dhcp", **more}}).networks[0]
 
@@ -55,8 +55,8 @@ def plugins(network: NetworkPlan) -> list[dict[str, Any]]:
 
 
 def ipam(network: NetworkPlan) -> dict[str, Any]:
-    found: dict[str, Any] = plugins(network)[0]["ipam"]
-    return found
+    section: dict[str, Any] = plugins(network)[0]["ipam"]
+    return section
 
 
 # --- the interface
@@ -125,14 +125,14 @@ def test_the_interface_of_a_vlan_is_the_master() -> None:
 
 
 def test_the_default_has_no_route_and_no_gateway() -> None:
-    found = ipam(counted())
-    assert found["routes"] == []
-    assert "gateway" not in found
-    assert found["dataDir"] == "/run/cni/macvlan"
+    section = ipam(counted())
+    assert section["routes"] == []
+    assert "gateway" not in section
+    assert section["dataDir"] == "/run/cni/macvlan"
     assert ipam(static())["routes"] == []
 
 
-def test_a_route_goes_by_its_next_hop_or_stays_on_the_network() -> None:
+def test_a_route_uses_its_next_hop_or_stays_on_the_network() -> None:
     """host-local gives each address a gateway, by which a route without one of its own would go: 239.1.1.1 went via 192.168.122.1
     as unicast; with gw 0.0.0.0 the route has none (measured)."""
     routes = [{"to": "10.9.0.0/16", "via": "192.168.122.7"}, {"to": "224.0.0.0/4"}]
@@ -143,7 +143,7 @@ def test_a_route_goes_by_its_next_hop_or_stays_on_the_network() -> None:
 
 
 @pytest.mark.parametrize("setting", [{"defaultRoute": True}, {"replies": "by-source"}])
-def test_everything_goes_by_the_gateway_where_that_is_said(setting: dict[str, Any]) -> None:
+def test_everything_is_sent_to_the_gateway_where_that_is_set(setting: dict[str, Any]) -> None:
     """For replies: by-source it is what sbr moves into a table of its own."""
     routes = [{"to": "224.0.0.0/4"}]
     local = ipam(counted(routes=routes, **setting))
@@ -154,11 +154,11 @@ def test_everything_goes_by_the_gateway_where_that_is_said(setting: dict[str, An
     assert own["gateway"] == "192.168.122.254"
 
 
-def test_a_dhcp_server_gets_the_pods_name_and_is_asked_for_no_router() -> None:
+def test_a_dhcp_server_gets_the_pods_name_and_no_router_is_requested() -> None:
     name = {"option": "host-name", "fromArg": "K8S_POD_NAME"}
-    assert ipam(asked()) == {"type": "dhcp", "provide": [name], "request": [{"option": "subnet-mask", "skipDefault": True}]}
+    assert ipam(leased()) == {"type": "dhcp", "provide": [name], "request": [{"option": "subnet-mask", "skipDefault": True}]}
     for setting in ({"defaultRoute": True}, {"replies": "by-source"}):
-        assert ipam(asked(**setting)) == {"type": "dhcp", "provide": [name]}, "without a request of ours it asks for routers"
+        assert ipam(leased(**setting)) == {"type": "dhcp", "provide": [name]}, "without a request of ours it requests routers"
 
 
 def test_a_node_has_its_own_slice() -> None:
@@ -190,7 +190,7 @@ def test_ipv6_is_ignored_accepted_or_given() -> None:
     assert ipam(given_addresses)["routes"] == []
 
 
-def test_ipv6_goes_by_its_own_gateway_where_everything_does() -> None:
+def test_ipv6_is_sent_to_its_own_gateway_where_everything_is() -> None:
     local = ipam(counted(ipv6=IPV6, defaultRoute=True))
     assert local["routes"] == [{"dst": "0.0.0.0/0"}, {"dst": "::/0", "gw": "fd00:50::1"}]
     assert [one["gateway"] for (one,) in local["ranges"]] == ["192.168.122.1", "fd00:50::1"]
@@ -238,7 +238,7 @@ def test_canonical_json_is_equal_where_the_documents_are(document: dict[str, Any
     assert cni.canonical(document).isascii()
 
 
-# --- what a pod asks for
+# --- what a pod requests
 
 HOME: dict[str, Any] = {
     "namespace": "home", "vlan": 50, "cidr": "192.168.50.0/24", "ipam": "static", "ipv6": {"cidr": "fd00:50::/64"},
@@ -266,7 +266,7 @@ def annotation(networks: dict[str, dict[str, Any]], workload: dict[str, Any]) ->
         ({"lan": {"range": RANGE, "addresses": {"other": {"mac": "02:00:00:00:00:01"}}}}, {}, "lan"),
     ],
 )
-def test_the_pods_annotation_is_names_where_nothing_more_is_asked_for(
+def test_the_pods_annotation_is_names_where_nothing_more_is_requested(
     networks: dict[str, dict[str, Any]], workload: dict[str, Any], text: str
 ) -> None:
     assert annotation(networks, workload) == text
@@ -279,7 +279,7 @@ def test_the_pods_annotation_has_what_is_booked() -> None:
     ]
 
 
-def test_a_book_is_what_each_pod_of_it_asks_for() -> None:
+def test_a_book_is_what_each_pod_of_it_requests() -> None:
     (home,) = planned({"home": HOME}).networks
     assert {name: json.loads(text) for name, text in cni.book(home).items()} == {
         "nginx-macvlan": [{"name": "home", "namespace": "home", "ips": ["192.168.50.10/24"], "mac": "02:00:00:00:50:10"}],
@@ -287,9 +287,9 @@ def test_a_book_is_what_each_pod_of_it_asks_for() -> None:
     }
 
 
-def test_an_address_that_a_dhcp_server_reserves_is_not_asked_for() -> None:
+def test_an_address_that_a_dhcp_server_reserves_is_not_requested() -> None:
     """By the pod's MAC address the server knows it."""
-    network = asked(addresses={"nginx-macvlan": {"ip": "192.168.122.20", "mac": "02:00:00:00:00:01"}, "other": {}})
+    network = leased(addresses={"nginx-macvlan": {"ip": "192.168.122.20", "mac": "02:00:00:00:00:01"}, "other": {}})
     booked = network.settings.addresses
     assert cni.attachment(network, booked["nginx-macvlan"]) == {"name": "lan", "namespace": "default", "mac": "02:00:00:00:00:01"}
     assert cni.attachment(network, booked["other"]) == {"name": "lan", "namespace": "default"}

@@ -102,14 +102,14 @@ def test_a_check_is_made_on_the_networks_own_interface() -> None:
     assert "GATEWAY" not in vlan
 
 
-def test_a_check_asks_for_addresses_that_only_this_node_s_pods_can_have() -> None:
+def test_a_check_probes_addresses_that_only_this_node_s_pods_can_have() -> None:
     book = {"nginx-macvlan": {"ip": "192.168.122.20", "mac": "02:00:00:00:00:01"}, "printer": {"ip": "192.168.122.21"}}
     alone = checked({"ipam": "static", "addresses": book})
     assert alone["FREE"] == "192.168.122.20-192.168.122.21"
     assert "BOOKED" not in alone
     shared = checked({"ipam": "static", "addresses": book}, nodes=2)
     assert "FREE" not in shared
-    assert shared["BOOKED"] == "192.168.122.20=02:00:00:00:00:01", "others are told by their MAC address"
+    assert shared["BOOKED"] == "192.168.122.20=02:00:00:00:00:01", "others are distinguished by their MAC address"
     sliced = checked(
         {"range": "192.168.122.200-192.168.122.210", "addressesPerNode": 5, "nodeAccess": "192.168.122.30-192.168.122.31"}, 2
     )
@@ -117,5 +117,5 @@ def test_a_check_asks_for_addresses_that_only_this_node_s_pods_can_have() -> Non
 
 
 @pytest.mark.parametrize(("ipv6", "needed"), [("ignore", True), ("accept", False)])
-def test_a_check_asks_for_ipv6_where_tuning_sets_it(ipv6: str, needed: bool) -> None:
+def test_a_check_requires_ipv6_where_tuning_sets_it(ipv6: str, needed: bool) -> None:
     assert ("IPV6" in checked({"range": "192.168.122.200-192.168.122.210", "ipv6": ipv6})) == needed

@@ -3,7 +3,7 @@
 The expected documents are written from what the plugins read (containernetworking/plugins: plugins/main, plugins/ipam,
 plugins/meta), and not by the program. In them: `definitions`, the configuration of each NetworkAttachmentDefinition, "" where each
 node has a file of its own; `nodes`, these files; `plugins` to install; `access`, the nodes' own addresses; `pods`, what the stack's
-pods ask for; `attachments`, the books; `warnings`, the settings that are warned of.
+pods request; `attachments`, the books; `warnings`, the settings that are warned of.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def test_a_shape_needs_its_plugins_and_addresses(shape: str) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_shape_gives_what_pods_ask_for(shape: str) -> None:
+def test_a_shape_gives_what_pods_request(shape: str) -> None:
     (settings, plan, _, _), wanted = loaded(shape), expected(shape)
     books = {network.name: {name: json.loads(text) for name, text in cni.book(network).items()} for network in plan.networks}
     assert books == wanted["attachments"]

@@ -140,7 +140,7 @@ def test_a_script_that_is_cut_off_is_not_run(folder: Path, sudo: Path) -> None:
 
 
 @pytest.mark.parametrize("sudo", [None, "exit 1", 'echo "sudo: a password is required" >&2; exit 1', "exit 0"])
-def test_a_machine_without_sudo_is_told_of_before_anything_needs_it(tmp_path: Path, sudo: str | None) -> None:
+def test_a_machine_without_sudo_is_reported_before_anything_needs_it(tmp_path: Path, sudo: str | None) -> None:
     if sudo is not None:
         (tmp_path / "sudo").write_text(f"#!/bin/sh\n{sudo}\n")
         (tmp_path / "sudo").chmod(0o755)

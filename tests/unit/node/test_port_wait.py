@@ -39,7 +39,7 @@ def test_the_wait_ends_with_its_limit() -> None:
     assert 1 <= time.monotonic() - began < 10
 
 
-def test_a_host_that_says_nothing_is_asked_again() -> None:
+def test_a_host_that_says_nothing_is_probed_again() -> None:
     """A full backlog: the connection is neither taken nor refused."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as silent:
         port = silent.getsockname()[1]

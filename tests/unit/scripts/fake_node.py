@@ -229,7 +229,7 @@ class Lan(Node):
             text=True,
         )
 
-    def ask(self, **env: str) -> subprocess.CompletedProcess[str]:
+    def probe(self, **env: str) -> subprocess.CompletedProcess[str]:
         """lan-check"""
         return subprocess.run(
             ["nsenter", "--net=/run/netns/mvtest-node", "bash", "-c", stripped(SCRIPTS / "lan-check.sh")],

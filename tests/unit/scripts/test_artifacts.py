@@ -69,7 +69,7 @@ def test_artifacts_come_from_the_disk_once(shelf: Disk) -> None:
     assert done.returncode == 0 and "copied=0 " in done.stdout, "what is there needs no disk"
 
 
-def test_artifacts_of_before_go_and_the_user_s_images_stay(shelf: Disk) -> None:
+def test_artifacts_of_before_are_deleted_and_the_user_s_images_stay(shelf: Disk) -> None:
     old = shelf.node.file("var/lib/k3s-macvlan/artifacts/0123456789/k3s", "old")
     archive = shelf.node.file(f"{AGENT}/images/k3s-macvlan-old.tar", "old")
     own = shelf.node.file(f"{AGENT}/images/mine.tar", "mine")

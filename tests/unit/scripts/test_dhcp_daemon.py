@@ -131,7 +131,7 @@ def test_the_units(daemons: Node) -> None:
         "Restart=on-failure",
         "StartLimitIntervalSec=0",
     ):
-        assert line in leases, "who got no lease asks on"
+        assert line in leases, "who got no lease requests it again"
     assert accepted_by_systemd(*(units / f"{NAME}{kind}" for kind in (".socket", ".service", "-leases.service")))
 
 
@@ -207,7 +207,7 @@ def test_a_later_run_that_fails_leaves_what_pods_have(daemons: Node) -> None:
 def test_what_pods_do_not_have_again_is_said(daemons: Node) -> None:
     (daemons.stub / "journal").write_text("lease acquired\ndhcp: pod home/printer: net1: no lease within 60 s\n")
     done = on(daemons)
-    assert done.returncode == 0, "the daemon runs, and asks on by itself"
+    assert done.returncode == 0, "the daemon runs, and requests it again by itself"
     assert done.stderr.splitlines()[-1] == "dhcp: pod home/printer: net1: no lease within 60 s" and "acquired" not in done.stderr
 
 
@@ -275,7 +275,7 @@ PLACES = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
 
 @dataclass
 class Segment:
-    """A pod's network namespace with net1, and a DHCP server beside it."""
+    """A pod's network namespace with net1, and a DHCP server next to it."""
 
     path: Path
     dhcp: str
@@ -306,7 +306,7 @@ class Segment:
         options = ["--interface=port0", "--no-ping", f"--dhcp-range={addresses},1h", f"--dhcp-leasefile={leases}", "--user=root"]
         process = self.begin([*words, *options, f"--pid-file={self.path}/dnsmasq.pid"], "server")
         until = time.monotonic() + 20
-        # What is asked before is asked again after 10 s.
+        # What is requested before is requested again after 10 s.
         while addresses.replace(",", " -- ") not in (self.path / "server").read_text():
             assert process.poll() is None and time.monotonic() < until, (self.path / "server").read_text()
             time.sleep(0.02)
@@ -409,19 +409,19 @@ def test_a_lease_outlives_the_daemon(segment: Segment, number: signal.Signals) -
     assert "releasing lease" in (segment.path / "daemon").read_text(), "the second daemon knows it"
 
 
-def test_a_pod_that_asks_while_the_daemon_restarts_waits(segment: Segment) -> None:
+def test_a_pod_that_requests_a_lease_while_the_daemon_restarts_waits(segment: Segment) -> None:
     segment.server("192.168.223.100,192.168.223.110")
     stop(segment.daemon())
     variables = dict.fromkeys(("CNI_CONTAINERID", "CNI_IFNAME"), "net1")
     words = {"CNI_COMMAND": "ADD", "CNI_NETNS": "/run/netns/mvtest-pod", "CNI_PATH": "/", **variables}
     (segment.path / "config").write_text(json.dumps(segment.config))
     with (segment.path / "config").open() as config:
-        asking = subprocess.Popen([segment.dhcp], stdin=config, stdout=subprocess.PIPE, env=os.environ | words, text=True)
+        requesting = subprocess.Popen([segment.dhcp], stdin=config, stdout=subprocess.PIPE, env=os.environ | words, text=True)
     with pytest.raises(subprocess.TimeoutExpired):
-        asking.wait(timeout=1)
+        requesting.wait(timeout=1)
     segment.daemon()
-    out, _ = asking.communicate(timeout=60)
-    assert asking.returncode == 0 and "192.168.223.1" in out
+    out, _ = requesting.communicate(timeout=60)
+    assert requesting.returncode == 0 and "192.168.223.1" in out
 
 
 def test_a_server_that_gives_another_address(segment: Segment) -> None:
@@ -434,7 +434,7 @@ def test_a_server_that_gives_another_address(segment: Segment) -> None:
     segment.server("192.168.223.20,192.168.223.30")
     segment.daemon()
     again = segment.ask_again()
-    assert again.returncode == 0, "it has a lease, so it is not asked for once more"
+    assert again.returncode == 0, "it has a lease, so it is not requested once more"
     assert f"dhcp: pod home/printer: net1: it has {address}, and the server now gives 192.168.223." in again.stderr
 
 

@@ -71,7 +71,7 @@ def test_without_access_to_a_repository(agent: Node) -> None:
     assert install(agent, OFFLINE="true").stdout == "agent=running\n"
 
 
-def test_a_package_manager_that_is_busy_is_asked_again(agent: Node) -> None:
+def test_a_package_manager_that_is_busy_is_tried_again(agent: Node) -> None:
     (agent.stub / "busy").touch()
     assert install(agent).stdout == "agent=running\n"
 

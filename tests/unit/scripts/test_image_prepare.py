@@ -280,7 +280,7 @@ def test_images_are_pulled_with_the_environment_of_k3s_s_service(prepared: Image
         assert expected <= set(prepared.log(log)), log
 
 
-def test_a_registry_that_is_busy_is_asked_again(image: Image) -> None:
+def test_a_registry_that_is_busy_is_queried_again(image: Image) -> None:
     busy = "docker.io/library/busy:1"
     assert image.run(IMAGES=busy).returncode == 0
     assert busy in (image.node.root / f"{AGENT}/prepared-images").read_text().splitlines()

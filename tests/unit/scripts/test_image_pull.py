@@ -98,7 +98,7 @@ def test_images_that_cannot_be_pulled_stop_nothing(containerd: Node) -> None:
     done = containerd.run("image-pull", **IMAGES)
     assert (done.returncode, done.stdout) == (0, "pulled=\n")
     assert done.stderr.count("the kubelet will pull it, or say why it cannot") == 2
-    assert "ctr" not in (containerd.stub / "k3s.log").read_text().replace("crictl", ""), "ctr would ask no mirror"
+    assert "ctr" not in (containerd.stub / "k3s.log").read_text().replace("crictl", ""), "ctr would query no mirror"
 
 
 def test_images_without_containerd(node: Node) -> None:

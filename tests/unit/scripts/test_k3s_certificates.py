@@ -66,7 +66,7 @@ class Renewal:
         limits = {"LIMIT_SECONDS": "5", "SERVICE_LIMIT": "5"}
         return self.node.run("k3s-certificates", **{"ROLE": "server", "RENEW": renew, **limits, **env})
 
-    def asked(self, name: str) -> str:
+    def calls(self, name: str) -> str:
         log: Path = self.node.stub / f"{name}.log"
         return log.read_text() if log.exists() else ""
 
@@ -79,7 +79,7 @@ def renewal(k3s: K3s) -> Renewal:
 def test_the_first_that_ends_is_reported_and_nothing_is_touched(renewal: Renewal) -> None:
     done = renewal.run()
     assert (done.returncode, done.stdout) == (0, REPORT + "renewed no\n"), done.stderr
-    assert not renewal.asked("systemd-run") and not (renewal.node.root / "run/lock/k3s-macvlan.lock").exists()
+    assert not renewal.calls("systemd-run") and not (renewal.node.root / "run/lock/k3s-macvlan.lock").exists()
 
 
 def test_a_node_that_is_being_installed_is_waited_for(renewal: Renewal) -> None:
@@ -107,21 +107,21 @@ def test_none_at_all(renewal: Renewal) -> None:
     assert "K3s was not installed" in renewal.run(LIMIT_SECONDS="60").stderr
 
 
-@pytest.mark.parametrize("asked", [{"renew": "due", "UNTIL": "2027-03-26T00:00:00Z"}, {"renew": "now"}], ids=["due", "now"])
-def test_new_ones_are_made_while_k3s_is_stopped(renewal: Renewal, asked: dict[str, Any]) -> None:
-    done = renewal.run(**asked)
+@pytest.mark.parametrize("renewing", [{"renew": "due", "UNTIL": "2027-03-26T00:00:00Z"}, {"renew": "now"}], ids=["due", "now"])
+def test_new_ones_are_made_while_k3s_is_stopped(renewal: Renewal, renewing: dict[str, Any]) -> None:
+    done = renewal.run(**renewing)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"certificate {NEXT_YEAR} ") and done.stdout.endswith("renewed yes\n")
-    assert renewal.asked("k3s") == "certificate rotate\n"
-    words = [line.split()[0] for line in renewal.asked("systemctl").splitlines()]
+    assert renewal.calls("k3s") == "certificate rotate\n"
+    words = [line.split()[0] for line in renewal.calls("systemctl").splitlines()]
     assert words.index("stop") < words.index("start")
-    assert "--unit=k3s-macvlan-certificates" in renewal.asked("systemd-run"), "what was begun goes on without the script"
+    assert "--unit=k3s-macvlan-certificates" in renewal.calls("systemd-run"), "what was begun continues without the script"
 
 
 def test_what_k3s_has_renewed_by_itself_restarts_nothing(renewal: Renewal) -> None:
     done = renewal.run("due", UNTIL="2027-01-01T00:00:00Z")
     assert (done.returncode, done.stdout) == (0, REPORT + "renewed no\n")
-    assert "not restarted" in done.stderr and not renewal.asked("systemd-run")
+    assert "not restarted" in done.stderr and not renewal.calls("systemd-run")
 
 
 def test_an_agent_whose_release_cannot_rotate_gets_new_ones_by_the_start(renewal: Renewal) -> None:
@@ -132,7 +132,7 @@ def test_an_agent_whose_release_cannot_rotate_gets_new_ones_by_the_start(renewal
     renewal.node.file("usr/local/bin/k3s", f"#!/bin/sh\ncp {new} {kubelet}\nexit 1\n", 0o755)
     done = renewal.run("due", ROLE="agent", UNTIL="2027-03-26T00:00:00Z")
     assert done.returncode == 0, done.stderr
-    assert "stop k3s-agent\n" in renewal.asked("systemctl")
+    assert "stop k3s-agent\n" in renewal.calls("systemctl")
 
 
 def test_dates_that_did_not_change_are_an_error_with_a_remedy(renewal: Renewal) -> None:

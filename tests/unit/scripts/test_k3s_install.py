@@ -35,7 +35,7 @@ def test_k3s_server_installs_and_starts_once(k3s: K3s) -> None:
     assert (k3s.installs(), k3s.node.restarts()) == (1, 1)
 
 
-def test_k3s_unit_is_enabled_once_and_read_anew_when_it_is_another(k3s: K3s) -> None:
+def test_k3s_unit_is_enabled_once_and_read_again_when_it_is_another(k3s: K3s) -> None:
     k3s.run()
     log = k3s.node.stub / "systemctl.log"
     assert log.read_text().count("enable --quiet --no-reload k3s\n") == 1
@@ -53,9 +53,9 @@ def test_k3s_changed_file_restarts_without_installing(k3s: K3s) -> None:
     k3s.files["/etc/rancher/k3s/registries.yaml"]["content"] = "mirrors: {docker.io: {}}\n"
     assert "restarted=true" in k3s.run().stdout
     del k3s.files["/etc/rancher/k3s/registries.yaml"]
-    foreign = k3s.node.file("etc/rancher/k3s/foreign.yaml", "kept")
+    unmanaged = k3s.node.file("etc/rancher/k3s/foreign.yaml", "kept")
     assert "restarted=true" in k3s.run().stdout
-    assert not (k3s.node.root / "etc/rancher/k3s/registries.yaml").exists() and foreign.exists()
+    assert not (k3s.node.root / "etc/rancher/k3s/registries.yaml").exists() and unmanaged.exists()
     assert (k3s.installs(), k3s.node.restarts()) == (1, 3)
     (k3s.node.stub / "active").write_text("failed")
     assert "restarted=true" in k3s.run().stdout
@@ -84,7 +84,7 @@ RELEASES = "http://mirror/k3s/releases"
         ),
     ],
 )
-def test_the_place_of_the_releases_is_told_as_the_install_script_reads_it(k3s: K3s, reads: str, expected: dict[str, str]) -> None:
+def test_the_place_of_the_releases_is_passed_as_the_install_script_reads_it(k3s: K3s, reads: str, expected: dict[str, str]) -> None:
     given = k3s.node.root / "given"
     first, rest = INSTALLER.split("\n", 1)
     k3s.installer.write_text(f"{first}\nenv > {given}\n{reads}\n{rest}")
@@ -128,7 +128,7 @@ def test_k3s_server_works_when_its_schema_is_made(k3s: K3s) -> None:
     assert all("Accept: application/com.github.proto-openapi.spec.v2@v1.0+protobuf" in line for line in requests)
 
 
-def test_k3s_server_is_asked_for_nothing_before_it_listens(k3s: K3s) -> None:
+def test_k3s_server_is_not_queried_before_it_listens(k3s: K3s) -> None:
     k3s.listening.close()
     done = k3s.run(SERVICE_LIMIT="2")
     assert done.returncode == 1 and "does not work after 2 s" in done.stderr
@@ -195,7 +195,7 @@ def test_who_waits_for_it_does_not_take_it_for_over_before_it_has_begun(k3s: K3s
     assert lock.stat().st_mtime > time.time() - 60
 
 
-def test_k3s_other_version_than_asked(k3s: K3s) -> None:
+def test_k3s_other_version_than_requested(k3s: K3s) -> None:
     k3s.extra["FAKE_VERSION"] = "v1.0.0"
     done = k3s.run()
     assert done.returncode == 1 and "left version v1.0.0" in done.stderr

@@ -46,7 +46,7 @@ def test_node_becomes_ready_while_it_is_watched(node: Node) -> None:
 @pytest.mark.parametrize(
     "events", ['{"kind":"Status","message":"nodes is forbidden"}', '{"type":"DELETED","object":{"kind":"Node"}}', "<html>"]
 )
-def test_node_that_the_api_does_not_tell_of(node: Node, events: str, silent: str) -> None:
+def test_node_that_the_api_does_not_report(node: Node, events: str, silent: str) -> None:
     kubelet(node, "True")
     (node.stub / "events.json").write_text(events)
     (node.stub / "open").write_text(silent or "0")

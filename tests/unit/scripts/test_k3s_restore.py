@@ -71,7 +71,7 @@ esac
 
 def named(*names: str, **annotations: str) -> dict[str, Any]:
     metadata = [{"name": name, "namespace": "default", "annotations": annotations} for name in names]
-    return {"items": [{"metadata": each} for each in metadata]}
+    return {"items": [{"metadata": entry} for entry in metadata]}
 
 
 @pytest.fixture
@@ -293,7 +293,7 @@ def test_pods_end_with_k3s(server: Node, group: str, stubborn: bool) -> None:
     assert log(server, "systemctl.log") == ["stop k3s"]
 
 
-def test_what_is_in_no_pod_goes_on(server: Node) -> None:
+def test_what_is_in_no_pod_keeps_running(server: Node) -> None:
     with pod(server, group="system.slice/sshd.service") as process:
         assert rejoin(server, "stop", "server").returncode == 0
         assert process.exists()

@@ -1,4 +1,4 @@
-"""k3s_token.py: what a server's cluster is asked before config.yaml has another token, by a stand-in for K3s's supervisor."""
+"""k3s_token.py: what a server's cluster is requested to do before config.yaml has another token; its supervisor is a stand-in."""
 
 import base64
 import csv
@@ -155,7 +155,7 @@ def test_the_cluster_has_the_token_before_the_file_has(cluster: Cluster) -> None
     assert cluster.users() == {"node": NEW, "server": NEW}
     assert cluster.written() == cluster.config and cluster.node.restarts() == 1
     assert NEW not in done.stdout + done.stderr and OLD not in done.stdout + done.stderr
-    assert cluster.k3s.run().returncode == 0 and len(cluster.supervisor.requests) == 1, "nothing is asked where nothing changes"
+    assert cluster.k3s.run().returncode == 0 and len(cluster.supervisor.requests) == 1, "nothing is requested where nothing changes"
 
 
 def test_a_cluster_that_refuses_keeps_token_and_file(cluster: Cluster) -> None:
@@ -207,7 +207,7 @@ def test_with_yet_another_token_too(cluster: Cluster) -> None:
 
 
 def test_after_a_power_cut_between_request_and_file_k3s_starts_with_the_new_one(cluster: Cluster) -> None:
-    """It does not start with the old one, so it cannot be asked."""
+    """It does not start with the old one, so it cannot be queried."""
     cluster.set(NEW)
     cluster.passwd.write_text(cluster.passwd.read_text().replace(OLD, NEW))
     config = k3s_token.read(str(cluster.node.root) + CONFIG)
@@ -247,7 +247,7 @@ def test_a_refusal_leaves_the_agents_token_too(cluster: Cluster) -> None:
 
 
 def test_a_server_after_the_first_takes_what_the_first_has(cluster: Cluster) -> None:
-    """Its own K3s is not asked, and its list is K3s's to replace."""
+    """Its own K3s is not queried, and its list is K3s's to replace."""
     root, before = str(cluster.node.root), cluster.passwd.read_text()
     config = f"server: {cluster.supervisor.url}\ntoken: {NEW}\n"
     cluster.supervisor.token = NEW
@@ -275,7 +275,7 @@ def test_any_other_server_that_has_the_new_token_proves_the_join(cluster: Cluste
 
 
 @pytest.mark.parametrize("missing", ["cred/passwd", "config"])
-def test_a_server_without_a_cluster_is_asked_nothing(cluster: Cluster, missing: str) -> None:
+def test_a_server_without_a_cluster_is_not_queried(cluster: Cluster, missing: str) -> None:
     cluster.set(NEW)
     if missing == "config":
         (cluster.node.root / CONFIG.lstrip("/")).unlink()

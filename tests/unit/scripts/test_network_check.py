@@ -16,7 +16,7 @@ from .fake_node import MAC, Lan
 pytestmark = pytest.mark.unit
 
 IPVLAN = {"TYPE": "ipvlan", "MODE": "l2"}
-# A kernel without ipvlan: the link is another one; that the gateway is asked from the parent is real.
+# A kernel without ipvlan: the link is another one; that the gateway is probed from the parent is real.
 IP_WITHOUT_IPVLAN = """#!/bin/bash
 [[ $* != *" type ipvlan mode l2" ]] || { echo "$*" >> "$STUB/ip.log"; set -- "${@/ipvlan/macvlan}"; set -- "${@/#l2/private}"; }
 exec REAL "$@"

@@ -116,7 +116,7 @@ def test_a_kernel_that_was_upgraded_under_the_machine(image: Image) -> None:
     assert f"no modules of the kernel that runs, {KERNEL}, but of 6.12.9-new" in image.tried()
 
 
-def test_a_kernel_of_which_nothing_tells_is_not_refused(image: Image) -> None:
+def test_a_kernel_of_which_nothing_is_known_is_not_refused(image: Image) -> None:
     shutil.rmtree(image.node.root / "lib/modules")
     assert "so it is not checked" in image.tried(0)
 
@@ -162,7 +162,7 @@ def test_a_root_that_is_read_only(image: Image) -> None:
     assert "/etc cannot be written: images with a read-only root are not supported" in output
 
 
-def test_a_node_on_which_k3s_was_installed_is_not_asked_again(image: Image) -> None:
+def test_a_node_on_which_k3s_was_installed_is_not_checked_again(image: Image) -> None:
     image.tried(0)
     image.modules([])
     assert image.k3s.run(MODULES="overlay").returncode == 0

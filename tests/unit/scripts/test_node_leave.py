@@ -92,7 +92,7 @@ def test_a_dead_node_is_not_waited_for(node: Node) -> None:
     assert commands(node) == ["delete node agent-1", secret("agent-1")]
 
 
-def test_a_node_that_is_gone_leaves_no_secret(node: Node) -> None:
+def test_a_node_that_is_deleted_already_leaves_no_secret(node: Node) -> None:
     cluster(node, server_1=True)
     assert leave(node, "agent-1").returncode == 0
     assert commands(node) == [secret("agent-1")]
@@ -168,7 +168,7 @@ def test_a_node_leaves_a_cluster_whose_datastore_is_elsewhere(node: Node, name: 
 
 
 @pytest.mark.parametrize("during", ["get nodes", "annotate", "delete node", "-n kube-system delete"])
-def test_an_api_that_answers_and_then_does_not_is_asked_again(node: Node, during: str) -> None:
+def test_an_api_that_answers_and_then_does_not_is_queried_again(node: Node, during: str) -> None:
     cluster(node, server_1=True, server_2=True, server_3=True)
     for name in ("restarts", "restarts-then"):
         (node.stub / name).write_text(during)

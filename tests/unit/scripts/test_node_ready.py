@@ -58,7 +58,7 @@ COMPLAINTS = [
 
 
 @pytest.mark.parametrize("complaint", [*COMPLAINTS, {}])
-def test_node_ready_asks_cloud_init_about_what_went_wrong(node: Node, complaint: dict[str, str]) -> None:
+def test_node_ready_queries_cloud_init_about_what_failed(node: Node, complaint: dict[str, str]) -> None:
     cloud_init(node, **complaint)
     if not complaint:
         (node.stub / "failed").write_text("cloud-config.service loaded failed failed\n")

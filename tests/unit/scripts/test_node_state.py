@@ -77,12 +77,12 @@ NEEDED = "Core libraries or services have been updated:\n  * glibc\n  * systemd\
 
 
 @pytest.mark.parametrize("name", ["needs-restarting", "dnf"])
-def test_rhel_and_its_family_are_asked(reporting: Node, name: str) -> None:
+def test_rhel_and_its_family_are_queried(reporting: Node, name: str) -> None:
     if name == "dnf":
         (reporting.bin / "needs-restarting").unlink()
     reporting.command(name, f'#!/bin/sh\necho "$*" > "$STUB/asked"\ncat << \'END\'\n{NEEDED}\nEND\nexit 1\n')
     assert reported(reporting)[-1] == "reboot needs-restarting glibc systemd"
-    assert name != "dnf" or "--cacheonly" in (reporting.stub / "asked").read_text(), "no mirror is asked"
+    assert name != "dnf" or "--cacheonly" in (reporting.stub / "asked").read_text(), "no mirror is queried"
     reporting.command(name, "#!/bin/sh\necho 'Reboot should not be necessary.'\n")
     assert reported(reporting)[-1].startswith("modules")
 

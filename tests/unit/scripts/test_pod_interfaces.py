@@ -59,7 +59,7 @@ def test_records_of_both_who_call_libcni_count(root: Path) -> None:
     assert pod_interfaces.on_link(LINK, str(root)) == ["home/a", "home/b"]
 
 
-def test_pods_that_are_gone_do_not_count(root: Path) -> None:
+def test_pods_that_are_deleted_do_not_count(root: Path) -> None:
     cni_record(root, "there", {**HEAD, **MACVLAN})
     (root / cni_record(root, "gone", {**HEAD, **MACVLAN}).lstrip("/")).unlink()
     cni_record(root, "nowhere", {**HEAD, **MACVLAN}, netns="")
@@ -100,7 +100,7 @@ def test_a_node_without_records(root: Path, tmp_path: Path) -> None:
     assert pod_interfaces.ask_again(program(tmp_path, "exit 1"), SOCKET, str(root))
 
 
-def test_a_lease_is_asked_for_as_libcni_did(root: Path, tmp_path: Path) -> None:
+def test_a_lease_is_requested_as_libcni_did(root: Path, tmp_path: Path) -> None:
     cni_record(root, "printer", {**HEAD, **DHCP}, address="192.168.50.7/24")
     cni_record(root, "camera", {**HEAD, "plugins": [DHCP, {"type": "tuning"}]}, address="192.168.50.7/24", interface="net2")
     cni_record(root, "static", {**HEAD, **MACVLAN, "ipam": {"type": "static"}})
@@ -123,8 +123,8 @@ def test_leases_of_another_daemon_are_its_own(root: Path, tmp_path: Path) -> Non
     other = {**DHCP, "ipam": {"type": "dhcp", "daemonSocketPath": "/run/other.sock"}}
     cni_record(root, "other", {**HEAD, **other})
     cni_record(root, "ours", {**HEAD, **DHCP, "ipam": {"type": "dhcp", "daemonSocketPath": ""}})
-    assert [found.pod for found, _ in pod_interfaces.leased(SOCKET, str(root))] == ["home/ours"]
-    assert [found.pod for found, _ in pod_interfaces.leased("/run/other.sock", str(root))] == ["home/other"]
+    assert [interface.pod for interface, _ in pod_interfaces.leased(SOCKET, str(root))] == ["home/ours"]
+    assert [interface.pod for interface, _ in pod_interfaces.leased("/run/other.sock", str(root))] == ["home/other"]
     assert pod_interfaces.ask_again(program(tmp_path, gives("192.168.50.7/24")), SOCKET, str(root))
     assert [path.name for path in tmp_path.glob("dhcp.stdin.*")] == ["dhcp.stdin.id-ours"]
 
@@ -147,7 +147,7 @@ def test_a_pod_without_its_lease_is_named_and_the_others_have_theirs(
     for pod in ("a", "bad", "c"):
         cni_record(root, pod, {**HEAD, **DHCP}, address="192.168.50.7/24")
     dhcp = program(tmp_path, f'if [ "$CNI_CONTAINERID" = id-bad ]; then\n{text}exit; fi\n{gives("192.168.50.7/24")}')
-    # Who has a lease of another address is not asked again.
+    # Who has a lease of another address is not queried again.
     assert pod_interfaces.ask_again(dhcp, SOCKET, str(root)) is problem.startswith("it has")
     said = capsys.readouterr().err
     assert re.fullmatch(f"dhcp: pod home/bad: net1: {problem}.*\n", said), said

@@ -112,7 +112,7 @@ def test_one_that_probes_for_an_address_does_not_have_it() -> None:
 
 
 def test_an_answer_is_a_reply_to_the_one_that_probed(packets: Make) -> None:
-    """A router that asks for a node is heard by everybody, also where no reply reaches the pods."""
+    """A router that probes a node is heard by everybody, also where no reply reaches the pods."""
     reply = arp(OTHER, "192.168.1.5", to=MAC)
     others = [
         b"short",

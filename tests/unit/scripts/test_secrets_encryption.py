@@ -209,7 +209,7 @@ def test_a_cluster_gets_its_first_key(server: Node) -> None:
 
 
 def test_a_command_that_ends_too_early_is_not_given_again(server: Node) -> None:
-    """K3s gives it 90 s and goes on, which an emulated server needs."""
+    """K3s gives it 90 s and continues, which an emulated server needs."""
     says(server, IDENTITY, IDENTITY, status("reencrypt_active", key=LATER), ENCRYPTED)
     done = encrypt(server)
     assert done.stdout == ENDED, done.stderr

@@ -90,7 +90,7 @@ def test_a_policy_that_the_image_has_is_enough(enforcing: K3s, path: str) -> Non
 
 
 @pytest.mark.parametrize("state", ["0", None])
-def test_where_selinux_only_warns_or_is_off_nothing_is_asked(enforcing: K3s, state: str | None) -> None:
+def test_where_selinux_only_warns_or_is_off_nothing_is_required(enforcing: K3s, state: str | None) -> None:
     (enforcing.node.root / "sys/fs/selinux/enforce").unlink()
     if state is not None:
         enforcing.node.file("sys/fs/selinux/enforce", state)
@@ -98,7 +98,7 @@ def test_where_selinux_only_warns_or_is_off_nothing_is_asked(enforcing: K3s, sta
     assert relabelled(enforcing) == []
 
 
-def test_who_wants_no_policy_is_asked_for_none(enforcing: K3s) -> None:
+def test_who_wants_no_policy_needs_none(enforcing: K3s) -> None:
     assert run(enforcing, {"INSTALL_K3S_SELINUX_WARN": "true"}).returncode == 0
     assert relabelled(enforcing) == [], "without it, the labels of the install script stay"
 
@@ -163,7 +163,7 @@ def manager_file(k3s: K3s) -> Path:
     return k3s.node.root / "etc/NetworkManager/conf.d/k3s-macvlan-k3s.conf"
 
 
-def test_network_manager_is_told_before_k3s_starts(k3s: K3s) -> None:
+def test_network_manager_is_configured_before_k3s_starts(k3s: K3s) -> None:
     k3s.node.file("etc/NetworkManager/NetworkManager.conf", "")
     assert k3s.run().returncode == 0
     assert manager_file(k3s).read_text() == (

@@ -89,7 +89,7 @@ def test_what_listens_for_sshd_follows(sshd: Sshd) -> None:
     assert not list((sshd.node.root / "etc/systemd/system").rglob("*.conf"))
 
 
-def test_selinux_is_told_of_the_port_once(sshd: Sshd) -> None:
+def test_selinux_is_given_the_port_once(sshd: Sshd) -> None:
     sshd.config(DEBIAN)
     sshd.node.file("sys/fs/selinux/enforce", "1")
     sshd.set()

@@ -113,13 +113,13 @@ def test_a_second_run_changes_nothing(vlans: Node) -> None:
     ]
 
 
-def test_network_manager_is_told_first_where_the_node_has_it(vlans: Node) -> None:
+def test_network_manager_is_configured_first_where_the_node_has_it(vlans: Node) -> None:
     vlans.file("etc/NetworkManager/NetworkManager.conf", "")
     file = vlans.root / f"etc/NetworkManager/conf.d/k3s-macvlan-vlan-{LINK}.conf"
     assert on(vlans).returncode == 0
     assert file.read_text() == f"[device-k3s-macvlan-vlan-{LINK}]\nmatch-device=interface-name:{LINK}\nmanaged=0\n"
-    told = calls(vlans)
-    assert told.index("systemctl reload NetworkManager.service") < told.index(f"systemctl restart {UNIT}")
+    called = calls(vlans)
+    assert called.index("systemctl reload NetworkManager.service") < called.index(f"systemctl restart {UNIT}")
     assert on(vlans).returncode == 0 and "systemctl reload NetworkManager.service" not in calls(vlans)
     assert off(vlans).returncode == 0 and not file.exists()
     assert "systemctl reload NetworkManager.service" in calls(vlans)
@@ -175,14 +175,14 @@ def test_what_the_unit_runs(lan: Lan) -> None:
 
 def test_an_interface_of_that_name_that_is_another_thing(vlans: Node) -> None:
     vlans.file(f"sys/class/net/{LINK}/mtu", "1500\n")
-    for found in (
+    for details in (
         VLAN_50.replace("id 50", "id 5"),
         VLAN_50.replace("id 50", "id 500"),
         VLAN_50.replace("802.1Q", "802.1ad"),
         VLAN_50.replace("@enp1s0", "@enp1s0x"),
         VLAN_50.replace(f"{LINK}@enp1s0", LINK),
     ):
-        (vlans.stub / "details").write_text(found)
+        (vlans.stub / "details").write_text(details)
         done = on(vlans)
         assert done.returncode == 1 and f"an interface {LINK} is there and is not VLAN 50 of enp1s0: rename it" in done.stderr
     assert files(vlans) == KEPT and all("-details" in call for call in calls(vlans))
@@ -207,7 +207,7 @@ def test_no_module(vlans: Node) -> None:
     assert on(vlans).returncode == 0, "it is built in"
 
 
-def test_without_networkd_nobody_is_told(vlans: Node) -> None:
+def test_without_networkd_networkctl_is_not_called(vlans: Node) -> None:
     (vlans.stub / "networkd").unlink()
     assert on(vlans).returncode == 0
     assert off(vlans).returncode == 0
@@ -298,7 +298,7 @@ def test_off_while_pods_are_on_it(vlans: Node) -> None:
     assert calls(vlans) == [] and files(vlans) == OURS | KEPT and (vlans.root / f"sys/class/net/{LINK}").exists()
     for pod in ("camera", "printer"):
         (vlans.root / f"var/run/netns/{pod}").unlink()
-    assert off(vlans).returncode == 0, "their network namespaces are gone"
+    assert off(vlans).returncode == 0, "their network namespaces are deleted"
     assert files(vlans) == KEPT
 
 

@@ -93,7 +93,7 @@ def test_a_script_that_waits_says_so(waited: dict[str, str], name: str) -> None:
 
 @pytest.mark.parametrize("path", ALL, ids=lambda p: p.stem)
 def test_nothing_blocks_for_long_in_silence(path: Path) -> None:
-    """In a script whose stages do not speak by themselves, each command that may block has a limit of 15 s, or runs beside."""
+    """In a script whose stages do not speak by themselves, each command that may block has a limit of 15 s, or runs in parallel."""
     text = stripped(path)
     if "stage() {" in text:
         assert "trap stage EXIT" in text

@@ -29,7 +29,7 @@ start_containerd() {
 import_archive() {
   timeout "$LIMIT_SECONDS" "${ctr[@]}" images import --snapshotter "$SNAPSHOTTER" "$1" > /dev/null 2> "$hosts/said"
 }
-# pull IMAGE; a registry that is busy is asked again.
+# pull IMAGE; a registry that is busy is queried again.
 pull() {
   local attempt
   for attempt in 1 2 3; do

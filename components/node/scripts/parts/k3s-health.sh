@@ -18,7 +18,7 @@ works() {
     if [[ $(< "$ROOT/etc/rancher/k3s/k3s.yaml") =~ https://\[?(127\.0\.0\.1|::1)\]?:([0-9]+) ]]; then
       url=${BASH_REMATCH[0]} host=${BASH_REMATCH[1]} port=${BASH_REMATCH[2]}
     fi
-    # Asked without starting a program: until it listens, K3s can use all of a slow node.
+    # Probed without starting a program: until it listens, K3s can use all of a slow node.
     { : <> "/dev/tcp/$host/$port"; } 2> /dev/null || return 1
     local admin=(--cacert "$data/server/tls/server-ca.crt" --cert "$data/server/tls/client-admin.crt"
       --key "$data/server/tls/client-admin.key")

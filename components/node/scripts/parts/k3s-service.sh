@@ -41,7 +41,7 @@ start_service() {
     fail "systemd would not enable $unit"
   stale=$restarted
 }
-# systemd's invocation tells the processes apart; it is not queried any more once it has changed.
+# systemd's invocation distinguishes the processes; it is not queried any more once it has changed.
 is_restarted() {
   [[ $stale == false || $(unit_state InvocationID) != "$previous_invocation" ]] && stale=false
 }

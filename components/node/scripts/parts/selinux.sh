@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Part of k3s-install.sh: SELinux where it is enforcing. K3s wants its policy there, in the package k3s-selinux with container-selinux
-# (docs.k3s.io, Advanced Options, SELinux Support); its install script gets that from rpm.rancher.io, unless it is told not to.
+# (docs.k3s.io, Advanced Options, SELinux Support); its install script gets it from rpm.rancher.io, unless its variables forbid it.
 #   selinux_lacks_policy  prints what is wrong, where the policy is missing and the install script is not going to bring it; else fails
 #   check_policy          ends the script if it has not brought it
 #   relabel               gives the files that the script has placed the labels of the policy
