@@ -258,7 +258,7 @@ def test_a_machine_that_does_not_shut_down_is_named_at_the_limit(cluster: Cluste
     clock = iter(range(0, 1_000_000, 50))
     monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
     job = maintenance.begin(options("server-1"))
-    with pytest.raises(LabError, match=r"did not boot within timeouts\.shutdown \+ timeouts\.boot = 90 s: it has not gone"):
+    with pytest.raises(LabError, match=r"did not boot within timeouts\.shutdown \+ timeouts\.boot = 90 s: it has not shut down"):
         reboot.wait_for_boot(job, "boot-1", 90)
 
 
