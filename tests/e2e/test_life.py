@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import re
 import shutil
@@ -29,7 +30,9 @@ def before(build: Build) -> dict[str, Any]:
     return host_state()
 
 
-def test_up_serves_the_page(checkout: Checkout, before: dict[str, Any]) -> None:
+def test_up_serves_the_page(checkout: Checkout, build: Build, before: dict[str, Any]) -> None:
+    if build.own:
+        checkout.set("cloudInit", write_files=files_of_ipset() or None)
     checkout.lab("-y", "up")
     outputs = checkout.outputs()
     assert outputs["proof"]["status"] == 200
@@ -104,24 +107,28 @@ POLICY = {
 }
 
 
-def give_the_node_ipset(checkout: Checkout) -> None:
-    """K3s's releases bring ipset along, which its policy controller needs; one that was built by hand has none, nor the node.
+def files_of_ipset() -> list[dict[str, str]]:
+    """cloud-init's write_files for this machine's own ipset, which runs on the nodes, since both are Debian of the same release;
+    empty where this machine has none.
 
-    This machine's own is brought there, where it runs: both are Debian of the same release. K3s looks for it when it starts.
+    K3s's releases bring ipset along, which its policy controller needs; one that was built by hand has none, nor the node. K3s
+    looks for it when it starts.
     """
-    if checkout.node("journalctl --unit=k3s --grep='Skipping network policy controller start' --quiet || true") == "":
-        return
     program = shutil.which("ipset", path="/usr/sbin:/sbin:/usr/bin")
     if program is None:
-        pytest.skip("SKIPPED: this K3s has no ipset, nor has this machine to bring one to the node (package ipset)")
+        return []
     linked = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout.split()
-    for path in [program, *(word for word in linked if "/libipset" in word or "/libmnl" in word)]:
-        content = base64.b64encode(Path(path).resolve().read_bytes()).decode()
-        place = f"/usr/sbin/{Path(path).name}" if path == program else f"/usr/lib/x86_64-linux-gnu/{Path(path).name}"
-        checkout.node(f"base64 --decode > {place} <<'END'\n{content}\nEND\nchmod 0755 {place}")
-    # K3s's unit is started only once its API works, which may take longer than a command has.
-    checkout.node("ipset list && systemctl stop k3s && systemctl start --no-block k3s")
-    says(checkout, "get node server-1 -o jsonpath='{.status.conditions[?(@.type==\"Ready\")].status}'", r"(?m)^True$")
+    libraries = [word for word in linked if "/libipset" in word or "/libmnl" in word]
+    places = {program: "/usr/sbin", **dict.fromkeys(libraries, "/usr/lib/x86_64-linux-gnu")}
+    return [
+        {
+            "path": f"{place}/{Path(path).name}",
+            "permissions": "0755",
+            "encoding": "gzip+base64",
+            "content": base64.b64encode(gzip.compress(Path(path).resolve().read_bytes(), mtime=0)).decode(),
+        }
+        for path, place in places.items()
+    ]
 
 
 @pytest.mark.k3s_own
@@ -135,7 +142,8 @@ def test_a_claim_of_k3s_s_own_storage_is_bound(checkout: Checkout) -> None:
 @pytest.mark.k3s_own
 def test_a_network_policy_holds_on_the_cluster_s_network_and_not_on_the_pod_s_own(checkout: Checkout) -> None:
     """As docs/own-pods.md says: policies are about eth0."""
-    give_the_node_ipset(checkout)
+    if checkout.node("journalctl --unit=k3s --grep='Skipping network policy controller start' --quiet || true"):
+        pytest.skip("SKIPPED: this K3s has no ipset, nor has this machine to bring one to the node (package ipset)")
     page_of, client = (
         kubectl(checkout, f"get pod {pod} -o jsonpath='{{.status.podIP}}'") for pod in ("nginx-macvlan", "lab-client")
     )
