@@ -393,7 +393,9 @@ def test_the_machine_is_checked_for_what_k3s_needs(deploy: Run) -> None:
 def test_the_installation_knows_what_k3s_s_options_name_on_its_node(deploy: Run) -> None:
     k3s = {
         "config": {"flannel-iface": "enp2s0"},
-        "serverConfig": {"kube-apiserver-arg": ["authentication-config=/etc/a b.yaml", f"audit-policy-file={hardening.AUDIT_POLICY}"]},
+        "serverConfig": {
+            "kube-apiserver-arg": ["authentication-config=/etc/a b.yaml", f"audit-policy-file={hardening.AUDIT_POLICY}"]
+        },
         "hardened": True,
     }
     deployment = deploy("ha", {"k3s": k3s})

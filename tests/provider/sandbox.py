@@ -15,7 +15,8 @@ from components.libvirt.domain_removal import remove
 
 PREFIX = "lab-test"
 NETWORK = "lab-test"
-NETWORK_XML = """<network><name>lab-test</name><bridge name='virbr-labtest' stp='on' delay='0'/>
+# Without the spanning tree protocol a port forwards at once, and not after four seconds.
+NETWORK_XML = """<network><name>lab-test</name><bridge name='virbr-labtest' stp='off' delay='0'/>
 <ip address='192.168.150.1' netmask='255.255.255.0'><dhcp>
 <range start='192.168.150.2' end='192.168.150.254'/>
 <host mac='52:54:00:99:99:99' name='bystander' ip='192.168.150.240'/></dhcp></ip></network>"""

@@ -92,7 +92,7 @@ def machine(sandbox: Sandbox) -> Iterator[Machine]:
 
 
 def until_it_forwards() -> None:
-    """The bridge does so after some seconds, by its spanning tree protocol."""
+    """A NIC that has just come up is not seen by the bridge at once."""
     end = time.monotonic() + 40
     while "state forwarding" not in (
         state := subprocess.run(["ip", "-details", "link", "show", "lab-port"], capture_output=True, text=True, check=True).stdout

@@ -18,7 +18,11 @@ def named(role: str = "server", **settings: Any) -> list[tuple[str, str, str]]:
 
 
 def test_options_that_name_nothing_need_nothing() -> None:
-    config = {"debug": True, "kubelet-arg": ["max-pods=40", "lock-file=/run/kubelet.lock", "seccomp-default"], "log": "/var/log/k3s.log"}
+    config = {
+        "debug": True,
+        "kubelet-arg": ["max-pods=40", "lock-file=/run/kubelet.lock", "seccomp-default"],
+        "log": "/var/log/k3s.log",
+    }
     assert named() == named(config=config) == []
 
 

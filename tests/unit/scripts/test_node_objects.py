@@ -10,7 +10,7 @@ from .fake_node import K3s
 
 pytestmark = pytest.mark.unit
 
-IP = '#!/bin/bash\n[[ "$*" != *" dev enp1s0" ]] || echo "2: enp1s0    inet 192.168.122.10/24 brd 192.168.122.255 scope global enp1s0"\n'
+IP = '#!/bin/bash\n[[ "$*" != *" dev enp1s0" ]] || echo "2: enp1s0    inet 192.168.122.10/24 scope global enp1s0"\n'
 
 
 def objects(*named: str) -> str:
