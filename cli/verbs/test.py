@@ -224,8 +224,8 @@ def _selection(tier: str) -> list[str]:
     return {
         "unit": [*parallel, str(5 * cores // 2), "policy/tests"],
         "program": [*parallel, str(cores)],
-        "e2e": ["-m", "not nodes or both"],
-        "e2e-nodes": ["-m", "nodes or both"],
+        "e2e": ["-m", "(not nodes or both) and not further"],
+        "e2e-nodes": ["-m", "nodes or both or further"],
     }.get(tier, [])
 
 

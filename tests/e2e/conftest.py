@@ -230,9 +230,9 @@ BUILDS = builds(STACK, ROOT) if STACK else []
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each story once on every K3s; a story's fixtures are its module's, so that it runs to its end before the next begins."""
     if "build" in metafunc.fixturenames:
-        metafunc.parametrize(
-            "build", BUILDS or [None], ids=[build.name for build in BUILDS] or ["none"], indirect=True, scope="module"
-        )
+        here = [build for build in BUILDS if not build.missing]
+        stories = [pytest.param(build, id=build.name, marks=[pytest.mark.further] if build in here[1:] else []) for build in BUILDS]
+        metafunc.parametrize("build", stories or [pytest.param(None, id="none")], indirect=True, scope="module")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from builds import CLOSED, Build
+from builds import CLOSED
 from conftest import Checkout
 from kubectl import kubectl
 
@@ -62,12 +62,8 @@ def apart(engine: str) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def directory(checkout: Checkout, build: Build) -> Iterator[Path]:
+def directory(checkout: Checkout) -> Iterator[Path]:
     checkout.set("artifacts", directory=".lab/artifacts")
-    if build.own and build.stack == CLOSED:
-        # That network's archive of K3s's own images has those for pods and DNS; K3s's published one has all.
-        options = checkout.setting("k3s")["serverConfig"]
-        checkout.set("k3s", serverConfig={**options, "disable": ["traefik", "servicelb", "local-storage", "metrics-server"]})
     yield checkout.path / ".lab" / "artifacts"
     if not os.environ.get("LAB_E2E_KEEP"):
         checkout.lab("-y", "destroy")

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import json
 import re
-import shutil
 import subprocess
 import time
 import urllib.request
 from ipaddress import IPv4Address
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +16,7 @@ import yaml
 from builds import Build
 from conftest import Checkout
 from host import host_state, virsh
-from kubectl import apply, kubectl, node_says, pod_is_ready, says
+from kubectl import kubectl, node_says, says
 
 pytestmark = [pytest.mark.e2e, pytest.mark.chapters]
 
@@ -30,9 +27,7 @@ def before(build: Build) -> dict[str, Any]:
     return host_state()
 
 
-def test_up_serves_the_page(checkout: Checkout, build: Build, before: dict[str, Any]) -> None:
-    if build.own:
-        checkout.set("cloudInit", write_files=files_of_ipset() or None)
+def test_up_serves_the_page(checkout: Checkout, before: dict[str, Any]) -> None:
     checkout.lab("-y", "up")
     outputs = checkout.outputs()
     assert outputs["proof"]["status"] == 200
@@ -78,100 +73,6 @@ def test_multus_token_does_not_expire(checkout: Checkout) -> None:
 def test_pod_resolves_the_cluster_s_names(checkout: Checkout) -> None:
     # `up` waits for the pod and not for cluster DNS, whose own pod comes minutes later on a busy machine.
     says(checkout, "exec nginx-macvlan -- busybox nslookup kubernetes.default.svc.cluster.local", r"(?m)\b10\.43\.0\.1$", 900)
-
-
-CLIENT: list[dict[str, Any]] = [
-    {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": "lab-client"},
-        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}},
-    },
-    {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "lab-client"},
-        "spec": {
-            "containers": [
-                {"name": "web", "image": "docker.io/library/nginx:1.25", "volumeMounts": [{"name": "kept", "mountPath": "/kept"}]}
-            ],
-            "volumes": [{"name": "kept", "persistentVolumeClaim": {"claimName": "lab-client"}}],
-        },
-    },
-]
-POLICY = {
-    "apiVersion": "networking.k8s.io/v1",
-    "kind": "NetworkPolicy",
-    "metadata": {"name": "lab-nobody"},
-    "spec": {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "nginx-macvlan"}}, "policyTypes": ["Ingress"]},
-}
-
-
-def files_of_ipset() -> list[dict[str, str]]:
-    """cloud-init's write_files for this machine's own ipset, which runs on the nodes, since both are Debian of the same release;
-    empty where this machine has none.
-
-    K3s's releases bring ipset along, which its policy controller needs; one that was built by hand has none, nor the node. K3s
-    looks for it when it starts.
-    """
-    program = shutil.which("ipset", path="/usr/sbin:/sbin:/usr/bin")
-    if program is None:
-        return []
-    linked = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout.split()
-    libraries = [word for word in linked if "/libipset" in word or "/libmnl" in word]
-    places = {program: "/usr/sbin", **dict.fromkeys(libraries, "/usr/lib/x86_64-linux-gnu")}
-    return [
-        {
-            "path": f"{place}/{Path(path).name}",
-            "permissions": "0755",
-            "encoding": "gzip+base64",
-            "content": base64.b64encode(gzip.compress(Path(path).resolve().read_bytes(), mtime=0)).decode(),
-        }
-        for path, place in places.items()
-    ]
-
-
-@pytest.mark.k3s_own
-def test_a_claim_of_k3s_s_own_storage_is_bound(checkout: Checkout) -> None:
-    apply(checkout, *CLIENT)
-    pod_is_ready(checkout, "lab-client")
-    kubectl(checkout, "exec lab-client -- busybox touch /kept/here")
-    assert kubectl(checkout, "get pvc lab-client -o jsonpath='{.spec.storageClassName} {.status.phase}'") == "local-path Bound"
-
-
-@pytest.mark.k3s_own
-def test_a_network_policy_holds_on_the_cluster_s_network_and_not_on_the_pod_s_own(checkout: Checkout) -> None:
-    """As docs/own-pods.md says: policies are about eth0."""
-    if checkout.node("journalctl --unit=k3s --grep='Skipping network policy controller start' --quiet || true"):
-        pytest.skip("SKIPPED: this K3s has no ipset, nor has this machine to bring one to the node (package ipset)")
-    page_of, client = (
-        kubectl(checkout, f"get pod {pod} -o jsonpath='{{.status.podIP}}'") for pod in ("nginx-macvlan", "lab-client")
-    )
-    # From the client's network namespace with the node's curl: the image's own programs cannot ask for a page.
-    request = (
-        "for each in $(pgrep --exact nginx); do\n"
-        f'  nsenter --net --target $each ip -4 -brief address show eth0 | grep -q " {client}/" || continue\n'
-        f"  nsenter --net --target $each curl --silent --show-error --max-time 4 http://{page_of}/ 2>&1 || true\n  exit\n"
-        "done\necho 'no such client'\n"
-    )
-
-    def until(served: bool, problem: str) -> None:
-        deadline = time.monotonic() + 600
-        while ("Welcome to nginx!" in (answer := checkout.node(request))) != served:
-            assert time.monotonic() < deadline, f"{problem}: {answer}"
-            time.sleep(1)
-
-    until(True, "the page is not served inside the cluster")
-    apply(checkout, POLICY)
-    until(False, "the policy controller lets everybody in")
-    assert "Welcome to nginx!" in page(checkout.outputs()["url"])
-    kubectl(checkout, "delete networkpolicy/lab-nobody pod/lab-client pvc/lab-client --wait=false --ignore-not-found")
-
-
-@pytest.mark.k3s_own
-@pytest.mark.observes
-def test_the_node_s_metrics_are_answered(checkout: Checkout) -> None:
-    says(checkout, "top nodes", r"(?m)^server-1 +\d", 900)
 
 
 @pytest.mark.observes

@@ -46,9 +46,6 @@ PATIENT = {
     "kube-controller-manager-arg": ELECTION,
     "kube-cloud-controller-manager-arg": ELECTION,
     "kube-scheduler-arg": ELECTION,
-    # It queries the kubelets again and again and on full cores is restarted all the time: a new server's pod waited for 15 minutes
-    # for one answer of the API within the 2.5 s that Multus gives it (seen). The `life` story has it.
-    "disable": ["traefik", "servicelb", "metrics-server"],
 }
 
 

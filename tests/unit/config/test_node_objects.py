@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from components.config import k3s_options
-from components.config.node_objects import _OPTIONS, node_objects
+from components.config.node_objects import _OPTIONS, NodeObject, node_objects
 from components.config.settings import K3s
 
 pytestmark = pytest.mark.unit
 
 
-def named(role: str = "server", **settings: Any) -> list[tuple[str, str, str]]:
-    return [tuple(node_object) for node_object in node_objects(K3s(**settings), role)]
+def named(role: str = "server", **settings: Any) -> list[NodeObject]:
+    return node_objects(K3s(**settings), role)
 
 
 def test_options_that_name_nothing_need_nothing() -> None:
