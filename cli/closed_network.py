@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
-from cli import process
+from cli import process, reaper
 from cli.folders import LAB, ROOT
 from cli.report import say
 
@@ -37,7 +38,9 @@ class ClosedNetwork:
         if not any(line.split()[:1] == ["up"] for line in self._status()):
             self._started = True
         with LOG.open("wb") as log:
-            status = process.run([self.script, "start"], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+            command = [self.script, "start"]
+            words = [sys.executable, reaper.__file__, *command]
+            status = process.run(words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
         if status:
             last = LOG.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
             print("\n".join(last), flush=True)  # noqa: T201 - it is part of the tests' output

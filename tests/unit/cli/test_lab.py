@@ -507,7 +507,9 @@ def test_e2e_runs_on_the_users_host_when_its_stack_is_set(lab: Lab) -> None:
     assert last(output) == "1 passed, 0 failed, 0 skipped"
 
 
-@pytest.mark.parametrize(("tier", "marked"), [("e2e", "(not nodes or both) and not further"), ("e2e-nodes", "nodes or both or further")])
+@pytest.mark.parametrize(
+    ("tier", "marked"), [("e2e", "(not nodes or both) and not further"), ("e2e-nodes", "nodes or both or further")]
+)
 def test_the_long_part_of_e2e_is_a_tier_of_its_own(lab: Lab, tier: str, marked: str) -> None:
     assert last(lab.run("test", tier, LAB_E2E_STACK="dev")) == "1 passed, 0 failed, 0 skipped"
     runs = [call for call in lab.calls("python") if " -m pytest " in f" {call} "]
