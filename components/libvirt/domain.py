@@ -195,7 +195,7 @@ class DomainProvider(DeclarativeProvider):
                 return ReadResult("", {})
             known = domain_disks.resolved(connection, state)
             spec = domain_spec.from_inputs(known, virt_type=state.get("virt_type_used") or facts.virt_type)
-            spec = domain_edit.beside_others(spec, stored, live)
+            spec = domain_edit.next_to_others(spec, stored, live)
             if not state.get("guest_agent"):  # machines of former releases have no channel, and no setting requests it
                 spec = domain_edit.without_deferred(stored, spec)
             former = attached(connection, state["pool"], spec, (), stored, live)

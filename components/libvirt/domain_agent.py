@@ -22,7 +22,7 @@ def devices() -> tuple[Device, ...]:
     return (Device(alias=ALIAS, name="guest agent's channel", element=text_of(element), deferred=True),)
 
 
-def beside_others(wanted: Sequence[Device], *documents: str) -> tuple[Device, ...]:
+def next_to_others(wanted: Sequence[Device], *documents: str) -> tuple[Device, ...]:
     """The wanted devices without the channel, if somebody has added one of this name: two of them stop a machine from starting.
 
     documents: the machine's definitions.

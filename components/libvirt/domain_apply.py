@@ -20,7 +20,7 @@ from components.libvirt import (
 )
 from components.libvirt.connection import HypervisorError, find
 from components.libvirt.domain_edit import Difference
-from components.libvirt.domain_removal import is_gone, remove, remove_log, remove_nvram, stop
+from components.libvirt.domain_removal import no_longer_exists, remove, remove_log, remove_nvram, stop
 from components.libvirt.domain_spec import DomainFacts, DomainSpec
 from components.libvirt.host_device import absent
 from components.libvirt.obstacles import obstacles
@@ -76,7 +76,7 @@ def _edit(connection: Any, domain: Any, inputs: Props, spec: DomainSpec, *, disk
     stored, live = definitions(domain)
     former = attached(connection, inputs["pool"], spec, disks, stored, live)
     in_the_way = obstacles(domain, stored, live, spec)
-    spec = domain_edit.beside_others(spec, stored, live)
+    spec = domain_edit.next_to_others(spec, stored, live)
     if in_the_way:
         spec = domain_edit.without_deferred(stored, spec)
     changes = domain_edit.differences(stored, spec, former)
@@ -163,7 +163,7 @@ def _refuse_others(connection: Any, inputs: Props, owners: set[str]) -> None:
         try:
             facts = _facts(domain)
         except Exception as error:
-            if is_gone(error):
+            if no_longer_exists(error):
                 continue  # deleted meanwhile
             raise
         if facts.uuid == inputs["uuid"]:

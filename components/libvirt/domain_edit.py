@@ -307,10 +307,10 @@ def devices_to_change(live: str, spec: DomainSpec) -> list[Difference]:
     ]
 
 
-def beside_others(spec: DomainSpec, *documents: str | None) -> DomainSpec:
+def next_to_others(spec: DomainSpec, *documents: str | None) -> DomainSpec:
     """The specification without the device that somebody has added to the machine already. documents: its definitions."""
     known = [document for document in documents if document is not None]
-    return replace(spec, devices=domain_agent.beside_others(spec.devices, *known))
+    return replace(spec, devices=domain_agent.next_to_others(spec.devices, *known))
 
 
 def without_deferred(document: str, spec: DomainSpec) -> DomainSpec:

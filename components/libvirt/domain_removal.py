@@ -15,7 +15,7 @@ from components.libvirt.connection import code, find, when_free
 from components.libvirt.unmanaged import attached, inventory, say_what_stays
 
 
-def is_gone(error: Exception) -> bool:
+def no_longer_exists(error: Exception) -> bool:
     import libvirt  # noqa: PLC0415
 
     return isinstance(error, libvirt.libvirtError) and code(error) == libvirt.VIR_ERR_NO_DOMAIN
@@ -87,7 +87,7 @@ def remove(domain: Any) -> None:
     try:
         domain.undefineFlags(flags)
     except libvirt.libvirtError as error:
-        if is_gone(error):
+        if no_longer_exists(error):
             return
         if code(error) not in {libvirt.VIR_ERR_INVALID_ARG, libvirt.VIR_ERR_NO_SUPPORT}:
             raise

@@ -66,7 +66,7 @@ def configure(analyzer: Any, policy: str, props: dict[str, Any]) -> None:
     analyzer.Configure(proto.ConfigureAnalyzerRequest(policyConfig={policy: config}), None)
 
 
-def test_the_pack_asks_for_what_the_project_asks_for() -> None:
+def test_the_pack_requires_what_the_project_requires() -> None:
     """It runs in the project's environment; its own list serves who publishes it."""
     folder = Path(__file__).parents[1]
     requirements = [line for line in (folder / "requirements.txt").read_text().splitlines() if not line.startswith("#")]

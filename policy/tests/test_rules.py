@@ -125,7 +125,7 @@ def test_the_install_script_has_its_own_rule() -> None:
     assert not list(downloads.unverified(COMMAND, bare))
 
 
-def test_a_password_in_a_url_is_not_told() -> None:
+def test_a_password_in_a_url_is_not_shown() -> None:
     url = "https://me:secret@example.org/file"
     props = command(ARCHIVE_URL=url, ARCHIVE_SHA256="", INSTALL_URL=url)
     image = {"source": url, "checksum": ""}

@@ -1,4 +1,5 @@
-"""A variable is called what it holds (CONTRIBUTING, Words): `found`, `each` and `seen` say nothing of it."""
+"""Names keep to CONTRIBUTING's words: a variable is called what it holds, of which `found`, `each` and `seen` say nothing, and a
+function has none of the words that the glossary replaces."""
 
 from __future__ import annotations
 
@@ -25,6 +26,10 @@ FILES = [
 ]
 
 
+REPLACED = {"anew", "asks", "beside", "foreign", "goes", "gone", "stranger", "tells", "told"}
+FUNCTIONS_IN = [*FILES, *(path for path in sorted((ROOT / "tests").rglob("*.py"))), *sorted((ROOT / "policy/tests").rglob("*.py"))]
+
+
 def bound(text: str) -> set[str]:
     """Names of arguments and variables that a program binds."""
     nodes = list(ast.walk(ast.parse(text)))
@@ -40,3 +45,9 @@ def test_each_way_of_binding_is_known() -> None:
 @pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(ROOT)) for path in FILES])
 def test_no_variable_has_a_name_that_says_nothing(path: Path) -> None:
     assert bound(path.read_text()) & EMPTY <= KEPT.get(str(path.relative_to(ROOT)), set())
+
+
+@pytest.mark.parametrize("path", FUNCTIONS_IN, ids=[str(path.relative_to(ROOT)) for path in FUNCTIONS_IN])
+def test_no_function_has_a_word_that_the_glossary_replaces(path: Path) -> None:
+    functions = [node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+    assert not [name for name in functions if REPLACED & set(name.split("_"))]

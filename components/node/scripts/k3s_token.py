@@ -85,7 +85,7 @@ class Server:
         https = urllib.request.HTTPSHandler(context=context)
         self.url, self.opener = url, urllib.request.build_opener(urllib.request.ProxyHandler({}), https)
 
-    def ask(self, path: str, token: str, document: bytes | None = None, limit: float = 60) -> tuple[int, str]:
+    def query(self, path: str, token: str, document: bytes | None = None, limit: float = 60) -> tuple[int, str]:
         """Status and text of the answer to a server with this token; OSError where there is none."""
         request = urllib.request.Request(self.url + path, data=document, method="GET" if document is None else "PUT")  # noqa: S310
         request.add_header("Authorization", "Basic " + base64.b64encode(f"server:{token}".encode()).decode())
@@ -99,7 +99,7 @@ class Server:
     def takes(self, token: str) -> bool:
         """Whether servers may join here with this token. A server that does not answer takes none."""
         try:
-            return self.ask("/v1-k3s/encrypt/status", token, limit=10)[0] not in (*REFUSED, SILENT)
+            return self.query("/v1-k3s/encrypt/status", token, limit=10)[0] not in (*REFUSED, SILENT)
         except OSError:
             return False
 
@@ -172,7 +172,7 @@ def put(server: Server, token: str, formers: list[str], limit: float) -> tuple[i
     while True:
         for former in dict.fromkeys([*formers, token]):
             try:
-                status, text = server.ask("/v1-k3s/token", former, document)
+                status, text = server.query("/v1-k3s/token", former, document)
             except OSError as error:
                 status, text = SILENT, str(getattr(error, "reason", error))
             if status not in REFUSED:

@@ -44,12 +44,12 @@ def test_one_that_was_added_by_hand_is_used() -> None:
     """Two of one name: QEMU does not start ("A port already exists by name")."""
     former, theirs = domain_spec.domain(FORMER), by_hand(domain_spec.domain(FORMER))
     for documents in ((theirs, theirs), (theirs, None), (former, theirs)):
-        spec = domain_edit.beside_others(MADE, *documents)
+        spec = domain_edit.next_to_others(MADE, *documents)
         assert spec.devices == () and domain_edit.edit(documents[0], spec).count(CHANNEL) == documents[0].count(CHANNEL)
-    assert domain_edit.beside_others(MADE, former, None) == MADE
-    assert domain_edit.beside_others(MADE, domain_spec.domain(MADE), domain_spec.domain(MADE)) == MADE
+    assert domain_edit.next_to_others(MADE, former, None) == MADE
+    assert domain_edit.next_to_others(MADE, domain_spec.domain(MADE), domain_spec.domain(MADE)) == MADE
     # Other channels count for nothing.
-    assert domain_edit.beside_others(MADE, theirs.replace(CHANNEL, "com.redhat.spice.0")) == MADE
+    assert domain_edit.next_to_others(MADE, theirs.replace(CHANNEL, "com.redhat.spice.0")) == MADE
 
 
 def test_who_answers_is_seen_by_the_state_of_the_channel() -> None:

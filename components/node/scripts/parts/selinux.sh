@@ -15,14 +15,14 @@ has_policy() {
   return 1
 }
 # Whether INSTALL_ENV gives the install script's variable one of the values.
-told() { [[ $INSTALL_ENV =~ \"INSTALL_K3S_$1\":[[:space:]]*\"($2)\" ]]; }
+is_set() { [[ $INSTALL_ENV =~ \"INSTALL_K3S_$1\":[[:space:]]*\"($2)\" ]]; }
 policy_remedy='put the packages k3s-selinux and container-selinux into the image (rpm.rancher.io has the first), or let SELinux only warn there (SELINUX=permissive in /etc/selinux/config)'
 selinux_lacks_policy() {
-  enforces && ! has_policy && ! told SELINUX_WARN true || return 1
+  enforces && ! has_policy && ! is_set SELINUX_WARN true || return 1
   find_distribution
   if [[ $K3S_BINARY ]]; then
     echo "SELinux is enforcing without K3s's policy, and with artifacts nothing is downloaded: $policy_remedy"
-  elif told SKIP_SELINUX_RPM true || told SKIP_DOWNLOAD 'true|selinux'; then
+  elif is_set SKIP_SELINUX_RPM true || is_set SKIP_DOWNLOAD 'true|selinux'; then
     echo "SELinux is enforcing without K3s's policy, and k3s.installScript.environment tells the install script not to get it: remove that, or $policy_remedy"
   elif [[ $family != rhel && $family != fedora && $family != suse ]]; then
     echo "SELinux is enforcing, and K3s has no policy for ${distribution:-this image}: let SELinux only warn there (SELINUX=permissive in /etc/selinux/config)"
@@ -31,7 +31,7 @@ selinux_lacks_policy() {
   fi
 }
 check_policy() {
-  ! enforces || has_policy || told SELINUX_WARN true ||
+  ! enforces || has_policy || is_set SELINUX_WARN true ||
     fail "SELinux is enforcing, and the install script has not brought K3s's policy (its lines are in /var/log/k3s-install.log): $policy_remedy"
 }
 relabel() {
