@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bridge_lan import Lan, own_namespace, run
+from bridge_lan import Lan, own_mac, own_namespace, run
 
 SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
 NO_SSHD = "there is no sshd (Debian and Ubuntu: openssh-server; it need not run)"
@@ -94,7 +94,7 @@ def this_host(folder: Path) -> Iterator[SshHypervisor]:
 
 
 HOST = """
-folder=$1 sshd=$2 address=$3 bridge=$4 port=$5
+folder=$1 sshd=$2 address=$3 bridge=$4 port=$5 mac=$6
 own="etc/libvirt var/lib/libvirt var/log/libvirt var/cache/libvirt run/libvirt"
 for each in $own; do mkdir -p "$folder/root/$each" "/$each"; done
 cp /etc/libvirt/*.conf "$folder/root/etc/libvirt/"
@@ -104,7 +104,7 @@ for each in $own; do mount --bind "$folder/root/$each" "/$each"; done
 touch "$folder/no-kvm"
 if [ -e /dev/kvm ]; then mount --bind "$folder/no-kvm" /dev/kvm; mount -o remount,bind,ro /dev/kvm; fi
 ip link set lo up
-ip link add name "$bridge" type bridge
+ip link add name "$bridge" address "$mac" type bridge
 ip address add "$address/24" dev "$bridge"
 ip link set "$bridge" up
 until ip link show "$port" > /dev/null 2>&1; do sleep 0.1; done
@@ -154,7 +154,8 @@ def second_host(folder: Path, lan: Lan) -> Iterator[SecondHost]:
     subprocess.run(["ip", "link", "delete", lan.port], check=False, capture_output=True)
     namespaces = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
     try:
-        with there.served(*namespaces, "sh", "-euc", HOST, "host", str(folder), SSHD, there.host, lan.name, lan.second_port):
+        parameters = [str(folder), SSHD, there.host, lan.name, lan.second_port, own_mac(there.host)]
+        with there.served(*namespaces, "sh", "-euc", HOST, "host", *parameters):
             yield there
     finally:
         subprocess.run(["ip", "link", "delete", lan.port], check=False, capture_output=True)

@@ -61,13 +61,18 @@ def connect(uri: str) -> Iterator[Any]:
             with progress(lambda: f"libvirt ({uri}) is at work"):
                 yield connection
         except libvirt.libvirtError as error:
-            raise HypervisorError(explain(error, uri)) from None
+            raise HypervisorError(explain(error, uri, way.said())) from None
         finally:
             with suppress(libvirt.libvirtError):  # the work is done, or has failed with a better reason
                 connection.close()
 
 
 HINTS = (
+    (
+        ("Timeout, server", "not responding"),
+        "The host or the network to it went away in the middle. When ssh reaches it again, say `up` again, which finds what was done "
+        "there",
+    ),
     (("ssh: connect to host",), "ssh does not get there. Check the host and port in the connection URI, and that sshd runs there"),
     (("Failed to connect socket", "No such file"), "Is libvirtd running there? Try: systemctl enable --now libvirtd"),
     (("Connection refused",), "Is libvirtd running there? Try: systemctl enable --now libvirtd"),

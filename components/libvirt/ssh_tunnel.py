@@ -19,6 +19,9 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 SOCKET = "/var/run/libvirt/libvirt-sock"
 
+# ssh gives up after two minutes without an answer: who waits for one from a host that lost its network would wait for ever.
+_ALIVE = ["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=8"]
+
 
 class Tunnel:
     """`uri`: what libvirt opens. `said()`: what ssh wrote to stderr, "" if nothing or if there is no ssh."""
@@ -111,7 +114,7 @@ def command(uri: str) -> list[str]:
         words += ["-o", "StrictHostKeyChecking=no"]
     if "known_hosts" in given:
         words += ["-o", f"UserKnownHostsFile={given['known_hosts']}"]
-    return [*words, "-T", "-e", "none", "--", parts.hostname or "", far_side(uri)]
+    return [*words, *_ALIVE, "-T", "-e", "none", "--", parts.hostname or "", far_side(uri)]
 
 
 def far_side(uri: str) -> str:

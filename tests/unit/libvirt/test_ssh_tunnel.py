@@ -19,7 +19,8 @@ from components.libvirt.ssh_tunnel import command, tunnel
 
 pytestmark = pytest.mark.unit
 
-END = ["-T", "-e", "none", "--"]
+# Of a host that went away ssh knows within two minutes.
+END = ["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=8", "-T", "-e", "none", "--"]
 ASKS_NOTHING = ["-o", "BatchMode=yes"]
 
 
@@ -129,6 +130,7 @@ def test_nobody_calls_and_ssh_does_not_end(tmp_path: Path, monkeypatch: pytest.M
         ("Host key verification failed.", "Connect once with ssh and check the key"),
         ("me@h: Permission denied (publickey,password).", "does not let this user log in by key"),
         ("ssh: connect to host h port 22: Connection refused", "ssh does not get there. Check the host and port"),
+        ("Timeout, server h not responding.", "The host or the network to it went away in the middle"),
         ("sh: 1: exec: nc: not found", "Install libvirt-daemon-system there"),
         ("ssh: Could not resolve hostname h: Name or service not known", "The host name in the connection URI is unknown"),
     ],
