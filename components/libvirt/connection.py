@@ -70,8 +70,8 @@ def connect(uri: str) -> Iterator[Any]:
 HINTS = (
     (
         ("Timeout, server", "not responding"),
-        "The host or the network to it went away in the middle. When ssh reaches it again, say `up` again, which finds what was done "
-        "there",
+        "The host or the network to it went away in the middle. When ssh reaches it again, say `up` again, which finds what was "
+        "done there",
     ),
     (("ssh: connect to host",), "ssh does not get there. Check the host and port in the connection URI, and that sshd runs there"),
     (("Failed to connect socket", "No such file"), "Is libvirtd running there? Try: systemctl enable --now libvirtd"),
