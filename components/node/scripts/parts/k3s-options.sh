@@ -40,7 +40,7 @@ check_options() {
       [[ -z $text ]] || lacks+=("$text")
     done
     ((${#lacks[@]})) || return 0
-    [[ $ended == false ]] && ((SECONDS < LIMIT_SECONDS)) || break
+    if [[ $ended == true ]] || ((SECONDS >= LIMIT_SECONDS)); then break; fi
     pause 1
   done
   for text in "${lacks[@]}"; do note "$text"; done
