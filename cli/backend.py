@@ -48,6 +48,17 @@ def use(stack: str) -> Backend:
     return Backend(project=project, local=True)
 
 
+def directory(backend: Backend) -> Path | None:
+    """Where a backend in a directory of this machine has its files; None of any other. In the form that Pulumi reads (pulumi:
+    pkg/backend/diy/backend.go, massageBlobPath)."""
+    if backend.local:
+        return STATE
+    url = os.environ.get("PULUMI_BACKEND_URL") or _current_login()
+    if not url.startswith("file://"):
+        return None
+    return Path(url.removeprefix("file://").partition("?")[0]).expanduser().absolute()
+
+
 def project_name() -> str:
     """The project's name, from the line of Pulumi.yaml that has it."""
     match = re.search(r"(?m)^name: *(\S+)", (ROOT / "Pulumi.yaml").read_text(encoding="utf-8"))
@@ -66,11 +77,17 @@ def _has_own_login(project: str, stack: str) -> bool:
         return True
     if _state_file(project, stack):  # a later login elsewhere does not hide it
         return False
+    return bool(_current_login())
+
+
+def _current_login() -> str:
+    """The URL that `pulumi login` has stored, empty without one."""
     credentials = Path(os.environ.get("PULUMI_CREDENTIALS_PATH") or engine.home()) / "credentials.json"
     try:
-        return re.search(r'"current": *"[^"]', credentials.read_text(encoding="utf-8", errors="replace")) is not None
+        match = re.search(r'"current": *"([^"]+)"', credentials.read_text(encoding="utf-8", errors="replace"))
     except OSError:
-        return False
+        return ""
+    return match[1] if match else ""
 
 
 def _make_passphrase() -> None:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from cli.backend import STATE, Backend
+from cli import backend as backends
+from cli.backend import Backend
 from cli.report import say
 
 PROC = Path("/proc")
@@ -130,8 +131,9 @@ def release(state: Path, project: str, stack: str) -> list[str]:
 
 
 def release_and_report(backend: Backend, stack: str) -> None:
-    """Release the stack's locks in .lab/state, and print what was done; locks of the user's own backend are left alone."""
-    if not backend.local:
+    """Release the stack's locks in a backend of this machine's files, and print what was done."""
+    state = backends.directory(backend)
+    if state is None:
         return
-    for line in release(STATE, backend.project, stack):
+    for line in release(state, backend.project, stack):
         say(line)

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from cli import locks
+from cli import backend, locks
 
 pytestmark = pytest.mark.unit
 
@@ -166,3 +166,33 @@ def test_by_name_state_and_beginning(
     (proc / "77/stat").write_text(f"77 ({name}) {state_} " + " ".join(["0"] * 18) + f" {ticks} 0\n")
     monkeypatch.setattr(locks, "PROC", proc)
     assert locks.is_dead(lock) == dead
+
+
+@pytest.mark.parametrize("url", ["file://{home}/kept", "file://~/kept", "file://~/kept?no_tmp_dir=true", "file://kept"])
+@pytest.mark.parametrize("by", ["variable", "login"])
+def test_the_locks_of_a_directory_that_the_user_chose_are_released_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], url: str, by: str
+) -> None:
+    path = State(tmp_path / "kept").lock(4194305)  # a number that no process has: PID_MAX_LIMIT is 2^22
+    url = url.format(home=tmp_path)
+    for name in ("PULUMI_BACKEND_URL", "PULUMI_ACCESS_TOKEN", "PULUMI_CREDENTIALS_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "pulumi"))
+    monkeypatch.chdir(tmp_path)
+    if by == "variable":
+        monkeypatch.setenv("PULUMI_BACKEND_URL", url)
+    else:
+        (tmp_path / "pulumi").mkdir()
+        (tmp_path / "pulumi/credentials.json").write_text(json.dumps({"current": url, "accounts": {}}))
+    locks.release_and_report(backend.Backend(project="p", local=False), "dev")
+    assert not path.exists()
+    assert "removed a lock of the state of stack dev" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("url", ["https://api.pulumi.com", "s3://bucket", ""])
+def test_another_backend_s_locks_are_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str) -> None:
+    monkeypatch.setenv("PULUMI_BACKEND_URL", url)
+    monkeypatch.setenv("PULUMI_HOME", str(tmp_path))
+    monkeypatch.delenv("PULUMI_CREDENTIALS_PATH", raising=False)
+    assert backend.directory(backend.Backend(project="p", local=False)) is None
