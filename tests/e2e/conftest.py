@@ -225,20 +225,20 @@ def environment() -> dict[str, str]:
 
 STACK = os.environ.get("LAB_E2E_STACK", "")
 BUILDS = builds(STACK, ROOT) if STACK else []
+HERE = [candidate for candidate in BUILDS if not candidate.missing]
+"""Those that stories run on, in their order."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each story once on every K3s; a story's fixtures are its module's, so that it runs to its end before the next begins."""
     if "build" in metafunc.fixturenames:
-        here = [build for build in BUILDS if not build.missing]
-        stories = [pytest.param(build, id=build.name, marks=[pytest.mark.further] if build in here[1:] else []) for build in BUILDS]
+        stories = [pytest.param(build, id=build.name, marks=[pytest.mark.further] if build in HERE[1:] else []) for build in BUILDS]
         metafunc.parametrize("build", stories or [pytest.param(None, id="none")], indirect=True, scope="module")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what a story is not told on: `k3s_own` needs K3s's own binary, `stand_in` is about the old layout, and `once` shows
     the same on either, so it runs on the first that is here."""
-    here = [candidate for candidate in BUILDS if not candidate.missing]
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     for item in items:
@@ -247,7 +247,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         other = build is not None and (
             ("k3s_own" in marks and not build.own)
             or ("stand_in" in marks and build.own)
-            or ("once" in marks and bool(here) and build != here[0])
+            or ("once" in marks and bool(HERE) and build != HERE[0])
         )
         (left_out if other else kept).append(item)
     if left_out:

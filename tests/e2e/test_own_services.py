@@ -7,7 +7,6 @@ import gzip
 import shutil
 import subprocess
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from builds import CLOSED, Build
 from conftest import Checkout
 from host import host_state
 from kubectl import apply, kubectl, pod_is_ready, says
+from test_life import page
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nodes, pytest.mark.chapters, pytest.mark.k3s_own]
 
@@ -70,12 +70,6 @@ def files_of_ipset() -> list[dict[str, str]]:
     ]
 
 
-def page(checkout: Checkout) -> str:
-    """What the page says to this machine, a neighbour of the pods."""
-    with urllib.request.urlopen(checkout.outputs()["url"], timeout=10) as answer:
-        return str(answer.read().decode())
-
-
 @pytest.fixture(scope="module")
 def before(checkout: Checkout) -> dict[str, Any]:
     """The host before the story."""
@@ -88,7 +82,7 @@ def test_up_with_storage_and_metrics(checkout: Checkout, build: Build, before: d
     if build.stack == CLOSED:
         checkout.set("cloudInit", write_files=files_of_ipset() or None)
     checkout.lab("-y", "up")
-    assert "Welcome to nginx!" in page(checkout)
+    assert "Welcome to nginx!" in page(checkout.outputs()["url"])
 
 
 def test_a_claim_of_k3s_s_own_storage_is_bound(checkout: Checkout) -> None:
@@ -122,7 +116,7 @@ def test_a_network_policy_holds_on_the_cluster_s_network_and_not_on_the_pod_s_ow
     until(True, "the page is not served inside the cluster")
     apply(checkout, POLICY)
     until(False, "the policy controller lets everybody in")
-    assert "Welcome to nginx!" in page(checkout)
+    assert "Welcome to nginx!" in page(checkout.outputs()["url"])
     kubectl(checkout, "delete networkpolicy/lab-nobody pod/lab-client pvc/lab-client --wait=false --ignore-not-found")
 
 

@@ -27,7 +27,7 @@ FILES = [
 
 
 REPLACED = {"anew", "asks", "beside", "foreign", "goes", "gone", "stranger", "tells", "told"}
-FUNCTIONS_IN = [*FILES, *(path for path in sorted((ROOT / "tests").rglob("*.py"))), *sorted((ROOT / "policy/tests").rglob("*.py"))]
+FUNCTIONS_IN = [*FILES, *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "policy/tests").rglob("*.py"))]
 
 
 def bound(text: str) -> set[str]:
