@@ -17,10 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-SOCKET = "/var/run/libvirt/libvirt-sock"
+from components.node.ssh_client import KEEP_ALIVE
 
-# ssh gives up after two minutes without an answer: who waits for one from a host that lost its network would wait for ever.
-_ALIVE = ["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=8"]
+SOCKET = "/var/run/libvirt/libvirt-sock"
 
 
 class Tunnel:
@@ -114,7 +113,8 @@ def command(uri: str) -> list[str]:
         words += ["-o", "StrictHostKeyChecking=no"]
     if "known_hosts" in given:
         words += ["-o", f"UserKnownHostsFile={given['known_hosts']}"]
-    return [*words, *_ALIVE, "-T", "-e", "none", "--", parts.hostname or "", far_side(uri)]
+    words += [word for key, value in KEEP_ALIVE.items() for word in ("-o", f"{key}={value}")]
+    return [*words, "-T", "-e", "none", "--", parts.hostname or "", far_side(uri)]
 
 
 def far_side(uri: str) -> str:

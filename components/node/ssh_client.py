@@ -16,6 +16,10 @@ from pathlib import Path
 PROGRAMS = ("ssh", "ssh-agent", "ssh-add")
 """What must be on PATH."""
 
+KEEP_ALIVE = {"ServerAliveInterval": "15", "ServerAliveCountMax": "8"}
+"""ssh's options by which it gives up after two minutes without an answer: a machine that has lost its power or its network sends no
+word of it."""
+
 # ssh-agent starts this command and ends with it: it takes the key from the file descriptor $1, then becomes ssh.
 # It is bash and not sh: dash knows file descriptors of one digit only.
 _LAUNCH = 'key=$1; shift; ssh-add -q - <&"$key" || exit 125; exec {key}<&-; exec ssh "$@"'
@@ -58,9 +62,7 @@ def options(login: Login, known_hosts: str) -> list[str]:
         "PasswordAuthentication": "no",
         "KbdInteractiveAuthentication": "no",
         "ConnectTimeout": "10",
-        # A node that has lost its power sends no word of it.
-        "ServerAliveInterval": "15",
-        "ServerAliveCountMax": "8",
+        **KEEP_ALIVE,
         "LogLevel": "ERROR",
     }
     pairs = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
