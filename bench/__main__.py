@@ -1,7 +1,7 @@
 """python -m bench: what the scenario takes by hand and with `up`, and what each verb costs.
 
 compare    both, in turn, on this machine's libvirt; then each verb on what `up` made
-recorded   previews and an `up` that changes nothing, of 1, 5 and 20 nodes that are not there
+recorded   previews and an `up` that changes nothing, of 1, 5, 20 and 100 nodes that are not there
 report     what was measured, as tables
 chart      the last `up` as a timeline, SVG
 readme     write the tables into docs/benchmarks.md, and the chart into docs/bench-up.svg
@@ -21,7 +21,7 @@ from bench import chart, compare, machine, recorded, tables
 from bench.by_hand import ByHandError
 from bench.checkout import ROOT, BenchError, changed, pod_network, prepare, revision, stack_document
 
-SIZES = (1, 5, 20)
+SIZES = (1, 5, 20, 100)
 Say = Callable[[str], None]
 
 
@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("-s", "--stack", default="dev", help="whose settings are taken; the stack itself is not touched")
     options.add_argument("--nodes", help="in place of the stack's network.nodes, where that stack is up on the same network")
     options.add_argument("--pods", help="likewise, in place of the range of its network in podNetworks")
-    options.add_argument("--rounds", type=int, default=2, help="rounds of by hand and `up` (2)")
+    options.add_argument("--rounds", type=int, default=3, help="rounds of by hand and `up` (3)")
     options.add_argument("--times", type=int, default=5, help="how often each verb is run (5)")
     options.add_argument("-f", "--figures", type=Path, default=ROOT / ".lab/bench.json", help="the JSON file (.lab/bench.json)")
     page = ROOT / "docs/benchmarks.md"

@@ -10,7 +10,7 @@
 #   INSTALL_URL, INSTALL_ENV (NAME=VALUE, one a line), K3S_VERSION, K3S_REGISTRY
 #   PLUGINS_URL, PLUGINS, CNI_BIN, CNI_CONF             CHECK_ADDRESS (one of the pods', with prefix)
 #   POD, NAMESPACE, PAGE (the pod's address), PORT, TITLE                        LIMIT (seconds of each wait)
-# In $WORK: registries.yaml, multus.yaml, pod.yaml, written from the same settings.
+# In $WORK: config.yaml (K3s's, empty without options), registries.yaml, multus.yaml, pod.yaml, written from the same settings.
 # Prints "STAGE SECONDS" as each stage is done, seconds since the start. Leaves nothing: machine, disks, reservation.
 set -euo pipefail
 : "${WORK:?}" "${NAME:?}" "${URI:?}" "${POOL:?}"
@@ -132,6 +132,7 @@ stage macvlan
 # --- K3s
 
 on_node 'sudo mkdir -p /etc/rancher/k3s && sudo tee /etc/rancher/k3s/registries.yaml > /dev/null' < "$WORK/registries.yaml"
+[ ! -s "$WORK/config.yaml" ] || on_node 'sudo tee /etc/rancher/k3s/config.yaml > /dev/null' < "$WORK/config.yaml"
 words=()
 while IFS= read -r assignment; do [ -z "$assignment" ] || words+=("$(printf %q "$assignment")"); done <<< "$INSTALL_ENV"
 registry=; if [ -n "$K3S_REGISTRY" ]; then registry="--system-default-registry $K3S_REGISTRY"; fi

@@ -34,8 +34,8 @@ def environment(settings: Settings, plan: Plan, work: Path) -> dict[str, str]:
     Raises ByHandError for a stack whose settings the script does not know.
     """
     node, shape, network = plan.nodes[0], settings.machine, settings.network
-    if settings.k3s.config or settings.k3s.server_config or settings.cloud_init:
-        raise ByHandError("the scenario by hand knows no k3s.config, k3s.serverConfig and cloudInit: take a stack without them")
+    if settings.k3s.hardened or settings.cloud_init:
+        raise ByHandError("the scenario by hand knows no k3s.hardened and no cloudInit: take a stack without them")
     node_network, _, page = _network(plan)
     own = node_network.network.settings
     # Nobody has it before the pod is there.
@@ -130,7 +130,9 @@ def documents(settings: Settings, plan: Plan) -> dict[str, str]:
         },
         "spec": {"containers": [{"name": "web", "image": settings.workload.image, "imagePullPolicy": "IfNotPresent"}]},
     }
+    options = {**settings.k3s.config, **settings.k3s.server_config}
     return {
+        "config.yaml": yaml.safe_dump(options, sort_keys=False) if options else "",
         "registries.yaml": k3s_files.registries_yaml(settings.k3s) or "",
         "multus.yaml": manifest,
         "pod.yaml": yaml.safe_dump_all([definition, manifest_of_pod], sort_keys=False),

@@ -1,4 +1,4 @@
-"""One round: the scenario by hand and by `up`, and on what `up` made the cost of every verb."""
+"""One round: the scenario by hand and by `up`, further nodes, and on what `up` made the cost of every verb."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from bench import by_hand, lease, stages
+from bench import by_hand, further_nodes, lease, stages
 from bench.checkout import PROJECT, Checkout, changed
 from bench.events import Bar, bars, critical_path, dependencies, recording
 from bench.process import Cost
@@ -55,20 +55,36 @@ def up_round(checkout: Checkout, plan: Plan, say: Say) -> dict[str, Any]:
     return {"stages": done, **cost.figures(), "bars": [_row(bar, bar.urn in critical) for bar in timeline]}
 
 
-def further_rounds(
+def further_ways(
     checkout: Checkout, document: dict[str, Any], settings: Settings, plan: Plan, say: Say
-) -> dict[str, dict[str, Any]]:
-    """`up` without a prepared image, and one that has to make it, which leaves it for the next."""
-    figures = {}
+) -> tuple[dict[str, dict[str, Any]], list[dict[str, float]]]:
+    """`up` without a prepared image, and one that has to make it, which leaves it for the next; and what each `destroy` cost."""
+    figures, destroyed = {}, []
     for way, prepare in ((WITHOUT, "never"), (FIRST, "always")):
         say(f"up {way}")
         if way == FIRST:
             checkout.lab(STACK, "image", "--remove")
         checkout.write_stack(STACK, changed(document, {"image": {"prepare": prepare}}))
         figures[way] = {key: value for key, value in up_round(checkout, plan, say).items() if key != "bars"}
-        destroy(checkout, settings, plan, say)
+        destroyed.append(destroy(checkout, settings, plan, say))
     checkout.write_stack(STACK, document)
-    return figures
+    return figures, destroyed
+
+
+def nodes_round(
+    checkout: Checkout, document: dict[str, Any], settings: Settings, plan: Plan, say: Say
+) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
+    """On the stack that runs: an agent added and rebuilt. Then two more agents from nothing, and what their `destroy` cost."""
+    larger = further_nodes.with_agents(document, settings, 1)
+    figures = further_nodes.added_and_rebuilt(checkout, STACK, larger, settings_of(larger, STACK)[1].nodes[-1].name)
+    destroy(checkout, settings, plan, say)
+    checkout.write_stack(STACK, further_nodes.with_agents(document, settings, further_nodes.MOST))
+    figures[further_nodes.THREE] = checkout.lab(STACK, "up", "--suppress-outputs").figures()
+    for what, cost in figures.items():
+        say(f"{what}: {cost['seconds']:.1f} s")
+    destroyed = destroy(checkout, settings, plan, say)
+    checkout.write_stack(STACK, document)
+    return figures, destroyed
 
 
 def _row(bar: Bar, critical: bool) -> dict[str, Any]:
@@ -113,28 +129,35 @@ def release(settings: Settings, plan: Plan) -> None:
 
 def run(checkout: Checkout, document: dict[str, Any], *, rounds: int, times: int, say: Say) -> dict[str, Any]:
     """All rounds, alternating; whatever fails, the stack is destroyed at the end. document: the stack file's content."""
-    checkout.write_stack(STACK, document)
+    document = changed(document, further_nodes.room(settings_of(document, STACK)[0]))
     settings, plan = settings_of(document, STACK)
+    checkout.write_stack(STACK, document)
     checkout.lab(STACK, "destroy")  # what a killed run left
     release(settings, plan)
-    figures: dict[str, Any] = {"rounds": [], "verbs": {}, "nodes": len(plan.nodes)}
-    destroyed: list[dict[str, float]] = []
+    nodes = len(plan.nodes)
+    few: list[dict[str, float]] = []
+    many: list[dict[str, float]] = []
+    figures: dict[str, Any] = {"rounds": [], "verbs": {}, "nodes": nodes}
     try:
         for number in range(1, rounds + 1):
             say(f"round {number} of {rounds}")
-            round_figures = {
-                "by hand": hand_round(settings, plan, say),
-                **further_rounds(checkout, document, settings, plan, say),
-                "up": up_round(checkout, plan, say),
-            }
-            figures["rounds"].append(round_figures)
+            hand = hand_round(settings, plan, say)
+            ways, destroyed = further_ways(checkout, document, settings, plan, say)
+            few += destroyed
+            up = up_round(checkout, plan, say)
             if number == rounds and times:
                 figures["verbs"] = verbs(checkout, document, times, say)
                 checkout.write_stack(STACK, document)
-            destroyed.append(destroy(checkout, settings, plan, say))
+                checkout.lab(STACK, "up", "--suppress-outputs")
+            further, last = nodes_round(checkout, document, settings, plan, say)
+            many.append(last)
+            figures["rounds"].append({"by hand": hand, **ways, "up": up, "nodes": further})
     except BaseException:
         checkout.lab(STACK, "destroy")
         release(settings, plan)
         raise
-    figures["verbs"]["destroy"] = destroyed
+    finally:
+        checkout.lab(STACK, "image", "--remove")
+    figures["verbs"]["destroy"] = few
+    figures["larger"] = {"nodes": nodes + further_nodes.MOST, "verbs": {"destroy": many}}
     return figures

@@ -18,6 +18,8 @@ from cli import engine
 WITHOUT_MACHINES = {"LAB_DOCTOR": "off", "K3S_MACVLAN_API_ABSENT": "yes"}
 """Environment of `up`: no machine is made, so it does not matter that libvirt's test driver has no room for any, and nothing
 answers as their Kubernetes API."""
+FEW = 20
+"""Up to so many nodes each verb is run as often as asked for; with more, which take a minute each, three times."""
 PROVIDERS = ("command", "kubernetes", "pulumi-python")
 
 
@@ -65,10 +67,11 @@ def measure(
         checkout.forget(stack)
         checkout.write_stack(stack, changed(document, scale.changes(nodes, pod_network(document))))
         verbs: dict[str, list[dict[str, float]]] = {"preview of a new stack": [], "preview": [], "no-op up": []}
-        for _ in range(times):
+        runs = times if nodes <= FEW else min(times, 3)
+        for _ in range(runs):
             verbs["preview of a new stack"].append(checkout.lab(stack, "preview", "--suppress-outputs").figures())
         record(checkout, stack)
-        for _ in range(times):
+        for _ in range(runs):
             for verb, word in (("preview", "preview"), ("no-op up", "up")):
                 cost = checkout.lab(stack, word, "--expect-no-changes", "--suppress-outputs", **WITHOUT_MACHINES)
                 verbs[verb].append(cost.figures())

@@ -11,7 +11,10 @@ DEFAULT_NETWORK = next(iter(Settings().pod_networks))
 
 
 def changes(nodes: int, network: str = DEFAULT_NETWORK) -> dict[str, dict[str, Any]]:
-    """Settings for one server and the rest agents, with a slice of the range of `network` and a pod for each node."""
+    """Settings for one server and the rest agents, with a slice of the range of `network` and a pod for each node.
+
+    nodes: at most 100.
+    """
     # libvirt's test driver as host, and a port where nobody listens: no real machine can be reached.
     single_node: dict[str, dict[str, Any]] = {
         "hypervisors": {"local": {"uri": "test:///default"}},
@@ -21,9 +24,10 @@ def changes(nodes: int, network: str = DEFAULT_NETWORK) -> dict[str, dict[str, A
     }
     if nodes == 1:
         return single_node
+    first = min(100, 140 - nodes)
     return single_node | {
         "agents": {"count": nodes - 1},
-        "network": {"nodes": "192.168.122.100-192.168.122.139"},
-        "podNetworks": {network: {"range": "192.168.122.140-192.168.122.239", "addressesPerNode": 4}},
+        "network": {"nodes": f"192.168.122.{first}-192.168.122.139"},
+        "podNetworks": {network: {"range": "192.168.122.140-192.168.122.239", "addressesPerNode": 4 if nodes <= 25 else 1}},
         "workload": {"perNode": True},
     }

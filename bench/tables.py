@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any
 
 from bench.compare import FIRST, WITHOUT
+from bench.further_nodes import ADDED, REBUILT, THREE
 from bench.stages import STAGES
 
 BEGIN, END = "<!-- bench: written by `python -m bench readme` -->", "<!-- /bench -->"
@@ -35,9 +36,24 @@ def ways(rounds: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     return rows
 
 
+def nodes(rounds: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Rows of what was done with further nodes, seconds of the whole command, and their ratio to the page by hand and to the whole
+    `up` of the stack's own nodes: the median of all rounds."""
+    hand = median(round_["by hand"]["page"] for round_ in rounds)
+    up = median(round_["up"]["seconds"] for round_ in rounds)
+    rows = []
+    for what in (ADDED, REBUILT, THREE):
+        seconds = [round_["nodes"][what]["seconds"] for round_ in rounds if "nodes" in round_]
+        if seconds:
+            rows.append([what, f"{median(seconds):.0f}", f"{median(seconds) / hand:.2f}", f"{median(seconds) / up:.2f}"])
+    return rows
+
+
 def verbs(figures: Mapping[str, Any]) -> list[list[str]]:
     """Rows of verb, on what, seconds, CPU seconds, MiB, MiB without the engine, runs: the median of all runs."""
     measured = [(verb, _nodes(figures["nodes"], "running"), runs) for verb, runs in figures.get("verbs", {}).items()]
+    if larger := figures.get("larger"):
+        measured += [(verb, _nodes(larger["nodes"], "running"), runs) for verb, runs in larger["verbs"].items()]
     for recording in figures.get("recorded", ()):
         measured += [(verb, _nodes(recording["nodes"], "recorded"), runs) for verb, runs in recording["verbs"].items()]
     return [
@@ -80,7 +96,11 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *rows])
 
 
+NODES = (
+    "Over the prepared image too, each command as a whole, next to the page by hand and to the whole `up` of the first line's kind:"
+)
 WAY_HEAD = ("way", "page after, s", "ratio")
+NODE_HEAD = ("further nodes", "wall, s", "ratio by hand", "ratio to `up`")
 STAGE_HEAD = ("stage done", "by hand, s", "`up`, s", "ratio")
 VERB_HEAD = ("verb", "on", "wall, s", "CPU, s", "memory, MiB", "without the engine", "runs")
 
@@ -90,6 +110,8 @@ def report(figures: Mapping[str, Any]) -> str:
     parts = [str(figures["machine"]["text"])]
     if figures.get("rounds"):
         parts.append(plain(WAY_HEAD, [[cell.replace("`", "") for cell in row] for row in ways(figures["rounds"])]))
+        if rows := nodes(figures["rounds"]):
+            parts.append(plain([head.replace("`", "") for head in NODE_HEAD], rows))
         parts.append(plain([head.replace("`", "") for head in STAGE_HEAD], by_hand_and_up(figures["rounds"])))
     if rows := verbs(figures):
         parts.append(plain(VERB_HEAD, rows))
@@ -107,6 +129,7 @@ def section(figures: Mapping[str, Any]) -> str:
             f"From nothing to the served page `up` takes {up / hand:.2f} of the time of a shell script that does the same by hand, "
             f"where the [prepared image](prepared-image.md) is there (median of {len(rounds)} rounds, in turn):",
             markdown(WAY_HEAD, ways(rounds)),
+            *([NODES, markdown(NODE_HEAD, rows)] if (rows := nodes(rounds)) else []),
             "When each stage was done, in seconds since the start:",
             markdown(STAGE_HEAD, by_hand_and_up(rounds)),
             "[The last `up`, resource by resource](bench-up.svg). What each command takes as a whole, the median of its runs:",

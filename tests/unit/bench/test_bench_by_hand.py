@@ -104,9 +104,17 @@ def test_both_ways_have_the_same_machine(tmp_path: Path) -> None:
     assert environment["IMAGE"] == settings.image.source
 
 
-def test_a_stack_that_the_script_cannot_make_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ByHandError, match=r"k3s\.config"):
-        handed_over("dev", tmp_path, {"k3s": {"config": {"kubelet-arg": ["max-pods=50"]}}})
+def test_the_script_is_given_k3s_options(tmp_path: Path) -> None:
+    assert handed_over("dev", tmp_path)[1]["config.yaml"] == ""
+    options = {"config": {"kubelet-arg": ["max-pods=50"]}, "serverConfig": {"disable": ["traefik"]}}
+    _, documents = handed_over("dev", tmp_path, {"k3s": options})
+    assert yaml.safe_load(documents["config.yaml"]) == {"kubelet-arg": ["max-pods=50"], "disable": ["traefik"]}
+
+
+@pytest.mark.parametrize("changes", [{"k3s": {"hardened": True}}, {"cloudInit": {"packages": ["vim"]}}], ids=str)
+def test_a_stack_that_the_script_cannot_make_is_refused(changes: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ByHandError, match=r"k3s\.hardened and no cloudInit"):
+        handed_over("dev", tmp_path, changes)
 
 
 IOT = {"vlan": 50, "cidr": "192.168.50.0/24", "range": "192.168.50.10-192.168.50.19"}
@@ -168,6 +176,15 @@ def test_the_script_comes_through_all_stages_in_order(host: Host) -> None:
     install = host.calls("INSTALL_K3S_VERSION")[0]
     assert "GITHUB_URL=http://10.99.0.1/k3s/releases" in install and "--cluster-init" in install
     assert "INSTALL_K3S_ARTIFACT_URL=http://10.99.0.1/k3s/releases/download" in install
+
+
+def test_k3s_options_are_there_before_k3s(host: Host) -> None:
+    (host.work / "config.yaml").write_text("disable: [traefik]\n")
+    assert host.run().returncode == 0
+    calls = host.calls("ssh")
+    (written,) = (index for index, line in enumerate(calls) if "/etc/rancher/k3s/config.yaml" in line)
+    assert written < next(index for index, line in enumerate(calls) if "INSTALL_K3S_VERSION" in line)
+    assert "disable: [traefik]\n" in [file.read_text() for file in host.stub.glob("stdin.*")]
 
 
 def test_the_script_leaves_nothing(host: Host) -> None:

@@ -145,7 +145,7 @@ def test_the_one_network_of_a_stack_is_known_by_its_name() -> None:
         pod_network({"config": {"k3s-macvlan:podNetworks": {"lan": {}, "iot": {}}}})
 
 
-@pytest.mark.parametrize("nodes", [1, 5, 20])
+@pytest.mark.parametrize("nodes", [1, 5, 20, 100])
 @pytest.mark.parametrize("stack", ["cn", "dev", "testnet-stand-in"])
 def test_stacks_of_any_size_are_valid_and_reach_nothing_real(stack: str, nodes: int) -> None:
     document = stack_document(ROOT / f"Pulumi.{stack}.yaml", scale.changes(nodes))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bench import __main__ as command
-from bench import chart, compare, recorded, tables
+from bench import chart, compare, further_nodes, recorded, tables
 from bench.checkout import ROOT, BenchError
 
 pytestmark = pytest.mark.unit
@@ -64,6 +64,27 @@ def test_the_ways_to_the_page_are_compared_with_the_one_by_hand() -> None:
         ["`up` first, which prepares it", "185", "0.93"],
     ]
     assert "by hand" in tables.section({**TAKEN, "rounds": [round_with(180.0)]})
+
+
+def test_further_nodes_are_compared_with_the_scenario_by_hand_and_with_one_node() -> None:
+    def round_with(*seconds: float) -> dict[str, Any]:
+        whats = (further_nodes.ADDED, further_nodes.REBUILT, further_nodes.THREE)
+        return {**round_of(200.0, 80.0), "nodes": {what: run_of(cost) for what, cost in zip(whats, seconds, strict=True)}}
+
+    rounds = [round_with(50.0, 60.0, 100.0), round_with(90.0, 60.0, 120.0), round_with(60.0, 60.0, 200.0)]
+    rows = [
+        ["an agent added", "60", "0.30", "0.75"],
+        ["an agent rebuilt", "60", "0.30", "0.75"],
+        ["two nodes more, from nothing", "120", "0.60", "1.50"],
+    ]
+    assert tables.nodes(rounds) == rows
+    assert tables.markdown(tables.NODE_HEAD, rows) in tables.section({**TAKEN, "rounds": rounds})
+    assert tables.nodes(TAKEN["rounds"]) == []
+
+
+def test_what_was_run_on_more_nodes_says_so() -> None:
+    larger = {"nodes": 3, "verbs": {"destroy": [run_of(9.0)]}}
+    assert ["destroy", "3 nodes, running", "9.0", "4.5", "300", "200", "1"] in tables.verbs({**TAKEN, "larger": larger})
 
 
 def test_a_table_for_the_terminal_lines_up() -> None:
