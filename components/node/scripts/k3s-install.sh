@@ -71,6 +71,8 @@ source "${0%/*}/parts/network-manager.sh"
 # shellcheck source=/dev/null
 source "${0%/*}/parts/node-check.sh"
 # shellcheck source=/dev/null
+source "${0%/*}/parts/cloud-init.sh"
+# shellcheck source=/dev/null
 source "${0%/*}/parts/k3s-options.sh"
 # shellcheck source=/dev/null
 source "${0%/*}/parts/redact.sh"

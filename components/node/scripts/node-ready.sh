@@ -19,6 +19,8 @@ source "${0%/*}/parts/stage.sh"
 source "${0%/*}/parts/pause.sh"
 # shellcheck source=/dev/null
 source "${0%/*}/parts/redact.sh"
+# shellcheck source=/dev/null
+source "${0%/*}/parts/cloud-init.sh"
 
 report() {
   timeout 10 cloud-init status --long >&2 || true
@@ -34,19 +36,8 @@ if ! command -v cloud-init > /dev/null; then
   exit 0
 fi
 
-# Its end is seen by the files that it writes for those who wait (cloud-init's documentation, status.json and result.json).
-# Its own command takes seconds of a slow node's power next to K3s, so it is started only when the files say anything else than
-# that all went well, or nothing though its last unit has ended.
+# Its own command is started only when its files say anything else than that all went well, or nothing though it has ended.
 run=$ROOT/run/cloud-init
-ended() {
-  [[ ! -e $run/result.json && ! -e $run/disabled ]] || return 0
-  ((SECONDS >= look)) || return 1
-  look=$((SECONDS + 10))
-  case $(timeout 10 systemctl show --property=ActiveState --value cloud-final.service 2> /dev/null || true) in
-    active | failed) ;;
-    *) return 1 ;;
-  esac
-}
 flawless() {
   local result status complaint='"(recoverable_)?errors": *[[{][^]}]*"'
   [[ -s $run/result.json && -s $run/status.json ]] || return 1
@@ -56,8 +47,7 @@ flawless() {
 }
 
 stage "waiting for it to finish"
-look=10
-until ended || ((SECONDS >= LIMIT_SECONDS)); do
+until cloud_init_ended || ((SECONDS >= LIMIT_SECONDS)); do
   pause 0.3
 done
 status=0

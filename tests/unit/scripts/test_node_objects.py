@@ -94,6 +94,15 @@ def test_a_cloud_init_that_has_ended_creates_nothing_more(node: K3s, end: str) -
     assert done.returncode == 1 and "no such file" in done.stderr
 
 
+@pytest.mark.parametrize("state", ["active", "failed"])
+def test_a_cloud_init_whose_last_unit_has_ended_without_a_result_creates_nothing_more(node: K3s, state: str) -> None:
+    (node.node.root / "etc/with a space.pem").unlink()
+    (node.node.root / "run/cloud-init").mkdir(parents=True)
+    (node.node.stub / "active").write_text(f"{state}\n")
+    done = node.run(NODE_OBJECTS=objects(FILE), LIMIT_SECONDS="600", SECONDS="20")
+    assert done.returncode == 1 and "no such file" in done.stderr
+
+
 def test_a_cloud_init_that_never_ends_is_waited_for_within_the_limit(node: K3s) -> None:
     (node.node.root / "etc/with a space.pem").unlink()
     (node.node.root / "run/cloud-init").mkdir(parents=True)

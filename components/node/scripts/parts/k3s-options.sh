@@ -1,10 +1,7 @@
 # shellcheck shell=bash
 # Part of k3s-install.sh: `check_options` ends the script, before it changes anything, if options of K3s name interfaces, files or
 # directories that this node lacks, with all of them. What cloud-init may still create is waited for until it has ended. The script
-# has ROOT, NODE_OBJECTS, LIMIT_SECONDS, note, fail, stage and pause.
-cloud_init_runs() {
-  [[ -d $ROOT/run/cloud-init && ! -e $ROOT/run/cloud-init/result.json && ! -e $ROOT/run/cloud-init/disabled ]]
-}
+# has ROOT, NODE_OBJECTS, LIMIT_SECONDS, note, fail, stage, pause and cloud_init_ended.
 # What is wrong with one of them, or nothing.
 lack() {
   local path name names=''
@@ -32,8 +29,8 @@ check_options() {
   IFS=$'\t' read -ra objects <<< "$NODE_OBJECTS"
   stage "waiting for what K3s's options name on this node"
   while true; do
-    ended=true
-    ! cloud_init_runs || ended=false
+    ended=false
+    ! cloud_init_ended || ended=true
     lacks=()
     for ((number = 0; number + 2 < ${#objects[@]}; number += 3)); do
       text=$(lack "${objects[@]:number:3}")
