@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import base64
 import csv
-import glob
 import io
 import json
 import os
@@ -26,7 +25,7 @@ import urllib.request
 
 CONFIG = "/etc/rancher/k3s/config.yaml"
 DATA = "/var/lib/rancher/k3s/server/"
-BALANCERS = "/var/lib/rancher/k3s/agent/etc/*-load-balancer.json"
+SERVERS = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes"
 DONE, REFUSED, SILENT = 200, (401, 403), 503
 """Statuses of answers. K3s gives the last while it starts; here it also means no answer."""
 
@@ -75,15 +74,21 @@ def replace(path: str, text: str) -> None:
     os.replace(path + ".new", path)
 
 
+def opener(ca: str, client: str = "") -> urllib.request.OpenerDirector:
+    """For requests to servers of this CA, without a proxy; client: path without suffix of the certificate and key to show."""
+    context = ssl.create_default_context(cafile=ca)
+    # K3s's own CAs are not what newer Pythons call strict.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if client:
+        context.load_cert_chain(client + ".crt", client + ".key")
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+
+
 class Server:
     """A server of the cluster, by its URL."""
 
     def __init__(self, url: str, ca: str) -> None:
-        context = ssl.create_default_context(cafile=ca)
-        # K3s's own CAs are not what newer Pythons call strict.
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        https = urllib.request.HTTPSHandler(context=context)
-        self.url, self.opener = url, urllib.request.build_opener(urllib.request.ProxyHandler({}), https)
+        self.url, self.opener = url, opener(ca)
 
     def query(self, path: str, token: str, document: bytes | None = None, limit: float = 60) -> tuple[int, str]:
         """Status and text of the answer to a server with this token; OSError where there is none."""
@@ -111,15 +116,16 @@ def here(root: str) -> str:
 
 
 def others(root: str) -> list[str]:
-    """URLs of the cluster's servers, as K3s's own load balancer on this node knows them: behind a virtual address may be one that
-    has the former token still."""
-    urls = []
-    for path in sorted(glob.glob(root + BALANCERS)):
-        try:
-            urls += [f"https://{address}" for address in json.loads(read(path))["ServerAddresses"]]
-        except (ValueError, LookupError, TypeError):
-            continue
-    return urls
+    """URLs of the cluster's servers, as its API lists them: behind a virtual address may be one that has the former token still.
+    Empty where the API of this server does not answer."""
+    data = root + DATA
+    try:
+        with opener(data + "tls/server-ca.crt", data + "tls/client-admin").open(here(root) + SERVERS, timeout=10) as answer:
+            listed = json.load(answer)
+        port = listed["ports"][0]["port"]
+        return [f"https://{address}:{port}" for endpoint in listed["endpoints"] for address in endpoint["addresses"]]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
 
 
 def rotate(root: str, new: str, old: str, limit: float) -> str:

@@ -58,6 +58,8 @@ class Supervisor(ThreadingHTTPServer):
         self.bootstrap, self.ends_early = token, False
         """The token of what servers share; whether a request ends before that is migrated, with the list written."""
         self.requests: list[str] = []
+        self.listed: list[str] = []
+        """Addresses of the cluster's servers, for the administrator's certificate."""
         self.shared: list[str] = []
         """The list at each rotation, as other servers get it."""
 
@@ -70,7 +72,18 @@ class Handler(BaseHTTPRequestHandler):
     server: Supervisor
 
     def do_GET(self) -> None:
-        self.answer()
+        if self.path == k3s_token.SERVERS:
+            self.list_servers()
+        else:
+            self.answer()
+
+    def list_servers(self) -> None:
+        endpoints = [{"addresses": [address]} for address in self.server.listed]
+        text = json.dumps({"ports": [{"port": 6443}], "endpoints": endpoints or None}).encode()
+        self.send_response(200 if self.connection.getpeercert() else 401)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
 
     def do_PUT(self) -> None:
         document = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -113,10 +126,14 @@ class Cluster:
         public, private = certificate(tmp_path)
         self.passwd = self.node.file(f"{SERVER}/cred/passwd", f"{OLD},node,node,k3s:agent\n{OLD},server,server,k3s:server\n")
         self.node.file(f"{SERVER}/tls/server-ca.crt", public.read_text())
+        for suffix in ("crt", "key"):
+            self.node.file(f"{SERVER}/tls/client-admin.{suffix}", private.read_text())
         (self.node.root / SERVER / "db/etcd").mkdir(parents=True)
         self.supervisor = Supervisor(self.passwd, OLD)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(private)
+        context.load_verify_locations(public)
+        context.verify_mode = ssl.CERT_OPTIONAL
         self.supervisor.socket = context.wrap_socket(self.supervisor.socket, server_side=True)
         threading.Thread(target=self.supervisor.serve_forever, daemon=True).start()
         self.node.file("etc/rancher/k3s/k3s.yaml", f"    server: {self.supervisor.url}\n")
@@ -269,9 +286,21 @@ def test_any_other_server_that_has_the_new_token_proves_the_join(cluster: Cluste
     """Behind a virtual address may be one that has the former token still."""
     monkeypatch.setattr(k3s_token.Server, "takes", lambda server, _token: server.url == "https://192.168.122.180:6443")
     root = str(cluster.node.root)
-    cluster.node.file(k3s_token.BALANCERS.replace("*", "k3s-agent").lstrip("/"), '{"ServerAddresses": ["192.168.122.180:6443"]}')
+    cluster.supervisor.listed = ["192.168.122.181", "192.168.122.180"]
     config = f"token: {NEW}\nserver: https://192.168.122.179:6443\n"
     assert k3s_token.rotate(root, config, f"token: {OLD}\n", 0) == "joins"
+
+
+def test_without_a_list_of_servers_the_one_of_the_file_is_queried(cluster: Cluster) -> None:
+    """A request of anybody else, and the API of a server that starts, get none."""
+    root = str(cluster.node.root)
+    cluster.supervisor.token = NEW
+    config = f"token: {NEW}\nserver: {cluster.supervisor.url}\n"
+    for state in ("no servers", "no certificate"):
+        if state == "no certificate":
+            (cluster.node.root / SERVER / "tls/client-admin.crt").unlink()
+        assert k3s_token.others(root) == []
+        assert k3s_token.rotate(root, config, f"token: {OLD}\n", 0) == "joins"
 
 
 @pytest.mark.parametrize("missing", ["cred/passwd", "config"])
