@@ -194,6 +194,21 @@ def test_the_schema_comes_later_than_ready(monkeypatch: pytest.MonkeyPatch, clos
     assert sends_schema("k") is sent
 
 
+def test_of_the_schema_only_its_first_byte_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    requests: list[urllib.request.Request] = []
+
+    class Noting(Server):
+        def open(self, what: str | urllib.request.Request, timeout: float) -> Any:
+            if isinstance(what, urllib.request.Request):
+                requests.append(what)
+            return super().open(what, timeout)
+
+    monkeypatch.setattr(kubernetes_api, "opener", lambda _: ("https://x", Noting()))
+    assert sends_schema("k")
+    assert [request.headers["Range"] for request in requests] == ["bytes=0-0"]
+    assert [request.headers["Accept"] for request in requests] == ["application/com.github.proto-openapi.spec.v2@v1.0+protobuf"]
+
+
 def provider_starts(
     monkeypatch: pytest.MonkeyPatch, answers: list[bool], *, preview: bool = False, failed: bool = False
 ) -> tuple[str, list[bool], list[str]]:

@@ -87,7 +87,6 @@ url=; while (($#)); do [[ $1 != --url ]] || url=$2; [[ $1 != --output ]] || outp
 case $url in
   file://*) cp "${url#file://}" "$output" ;;
   */readyz | */healthz) [[ -e $STUB/api ]] && echo -n ok ;;
-  */openapi/v2) [[ ! -e $STUB/api || -e $STUB/no-schema ]] || echo -n 200 ;;
   */api/v1/nodes\?*watch=true*) cat "$STUB/events.json"; exec sleep "$(cat "$STUB/open" 2> /dev/null || echo 0)" ;;
   */api/v1/nodes\?*) cat "$STUB/servers.json" && { [[ ! -e $STUB/later.json ]] || mv "$STUB/later.json" "$STUB/servers.json"; } ;;
   *) echo "curl: (6) Could not resolve host" >&2; exit 6 ;;

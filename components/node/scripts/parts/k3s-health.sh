@@ -2,13 +2,6 @@
 # Part of k3s-install.sh and k3s-certificates.sh: `works` succeeds when K3s does: a server when its API answers, an agent when its
 # kubelet runs and reaches the API. The script has ROLE, ROOT, data and parts/k3s-service.sh.
 # shellcheck disable=SC2154 # data is the script's
-# The API's schema, made when it is first requested: on a busy emulated server that took longer than Pulumi's Kubernetes
-# provider waits (seen). So it is requested as the provider requests it, in the form which the API then keeps.
-schema() {
-  local form='application/com.github.proto-openapi.spec.v2@v1.0+protobuf'
-  [[ $(curl --silent --max-time 120 --noproxy '*' --header "Accept: $form" --header 'Accept-Encoding: gzip' \
-    --output /dev/null --write-out '%{http_code}' "$@" 2> /dev/null || true) == 200 ]]
-}
 answers() { [[ $(curl --silent --fail --max-time 10 --noproxy '*' "$@" 2> /dev/null || true) == ok ]]; }
 
 works() {
@@ -22,8 +15,9 @@ works() {
     { : <> "/dev/tcp/$host/$port"; } 2> /dev/null || return 1
     local admin=(--cacert "$data/server/tls/server-ca.crt" --cert "$data/server/tls/client-admin.crt"
       --key "$data/server/tls/client-admin.key")
-    # The schema first: it is made while the rest still starts.
-    schema "${admin[@]}" --url "$url/openapi/v2" && answers "${admin[@]}" --url "$url/readyz"
+    # Its schema is made later, when Pulumi's provider is about to request it (components/cluster/kubernetes_api.py): K3s's own
+    # definitions, which it creates just after this, change it.
+    answers "${admin[@]}" --url "$url/readyz"
   else
     # The kubelet's own health port proves that this process runs it: certificates and load balancer of a former
     # join would answer even when the server refuses this one.
