@@ -16,6 +16,8 @@ from pathlib import Path
 
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of linux/prctl.h
 _INTERVAL = 0.1
+_SHARE = 0.02
+"""Of a core, what watching the memory takes at most: it is no part of what is measured, and would slow it down."""
 _ORPHANS = 5.0
 """Seconds that processes which outlive the command get to end, so that their CPU time is counted."""
 
@@ -109,7 +111,7 @@ def _reap() -> None:
 
 
 class Peaks:
-    """Peak memory of a process and its descendants, in MiB, sampled ten times a second."""
+    """Peak memory of a process and its descendants, in MiB, sampled ten times a second, or less often where that takes long."""
 
     def __init__(self, memory: Callable[[int], dict[int, tuple[str, float]]] | None = None) -> None:
         self.together = self.without_engine = 0.0
@@ -117,8 +119,11 @@ class Peaks:
         self.memory = memory or tree
 
     def watch(self, root: int) -> None:
-        while not self.done.wait(_INTERVAL):
+        pause = _INTERVAL
+        while not self.done.wait(pause):
+            begin = time.thread_time()
             self.sample(root)
+            pause = max(_INTERVAL, (time.thread_time() - begin) / _SHARE)
 
     def sample(self, root: int) -> None:
         sizes = self.memory(root).values()

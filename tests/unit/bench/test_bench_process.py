@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,25 @@ def test_peaks_are_of_one_moment_and_the_engine_stands_apart() -> None:
     peaks.sample(1)
     peaks.sample(1)
     assert (peaks.together, peaks.without_engine) == (150.0, 80.0)
+
+
+def test_watching_takes_little_of_what_is_measured() -> None:
+    samples: list[float] = []
+
+    def slow(_root: int) -> dict[int, tuple[str, float]]:
+        begin = time.thread_time()
+        while time.thread_time() - begin < 0.05:
+            pass
+        samples.append(time.monotonic())
+        return {}
+
+    peaks = process.Peaks(slow)
+    watch = threading.Thread(target=peaks.watch, args=(0,))
+    watch.start()
+    time.sleep(1.5)
+    peaks.done.set()
+    watch.join(10)
+    assert len(samples) == 1, "the next would be after 2.5 s"
 
 
 def test_figures_are_numbers_for_json(tmp_path: Path) -> None:
