@@ -12,7 +12,7 @@ from components.config import hardening, reading
 from components.config.problems import SettingsError
 from components.config.raw import from_engine
 from components.custom.server_gate import Failure
-from components.machine import first_boot, host_devices, image_recipe
+from components.machine import host_devices, image_recipe
 from components.machine.hypervisor import Hypervisor, HypervisorArgs
 from components.machine.key_arrival import key_arrival_hook
 from components.machine.login_key import client_key
@@ -69,11 +69,7 @@ hypervisors = {
             data_pools=[data_pool for data_pool in plan.data_pools if data_pool.hypervisor == pool.hypervisor],
             machine=config.machine,
             recipe=recipe,
-            machines={
-                node.name: first_boot.identity(node, plan.image.name, config.ssh, config.network, config.cloud_init)
-                for node in plan.nodes
-                if node.pool is pool
-            },
+            machines=image_recipe.machines(config, plan, pool),
         ),
     )
     for pool in plan.pools

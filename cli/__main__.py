@@ -28,8 +28,9 @@ def entry() -> int:
         return 130
     except Exception as error:
         from components.config.problems import SettingsError  # noqa: PLC0415 - it imports pydantic
+        from components.custom.reporting import PlainError  # noqa: PLC0415
 
-        if not isinstance(error, SettingsError):
+        if not isinstance(error, SettingsError | PlainError):
             raise
         say(str(error))
     return 1

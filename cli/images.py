@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.config.plan import Plan
-from components.config.pool_plan import PoolPlan, image_pool
+from components.config.pool_plan import PoolPlan, image_pool, main_pool
+from components.config.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,14 @@ class Image:
 def pools(plan: Plan) -> list[PoolPlan]:
     """The pools of images, one for each hypervisor with a node."""
     return [image_pool(pool) for pool in plan.pools]
+
+
+def all_pools(config: Settings, plan: Plan) -> list[PoolPlan]:
+    """The same of each hypervisor in the settings, also where no node is any more."""
+    return [
+        image_pool(main_pool(plan.project, plan.stack, name, uri=hypervisor.uri, directory=str(hypervisor.pool_directory)))
+        for name, hypervisor in sorted(config.hypervisors.items())
+    ]
 
 
 def stored(image_pools: Sequence[PoolPlan]) -> Iterator[Image]:

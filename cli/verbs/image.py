@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import os
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from cli import stack as stacks
 from cli.errors import LabError
 from cli.folders import caller
-from cli.images import pools, stored
+from cli.images import all_pools, pools, stored
 from cli.report import say
 from components.config import downloads
 from components.config.plan import GIB, Plan
@@ -18,6 +19,8 @@ from components.config.pool_plan import PoolPlan
 from components.config.settings import Settings
 from components.machine.image_recipe import ImageRecipe, recipe
 
+_NOT_IN_IT = ("ssh", "cloudInit", "k3s.registries.configs.", "k3s.snapshots", "k3s.config.", "k3s.serverConfig.")
+"""Beginnings of the paths of settings that are in no image."""
 _SAY_BYTES = 256 << 20
 """Between two lines of progress."""
 
@@ -26,7 +29,8 @@ def main(options: argparse.Namespace) -> int:
     """0; LabError with the reason otherwise."""
     if options.list or options.remove:
         config, plan = stacks.read_settings(options.stack)
-        return _list(plan) if options.list else _remove(config, plan)
+        return _list(config, plan) if options.list else _remove(config, plan)
+    _refuse_secrets(options.stack)
     config, plan = stacks.load_settings(options.stack)
     made = _recipe(config, plan)
     if options.export:
@@ -34,6 +38,16 @@ def main(options: argparse.Namespace) -> int:
     for pool in pools(plan):
         _make(config, plan, pool, made)
     return 0
+
+
+def _refuse_secrets(stack: str) -> None:
+    """`up` reads the stack's secrets and this does not, so the image would be another one than `up` makes."""
+    hidden = [path for path in sorted(stacks.secrets_of(stack)) if not path.startswith(_NOT_IN_IT)]
+    if hidden:
+        raise LabError(
+            f"{', '.join(hidden)}: a secret of the stack, which `image` does not read, so it would make another image than `up`: "
+            "write it in clear, or let ./lab up make the image"
+        )
 
 
 def _recipe(config: Settings, plan: Plan) -> ImageRecipe:
@@ -66,14 +80,15 @@ def _make(config: Settings, plan: Plan, pool: PoolPlan, made: ImageRecipe) -> No
         machine=config.machine,
         recipe=made,
         machines={},
+        disks=[],
         extra_disks=[],
     )
     result = PreparedImageProvider().create({field.name: getattr(args, field.name) for field in dataclasses.fields(args)})
     say(f"{(result.outs or {})['path']} is there on {pool.hypervisor} ({pool.uri})")
 
 
-def _list(plan: Plan) -> int:
-    for image in stored(pools(plan)):
+def _list(config: Settings, plan: Plan) -> int:
+    for image in stored(all_pools(config, plan)):
         print(f"{image.hypervisor}  {image.path}  {image.size / GIB:.1f} GiB  {image.words}")  # noqa: T201 - the result
     return 0
 
@@ -82,7 +97,7 @@ def _remove(config: Settings, plan: Plan) -> int:
     from components.libvirt.connection import connect  # noqa: PLC0415
     from components.libvirt.image_store import images, remove_unused  # noqa: PLC0415
 
-    for pool in pools(plan):
+    for pool in all_pools(config, plan):
         with connect(pool.uri) as connection:
             remove_unused(connection, pool.name, pool.path, say, virt_type=config.machine.virt_type)
             for image in images(connection, pool.name):
@@ -96,6 +111,8 @@ def _export(config: Settings, plan: Plan, made: ImageRecipe, path: Path) -> int:
 
     if os.path.lexists(path):
         raise LabError(f"{path} is there already, and nothing is written over: give another name, or remove it")
+    if not path.parent.is_dir():
+        raise LabError(f"{path.parent} is no directory: make it first, or give another name")
     pool = pools(plan)[0]
     _make(config, plan, pool, made)
     spoken = 0
@@ -110,12 +127,17 @@ def _export(config: Settings, plan: Plan, made: ImageRecipe, path: Path) -> int:
     try:
         say(f"copying {made.volume} with what is below it into one file")
         with connect(pool.uri) as connection, part.open("wb") as file:
-            digest = export(connection, pool.name, made.volume, file, progress)
+            digest = export(
+                connection, pool.name, made.volume, file, progress, virt_type=config.machine.virt_type, limit=made.limit
+            )
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
+    except OSError as error:
+        raise LabError(f"{path} could not be written: {error.strerror or error}. Free space there, or give another name") from None
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
     print(path)  # noqa: T201 - the result
     say(f"image.source: {path.resolve()} (or where you publish it), image.checksum: sha256:{digest}, image.prepare: never")
     return 0

@@ -35,6 +35,11 @@ class PoolPlan:
         return f"{self.path}/{name}"
 
 
+def root_volume(node: str) -> str:
+    """Name of the volume of a node's root disk. node: its name."""
+    return f"{node}.qcow2"
+
+
 def main_pool(project: str, stack: str, hypervisor: str, *, uri: str, directory: str) -> PoolPlan:
     """The pool of root disks, images and seeds under a directory of the hypervisor."""
     return PoolPlan(

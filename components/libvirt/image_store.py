@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -13,6 +14,8 @@ from components.libvirt.connection import HypervisorError, find, when_free
 from components.libvirt.prepared_image import PREFIX
 
 _WAIT_SECONDS = 60
+_LEFT = re.compile(rf"{PREFIX}[0-9a-f]{{20}}-(console\.log(\.\d+)?|nvram(-secure)?\.fd)")
+"""Files of the machine that makes an image, which libvirt or QEMU make: of a run that was killed they stay."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +57,22 @@ def images(connection: Any, name: str) -> list[StoredImage]:
                 path=path,
                 size=volume.info()[2],
                 whole=bool(volume_store.facts(connection, pool, volume_name)),
-                over=tuple(sorted(above.get(path, ()))),
+                over=_over(above, path),
             )
         )
     return sorted(stored, key=lambda image: (not image.prepared, image.name))
+
+
+def _over(above: Mapping[str, list[str]], path: str) -> tuple[str, ...]:
+    """What is over the image. Also by its name, which has a digest: a directory may have two spellings, by a link. Base images have
+    the same names in stacks' own pools, so of them only what this program prepares counts that way."""
+    name = path.rpartition("/")[2]
+    prepared = name.startswith(PREFIX)
+    users = set(above.get(path, ()))
+    for below, overlays in above.items():
+        if below.rpartition("/")[2] == name:
+            users |= {overlay for overlay in overlays if prepared or overlay.rpartition("/")[2].startswith(PREFIX)}
+    return tuple(sorted(users))
 
 
 def remove_unused(connection: Any, name: str, path: str, say: Callable[[str], None], *, virt_type: str) -> list[str]:
@@ -76,8 +91,21 @@ def remove_unused(connection: Any, name: str, path: str, say: Callable[[str], No
                 say(f"deleting {image.path}")
                 volume_store.remove(store, image.name)
                 deleted.append(image.name)
+        _remove_left(connection, name)
         _remove_empty(connection, name, path)
     return deleted
+
+
+def _remove_left(connection: Any, name: str) -> None:
+    """Remove what a run that was killed has left next to the images: no other run is at them."""
+    store = volume_store.pool_to_clear(connection, name)
+    names = set(store.listVolumes()) if store is not None else set()
+    for left in sorted(names):
+        marked = left.removesuffix(volume_store.OWNED)
+        if _LEFT.fullmatch(left):
+            volume_store.delete(store, left)
+        elif marked != left and marked not in names:
+            volume_store.remove(store, marked)
 
 
 def _require_visible(connection: Any) -> None:
@@ -104,8 +132,16 @@ def _remove_empty(connection: Any, name: str, path: str) -> None:
         pool.remove(store)
 
 
-def export(connection: Any, name: str, volume_name: str, file: BinaryIO, said: Callable[[int], None]) -> str:
-    """Write the image, without the one below it, into the file. Returns its SHA-256. said: is given the bytes so far."""
+def export(
+    connection: Any, name: str, volume_name: str, file: BinaryIO, said: Callable[[int], None], *, virt_type: str, limit: float
+) -> str:
+    """Write the image, without the one below it, into the file. Returns its SHA-256. said: is given the bytes so far. virt_type:
+    auto, kvm or qemu. limit: seconds to wait for another run that is at the images."""
+    with image_lock.alone(connection, name, virt_type=virt_type, limit=limit):
+        return _exported(connection, name, volume_name, file, said)
+
+
+def _exported(connection: Any, name: str, volume_name: str, file: BinaryIO, said: Callable[[int], None]) -> str:
     store = volume_store.pool_named(connection, name, fresh=True)
     source = volume_store.volume_named(store, volume_name)
     if source is None or not volume_store.facts(connection, store, volume_name):

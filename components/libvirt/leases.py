@@ -13,6 +13,9 @@ from components.libvirt import domain_spec
 from components.libvirt.connection import code, find
 from components.libvirt.network_xml import NetworkFacts
 
+IMAGE_HOST = "k3s-macvlan-image"
+"""Host name of the machines that make prepared images, of whatever project."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
@@ -99,6 +102,8 @@ def _standing(lease: Lease, domains: dict[str, str], answers: dict[IPv4Address, 
     if answers is not None:
         other = answers.get(IPv4Address(lease.address))
         return Standing(lease, bool(other), f"{other} answers at this address" if other else f"{nobody} and nobody answers at it")
+    if lease.name == IMAGE_HOST:
+        return Standing(lease, False, f"{nobody}, and machines of this name make prepared images and are deleted then")
     if lease.name.startswith(f"{project}-"):
         return Standing(lease, False, f"{nobody}, and a machine of this name is one of {project}'s")
     return Standing(lease, True, f"{nobody}, but whether another machine has it cannot be asked from here")

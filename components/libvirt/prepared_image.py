@@ -23,6 +23,7 @@ from components.custom.reporting import progress, say
 from components.libvirt import base_image, domain_spec, guest_report, image_lock, pool, seed_image, storage_xml, volume_store
 from components.libvirt.connection import HypervisorError, connect, explain, find
 from components.libvirt.domain_removal import power_off, remove_files
+from components.libvirt.leases import IMAGE_HOST
 from components.libvirt.network import end_leases
 from components.libvirt.volume_provider import volume_id
 from components.node import cloud_init
@@ -66,12 +67,16 @@ class PreparedImageArgs:
     """Of the base image: qcow2 or raw."""
     firmware: Input[str] | None
     """efi, or None for BIOS."""
+    secure_boot: Input[bool] | None
+    """Whether the firmware starts what is signed alone; None: it starts all."""
     capacity: Input[int]
     """Size of the image in bytes."""
     user_data: Input[str]
     """cloud-init's user data of the machine that makes it. No secret may be in it."""
     machines: Input[Mapping[str, str]]
     """By node, what its machine is made from, as a digest. While no machine is new here, the image stays the one that it was."""
+    disks: Input[list[str]]
+    """Paths of the stack's root disks there. With all of them there no machine needs the image."""
     required: Input[bool]
     """Whether it is an error that the image cannot be made; else machines are made from the base image."""
     memory_mib: Input[int]
@@ -84,6 +89,10 @@ class PreparedImageArgs:
     """Bridge that it is on, by DHCP."""
     nic_port: Input[Mapping[str, str]] | None
     """How its NIC is plugged in there, as for `Domain`."""
+    interface: Input[str]
+    """Its NIC's name in the guest."""
+    mtu: Input[int] | None
+    """Its NIC's MTU in bytes; None: the NIC's own."""
     extra_disks: Input[list[Input[str]]]
     """Paths of more disks, raw and read-only."""
     virt_type: Input[str]
@@ -103,10 +112,11 @@ class PreparedImageProvider(DeclarativeProvider):
     updates = ("digest", "machines")
     # All that the digest does not follow from matters when an image is made.
     keeps = (
-        "name", "base", "source", "checksum", "format", "firmware", "capacity", "user_data", "required", "memory_mib", "cpus",
-        "network", "bridge", "nic_port", "extra_disks", "virt_type", "cpu_mode", "cpu_model", "machine", "limit",
+        "name", "base", "source", "checksum", "format", "firmware", "secure_boot", "capacity", "user_data", "disks", "required",
+        "memory_mib", "cpus", "network", "bridge", "nic_port", "interface", "mtu", "extra_disks", "virt_type", "cpu_mode",
+        "cpu_model", "machine", "limit",
     )  # fmt: skip
-    integers = ("capacity", "memory_mib", "cpus", "limit")
+    integers = ("capacity", "memory_mib", "cpus", "mtu", "limit")
     outputs = ("path", "backing_format", "prepared")
 
     def check(self, _olds: Props, news: Props) -> CheckResult:
@@ -181,20 +191,29 @@ def _made(connection: Any, inputs: Props, prepared: Props) -> Props:
 
     images = volume_store.pool_named(connection, inputs["pool"], fresh=True)
     base = {**inputs, "name": inputs["base"], "path": f"{inputs['pool_path']}/{inputs['base']}"}
-    base_image.ensure(connection, images, base)
+    base_is_there = False
     try:
+        base_image.ensure(connection, images, base)
+        base_is_there = True
         _make(connection, images, inputs, base["path"])
     except (HypervisorError, libvirt.libvirtError) as error:
-        # Without its connection nothing else will be made either.
-        if inputs["required"] or not _lives(connection):
+        # Without its connection nothing else will be made either, and without the base image no machine that is missing.
+        if inputs["required"] or not _lives(connection) or not (base_is_there or _all_disks_are_there(connection, inputs)):
             raise
         reason = error if isinstance(error, HypervisorError) else explain(error, inputs["uri"])
-        say(
-            f"no prepared image: {reason}. The machines are made from the image as it is, which takes each of them longer "
-            "(image.prepare: auto)"
+        instead = (
+            "The machines are made from the image as it is, which takes each of them longer"
+            if base_is_there
+            else "All machines are there, so none needs it now"
         )
+        say(f"no prepared image: {reason}. {instead} (image.prepare: auto)")
         return {"path": base["path"], "backing_format": inputs["format"], "prepared": False}
     return prepared
+
+
+def _all_disks_are_there(connection: Any, inputs: Props) -> bool:
+    disks = inputs.get("disks") or []
+    return bool(disks) and all(find(connection.storageVolLookupByPath, disk) is not None for disk in disks)
 
 
 def _lives(connection: Any) -> bool:
@@ -218,6 +237,10 @@ def _make(connection: Any, images: Any, inputs: Props, base: str) -> None:
     seed, log = f"{stem}-seed.iso", f"{inputs['pool_path']}/{stem}-console.log"
     spec = _machine(connection, inputs, seed=f"{inputs['pool_path']}/{seed}", log=log)
     volume_store.refuse_another_below(connection, spec.disk_path, "is not there as it was made")
+    # libvirt ends those of a run that was killed one after another, so the lock may end before the machine.
+    former = find(connection.lookupByName, spec.name)
+    if former is not None:
+        power_off(former)
     try:
         with volume_store.created(images, name):
             capacity = storage_xml.read_volume(connection.storageVolLookupByPath(base).XMLDesc(0)).capacity
@@ -226,15 +249,18 @@ def _make(connection: Any, images: Any, inputs: Props, base: str) -> None:
             )
             volume_store.path_matches(images.createXML(document, 0), spec.disk_path)
             volume_store.claim(images, seed)
-            volume_store.write(connection, images, seed, _seed(inputs))
+            volume_store.write(connection, images, seed, _seed(inputs, spec.mac))
             with _running(connection, spec) as domain:
                 console = _watch(connection, images, domain, spec, inputs["limit"])
             _require_complete(console, inputs["digest"])
             volume_store.verify(connection, images, name, {"digest": inputs["digest"], "base": inputs["base"]})
     finally:
+        # Each of them, whichever fails.
         with contextlib.suppress(Exception):
             volume_store.remove(images, seed)
+        with contextlib.suppress(Exception):
             remove_files(connection, inputs["pool"], stem, log)
+        with contextlib.suppress(Exception):
             if inputs.get("network"):
                 end_leases(connection, connection.networkLookupByName(inputs["network"]), [spec.mac])
 
@@ -261,11 +287,11 @@ def _machine(connection: Any, inputs: Props, *, seed: str, log: str) -> domain_s
     return domain_spec.from_inputs(wanted, virt_type=domain_spec.virt_type_used(connection, inputs["virt_type"]))
 
 
-def _seed(inputs: Props) -> bytes:
+def _seed(inputs: Props, mac: str) -> bytes:
     return seed_image.seed_iso(
         inputs["user_data"],
-        cloud_init.meta_data(instance_id=inputs["digest"], hostname="k3s-macvlan-image"),
-        cloud_init.any_nic(),
+        cloud_init.meta_data(instance_id=inputs["digest"], hostname=IMAGE_HOST),
+        cloud_init.network_config(mac=mac, interface=inputs.get("interface") or "enp1s0", mtu=inputs.get("mtu")),
     )
 
 

@@ -11,7 +11,7 @@ from components.config.addresses import AddressRange
 from components.config.artifacts import ArtifactSet
 from components.config.disk_plan import DiskPlan
 from components.config.plan import ImagePlan
-from components.config.pool_plan import PoolPlan, image_pool
+from components.config.pool_plan import PoolPlan, image_pool, root_volume
 from components.config.settings import Machine, Network
 from components.libvirt.artifact_disk import ArtifactDisk, ArtifactDiskArgs
 from components.libvirt.base_image import BaseImage, BaseImageArgs
@@ -51,7 +51,7 @@ class HypervisorArgs:
     recipe: ImageRecipe | None = None
     """What the prepared image is made from; None: machines are made from the base image."""
     machines: Mapping[str, str] = field(default_factory=dict)
-    """By node, what its machine is made from (`first_boot.identity`)."""
+    """By node, what its machine is made from (`image_recipe.machines`)."""
 
 
 class Hypervisor(ComponentResource):
@@ -159,6 +159,7 @@ class Hypervisor(ComponentResource):
                 machine=args.machine,
                 recipe=recipe,
                 machines=args.machines,
+                disks=[args.pool.volume(root_volume(node)) for node in args.machines],
                 extra_disks=[self.artifacts.path] if self.artifacts else [],
             ),
             ResourceOptions(parent=self, depends_on=[self.pool, *([self.dhcp] if self.dhcp else []), *args.after]),
@@ -173,6 +174,7 @@ def prepared_image_args(
     machine: Machine,
     recipe: ImageRecipe,
     machines: Mapping[str, str],
+    disks: Sequence[str],
     extra_disks: Sequence[Input[str]],
 ) -> PreparedImageArgs:
     """Inputs of the prepared image in the pool of images."""
@@ -188,15 +190,19 @@ def prepared_image_args(
         checksum=image.checksum,
         format=image.format,
         firmware=_firmware_input(image.firmware),
+        secure_boot=machine.secure_boot or None,
         capacity=recipe.capacity,
         user_data=recipe.user_data,
         machines=machines,
+        disks=list(disks),
         required=recipe.required,
         memory_mib=recipe.memory,
         cpus=recipe.cpus,
         network=network.libvirt_name,
         bridge=network.bridge_name,
         nic_port=first_nic_port(network) or None,
+        interface=network.interface,
+        mtu=network.mtu,
         extra_disks=list(extra_disks),
         virt_type=machine.virt_type,
         cpu_mode=machine.cpu_mode,

@@ -17,8 +17,10 @@ from components.config import downloads
 from components.config.artifacts import ArtifactSet
 from components.config.disks import RANCHER
 from components.config.plan import GIB, Plan
+from components.config.pool_plan import PoolPlan
 from components.config.settings import K3s, Registries, RegistryMirror, Settings
-from components.machine import install_parameters
+from components.libvirt.leases import IMAGE_HOST
+from components.machine import first_boot, install_parameters
 from components.node import cloud_init, command
 
 CAPACITY = 10 * GIB
@@ -81,6 +83,23 @@ def recipe(config: Settings, plan: Plan, artifacts: ArtifactSet | None) -> Image
         limit=limits.boot + limits.cloud_init + script_limit,
         required=config.image.prepare == "always",
     )
+
+
+def machines(config: Settings, plan: Plan, pool: PoolPlan) -> dict[str, str]:
+    """By node of this hypervisor, what its machine is made from, as 16 hex digits: with others the image is looked at again.
+
+    That of its first boot, and what the image follows from: a root disk that it must fit, and a data disk that would hide it.
+    """
+    parts = {
+        node.name: [
+            first_boot.identity(node, plan.image.name, config.ssh, config.network, config.cloud_init),
+            str(min(node.disk, CAPACITY)),
+            str(any(_hides_data(disk.mount) for disk in node.disks)),
+        ]
+        for node in plan.nodes
+        if node.pool is pool
+    }
+    return {name: first_boot.digest(own) for name, own in parts.items()}
 
 
 def _environment(config: Settings, plan: Plan, artifacts: ArtifactSet | None) -> dict[str, str]:
@@ -174,7 +193,7 @@ def _user_data(environment: Mapping[str, str], files: Mapping[str, str], limit: 
     variables = [f"{name}={value}" for name, value in sorted(environment.items())]
     return cloud_init.document(
         {
-            "hostname": "k3s-macvlan-image",
+            "hostname": IMAGE_HOST,
             "users": [],
             "ssh_pwauth": False,
             "disable_root": True,

@@ -11,6 +11,7 @@ from pulumi import ComponentResource, Input, Output, ResourceHook, ResourceHookB
 from pulumi_command.remote import Command
 
 from components.config.plan import NodePlan
+from components.config.pool_plan import root_volume
 from components.config.settings import Machine as MachineSettings
 from components.config.settings import Network, Ssh, Timeouts
 from components.custom.credentials import SshKeyPair
@@ -193,7 +194,7 @@ class VirtualMachine(ComponentResource):
 
     def _disk(self, boot: FirstBoot) -> OverlayDisk:
         node, hypervisor = self.node, self._args.hypervisor
-        volume = f"{node.name}.qcow2"
+        volume = root_volume(node.name)
         return OverlayDisk(
             f"{self._name}-disk",
             OverlayDiskArgs(

@@ -100,10 +100,5 @@ def network_config(*, mac: str, interface: str = "enp1s0", static: StaticAddress
     return _yaml({"version": 2, "ethernets": {interface: nic}})
 
 
-def any_nic() -> str:
-    """cloud-init's network config, version 2: DHCP on each Ethernet interface."""
-    return _yaml({"version": 2, "ethernets": {"all": {"match": {"name": "e*"}, "dhcp4": True, "dhcp6": False}}})
-
-
 def _yaml(document: Mapping[str, Any]) -> str:
     return yaml_text.dump(dict(document), sort_keys=False, width=4096, allow_unicode=True)

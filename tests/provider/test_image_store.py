@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from components.libvirt import image_store, pool, storage_xml, volume_store
+from components.libvirt import image_lock, image_store, pool, storage_xml, volume_store
 from components.libvirt.connection import HypervisorError
 from components.libvirt.domain import DomainProvider
 from components.libvirt.overlay_disk import OverlayDiskProvider
@@ -90,6 +90,28 @@ def test_the_last_image_takes_the_base_image_and_the_pool_with_it(store: Sandbox
         assert store.name not in [each.name() for each in connection.listAllStoragePools(0)]
 
 
+def test_what_a_run_that_was_killed_has_left_is_removed_too(store: Sandbox) -> None:
+    stem = f"prepared-{'0' * 20}"
+    for left in (f"{stem}-console.log", f"{stem}-console.log.0", f"{stem}-nvram.fd", f"{stem}.qcow2.owned", "base-2.qcow2.owned"):
+        Path(store.file(left)).touch()
+    removed(store)
+    assert not Path(store.path).exists()
+
+
+def test_by_another_spelling_of_the_directory_a_disk_keeps_its_images_too(
+    sandbox: Sandbox, store: Sandbox, machine: dict[str, Any], tmp_path: Path
+) -> None:
+    """As where /var/lib/libvirt/images is a link for one stack, and the other names what it leads to."""
+    link = tmp_path / "link"
+    link.symlink_to(store.path)
+    for name, below in ((PREPARED, BASE), (Path(machine["disk_path"]).name, PREPARED)):
+        path = machine["disk_path"] if name != PREPARED else store.file(name)
+        rebase = ["qemu-img", "rebase", "-u", "-F", "qcow2", "-b", str(link / below), path]
+        subprocess.run(rebase, check=True, capture_output=True)
+    removed(store)
+    assert names(store) == [PREPARED, BASE]
+
+
 def test_a_file_of_others_keeps_the_pool(store: Sandbox) -> None:
     Path(store.file("notes")).touch()
     removed(store)
@@ -114,7 +136,7 @@ def test_an_exported_image_needs_no_other_and_has_the_content(store: Sandbox, tm
     file = io.BytesIO()
     said: list[int] = []
     with store.libvirt() as connection:
-        digest = image_store.export(connection, store.name, PREPARED, file, said.append)
+        digest = image_store.export(connection, store.name, PREPARED, file, said.append, virt_type="qemu", limit=5)
     assert digest == hashlib.sha256(file.getvalue()).hexdigest()
     assert said[-1] == len(file.getvalue())
     exported = tmp_path / "exported.qcow2"
@@ -131,4 +153,15 @@ def test_an_exported_image_needs_no_other_and_has_the_content(store: Sandbox, tm
 
 def test_what_was_not_made_to_its_end_is_not_exported(store: Sandbox) -> None:
     with store.libvirt() as connection, pytest.raises(HypervisorError, match=r"\./lab image makes it"):
-        image_store.export(connection, store.name, UNFINISHED, io.BytesIO(), lambda _size: None)
+        image_store.export(connection, store.name, UNFINISHED, io.BytesIO(), lambda _size: None, virt_type="qemu", limit=5)
+
+
+def test_nothing_is_exported_while_another_run_is_at_the_images(store: Sandbox) -> None:
+    """It might delete the copy, which nothing is over, and the image under it."""
+    with (
+        store.libvirt() as other,
+        store.libvirt() as connection,
+        image_lock.alone(other, store.name, virt_type="qemu", limit=5),
+        pytest.raises(HypervisorError, match="another run has been at the images"),
+    ):
+        image_store.export(connection, store.name, PREPARED, io.BytesIO(), lambda _size: None, virt_type="qemu", limit=1)

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from components.libvirt import image_lock, volume_store
+from components.libvirt import base_image, domain_spec, image_lock, prepared_image, volume_store
+from components.libvirt import pool as pool_of_images
 from components.libvirt.connection import HypervisorError, connect
 from components.libvirt.domain import DomainProvider
 from components.libvirt.overlay_disk import OverlayDiskProvider
@@ -48,8 +50,10 @@ class Images:
             "uri": self.pool.uri, "pool": self.pool.name, "pool_uuid": self.pool.uuid, "pool_path": self.pool.path,
             "digest": self.digest, "name": self.name, "base": BASE, "source": str(source),
             "checksum": "sha256:" + hashlib.sha256(source.read_bytes()).hexdigest(), "format": "raw", "firmware": None,
-            "capacity": 8 << 20, "user_data": "#cloud-config\n", "machines": {"a": "1"}, "required": True, "memory_mib": 64,
-            "cpus": 1, "network": NETWORK, "bridge": None, "nic_port": None, "extra_disks": [], "virt_type": "qemu",
+            "secure_boot": None, "disks": [], "capacity": 8 << 20, "user_data": "#cloud-config\n", "machines": {"a": "1"},
+            "required": True, "memory_mib": 64,
+            "cpus": 1, "network": NETWORK, "bridge": None, "nic_port": None, "interface": "enp1s0",
+            "mtu": None, "extra_disks": [], "virt_type": "qemu",
             "cpu_mode": "auto", "cpu_model": "", "machine": "q35", "limit": 60, **changes,
         }  # fmt: skip
 
@@ -214,6 +218,50 @@ def test_a_run_that_is_killed_leaves_no_machine_and_the_next_makes_it(images: Im
         conn.storagePoolLookupByName(images.pool.name).refresh(0)
     assert images.create()["prepared"] is True
     assert images.files() == images.whole()
+
+
+def test_a_machine_that_has_outlived_its_run_is_ended(images: Images) -> None:
+    """libvirt ends lock and machine of a run one after another, and neither where its daemon was killed."""
+    inputs = images.inputs("installing", hangs=True, limit=5)
+    ended: list[Any] = []
+    with connect(images.pool.uri) as conn:
+        pool_of_images.ensure(conn, images.pool.pool())
+        volumes = volume_store.pool_named(conn, images.pool.name)
+        base_image.ensure(conn, volumes, {**inputs, "name": BASE, "path": images.pool.file(BASE)})
+        spec = prepared_image._machine(conn, inputs, seed=images.pool.file("none.iso"), log=images.pool.file("former.log"))
+        for file in (images.pool.file("none.iso"), images.pool.file("former.raw")):
+            Path(file).write_bytes(Path(inputs["source"]).read_bytes())
+        document = domain_spec.domain(spec).replace(images.pool.file(images.name), images.pool.file("former.raw"))
+        domain = conn.createXML(document.replace("qcow2", "raw"), 0)
+        ended.append(domain.ID())
+    with images.pool.libvirt() as conn:
+        assert conn.lookupByID(ended[0]).name() == images.domain
+    Path(images.pool.file(f"{BASE}.verified")).unlink()  # the sector of the next run is another
+    assert images.create()["prepared"] is True
+    assert images.domains() == set()
+
+
+@pytest.mark.parametrize("disk", ["there", "missing"])
+def test_without_the_base_image_only_a_new_machine_fails(images: Images, capsys: pytest.CaptureFixture[str], disk: str) -> None:
+    """Its source may have removed the file since the stack's machines were made."""
+    stack = Sandbox(images.pool.uri)
+    StoragePoolProvider().create(stack.pool())
+    path = Path(stack.file("server-1.qcow2"))
+    if disk == "there":
+        subprocess.run(["qemu-img", "create", "-f", "qcow2", path, "1M"], check=True, capture_output=True)
+        with stack.libvirt() as conn:
+            conn.storagePoolLookupByName(stack.name).refresh(0)
+    inputs = images.inputs(disks=[str(path)], required=False)
+    Path(inputs["source"]).unlink()
+    if disk == "missing":
+        with pytest.raises(HypervisorError):
+            PROVIDER.create(inputs)
+        return
+    made = PROVIDER.create(inputs).outs or {}
+    assert made["prepared"] is False
+    assert "no prepared image" in (said := capsys.readouterr().out) and "All machines are there, so none needs it now" in said
+    with pytest.raises(HypervisorError):
+        PROVIDER.create({**inputs, "required": True})
 
 
 def test_of_two_runs_one_makes_it(images: Images) -> None:

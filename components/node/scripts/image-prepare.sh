@@ -35,8 +35,10 @@ state=$ROOT/var/lib/k3s-macvlan data=$ROOT/var/lib/rancher/k3s k3s=$ROOT/usr/loc
 prepared=$state/prepared
 
 note() { echo "k3s-macvlan image: $*" | tee -a "$console" >&2; }
+# What a refused check's remedy means here.
+hint=''
 fail() {
-  note "failed: $*"
+  note "failed: $*$hint"
   exit 1
 }
 
@@ -75,7 +77,9 @@ set_aside() {
   mv -f "$state/installed" "$prepared/$ROLE.installed"
 }
 
+hint=". The setting cloudInit is not applied to this machine: add it to image.source, or set image.prepare: auto"
 check_node
+hint=''
 umask 077
 mkdir -p "$state" "$prepared"
 mapfile -d '' -t extra < <(python3 -c "$image_parameters" environment)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from cli import __main__ as command
 from cli import command_line, images, needs
 from cli import stack as stacks
 from cli.errors import LabError
@@ -18,6 +20,7 @@ from cli.images import Image
 from cli.verbs import image, status
 from components.config.pool_plan import image_pool
 from components.libvirt import connection, image_store
+from components.libvirt.connection import HypervisorError
 from components.machine.image_recipe import recipe
 
 pytestmark = pytest.mark.unit
@@ -110,13 +113,72 @@ def test_with_credentials_in_a_url_it_says_which_setting_has_them(monkeypatch: p
     assert "pw" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("hidden", "refused"),
+    [
+        ("k3s", True),
+        ("plugins.url", True),
+        ("k3s.registries.mirrors.docker.io.endpoint", True),
+        ("k3s.registries.configs.r.example.auth.password", False),
+        ("ssh.privateKey", False),
+    ],
+)
+def test_settings_that_are_secrets_would_make_another_image(monkeypatch: pytest.MonkeyPatch, hidden: str, refused: bool) -> None:
+    monkeypatch.setattr(stacks, "secrets_of", lambda _stack: frozenset({hidden}))
+    made: list[Any] = []
+    monkeypatch.setattr(image, "_make", lambda *arguments: made.append(arguments))
+    if refused:
+        with pytest.raises(LabError, match=f"{hidden}: a secret of the stack"):
+            image.main(options())
+    else:
+        image.main(options())
+    assert bool(made) is not refused
+
+
+def test_a_hypervisor_that_has_lost_its_last_node_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, plan = stacks.load_settings("dev")
+    second = {"second": type(config.hypervisors["local"])(uri="qemu+ssh://me@second.example/system")}
+    config = config.model_copy(update={"hypervisors": {**config.hypervisors, **second}})
+    assert [(pool.hypervisor, pool.uri) for pool in images.all_pools(config, plan)] == [
+        ("local", "qemu:///system"),
+        ("second", "qemu+ssh://me@second.example/system"),
+    ]
+    assert images.all_pools(config, plan)[0] == images.pools(plan)[0]
+
+
+@pytest.mark.parametrize("name", ["missing/node.qcow2", "full.qcow2"])
+def test_a_file_that_cannot_be_written_is_an_error_with_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    monkeypatch.setenv("LAB_CALLER", str(tmp_path))
+    made: list[Any] = []
+    monkeypatch.setattr(image, "_make", lambda *arguments: made.append(arguments))
+
+    def full(*_arguments: Any, **_options: Any) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(image_store, "export", full)
+    with pytest.raises(LabError, match="is no directory" if "/" in name else "No space left on device"):
+        image.main(options("--export", name))
+    assert bool(made) is ("/" not in name), "before minutes are spent on the image"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_libvirt_refuses_is_shown_as_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse(_pools: Any) -> Any:
+        raise HypervisorError("libvirt is not there: start it")
+
+    monkeypatch.setattr(image, "stored", refuse)
+    monkeypatch.setattr(sys, "argv", ["lab", "-s", "dev", "image", "--list"])
+    assert command.entry() == 1
+    assert "libvirt is not there: start it" in capsys.readouterr().err
+
+
 def test_an_export_becomes_a_file_only_when_it_is_whole(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("LAB_CALLER", str(tmp_path))
     monkeypatch.setattr(image, "_make", lambda *_: None)
 
-    def cut_off(_connection: Any, _pool: str, _name: str, file: io.BufferedWriter, _said: Any) -> str:
+    def cut_off(_connection: Any, _pool: str, _name: str, file: io.BufferedWriter, _said: Any, **_: Any) -> str:
         file.write(b"half")
         raise KeyboardInterrupt
 
@@ -125,7 +187,7 @@ def test_an_export_becomes_a_file_only_when_it_is_whole(
         image.main(options("--export", "node.qcow2"))
     assert list(tmp_path.iterdir()) == []
 
-    def whole(_connection: Any, _pool: str, _name: str, file: io.BufferedWriter, said: Any) -> str:
+    def whole(_connection: Any, _pool: str, _name: str, file: io.BufferedWriter, said: Any, **_: Any) -> str:
         said(file.write(b"whole"))
         return "ab" * 32
 

@@ -86,8 +86,9 @@ def test_a_machine_that_a_domain_is_or_that_answers_is_there(segment: dict[str, 
 def test_where_nobody_can_be_probed_only_machines_of_the_project_count_as_deleted(segment: dict[str, Any]) -> None:
     segment["here"] = False
     held = [lease(NOBODYS, 7, "p-dev-server-1"), lease(NOBODYS, 8, "phone"), lease(NOBODYS, 9), lease(RUNS, 5, "p-dev-server-2")]
+    held.append(lease(NOBODYS, 10, "k3s-macvlan-image"))
     standings = leases.standings(HOST, NETWORK, held, project="p")
-    assert [standing.alive for standing in standings] == [False, True, True, True]
+    assert [standing.alive for standing in standings] == [False, True, True, True, False]
     assert "cannot be asked from here" in standings[1].evidence and segment["probed"] == []
 
 

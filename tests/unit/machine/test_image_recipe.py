@@ -142,6 +142,22 @@ def test_its_machine_is_as_large_as_the_largest_node_and_its_disk_as_the_smalles
     assert made().capacity == image_recipe.CAPACITY
 
 
+def looked_at(**raw: Any) -> dict[str, str]:
+    settings = reading.parse("dev", raw)
+    plan = make("p", "dev", settings)
+    return image_recipe.machines(settings, plan, plan.pools[0])
+
+
+def test_the_image_is_looked_at_again_for_what_it_follows_from() -> None:
+    """A node that is rebuilt for another reason than its first boot needs one that fits its disk and its mounts."""
+    before = looked_at(agents={"count": 1})
+    smaller = looked_at(agents={"count": 1, "disk": 8})
+    assert (smaller["server-1"] == before["server-1"]) and smaller["agent-1"] != before["agent-1"]
+    hidden = {"disks": {"own": {"size": 10, "mount": "/var/lib/rancher/k3s/agent/containerd"}}}
+    assert looked_at(agents={"count": 1, **hidden})["agent-1"] != before["agent-1"]
+    assert looked_at(agents={"count": 1, "disk": 30, "memory": 8192}) == before, "no other image"
+
+
 def test_each_hypervisor_has_the_memory_for_its_machine() -> None:
     hosts = {"local": {}, "far": {"uri": "qemu+ssh://far/system"}}
     lan = {"kind": "bridge", "name": "br0", "cidr": "10.0.0.0/24", "gateway": "10.0.0.1", "dns": ["10.0.0.1"],

@@ -356,6 +356,7 @@ OWN = (
     "etc/netplan/50-cloud-init.yaml",
     "etc/network/interfaces.d/50-cloud-init",
     "etc/systemd/network/10-cloud-init-enp1s0.network",
+    "etc/udev/rules.d/70-persistent-net.rules",
     "etc/NetworkManager/system-connections/cloud-init-enp1s0.nmconnection",
     "var/lib/dhcp/dhclient.enp1s0.leases",
     "var/lib/NetworkManager/internal-1-enp1s0.lease",
@@ -368,6 +369,7 @@ OWN = (
     "var/tmp/left",
     "root/.bash_history",
 )
+SYSCONFIG = ("network-scripts", "network")
 EMPTIED = ("etc/machine-id", "var/log/cloud-init.log", "var/log/cloud-init-output.log", "var/log/k3s-install.log", "var/log/wtmp")
 KEPT = (
     "etc/ssh/sshd_config",
@@ -388,6 +390,13 @@ def test_what_is_this_machine_s_own_is_removed_and_nothing_else(image: Image) ->
     assert [path for path in KEPT if (root / path).read_text() != "of this machine"] == []
     assert image.log("programs.log") == ["cloud-init clean --logs", "fstrim --all"]
     assert "stop systemd-random-seed.service" in image.log("systemctl.log"), "else it writes one for all nodes when it ends"
+
+
+def test_of_sysconfig_s_files_those_of_cloud_init_are_removed(image: Image) -> None:
+    made = [image.node.file(f"etc/sysconfig/{path}/ifcfg-enp1s0", "# Created by cloud-init\nHWADDR=x\n") for path in SYSCONFIG]
+    own = [image.node.file(f"etc/sysconfig/{path}/ifcfg-lo", "DEVICE=lo\n") for path in SYSCONFIG]
+    assert image.run().returncode == 0
+    assert [path.exists() for path in (*made, *own)] == [False, False, True, True]
 
 
 def test_nothing_of_the_run_is_in_its_files(image: Image) -> None:
@@ -413,6 +422,7 @@ def test_nothing_of_the_run_is_in_its_files(image: Image) -> None:
         ("archive", "has the SHA-256"),
         ("artifacts", "the artifacts could not be copied"),
         ("node", "this image cannot run K3s"),
+        ("remedy", "cloudInit is not applied to this machine: add it to image.source"),
     ],
 )
 def test_a_failure_is_the_console_s_last_word(image: Image, break_it: str, words: str) -> None:
