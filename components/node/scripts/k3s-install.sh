@@ -116,6 +116,6 @@ install_release
 manager_leaves k3s cni0 'flannel*' 'veth*' kube-ipvs0 'mva-*'
 if [[ $ROLE == server ]]; then stage "waiting for API"; else stage "waiting for the kubelet"; fi
 start_service
-until_it_works
+until_it_works started
 # shellcheck disable=SC2154 # start_service sets it
 echo "version=$K3S_VERSION restarted=$restarted"

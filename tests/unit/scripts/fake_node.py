@@ -75,6 +75,7 @@ case $1 in
       [[ ! -e $STUB/enabled ]] && echo UnitFileState=disabled || echo UnitFileState=enabled ;;
   esac ;;
   enable) touch "$STUB/enabled" ;;
+  start) while [[ -e $STUB/starting ]]; do sleep 0.1; done; [[ ! -e $STUB/start-fails ]] ;;
   restart) echo active > "$STUB/active"; date +%N > "$STUB/invocation" ;;
   cat) [[ -e $STUB/server ]] ;;
   list-units) cat "$STUB/failed" 2> /dev/null ;;

@@ -34,10 +34,9 @@ echo "$*" >> "$STUB/systemd-run.log"
 [[ ! -e $STUB/refuses ]] || { echo "Unit already exists" >&2; exit 1; }
 /bin/sh -c "${@: -1}"
 """
-SYSTEMCTL = r"""
+SYSTEMCTL = r"""case $1 in
   stop) echo inactive > "$STUB/active" ;;
   start) echo active > "$STUB/active"; date +%N > "$STUB/invocation" ;;
-esac
 """
 
 
@@ -48,7 +47,7 @@ class Renewal:
         self.node = k3s.node
         self.node.command("systemd-run", SYSTEMD_RUN)
         systemctl = self.node.bin / "systemctl"
-        self.node.command("systemctl", systemctl.read_text().rstrip().removesuffix("esac") + SYSTEMCTL)
+        self.node.command("systemctl", systemctl.read_text().replace("case $1 in\n", SYSTEMCTL, 1))
         (self.node.stub / "active").write_text("active")
         (self.node.stub / "invocation").write_text("1")
         place(self.node.root, SERVER)
@@ -115,6 +114,7 @@ def test_new_ones_are_made_while_k3s_is_stopped(renewal: Renewal, renewing: dict
     assert renewal.calls("k3s") == "certificate rotate\n"
     words = [line.split()[0] for line in renewal.calls("systemctl").splitlines()]
     assert words.index("stop") < words.index("start")
+    assert words.count("start") == 1, "a second request could start K3s in the middle of it"
     assert "--unit=k3s-macvlan-certificates" in renewal.calls("systemd-run"), "what was begun continues without the script"
 
 

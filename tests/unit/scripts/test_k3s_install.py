@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import subprocess
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -221,6 +222,42 @@ def test_k3s_refused_join_is_named_before_the_limit(k3s: K3s, journal: str, role
     assert done.returncode == 1 and time.monotonic() - begin < 40
     assert journal.rstrip(":") in done.stderr and "Seen: " in done.stderr
     assert "::server:other" not in done.stderr and "[redacted]" in done.stderr
+
+
+def test_the_api_is_left_alone_while_systemd_starts_k3s(k3s: K3s) -> None:
+    """Each look is a program and a TLS handshake on a node whose cores K3s needs. It works at once when systemd has started it."""
+    starting = k3s.node.stub / "starting"
+    starting.touch()
+    end = threading.Timer(4, starting.unlink)
+    end.start()
+    begin = time.monotonic()
+    done = k3s.run(SERVICE_LIMIT="60")
+    end.join()
+    assert done.returncode == 0, done.stderr
+    assert 3.5 < time.monotonic() - begin < 15
+    looks = [line for line in (k3s.node.stub / "curl.log").read_text().splitlines() if "readyz" in line]
+    assert len(looks) == 1
+    assert (k3s.node.stub / "systemctl.log").read_text().count("start k3s") == 1
+
+
+def test_an_api_that_answers_is_enough_where_systemd_never_says_started(k3s: K3s) -> None:
+    (k3s.node.stub / "starting").touch()
+    begin = time.monotonic()
+    done = k3s.run(SERVICE_LIMIT="60")
+    assert done.returncode == 0 and 9 < time.monotonic() - begin < 20, done.stderr
+    (k3s.node.stub / "starting").unlink()
+
+
+@pytest.mark.parametrize("started", ["start-fails", "starting"])
+def test_the_journal_is_read_while_systemd_starts_k3s_and_soon_after_it_could_not(k3s: K3s, started: str) -> None:
+    for name in (started, "journal"):
+        (k3s.node.stub / name).write_text(f"{JOURNALS['does not understand its options']}\n" * 4)
+    (k3s.node.stub / "api").unlink()
+    begin = time.monotonic()
+    done = k3s.run(SERVICE_LIMIT="60")
+    assert done.returncode == 1 and "does not understand its options" in done.stderr
+    assert time.monotonic() - begin < (10 if started == "start-fails" else 25)
+    (k3s.node.stub / started).unlink()
 
 
 def test_k3s_unreachable_server_is_named_at_the_limit(k3s: K3s) -> None:
