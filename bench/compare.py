@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bench import by_hand, further_nodes, lease, stages
-from bench.checkout import PROJECT, Checkout, changed
+from bench.checkout import PROJECT, BenchError, Checkout, changed
 from bench.events import Bar, bars, critical_path, dependencies, recording
 from bench.process import Cost
 from components.config import raw, reading
@@ -131,6 +131,7 @@ def run(checkout: Checkout, document: dict[str, Any], *, rounds: int, times: int
     """All rounds, alternating; whatever fails, the stack is destroyed at the end. document: the stack file's content."""
     document = changed(document, further_nodes.room(settings_of(document, STACK)[0]))
     settings, plan = settings_of(document, STACK)
+    settings_of(further_nodes.with_agents(document, settings, further_nodes.MOST), STACK)  # its mistakes now, and not in an hour
     checkout.write_stack(STACK, document)
     checkout.lab(STACK, "destroy")  # what a killed run left
     release(settings, plan)
@@ -157,7 +158,10 @@ def run(checkout: Checkout, document: dict[str, Any], *, rounds: int, times: int
         release(settings, plan)
         raise
     finally:
-        checkout.lab(STACK, "image", "--remove")
+        try:
+            checkout.lab(STACK, "image", "--remove")
+        except BenchError as error:
+            say(str(error))
     figures["verbs"]["destroy"] = few
     figures["larger"] = {"nodes": nodes + further_nodes.MOST, "verbs": {"destroy": many}}
     return figures

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import dataclasses
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cli import stack as stacks
@@ -88,21 +89,38 @@ def _make(config: Settings, plan: Plan, pool: PoolPlan, made: ImageRecipe) -> No
 
 
 def _list(config: Settings, plan: Plan) -> int:
-    for image in stored(all_pools(config, plan)):
-        print(f"{image.hypervisor}  {image.path}  {image.size / GIB:.1f} GiB  {image.words}")  # noqa: T201 - the result
-    return 0
+    def shown(pool: PoolPlan) -> None:
+        for image in stored([pool]):
+            print(f"{image.hypervisor}  {image.path}  {image.size / GIB:.1f} GiB  {image.words}")  # noqa: T201 - the result
+
+    return _on_each(all_pools(config, plan), shown)
+
+
+def _on_each(image_pools: Sequence[PoolPlan], do: Callable[[PoolPlan], None]) -> int:
+    """1 where a hypervisor refuses or is not there, which is said; the others are done all the same."""
+    from components.libvirt.connection import HypervisorError  # noqa: PLC0415
+
+    status = 0
+    for pool in image_pools:
+        try:
+            do(pool)
+        except HypervisorError as error:
+            say(f"{pool.hypervisor}: {error}")
+            status = 1
+    return status
 
 
 def _remove(config: Settings, plan: Plan) -> int:
     from components.libvirt.connection import connect  # noqa: PLC0415
     from components.libvirt.image_store import images, remove_unused  # noqa: PLC0415
 
-    for pool in all_pools(config, plan):
+    def removed(pool: PoolPlan) -> None:
         with connect(pool.uri) as connection:
             remove_unused(connection, pool.name, pool.path, say, virt_type=config.machine.virt_type)
             for image in images(connection, pool.name):
                 say(f"{image.path} stays: {', '.join(image.over)} over it")
-    return 0
+
+    return _on_each(all_pools(config, plan), removed)
 
 
 def _export(config: Settings, plan: Plan, made: ImageRecipe, path: Path) -> int:

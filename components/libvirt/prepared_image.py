@@ -76,7 +76,7 @@ class PreparedImageArgs:
     machines: Input[Mapping[str, str]]
     """By node, what its machine is made from, as a digest. While no machine is new here, the image stays the one that it was."""
     disks: Input[list[str]]
-    """Paths of the stack's root disks there. With all of them there no machine needs the image."""
+    """Paths of the stack's root disks there. Where the base image cannot be had, the one that they are over is used."""
     required: Input[bool]
     """Whether it is an error that the image cannot be made; else machines are made from the base image."""
     memory_mib: Input[int]
@@ -191,29 +191,36 @@ def _made(connection: Any, inputs: Props, prepared: Props) -> Props:
 
     images = volume_store.pool_named(connection, inputs["pool"], fresh=True)
     base = {**inputs, "name": inputs["base"], "path": f"{inputs['pool_path']}/{inputs['base']}"}
-    base_is_there = False
+    instead: str | None = None
     try:
         base_image.ensure(connection, images, base)
-        base_is_there = True
+        instead = base["path"]
         _make(connection, images, inputs, base["path"])
     except (HypervisorError, libvirt.libvirtError) as error:
-        # Without its connection nothing else will be made either, and without the base image no machine that is missing.
-        if inputs["required"] or not _lives(connection) or not (base_is_there or _all_disks_are_there(connection, inputs)):
+        # Without its connection nothing else will be made either, and without a base image no disk, which may be replaced.
+        if inputs["required"] or not _lives(connection) or not (instead := instead or _base_of_the_disks(connection, inputs)):
             raise
         reason = error if isinstance(error, HypervisorError) else explain(error, inputs["uri"])
-        instead = (
-            "The machines are made from the image as it is, which takes each of them longer"
-            if base_is_there
-            else "All machines are there, so none needs it now"
+        say(
+            f"no prepared image: {reason}. The machines are made from the image as it is, {instead}, which takes each of them "
+            "longer (image.prepare: auto)"
         )
-        say(f"no prepared image: {reason}. {instead} (image.prepare: auto)")
-        return {"path": base["path"], "backing_format": inputs["format"], "prepared": False}
+        return {"path": instead, "backing_format": inputs["format"], "prepared": False}
     return prepared
 
 
-def _all_disks_are_there(connection: Any, inputs: Props) -> bool:
-    disks = inputs.get("disks") or []
-    return bool(disks) and all(find(connection.storageVolLookupByPath, disk) is not None for disk in disks)
+def _base_of_the_disks(connection: Any, inputs: Props) -> str | None:
+    """Path of the base image that all of the stack's disks there are over, where it is the one that is wanted: as of a stack that
+    was made without prepared images. Its source may have removed it since."""
+    below = set()
+    for path in inputs.get("disks") or []:
+        disk = find(connection.storageVolLookupByPath, path)
+        below.add(storage_xml.read_volume(disk.XMLDesc(0)).backing_path if disk is not None else "")
+    if len(below) != 1:
+        return None
+    (base,) = below
+    wanted = base.rpartition("/")[2] == inputs["base"] and find(connection.storageVolLookupByPath, base) is not None
+    return base if wanted else None
 
 
 def _lives(connection: Any) -> bool:

@@ -241,25 +241,33 @@ def test_a_machine_that_has_outlived_its_run_is_ended(images: Images) -> None:
     assert images.domains() == set()
 
 
-@pytest.mark.parametrize("disk", ["there", "missing"])
-def test_without_the_base_image_only_a_new_machine_fails(images: Images, capsys: pytest.CaptureFixture[str], disk: str) -> None:
-    """Its source may have removed the file since the stack's machines were made."""
+@pytest.mark.parametrize("below", [BASE, "base-other.raw", None])
+def test_a_base_image_that_cannot_be_had_any_more_is_that_of_the_disks(
+    images: Images, capsys: pytest.CaptureFixture[str], below: str | None
+) -> None:
+    """Of a stack from before prepared images, whose source has removed the file since. Any of its disks may be replaced in the same
+    run, so nothing else is an image that they can be made from."""
     stack = Sandbox(images.pool.uri)
     StoragePoolProvider().create(stack.pool())
-    path = Path(stack.file("server-1.qcow2"))
-    if disk == "there":
-        subprocess.run(["qemu-img", "create", "-f", "qcow2", path, "1M"], check=True, capture_output=True)
+    disks = [stack.file(name) for name in ("server-1.qcow2", "agent-1.qcow2")]
+    if below:
+        subprocess.run(["qemu-img", "create", "-f", "raw", stack.file(below), "1M"], check=True, capture_output=True)
+        for disk in disks:
+            over = ["qemu-img", "create", "-f", "qcow2", "-b", stack.file(below), "-F", "raw", disk]
+            subprocess.run(over, check=True, capture_output=True)
         with stack.libvirt() as conn:
             conn.storagePoolLookupByName(stack.name).refresh(0)
-    inputs = images.inputs(disks=[str(path)], required=False)
+    inputs = images.inputs(disks=disks, required=False)
     Path(inputs["source"]).unlink()
-    if disk == "missing":
-        with pytest.raises(HypervisorError):
-            PROVIDER.create(inputs)
+    former = {**inputs, "machines": {"a": "0"}, "path": "", "backing_format": "raw", "prepared": False}
+    if below != BASE:
+        for run in (lambda: PROVIDER.create(inputs), lambda: PROVIDER.update("id", former, inputs)):
+            with pytest.raises(HypervisorError):
+                run()
         return
-    made = PROVIDER.create(inputs).outs or {}
-    assert made["prepared"] is False
-    assert "no prepared image" in (said := capsys.readouterr().out) and "All machines are there, so none needs it now" in said
+    for made in (PROVIDER.create(inputs).outs or {}, PROVIDER.update("id", former, inputs).outs or {}):
+        assert (made["path"], made["backing_format"], made["prepared"]) == (stack.file(BASE), "raw", False)
+    assert f"The machines are made from the image as it is, {stack.file(BASE)}" in capsys.readouterr().out
     with pytest.raises(HypervisorError):
         PROVIDER.create({**inputs, "required": True})
 

@@ -10,6 +10,7 @@ from bench import by_hand, compare, further_nodes
 from bench.checkout import ROOT, BenchError, stack_document
 from bench.process import Cost
 from components.config import raw, reading
+from components.config.problems import SettingsError
 
 pytestmark = pytest.mark.unit
 
@@ -17,10 +18,11 @@ SAID: list[str] = []
 
 
 class Noting:
-    """Notes each command with the stack's agents and whether its image is prepared; `fails` ends with an error."""
+    """Notes each command with the stack's agents and whether its image is prepared; one that has `fails` in it ends with an
+    error, but for the first `failures` times."""
 
     def __init__(self, fails: str = "") -> None:
-        self.fails = fails
+        self.fails, self.failures = fails, 0
         self.document: dict[str, Any] = {}
         self.run: list[tuple[str, int, str]] = []
 
@@ -31,7 +33,7 @@ class Noting:
         settings = reading.load("k3s-macvlan", "bench", raw.from_document(self.document, "k3s-macvlan")).settings
         line = " ".join(word for word in words if word != "--suppress-outputs")
         self.run.append((line, settings.agents.count, settings.image.prepare))
-        if self.fails and self.fails in line:
+        if self.fails and self.fails in line and len([each for each, _, _ in self.run if each == line]) > self.failures:
             raise BenchError(line)
         return Cost(seconds=10.0, cpu=5.0, memory=1.0, without_engine=1.0, status=0, output="")
 
@@ -82,6 +84,19 @@ def test_verbs_are_measured_in_the_last_round_on_the_stack_as_its_file_says(chec
     assert figures["verbs"].keys() == {"preview", "no-op up", "refresh", "one small change", "destroy"}
     assert [line for line, _, _ in checkout.run].count("up --expect-no-changes") == 1
     assert checkout.document["config"]["k3s-macvlan:podNetworks"]["macvlan-conf"]["addressesPerNode"] == 3
+
+
+def test_figures_are_kept_where_clearing_up_fails(checkout: Noting) -> None:
+    checkout.fails = "image --remove"
+    checkout.failures = 1
+    assert measured(checkout, 1, 0)["rounds"]
+
+
+def test_a_range_without_room_for_further_nodes_is_refused_first(checkout: Noting) -> None:
+    document = stack_document(ROOT / "Pulumi.testnet.yaml", {"network": {"nodes": "192.168.122.180-192.168.122.181"}})
+    with pytest.raises(SettingsError, match=r"network\.nodes"):
+        compare.run(checkout, document, rounds=1, times=0, say=SAID.append)  # type: ignore[arg-type]
+    assert checkout.run == []
 
 
 def test_whatever_fails_nothing_is_left(checkout: Noting) -> None:

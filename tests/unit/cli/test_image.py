@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import io
 import sys
 from collections.abc import Iterator
@@ -162,14 +163,31 @@ def test_a_file_that_cannot_be_written_is_an_error_with_words(monkeypatch: pytes
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_libvirt_refuses_is_shown_as_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def refuse(_pools: Any) -> Any:
-        raise HypervisorError("libvirt is not there: start it")
+def refuse(*_arguments: Any, **_options: Any) -> Any:
+    raise HypervisorError("libvirt is not there: start it")
 
+
+@pytest.mark.parametrize("words", [(), ("--list",)])
+def test_what_libvirt_refuses_is_shown_as_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
     monkeypatch.setattr(image, "stored", refuse)
-    monkeypatch.setattr(sys, "argv", ["lab", "-s", "dev", "image", "--list"])
+    monkeypatch.setattr(image, "_make", refuse)
+    monkeypatch.setattr(sys, "argv", ["lab", "-s", "dev", "image", *words])
     assert command.entry() == 1
     assert "libvirt is not there: start it" in capsys.readouterr().err
+
+
+def test_a_hypervisor_that_is_not_there_does_not_keep_the_others_from_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _config, plan = stacks.load_settings("dev")
+    one, two = image_pool(plan.pools[0]), dataclasses.replace(image_pool(plan.pools[0]), hypervisor="second")
+    monkeypatch.setattr(image, "all_pools", lambda *_: [two, one])
+    monkeypatch.setattr(image, "stored", lambda pools: refuse() if pools[0] is two else [found()])
+    assert image.main(options("--list")) == 1
+    shown = capsys.readouterr()
+    assert PATH in shown.out and "second: libvirt is not there" in shown.err
 
 
 def test_an_export_becomes_a_file_only_when_it_is_whole(
