@@ -85,6 +85,7 @@ def _keep(options: argparse.Namespace, figures: dict[str, Any]) -> None:
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "revision": revision(),
         "stack": options.stack,
+        "k3s": settings.k3s.version,
         "machine": machine.facts(settings.machine.virt_type),
     }
     options.figures.parent.mkdir(exist_ok=True)

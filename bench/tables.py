@@ -69,6 +69,10 @@ def verbs(figures: Mapping[str, Any]) -> list[list[str]]:
     ]
 
 
+def _rounds(count: int) -> str:
+    return "one round" if count == 1 else f"median of {count} rounds, in turn"
+
+
 def _nodes(count: int, kind: str) -> str:
     return f"{count} node{'s' if count > 1 else ''}, {kind}"
 
@@ -96,9 +100,7 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *rows])
 
 
-NODES = (
-    "Over the prepared image too, each command as a whole, next to the page by hand and to the whole `up` of the first line's kind:"
-)
+NODES = "Further nodes over the prepared image, whole commands, next to the page by hand and to the whole `up` without them:"
 WAY_HEAD = ("way", "page after, s", "ratio")
 NODE_HEAD = ("further nodes", "wall, s", "ratio by hand", "ratio to `up`")
 STAGE_HEAD = ("stage done", "by hand, s", "`up`, s", "ratio")
@@ -120,14 +122,15 @@ def report(figures: Mapping[str, Any]) -> str:
 
 def section(figures: Mapping[str, Any]) -> str:
     """The part of docs/benchmarks.md between the two marks."""
-    parts = [f"Measured on {figures['date']}: {figures['machine']['text']}."]
+    release = f", K3s {figures['k3s']}" if "k3s" in figures else ""
+    parts = [f"Measured on {figures['date']}: {figures['machine']['text']}{release}."]
     if rounds := figures.get("rounds"):
         hand, up = (
             median(seconds) for seconds in ([r["by hand"]["page"] for r in rounds], [r["up"]["stages"]["page"] for r in rounds])
         )
         parts += [
             f"From nothing to the served page `up` takes {up / hand:.2f} of the time of a shell script that does the same by hand, "
-            f"where the [prepared image](prepared-image.md) is there (median of {len(rounds)} rounds, in turn):",
+            f"where the [prepared image](prepared-image.md) is there ({_rounds(len(rounds))}):",
             markdown(WAY_HEAD, ways(rounds)),
             *([NODES, markdown(NODE_HEAD, rows)] if (rows := nodes(rounds)) else []),
             "When each stage was done, in seconds since the start:",

@@ -82,6 +82,12 @@ def test_further_nodes_are_compared_with_the_scenario_by_hand_and_with_one_node(
     assert tables.nodes(TAKEN["rounds"]) == []
 
 
+def test_one_round_is_no_median() -> None:
+    assert "by hand, where the [prepared image](prepared-image.md) is there (one round):" in tables.section(
+        {**TAKEN, "rounds": TAKEN["rounds"][:1]}
+    )
+
+
 def test_what_was_run_on_more_nodes_says_so() -> None:
     larger = {"nodes": 3, "verbs": {"destroy": [run_of(9.0)]}}
     assert ["destroy", "3 nodes, running", "9.0", "4.5", "300", "200", "1"] in tables.verbs({**TAKEN, "larger": larger})
@@ -107,7 +113,7 @@ def test_the_page_s_part_is_replaced_and_nothing_else() -> None:
     replaced = tables.with_section(page, tables.section(TAKEN))
     assert replaced.startswith("before\n") and replaced.endswith("\nafter\n") and "old" not in replaced
     assert (
-        "median of 3 rounds" in replaced
+        "median of 3 rounds, in turn" in replaced
         and "| page served on the network | 210 | 130 | 0.62 |" in replaced
         and "takes 0.62 of the time" in replaced
     )
@@ -189,6 +195,7 @@ def test_each_measurement_keeps_what_the_other_found(tmp_path: Path, monkeypatch
         name: TAKEN[name] for name in ("rounds", "verbs", "nodes", "recorded")
     }
     assert (taken["stack"], taken["machine"]["guests"]) == ("testnet", "plain emulation")
+    assert f"guests under plain emulation, K3s {taken['k3s']}." in tables.section(taken)
     for config in configs:
         assert config["k3s-macvlan:network"]["nodes"] == ranges[1]
         assert config["k3s-macvlan:podNetworks"] == {"macvlan-conf": {"range": ranges[3]}}
