@@ -130,7 +130,7 @@ def documents(settings: Settings, plan: Plan) -> dict[str, str]:
         },
         "spec": {"containers": [{"name": "web", "image": settings.workload.image, "imagePullPolicy": "IfNotPresent"}]},
     }
-    options = {**settings.k3s.config, **settings.k3s.server_config}
+    options = k3s_files.of_settings(settings.k3s, "server")
     return {
         "config.yaml": yaml.safe_dump(options, sort_keys=False) if options else "",
         "registries.yaml": k3s_files.registries_yaml(settings.k3s) or "",

@@ -78,7 +78,8 @@ def _nodes(count: int, kind: str) -> str:
 
 
 def plain(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table for the terminal: the first column to the left, figures to the right."""
+    """A table for the terminal: the first column to the left, figures to the right, without Markdown's marks of code."""
+    head, *rows = ([cell.replace("`", "") for cell in row] for row in [head, *rows])
     widths = [max(len(row[index]) for row in [head, *rows]) for index in range(len(head))]
     lines = []
     for row in [head, *rows]:
@@ -111,10 +112,10 @@ def report(figures: Mapping[str, Any]) -> str:
     """Everything, for the terminal."""
     parts = [str(figures["machine"]["text"])]
     if figures.get("rounds"):
-        parts.append(plain(WAY_HEAD, [[cell.replace("`", "") for cell in row] for row in ways(figures["rounds"])]))
+        parts.append(plain(WAY_HEAD, ways(figures["rounds"])))
         if rows := nodes(figures["rounds"]):
-            parts.append(plain([head.replace("`", "") for head in NODE_HEAD], rows))
-        parts.append(plain([head.replace("`", "") for head in STAGE_HEAD], by_hand_and_up(figures["rounds"])))
+            parts.append(plain(NODE_HEAD, rows))
+        parts.append(plain(STAGE_HEAD, by_hand_and_up(figures["rounds"])))
     if rows := verbs(figures):
         parts.append(plain(VERB_HEAD, rows))
     return "\n\n".join(parts) + "\n"

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.config.plan import Plan
-from components.config.pool_plan import PoolPlan, image_pool, main_pool
+from components.config.plan import Plan, main_pools
+from components.config.pool_plan import PoolPlan, image_pool
 from components.config.settings import Settings
 
 
@@ -45,10 +45,7 @@ def pools(plan: Plan) -> list[PoolPlan]:
 
 def all_pools(config: Settings, plan: Plan) -> list[PoolPlan]:
     """The same of each hypervisor in the settings, also where no node is any more."""
-    return [
-        image_pool(main_pool(plan.project, plan.stack, name, uri=hypervisor.uri, directory=str(hypervisor.pool_directory)))
-        for name, hypervisor in sorted(config.hypervisors.items())
-    ]
+    return [image_pool(pool) for pool in main_pools(plan.project, plan.stack, config).values()]
 
 
 def stored(image_pools: Sequence[PoolPlan]) -> Iterator[Image]:

@@ -39,16 +39,17 @@ def config(
             own["system-default-registry"] = k3s.system_default_registry
         if k3s.snapshots:
             own |= options(k3s.snapshots)
-    return {**_of_settings(k3s, node.role), **own}
+    return {**of_settings(k3s, node.role), **own}
 
 
 def encrypts(k3s: K3s) -> bool:
     """Whether K3s is to encrypt Secrets in etcd."""
-    options = _of_settings(k3s, "server").items()
+    options = of_settings(k3s, "server").items()
     return any(str(value).strip().lower() in _TRUE for key, value in options if hardening.canonical(key) == "secrets-encryption")
 
 
-def _of_settings(k3s: K3s, role: str) -> dict[str, Any]:
+def of_settings(k3s: K3s, role: str) -> dict[str, Any]:
+    """K3s's options that the settings name for nodes of this role. role: server or agent."""
     extra = {**k3s.config, **(k3s.server_config if role == "server" else {})}
     return hardening.added(extra, hardening.options(k3s, role)) if k3s.hardened else extra
 

@@ -164,8 +164,8 @@ def sends_schema(kubeconfig: str) -> bool:
         return False
     try:
         server, director = opener(kubeconfig)
-        form = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
-        request = urllib.request.Request(f"{server}/openapi/v2", headers={"Accept": form, "Range": "bytes=0-0"})  # noqa: S310 - as of `send`
+        headers = {"Accept": "application/com.github.proto-openapi.spec.v2@v1.0+protobuf", "Range": "bytes=0-0"}
+        request = urllib.request.Request(f"{server}/openapi/v2", headers=headers)  # noqa: S310 - as of `send`
         return bool(_answer(director, request, SCHEMA_SECONDS))
     except OSError:
         return False

@@ -363,12 +363,17 @@ def _plugins(planned: tuple[NetworkPlan, ...], settings: Settings) -> tuple[str,
     return tuple(sorted(needed.union(settings.plugins.names)))
 
 
-def make(project: str, stack: str, settings: Settings) -> Plan:
-    """The plan of any settings, also of impossible ones, for which conflicts.py reports what contradicts itself."""
-    pools = {
+def main_pools(project: str, stack: str, settings: Settings) -> dict[str, PoolPlan]:
+    """By name of each hypervisor in the settings, the stack's own pool there, also where no node is."""
+    return {
         name: main_pool(project, stack, name, uri=hypervisor.uri, directory=hypervisor.pool_directory)
         for name, hypervisor in sorted(settings.hypervisors.items())
     }
+
+
+def make(project: str, stack: str, settings: Settings) -> Plan:
+    """The plan of any settings, also of impossible ones, for which conflicts.py reports what contradicts itself."""
+    pools = main_pools(project, stack, settings)
     planned = networks(settings)
     nodes = tuple(_nodes(project, stack, settings, pools, planned))
     used = {node.pool.hypervisor for node in nodes}

@@ -11,11 +11,11 @@ from typing import Any, BinaryIO
 
 from components.libvirt import domain_spec, image_lock, pool, storage_xml, volume_store
 from components.libvirt.connection import HypervisorError, find, when_free
-from components.libvirt.prepared_image import PREFIX
+from components.libvirt.domain_removal import remove_files
+from components.libvirt.prepared_image import PREFIX, console_log
 
 _WAIT_SECONDS = 60
-_LEFT = re.compile(rf"{PREFIX}[0-9a-f]{{20}}-(console\.log(\.\d+)?|nvram(-secure)?\.fd)")
-"""Files of the machine that makes an image, which libvirt or QEMU make: of a run that was killed they stay."""
+_STEM = re.compile(rf"{PREFIX}[0-9a-f]{{20}}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,11 +100,10 @@ def _remove_left(connection: Any, name: str) -> None:
     """Remove what a run that was killed has left next to the images: no other run is at them."""
     store = volume_store.pool_to_clear(connection, name)
     names = set(store.listVolumes()) if store is not None else set()
-    for left in sorted(names):
-        marked = left.removesuffix(volume_store.OWNED)
-        if _LEFT.fullmatch(left):
-            volume_store.delete(store, left)
-        elif marked != left and marked not in names:
+    for stem in sorted({match[0] for volume_name in names if (match := _STEM.match(volume_name))}):
+        remove_files(connection, name, stem, console_log(stem))
+    for marked in sorted(volume_name.removesuffix(volume_store.OWNED) for volume_name in names):
+        if marked not in names:
             volume_store.remove(store, marked)
 
 

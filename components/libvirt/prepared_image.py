@@ -186,26 +186,35 @@ def _is_there(connection: Any, inputs: Props) -> bool:
     return is_whole(connection, images, inputs["name"], inputs["digest"])
 
 
+def console_log(stem: str) -> str:
+    """Name of the file with the console of the machine that makes the image. stem: the volume's name without its ending."""
+    return f"{stem}-console.log"
+
+
 def _made(connection: Any, inputs: Props, prepared: Props) -> Props:
     import libvirt  # noqa: PLC0415
 
     images = volume_store.pool_named(connection, inputs["pool"], fresh=True)
     base = {**inputs, "name": inputs["base"], "path": f"{inputs['pool_path']}/{inputs['base']}"}
-    instead: str | None = None
+    usable: str | None = None
     try:
         base_image.ensure(connection, images, base)
-        instead = base["path"]
+        usable = base["path"]
         _make(connection, images, inputs, base["path"])
     except (HypervisorError, libvirt.libvirtError) as error:
-        # Without its connection nothing else will be made either, and without a base image no disk, which may be replaced.
-        if inputs["required"] or not _lives(connection) or not (instead := instead or _base_of_the_disks(connection, inputs)):
+        # Without its connection nothing else will be made either.
+        if inputs["required"] or not _lives(connection):
+            raise
+        usable = usable or _base_of_the_disks(connection, inputs)
+        if usable is None:
+            # No disk can be made, and those that are there may be replaced.
             raise
         reason = error if isinstance(error, HypervisorError) else explain(error, inputs["uri"])
         say(
-            f"no prepared image: {reason}. The machines are made from the image as it is, {instead}, which takes each of them "
+            f"no prepared image: {reason}. The machines are made from the image as it is, {usable}, which takes each of them "
             "longer (image.prepare: auto)"
         )
-        return {"path": instead, "backing_format": inputs["format"], "prepared": False}
+        return {"path": usable, "backing_format": inputs["format"], "prepared": False}
     return prepared
 
 
@@ -213,7 +222,7 @@ def _base_of_the_disks(connection: Any, inputs: Props) -> str | None:
     """Path of the base image that all of the stack's disks there are over, where it is the one that is wanted: as of a stack that
     was made without prepared images. Its source may have removed it since."""
     below = set()
-    for path in inputs.get("disks") or []:
+    for path in inputs["disks"]:
         disk = find(connection.storageVolLookupByPath, path)
         below.add(storage_xml.read_volume(disk.XMLDesc(0)).backing_path if disk is not None else "")
     if len(below) != 1:
@@ -241,7 +250,7 @@ def is_whole(connection: Any, images: Any, name: str, digest: str) -> bool:
 def _make(connection: Any, images: Any, inputs: Props, base: str) -> None:
     """Boot a machine over the base image that installs everything and powers off; what its disk has become is the image."""
     name, stem = inputs["name"], inputs["name"].removesuffix(".qcow2")
-    seed, log = f"{stem}-seed.iso", f"{inputs['pool_path']}/{stem}-console.log"
+    seed, log = f"{stem}-seed.iso", f"{inputs['pool_path']}/{console_log(stem)}"
     spec = _machine(connection, inputs, seed=f"{inputs['pool_path']}/{seed}", log=log)
     volume_store.refuse_another_below(connection, spec.disk_path, "is not there as it was made")
     # libvirt ends those of a run that was killed one after another, so the lock may end before the machine.
@@ -298,7 +307,7 @@ def _seed(inputs: Props, mac: str) -> bytes:
     return seed_image.seed_iso(
         inputs["user_data"],
         cloud_init.meta_data(instance_id=inputs["digest"], hostname=IMAGE_HOST),
-        cloud_init.network_config(mac=mac, interface=inputs.get("interface") or "enp1s0", mtu=inputs.get("mtu")),
+        cloud_init.network_config(mac=mac, interface=inputs["interface"], mtu=inputs.get("mtu")),
     )
 
 

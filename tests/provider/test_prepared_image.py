@@ -223,7 +223,6 @@ def test_a_run_that_is_killed_leaves_no_machine_and_the_next_makes_it(images: Im
 def test_a_machine_that_has_outlived_its_run_is_ended(images: Images) -> None:
     """libvirt ends lock and machine of a run one after another, and neither where its daemon was killed."""
     inputs = images.inputs("installing", hangs=True, limit=5)
-    ended: list[Any] = []
     with connect(images.pool.uri) as conn:
         pool_of_images.ensure(conn, images.pool.pool())
         volumes = volume_store.pool_named(conn, images.pool.name)
@@ -232,10 +231,9 @@ def test_a_machine_that_has_outlived_its_run_is_ended(images: Images) -> None:
         for file in (images.pool.file("none.iso"), images.pool.file("former.raw")):
             Path(file).write_bytes(Path(inputs["source"]).read_bytes())
         document = domain_spec.domain(spec).replace(images.pool.file(images.name), images.pool.file("former.raw"))
-        domain = conn.createXML(document.replace("qcow2", "raw"), 0)
-        ended.append(domain.ID())
+        number = conn.createXML(document.replace("qcow2", "raw"), 0).ID()
     with images.pool.libvirt() as conn:
-        assert conn.lookupByID(ended[0]).name() == images.domain
+        assert conn.lookupByID(number).name() == images.domain
     Path(images.pool.file(f"{BASE}.verified")).unlink()  # the sector of the next run is another
     assert images.create()["prepared"] is True
     assert images.domains() == set()

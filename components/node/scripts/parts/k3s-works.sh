@@ -4,8 +4,8 @@
 # nothing else may stop it meanwhile. The script has SERVICE_LIMIT, unit, and the parts pause, k3s-service, k3s-health,
 # k3s-diagnosis and redact.
 # K3s tells systemd when it works, and waiting for that costs nothing. Each look at the API is a program and a TLS handshake, and one
-# at the journal several programs, on a slow node whose cores K3s needs (docs/measured.md 53). So as long as systemd starts the unit, the API is looked at every ten seconds, and the journal ever
-# more seldom.
+# at the journal several programs, on a slow node whose cores K3s needs (docs/measured.md 53). So as long as systemd starts the unit,
+# the API is looked at every ten seconds, and the journal ever more seldom.
 # shellcheck disable=SC2154 # unit is the script's
 until_it_works() {
   local began=$SECONDS probe=$((SECONDS + 10)) look=$((SECONDS + 5)) delay=0.5 starting='' reason
