@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from typing import NoReturn
 
+from cli import pending
 from cli.verbs import up
 
 REQUEST = "K3S_MACVLAN_ROTATE"
 """That of components.cluster.rotation, which imports Pulumi."""
 
 
-def run(options: argparse.Namespace) -> NoReturn:
-    """Ends as pulumi, in place of this process. LabError where there is no stack yet: what is made then is new anyway."""
-    os.environ[REQUEST] = options.what
+def run(options: argparse.Namespace, *, alone: bool = False) -> NoReturn:
+    """Ends as pulumi, in place of this process. LabError where there is no stack yet: what is made then is new anyway.
+
+    alone: LabError too where `up` has anything else to change.
+    """
     nothing = f"there is no stack {options.stack} yet, so there is nothing to rotate: ./lab -s {options.stack} up"
-    up.run(options, without_stack=nothing)
+
+    def request(stack: Sequence[str]) -> None:
+        if alone:
+            pending.refuse(options.stack, stack)
+        os.environ[REQUEST] = options.what
+
+    up.run(options, without_stack=nothing, before=request)

@@ -9,13 +9,12 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from cli import backend as backends
-from cli import consent, engine, locks, node_scripts, process, selection
+from cli import consent, engine, locks, node_scripts, pending, process, selection
 from cli import stack as stacks
 from cli.errors import LabError
 from cli.node_scripts import Run
@@ -56,8 +55,7 @@ def main(options: argparse.Namespace) -> int:
     if unfinished:
         say("the rotation that was cut off continues: the new key is in the stack's state already")
     else:
-        if changes := pending_changes(chosen):
-            raise LabError(f"`up` has other changes to make: ./lab -s {options.stack} up first. Its preview ends with:\n{changes}")
+        pending.refuse(options.stack, chosen)
         names = ", ".join(node.name for node in stack.nodes)
         if not consent.given(f"{names} get another key to log in with, and run on. Go on?", yes=options.yes):
             say("nothing was changed")
@@ -100,15 +98,6 @@ def current_pair(state: Mapping[str, Any]) -> tuple[str, str]:
             outputs = resource.get("outputs") or {}
             return stacks.plain(outputs.get("public_key")).partition("\n")[0], stacks.plain(outputs.get("private_key"))
     raise LabError(OWN_KEY)
-
-
-def pending_changes(chosen: Sequence[str]) -> str:
-    """What a preview says of what `up` would change; empty where nothing would be."""
-    words = [engine.path(), "preview", *chosen, "--expect-no-changes", "--suppress-progress"]
-    done = subprocess.run(  # noqa: S603 - our own arguments
-        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
-    return "" if done.returncode == 0 else "\n".join(done.stdout.rstrip().splitlines()[-12:]) or f"status {done.returncode}"
 
 
 def take_away(stack: Stack, public: str, owner: str) -> int:

@@ -9,5 +9,6 @@ from cli.rotations import by_run
 
 
 def main(options: argparse.Namespace) -> NoReturn:
-    """Ends as pulumi, in place of this process."""
-    by_run.run(options)
+    """Ends as pulumi, in place of this process. LabError where `up` has anything else to change: a server that it recreates would
+    join, with the new token, others that have the former one."""
+    by_run.run(options, alone=True)

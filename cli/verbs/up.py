@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from cli import backend as backends
@@ -17,8 +17,18 @@ def main(options: argparse.Namespace) -> NoReturn:
     run(options, options.words)
 
 
-def run(options: argparse.Namespace, words: Sequence[str] = (), *, without_stack: str = "") -> NoReturn:
-    """The same. without_stack: the error where there is no stack yet, in place of creating it."""
+def run(
+    options: argparse.Namespace,
+    words: Sequence[str] = (),
+    *,
+    without_stack: str = "",
+    before: Callable[[Sequence[str]], None] | None = None,
+) -> NoReturn:
+    """The same.
+
+    without_stack: the error where there is no stack yet, in place of creating it. before: called at the last moment, with Pulumi's
+    options for the stack.
+    """
     unread.refuse(options.stack)
     hints.about_libvirt(options.stack)
     backend = backends.use(options.stack)
@@ -28,6 +38,8 @@ def run(options: argparse.Namespace, words: Sequence[str] = (), *, without_stack
     locks.release_and_report(backend, options.stack)
     refuse_unfit_hosts(options.stack)
     stack = selection.create(backend, options.stack, words)
+    if before:
+        before(stack)
     engine.become(["up", *stack, *engine.consent(options.yes), *words])
 
 

@@ -15,7 +15,12 @@ pytestmark = pytest.mark.unit
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
     made = Lab(tmp_path)
-    made.program("pulumi", f'[ -z "$K3S_MACVLAN_ROTATE" ] || echo "$1 rotates $K3S_MACVLAN_ROTATE"\n{PULUMI}')
+    made.program(
+        "pulumi",
+        f"""[ -z "$K3S_MACVLAN_ROTATE" ] || echo "$1 rotates $K3S_MACVLAN_ROTATE"
+if [ "$1" = preview ] && [ -e changes ]; then echo "+ 1 to create"; exit 1; fi
+{PULUMI}""",
+    )
     return made
 
 
@@ -36,6 +41,15 @@ def test_it_is_an_up_that_is_set_to_rotate(lab: Lab, what: str) -> None:
 def test_without_a_stack_there_is_nothing_to_rotate(lab: Lab) -> None:
     assert "no stack dev yet, so there is nothing to rotate" in lab.run("rotate", "token", code=1)
     assert not [call for call in lab.calls("pulumi") if " up " in call or "init" in call]
+
+
+def test_a_token_is_rotated_where_up_has_nothing_else_to_change(lab: Lab) -> None:
+    lab.run("up")
+    (lab.root / "changes").touch()
+    said = lab.run("-y", "rotate", "token", code=1)
+    assert "`up` has other changes to make: ./lab -s dev up first" in said and "+ 1 to create" in said
+    assert not [call for call in lab.calls("pulumi") if " up " in call]
+    assert "up rotates certificates" in lab.run("-y", "rotate", "certificates")
 
 
 def test_what_cannot_be_rotated_is_refused(lab: Lab) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cli import backend, consent, engine, locks, node_scripts, process, selection, stack
+from cli import backend, consent, engine, locks, node_scripts, pending, process, selection, stack
 from cli.errors import LabError
 from cli.rotations import ssh_keys
 from cli.verbs import ssh
@@ -91,7 +91,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(process, "run", made.pulumi)
     monkeypatch.setattr(ssh, "gather", made.gather)
     monkeypatch.setattr(node_scripts, "printed", made.script)
-    monkeypatch.setattr(ssh_keys, "pending_changes", lambda _chosen: made.changes)
+    monkeypatch.setattr(pending, "changes", lambda _chosen: made.changes)
     monkeypatch.delenv(ssh_keys.ROTATION, raising=False)
     return made
 
