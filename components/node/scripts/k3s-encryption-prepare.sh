@@ -5,7 +5,8 @@
 # Environment:
 #   LIMIT_SECONDS  whole seconds to wait for K3s at most
 #   POLL_SECONDS   seconds between two attempts, 3 by default
-# Changes: /var/lib/rancher/k3s/server/cred/encryption-config.json, and the same in etcd, both by K3s.
+# Changes: /var/lib/rancher/k3s/server/cred/encryption-config.json, and the same in etcd, both by K3s; while it does,
+#   /var/lib/k3s-macvlan/encryption-begun is there.
 # Exit: 0 it is there, or this server has no cluster yet, whose first start makes a key; 1 this release cannot do it, or K3s does
 #   not answer.
 # By K3s's source: `secrets-encrypt enable` does it since January 2026 (k3s pull request 13370). Until March a rotation that was cut
@@ -26,11 +27,16 @@ source "${0%/*}/parts/pause.sh"
 
 data=$ROOT/var/lib/rancher/k3s/server
 configuration=$data/cred/encryption-config.json
+begun=$ROOT/var/lib/k3s-macvlan/encryption-begun
 if [[ ! -s $data/cred/passwd ]]; then
   echo "prepared=new"
   exit 0
 fi
-if [[ -s $configuration ]]; then
+# K3s writes the file before it has stored it for the other servers, so it says nothing where a run was cut off between the two. What
+# K3s has read since, by the option, is not touched.
+if [[ -s $configuration ]] &&
+  { [[ ! -e $begun ]] || grep -qs '^secrets-encryption: *true' "$ROOT/etc/rancher/k3s/config.yaml"; }; then
+  rm -f "$begun"
   echo "prepared=before"
   exit 0
 fi
@@ -53,6 +59,9 @@ active=$(timeout 30 systemctl show --property=ActiveState --value k3s 2> /dev/nu
   fail "K3s does not run on this server: leave k3s.hardened out until it does, and see journalctl -u k3s"
 
 stage "having K3s prepare the encryption of secrets"
+mkdir -p "${begun%/*}"
+[[ ! -e $begun ]] || rm -f "$configuration"
+: > "$begun"
 until said=$(timeout 60 k3s secrets-encrypt enable 2>&1) && [[ -s $configuration ]]; do
   ((SECONDS < LIMIT_SECONDS)) ||
     fail "K3s has not prepared the encryption of secrets within $LIMIT_SECONDS s: see journalctl -u k3s. It says: $(tail -n 1 <<< "$said")"
@@ -61,5 +70,6 @@ until said=$(timeout 60 k3s secrets-encrypt enable 2>&1) && [[ -s $configuration
   rm -f "$configuration"
   pause "$POLL_SECONDS"
 done
+rm -f "$begun"
 stage
 echo "prepared=now"

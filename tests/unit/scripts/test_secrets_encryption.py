@@ -123,8 +123,8 @@ ENDED = f"encrypted={hashlib.sha256(b'key').hexdigest()}\n"
 # --- before the option is given to a cluster that is there
 
 
-def prepare(node: Node, **env: str) -> subprocess.CompletedProcess[str]:
-    return node.run("k3s-encryption-prepare", LIMIT_SECONDS="2", POLL_SECONDS="0.1", **env)
+def prepare(node: Node, limit: int = 2) -> subprocess.CompletedProcess[str]:
+    return node.run("k3s-encryption-prepare", LIMIT_SECONDS=str(limit), POLL_SECONDS="0.1")
 
 
 def test_a_new_cluster_makes_its_key_itself(node: Node) -> None:
@@ -153,6 +153,25 @@ def test_a_request_that_k3s_answers_too_late_is_made_again(server: Node) -> None
     (server.stub / "late").touch()
     assert prepare(server).stdout == "prepared=now\n"
     assert commands(server) == ["secrets-encrypt enable"] * 2
+
+
+def test_a_request_that_was_cut_off_is_made_again(server: Node) -> None:
+    """K3s had written its file, and may not have stored it for the other servers."""
+    (server.stub / "late").touch()
+    assert prepare(server, limit=0).returncode == 1
+    assert (server.root / CONFIGURATION).read_text() == "identity\n"
+    (server.stub / "enables").touch()
+    assert prepare(server).stdout == "prepared=now\n"
+    assert commands(server) == ["secrets-encrypt enable"] * 2
+    assert prepare(server).stdout == "prepared=before\n"
+
+
+def test_a_key_that_k3s_uses_is_left_alone_whatever_was_cut_off(server: Node) -> None:
+    (server.stub / "late").touch()
+    assert prepare(server, limit=0).returncode == 1
+    server.file("etc/rancher/k3s/config.yaml", "secrets-encryption: true\n")
+    assert prepare(server).stdout == "prepared=before\n"
+    assert (server.root / CONFIGURATION).read_text() == "identity\n"
 
 
 @pytest.mark.parametrize(
