@@ -5,8 +5,8 @@
 #   LIMIT_SECONDS  whole seconds for the snapshot
 # Changes: nothing that stays. While it runs, K3s's directory of snapshots has one more, k3s-macvlan-backup-…; one that a killed run has
 #   left is removed.
-# Exit: 0 with the line and the snapshot, both secret, on stdout and nothing else; 1 this server has no etcd, its API does not answer, or
-#   K3s makes no snapshot within the limit, with the reason.
+# Exit: 0 with the line and the snapshot, both secret, on stdout and nothing else; 1 this server has no etcd, its API does not answer,
+#   K3s makes no snapshot within the limit, or the token of this server would not open it, with the reason.
 # K3s's own command takes the snapshot. With etcd-s3 in config.yaml it would put it there too, so that is switched off for it.
 set -euo pipefail
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin
@@ -62,5 +62,14 @@ said=$(timeout "$LIMIT_SECONDS" k3s etcd-snapshot save "${options[@]}" --name "$
 files=("$ROOT$folder/$name"-*)
 [[ -f ${files[0]} && ${#files[@]} == 1 ]] ||
   fail "K3s reports a snapshot that is not in $folder: is etcd-snapshot-dir another one than config.yaml's?"
+stage "looking whether this server's token opens it"
+# Where a rotation was cut off, the cluster has another token than this server. A curl without HTTP/2 gets no answer.
+opens=0
+python3 -c "$k3s_backup" request "$ROOT" | timeout 30 curl --silent --http2 --max-time 20 --noproxy '*' --data-binary @- \
+  --cacert "$data/server/tls/etcd/server-ca.crt" --cert "$data/server/tls/etcd/client.crt" --key "$data/server/tls/etcd/client.key" \
+  --header 'content-type: application/grpc' --header 'te: trailers' --url https://127.0.0.1:2379/etcdserverpb.KV/Range 2> /dev/null |
+  python3 -c "$k3s_backup" answer "$ROOT" || opens=${PIPESTATUS[2]}
+((opens != 1)) || fail "the cluster has another token than this server, with which the snapshot could not be restored: a rotation of" \
+  "the token is not complete. Say ./lab up, which completes it, then take the backup again"
 stage "sending the snapshot"
-python3 -c "$k3s_backup" "$ROOT" "$release" "${files[0]}" <<< "$answer"
+python3 -c "$k3s_backup" send "$ROOT" "$release" "${files[0]}" <<< "$answer"

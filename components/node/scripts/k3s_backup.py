@@ -1,8 +1,12 @@
-"""Writes what a restore must know of this server's cluster, as a line of JSON, and then the snapshot, to stdout.
+"""What k3s-backup.sh does besides the snapshot, by the first argument; the second is the root.
 
-Arguments: the root, K3s's release, the snapshot's file. Stdin: the namespace kube-system, as the API has it; its UID tells clusters
-apart. The line: release, cluster (that UID), founded (its creation), token, config (the text of config.yaml), encrypted (K3s
-encrypts Secrets), size and sha256 of the snapshot.
+send RELEASE SNAPSHOT: writes what a restore must know of this server's cluster, as a line of JSON, and then the snapshot, to
+stdout. Stdin: the namespace kube-system, as the API has it; its UID tells clusters apart. The line: release, cluster (that UID),
+founded (its creation), token, config (the text of config.yaml), encrypted (K3s encrypts Secrets), size and sha256 of the snapshot.
+
+request: writes etcd's request for the CA and its kin under this server's token to stdout. answer: reads what etcd has answered from
+stdin; exit 0 they are there, 1 they are not, 2 it has not answered. K3s encrypts them with the token, and keeps them under its hash
+(pkg/cluster/encrypt.go, storageKey), so a snapshot without them cannot be restored with it.
 """
 
 import hashlib
@@ -19,9 +23,28 @@ def token_of(text: str) -> str:
     return re.sub(r"^K10[0-9a-f]+::server:", "", text.strip())
 
 
-def head(root: str, release: str, snapshot: str, namespace: dict[str, Any]) -> dict[str, Any]:
+def read_token(root: str) -> str:
     with open(root + "/var/lib/rancher/k3s/server/token") as file:
-        token = token_of(file.read())
+        return token_of(file.read())
+
+
+def key(token: str) -> bytes:
+    return b"/bootstrap/" + hashlib.sha256(token.encode()).hexdigest()[:12].encode()
+
+
+def request(wanted: bytes) -> bytes:
+    """A message of gRPC: etcdserverpb.RangeRequest with a key, of which no value is wanted (keys_only)."""
+    body = b"\x0a" + bytes([len(wanted)]) + wanted + b"\x40\x01"
+    return b"\0" + len(body).to_bytes(4, "big") + body
+
+
+def verdict(answer: bytes, wanted: bytes) -> int:
+    """The exit status of `answer`. Each answer has at least its five bytes of gRPC."""
+    return (0 if wanted in answer else 1) if len(answer) >= 5 else 2
+
+
+def head(root: str, release: str, snapshot: str, namespace: dict[str, Any]) -> dict[str, Any]:
+    token = read_token(root)
     with open(root + "/etc/rancher/k3s/config.yaml") as file:
         config = file.read()
     digest = hashlib.sha256()
@@ -41,8 +64,14 @@ def head(root: str, release: str, snapshot: str, namespace: dict[str, Any]) -> d
 
 
 if __name__ == "__main__":
-    _, given_root, given_release, path = sys.argv
-    line = json.dumps(head(given_root, given_release, path, json.load(sys.stdin)))
-    sys.stdout.buffer.write(line.encode() + b"\n")
-    with open(path, "rb") as whole:
-        shutil.copyfileobj(whole, sys.stdout.buffer, 1 << 20)
+    _, what, given_root, *more = sys.argv
+    if what == "request":
+        sys.stdout.buffer.write(request(key(read_token(given_root))))
+    elif what == "answer":
+        sys.exit(verdict(sys.stdin.buffer.read(), key(read_token(given_root))))
+    else:
+        given_release, path = more
+        line = json.dumps(head(given_root, given_release, path, json.load(sys.stdin)))
+        sys.stdout.buffer.write(line.encode() + b"\n")
+        with open(path, "rb") as whole:
+            shutil.copyfileobj(whole, sys.stdout.buffer, 1 << 20)

@@ -26,7 +26,14 @@ case "$1 $2" in
     mkdir -p "$folder"; cp "$STUB/snapshot" "$folder/${*: -1}-server-1-1764190000" ;;
 esac
 """
+# Without the file `etcd` it knows no HTTP/2; with it, it answers what that has.
 CURL = r"""#!/bin/bash
+if [[ $* == *--http2* ]]; then
+  cat > "$STUB/request"
+  [[ -e $STUB/etcd ]] || exit 2
+  cat "$STUB/etcd"
+  exit
+fi
 [[ -e $STUB/api ]] || { echo "curl: (7) Failed to connect" >&2; exit 7; }
 echo '{"metadata": {"name": "kube-system", "uid": "5d1c1ef8", "creationTimestamp": "2026-11-01T10:00:00Z"}}'
 """
@@ -123,6 +130,19 @@ def test_a_snapshot_that_is_elsewhere_is_not_guessed_at(server: Node) -> None:
     (server.stub / "folder").write_text("/elsewhere")
     status, sent, said = backup(server)
     assert (status, sent) == (1, b"") and "reports a snapshot that is not in /var/lib/rancher/k3s/server/db/snapshots" in said
+
+
+def test_a_snapshot_that_the_token_does_not_open_is_not_sent(server: Node) -> None:
+    """K3s keeps what the token opens under its hash, which etcd is queried for; its answer names the key if it has it."""
+    wanted = b"/bootstrap/" + hashlib.sha256(TOKEN.encode()).hexdigest()[:12].encode()
+    (server.stub / "etcd").write_bytes(b"\0\0\0\0\x1d\x0a\x02\x10\x01\x12\x17\x0a" + bytes([len(wanted)]) + wanted)
+    status, sent, said = backup(server)
+    assert status == 0 and sent.endswith(CONTENT), said
+    assert (server.stub / "request").read_bytes() == b"\0\0\0\0\x1b\x0a\x17" + wanted + b"\x40\x01"
+    (server.stub / "etcd").write_bytes(b"\0\0\0\0\x04\x0a\x02\x10\x01")
+    status, sent, said = backup(server)
+    assert (status, sent) == (1, b"") and "the cluster has another token than this server" in said and "./lab up" in said
+    assert left(server) == ["etcd-snapshot-server-1-1"]
 
 
 def test_another_datastore_is_named(server: Node) -> None:
