@@ -62,7 +62,8 @@ def conditions(kubeconfig: str) -> dict[str, str]:
     }
 
 
-def test_three_servers_join_by_the_address(checkout: Checkout, before: dict[str, Any]) -> None:
+def three_servers(checkout: Checkout) -> None:
+    """Bring them up behind the address."""
     checkout.set("timeouts", **SLOW)
     checkout.set("servers", count=3, memory=3072)
     checkout.set(
@@ -73,6 +74,10 @@ def test_three_servers_join_by_the_address(checkout: Checkout, before: dict[str,
     )
     checkout.network(addressesPerNode=2)
     up(checkout)
+
+
+def test_three_servers_join_by_the_address(checkout: Checkout, before: dict[str, Any]) -> None:
+    three_servers(checkout)
     for name in sorted(SERVERS - {"server-1"}):
         assert f"server: https://{VIRTUAL}:6443" in checkout.node("cat /etc/rancher/k3s/config.yaml", name)
     held = [name for name in sorted(SERVERS) if checkout.node(f"ip -4 -oneline address show dev enp1s0 to {VIRTUAL}/32", name)]
