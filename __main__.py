@@ -26,6 +26,7 @@ from components.network.node_networks import NodeNetworks, NodeNetworksArgs
 from components.network.page import Page, PageArgs
 from components.network.pod import MacvlanPod, MacvlanPodArgs
 from components.network.pod_network import PodNetwork, PodNetworkArgs
+from components.network.running_pods import RunningPods
 
 interrupt.exit_without_traceback()
 if interrupt.run_by_pulumi():
@@ -153,6 +154,7 @@ networks = {
     for network in plan.networks
 }
 report = pod_report("pod-report", cluster.kubeconfig)
+running = RunningPods(cluster.kubeconfig, config.workload.namespace)
 make_way = leftover_pod_hook("pod-makes-way", cluster.kubeconfig, config.timeouts.pod)
 pods = [
     MacvlanPod(
@@ -163,6 +165,7 @@ pods = [
             machine=next((machine for machine in machines if machine.node is pod.node), None),
             host=next((machine for machine in machines if machine.node is pod.node or len(machines) == 1), None),
             networks=networks,
+            running=running,
             make_way=make_way,
             report=report,
             workload=hardening.workload(config),

@@ -13,6 +13,7 @@ from pulumi import Output, ResourceHook
 
 from components.cluster.kubernetes_api import client, delete
 from components.network.changed_network import NETWORK_REVISION
+from components.network.running_pods import shape_of_spec
 from components.node.hook_threads import in_thread
 
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
@@ -24,30 +25,33 @@ other addresses, and until its kubelet says so the API gives the former ones (se
 
 
 def leftover_pod_hook(name: str, kubeconfig: Output[str], limit: float) -> ResourceHook:
-    """A hook to run before the creation of a pod of the stack: deletes one of its name that is on other networks or of a former
-    machine, and waits up to `limit` seconds for its end.
+    """A hook to run before the creation of a pod of the stack: deletes one of its name that is on other networks, of a former
+    machine or of another shape, and waits up to `limit` seconds for its end.
 
     A pod keeps the networks that it was created with, and the provider would take over the existing one, or find a conflict. One on
-    the same networks and machine it does take over. The hook never fails: the creation then reports what is wrong.
+    the same networks and machine, and of the same shape, it does take over. The hook never fails: the creation then reports what is
+    wrong.
     """
 
     async def make_way(args: pulumi.ResourceHookArgs) -> None:
         text = await kubeconfig.future()
         if text and args.new_inputs is not None:
-            await in_thread(_delete_leftover, text, args.new_inputs["metadata"], limit)
+            await in_thread(_delete_leftover, text, args.new_inputs, limit)
 
     return ResourceHook(name, make_way)
 
 
 def _delete_leftover(kubeconfig: str, wanted: Mapping[str, Any], limit: float) -> None:
-    path = f"/api/v1/namespaces/{wanted['namespace']}/pods/{wanted['name']}"
+    namespace, pod = wanted["metadata"]["namespace"], wanted["metadata"]["name"]
+    path = f"/api/v1/namespaces/{namespace}/pods/{pod}"
     end = time.monotonic() + limit
     try:
         get = client(kubeconfig)
-        if not is_leftover(get(path)["metadata"], wanted):
+        if not is_leftover(get(path), wanted):
             return
-        name = f"{wanted['namespace']}/{wanted['name']}"
-        pulumi.log.info(f"pod {name} of an earlier run is on other networks or of a former machine: it is deleted")
+        pulumi.log.info(
+            f"pod {namespace}/{pod} of an earlier run is on other networks, of a former machine or of other settings: it is deleted"
+        )
         delete(kubeconfig, path)
         while time.monotonic() < end:
             get(path)
@@ -55,11 +59,16 @@ def _delete_leftover(kubeconfig: str, wanted: Mapping[str, Any], limit: float) -
     except Exception as error:
         # The API's answer for a pod that is not there, or not any more.
         if not (isinstance(error, urllib.error.HTTPError) and error.code == HTTPStatus.NOT_FOUND):
-            pulumi.log.warn(f"whether a pod {wanted['name']} is left of an earlier run is not known: {error!r}")
+            pulumi.log.warn(f"whether a pod {pod} is left of an earlier run is not known: {error!r}")
 
 
 def is_leftover(present: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether a pod is the stack's own, by its metadata, and on other networks or another machine than wanted. Pure."""
-    labels, annotations = present.get("labels") or {}, present.get("annotations") or {}
-    own = NETWORK_REVISION in annotations and all(labels.get(key) == value for key, value in (wanted.get("labels") or {}).items())
-    return own and any(annotations.get(key) != wanted["annotations"].get(key) for key in (NETWORKS, NETWORK_REVISION, MACHINE))
+    """Whether a pod is the stack's own, by its metadata, and on other networks, another machine or of another shape than wanted.
+    Pure."""
+    metadata, other = present["metadata"], wanted["metadata"]
+    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    own = NETWORK_REVISION in annotations and all(labels.get(key) == value for key, value in (other.get("labels") or {}).items())
+    return own and (
+        any(annotations.get(key) != other["annotations"].get(key) for key in (NETWORKS, NETWORK_REVISION, MACHINE))
+        or shape_of_spec(present["spec"]) != shape_of_spec(wanted["spec"])
+    )

@@ -33,6 +33,7 @@ from components.network import cni
 from components.network.changed_network import NETWORK_REVISION
 from components.network.leftover_pod import MACHINE, NETWORKS
 from components.network.pod_network import PodNetwork
+from components.network.running_pods import RunningPods, shape_of_settings
 
 # From here on every user may listen.
 _FIRST_PORT = 1024
@@ -52,6 +53,8 @@ class MacvlanPodArgs:
     """The one machine that it can run on; None: there are several. Where K3s's data outlive it, another one recreates the pod."""
     networks: Mapping[str, PodNetwork]
     """All networks by name."""
+    running: RunningPods
+    """The stack's pods that run."""
     make_way: ResourceHook
     """Deletes a pod of its name that an earlier run has left."""
     report: ErrorHook
@@ -96,7 +99,11 @@ class MacvlanPod(ComponentResource):
         networks = [args.networks[item.network.name] for item in attached]
         annotations: dict[str, Input[str]] = {
             NETWORKS: cni.annotation(entries, workload.namespace),
-            NETWORK_REVISION: ",".join(network.revision for network in networks),
+            NETWORK_REVISION: args.running.unless_replaced(
+                args.pod.name,
+                shape_of_settings(workload, machine.node.name if machine else ""),
+                ",".join(network.revision for network in networks),
+            ),
             # RFC 9535; an escaped path fails after the pod was made (docs/measured.md 23).
             **({MACHINE: args.host.disk_id} if args.host and args.host.node.k3s_disk else {}),
             "pulumi.com/waitFor": json.dumps(["condition=Ready", f"jsonpath={{.metadata.annotations['{NETWORK_STATUS}']}}"]),

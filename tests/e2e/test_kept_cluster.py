@@ -172,8 +172,8 @@ def identity(checkout: Checkout) -> dict[str, Any]:
     }
 
 
-def encrypted(checkout: Checkout, name: str) -> int:
-    return int(checkout.node(f'python3 -c "{ENCRYPTED}" /registry/secrets/default/{name}'))
+def encrypted(checkout: Checkout, name: str, node: str = "server-1") -> int:
+    return int(checkout.node(f'python3 -c "{ENCRYPTED}" /registry/secrets/default/{name}', node))
 
 
 def secret(checkout: Checkout, name: str) -> str:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.unit
 
 LABELS = {"app.kubernetes.io/name": "nginx-macvlan", "app.kubernetes.io/managed-by": "pulumi"}
 REVISION = "k3s-macvlan.dev/network-revision"
-WANTED: dict[str, Any] = {
+METADATA: dict[str, Any] = {
     "name": "nginx-macvlan",
     "namespace": "default",
     "labels": LABELS,
@@ -24,11 +24,21 @@ WANTED: dict[str, Any] = {
 }
 
 
-def found(labels: dict[str, str] | None = None, **annotations: str) -> dict[str, Any]:
+def spec(port: int) -> dict[str, Any]:
+    return {"containers": [{"name": "web", "ports": [{"name": "http", "containerPort": port}]}]}
+
+
+WANTED: dict[str, Any] = {"metadata": METADATA, "spec": spec(80)}
+
+
+def found(labels: dict[str, str] | None = None, port: int = 80, **annotations: str) -> dict[str, Any]:
     names = {"networks": NETWORKS, "revision": REVISION, "machine": MACHINE}
     return {
-        "labels": LABELS if labels is None else labels,
-        "annotations": {names[key]: value for key, value in annotations.items()},
+        "metadata": {
+            "labels": LABELS if labels is None else labels,
+            "annotations": {names[key]: value for key, value in annotations.items()},
+        },
+        "spec": spec(port),
     }
 
 
@@ -40,8 +50,10 @@ def found(labels: dict[str, str] | None = None, **annotations: str) -> dict[str,
         (found(networks="iot", revision="1"), True),
         (found(networks="iot"), False),
         (found(networks="macvlan-conf", revision="1", machine="of-another"), True),
+        (found(port=8080, networks="macvlan-conf", revision="1"), True),
         (found({}, networks="iot", revision="0"), False),
-        ({}, False),
+        (found({}, port=8080), False),
+        ({"metadata": {}, "spec": {}}, False),
     ],
 )
 def test_only_a_pod_of_the_stack_s_own_on_other_networks_is_left_over(pod: dict[str, Any], leftover: bool) -> None:
@@ -49,7 +61,7 @@ def test_only_a_pod_of_the_stack_s_own_on_other_networks_is_left_over(pod: dict[
 
 
 def test_a_pod_that_the_cluster_s_data_have_brought_back_is_of_a_former_machine() -> None:
-    wanted = {**WANTED, "annotations": {**WANTED["annotations"], MACHINE: "disk-2"}}
+    wanted = {**WANTED, "metadata": {**METADATA, "annotations": {**METADATA["annotations"], MACHINE: "disk-2"}}}
     assert [is_leftover(found(networks="macvlan-conf", revision="1", machine=disk), wanted) for disk in ("disk-1", "disk-2")] == [
         True,
         False,
@@ -63,7 +75,7 @@ def test_it_is_deleted_and_its_end_awaited(monkeypatch: pytest.MonkeyPatch) -> N
     def get(path: str) -> Any:
         if not answers:
             raise urllib.error.HTTPError(path, 404, "gone", Message(), io.BytesIO())
-        return {"metadata": answers.pop()}
+        return answers.pop()
 
     monkeypatch.setattr(leftover_pod, "client", lambda _: get)
     monkeypatch.setattr(leftover_pod, "delete", lambda _, path: deleted.append(path))
