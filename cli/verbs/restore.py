@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, NamedTuple
 
+import yaml
+
 from cli import backend as backends
 from cli import backup_file, consent, data_key, engine, hints, locks, node_scripts, process, restore_checks, selection
 from cli import stack as stacks
@@ -200,6 +202,8 @@ def _restore(source: Source, config: Settings, plan: Plan, stack: Stack | None, 
     _up(name, "--skip-preview", "--replace", "**::k3s-kubeconfig")
     say("bringing the stack up to date with the restored cluster")
     _up(name, "--refresh", "--replace", "**-multus-gate")
+    # Until here a repetition deletes nothing of what was there before.
+    node_scripts.run_with(stack, _rejoin(stack.first_server, "complete", config, plan))
 
 
 class Nodes(NamedTuple):
@@ -261,17 +265,12 @@ def _up(name: str, *words: str) -> None:
 
 def _exchange(source: Source, stack: Stack, config: Settings, plan: Plan) -> None:
     """The restored data on the first server; all other nodes join it again."""
-    limit, conf = config.timeouts.k3s, plan.cni.conf
+    limit = config.timeouts.k3s
     first = stack.first_server
     others = [node for node in stack.nodes if node is not first]
-
-    def rejoin(node: Node, step: str, **more: str) -> Run:
-        environment = {"STEP": step, "ROLE": node.role, "CONF_DIR": conf, "SERVICE_LIMIT": str(limit), **more}
-        return Run(node=node, name="k3s-rejoin.sh", limit=2 * limit + 400, environment=environment)
-
     if others:
         say(f"stopping K3s on {_names(others)}")
-        node_scripts.run_all(stack, [rejoin(node, "stop") for node in others])
+        node_scripts.run_all(stack, [_rejoin(node, "stop", config, plan) for node in others])
     say(f"exchanging the cluster's data on {first.name}")
     with source.opened() as reader:
         content = reader.content
@@ -281,7 +280,7 @@ def _exchange(source: Source, stack: Stack, config: Settings, plan: Plan) -> Non
             "SHA256": content.sha256,
             "ENCRYPTED": encrypted,
             "NODES": " ".join(node.name for node in stack.nodes),
-            "CONF_DIR": conf,
+            "CONF_DIR": plan.cni.conf,
             "LIMIT_SECONDS": str(limit),
             "SERVICE_LIMIT": str(limit),
         }
@@ -293,15 +292,34 @@ def _exchange(source: Source, stack: Stack, config: Settings, plan: Plan) -> Non
             more_stdin=f"{content.token}\n{content.agent_token}\n".encode(),
         )
         node_scripts.run_with(stack, run, reader.snapshot())
+    if not others:
+        return
+    tokens = _tokens(stack)
     # etcd takes one new member at a time.
     for node in others:
         if node.role == "server":
             say(f"{node.name} joins the restored cluster")
-            node_scripts.run_with(stack, rejoin(node, "join", ENCRYPTED=encrypted))
+            node_scripts.run_with(stack, _rejoin(node, "join", config, plan, tokens, ENCRYPTED=encrypted))
     agents = [node for node in others if node.role == "agent"]
     if agents:
         say(f"{_names(agents)}: joining the restored cluster")
-        node_scripts.run_all(stack, [rejoin(node, "join") for node in agents])
+        node_scripts.run_all(stack, [_rejoin(node, "join", config, plan, tokens) for node in agents])
+
+
+def _rejoin(node: Node, step: str, config: Settings, plan: Plan, tokens: bytes = b"", **more: str) -> Run:
+    limit = config.timeouts.k3s
+    environment = {"STEP": step, "ROLE": node.role, "CONF_DIR": plan.cni.conf, "SERVICE_LIMIT": str(limit), **more}
+    return Run(node=node, name="k3s-rejoin.sh", limit=2 * limit + 400, environment=environment, more_stdin=tokens)
+
+
+def _tokens(stack: Stack) -> bytes:
+    """The restored cluster's token and its agents', or an empty one, a line each: those of its first server. LabError where that
+    does not name them."""
+    done = ssh.run(stack, stack.first_server, ["sudo", "-n", "cat", "/etc/rancher/k3s/config.yaml"], capture=True)
+    values = yaml.safe_load(done.stdout) if not done.returncode else None
+    if not isinstance(values, dict) or not values.get("token"):
+        raise LabError(f"{stack.first_server.name} has no token in its config.yaml, or does not answer: repeat the restore")
+    return f"{values['token']}\n{values.get('agent-token') or ''}\n".encode()
 
 
 def _names(nodes: Sequence[Node]) -> str:

@@ -63,9 +63,14 @@ def test_what_the_api_adds_is_of_no_shape() -> None:
         "nodeName": "server-1",
         "securityContext": {},
         "tolerations": [{"key": "node.kubernetes.io/not-ready"}],
-        "containers": [{"ports": [{"name": "http", "containerPort": 80, "protocol": "TCP"}], "volumeMounts": [{"name": "token", "mountPath": "/var/run"}]}],
+        "containers": [
+            {
+                "ports": [{"name": "http", "containerPort": 80, "protocol": "TCP"}],
+                "volumeMounts": [{"name": "token", "mountPath": "/var/run"}],
+            }
+        ],
         "volumes": [{"name": "token", "projected": {}}],
-    }  # fmt: skip
+    }
     assert shape_of_spec(spec) == PodShape(node="", user=0, port=80, directories=())
 
 

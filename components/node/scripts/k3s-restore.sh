@@ -12,8 +12,9 @@
 # Stdin: a line with the token of the cluster that the snapshot is of, one with its agents' token, which may be empty; then the
 #   snapshot. All of it is secret.
 # Changes: K3s's data: server/db/etcd is the snapshot's (what it was before is server/db/etcd-old-…, until the next restore after a
-#   complete one), the CA is the snapshot's, the token is config.yaml's, whose secrets-encryption becomes the snapshot's. In the API:
-#   node-password secrets, nodes that are not in NODES and the program's own pods are deleted. All pods of this node start again.
+#   complete one, which k3s-rejoin.sh notes), the CA is the snapshot's, the token is config.yaml's, whose secrets-encryption becomes
+#   the snapshot's. In the API: node-password secrets, nodes that are not in NODES and the program's own pods are deleted. All pods of
+#   this node start again.
 # Exit: 0 the API answers with the snapshot's objects; 1 with the reason. It can be repeated wherever it ended.
 # The CA and its kin are in the snapshot, encrypted with that cluster's token, and its list of passwords is one of them. If config.yaml
 # has other tokens, K3s runs once with the former ones and is given the new ones by its own request (k3s_token.py; `k3s token rotate`,
@@ -26,8 +27,8 @@ export ROOT=${ROOT:-}
 ROLE=server unit=k3s
 state=$ROOT/var/lib/k3s-macvlan
 data=$ROOT/var/lib/rancher/k3s
-k3s=$ROOT/usr/local/bin/k3s
 config=$ROOT/etc/rancher/k3s/config.yaml
+k3s=$ROOT/usr/local/bin/k3s
 work=$data/server/db/k3s-macvlan-restore
 # K3s reads it after config.yaml, whose values it replaces.
 drop_in=$config.d/zz-k3s-macvlan-restore.yaml
@@ -58,18 +59,15 @@ source "${0%/*}/parts/k3s-stop.sh"
 source "${0%/*}/parts/k3s-start.sh"
 # shellcheck source=/dev/null
 source "${0%/*}/parts/k3s-encryption.sh"
+# shellcheck source=/dev/null
+source "${0%/*}/parts/k3s-tokens.sh"
 k3s_restored=$(< "${0%/*}/k3s_restored.py")
 k3s_token=$(< "${0%/*}/k3s_token.py")
 
 [[ -x $k3s && -s $config ]] || fail "K3s is not installed on this server: ./lab up installs it, then repeat the restore"
 { IFS= read -r token; IFS= read -r agent_token; } || fail "no token arrived"
-# $1 of config.yaml, as this program writes it.
-value_of() { sed -nE "s/^$1: *[\"']?([^\"' ]+)[\"']? *$/\1/p" "$config"; }
 wanted=$(value_of token) wanted_agents=$(value_of agent-token)
-# What is put between quotes below.
-for each in "$token" "$wanted" "${agent_token:-none}"; do
-  [[ $each =~ ^[[:graph:]]+$ && $each != *[\"\'\\]* ]] || fail "a token is empty, or has quotes or backslashes, which this script cannot hand on"
-done
+check_tokens "$token" "$wanted" "${agent_token:-none}"
 
 umask 077
 mkdir -p "$state"
@@ -94,7 +92,7 @@ stop_k3s
 set_encryption "$ENCRYPTED"
 # As on a new machine, which is K3s's documented case: certificates of a former CA would be taken for good ones by some releases.
 rm -rf "$data/server/tls" "$data/server/cred" "$data"/server/tls-[0-9]* "$data/server/db/reset-flag"
-# Where the last restore was not completed, what was there before it is in one of these.
+# Where the last restore was not completed (k3s-rejoin.sh, complete), what was there before it is in one of these.
 [[ -e $state/restoring ]] || rm -rf "$data"/server/db/etcd-old-*
 : > "$state/restoring"
 mkdir -p "$data/server/db/etcd"
@@ -129,5 +127,4 @@ else
 fi
 stage "removing from the cluster what is not there any more"
 python3 -c "$k3s_restored" "$ROOT" "$NODES" || fail "the restored cluster still has what is not there any more: repeat the restore"
-rm -f "$state/restoring"
 echo "restored=$SHA256"

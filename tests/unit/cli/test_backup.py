@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import stat
+import subprocess
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from cli.errors import LabError
 from cli.node_scripts import Run
 from cli.restore_checks import Running
 from cli.stack import Stack
-from cli.verbs import backup, restore
+from cli.verbs import backup, restore, ssh
 from components.config import reading
 from components.config.raw import from_document
 
@@ -247,11 +248,18 @@ class Steps:
     def script(self, _stack: Stack, run: Run, data: Iterable[bytes] = ()) -> None:
         size = len(b"".join(data))
         self.done.append(f"{run.name} {run.node.name} {run.environment.get('STEP', size)}")
-        assert run.more_stdin == (b"" if "STEP" in run.environment else b"s3cr3t-token\nagents-t0ken\n")
-        exchanges = run.environment.get("STEP") != "stop" and run.node.role == "server"
+        step = run.environment.get("STEP")
+        wanted = {None: b"s3cr3t-token\nagents-t0ken\n", "join": b"rotated\nrotated-too\n"}
+        assert run.more_stdin == wanted.get(step, b"")
+        exchanges = step in (None, "join") and run.node.role == "server"
         assert run.environment.get("ENCRYPTED") == ("false" if exchanges else None), "as the backup has it"
         if self.fails and self.fails in self.done[-1]:
             raise LabError("failed")
+
+    def config(self, _stack: Stack, node: stacks.Node, words: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        """Of the first server, which a rotation that was cut off has reached."""
+        assert (node.name, words[-1]) == ("server-1", "/etc/rancher/k3s/config.yaml")
+        return subprocess.CompletedProcess(words, 0, "token: rotated\nagent-token: rotated-too\n", "")
 
     def scripts(self, stack: Stack, runs: list[Run]) -> None:
         for run in runs:
@@ -283,6 +291,7 @@ def steps(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Step
     monkeypatch.setattr(process, "run", found.pulumi)
     monkeypatch.setattr(node_scripts, "run_with", found.script)
     monkeypatch.setattr(node_scripts, "run_all", found.scripts)
+    monkeypatch.setattr(ssh, "run", found.config)
     monkeypatch.setattr(data_key, "unwrap", lambda *_: KEY)
     (tmp_path / "in").write_bytes(SNAPSHOT)
     with (tmp_path / "file").open("wb") as file, (tmp_path / "in").open("rb") as sent:
@@ -302,6 +311,7 @@ EXCHANGE = [
     "k3s-rejoin.sh agent-1 join",
     "pulumi up -s dev --yes --skip-preview --replace **::k3s-kubeconfig",
     "pulumi up -s dev --yes --refresh --replace **-multus-gate",
+    "k3s-rejoin.sh server-1 complete",
 ]
 
 

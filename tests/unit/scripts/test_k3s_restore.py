@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from components.node.scripts import k3s_restored, k3s_token
 
@@ -32,6 +33,7 @@ cp "$path" "$STUB/restored"
 [[ ! -e $STUB/fails ]] || { echo 'level=fatal msg="bootstrap data already found and encrypted with different token"'; exit 1; }
 server=$ROOT/var/lib/rancher/k3s/server
 mv "$server/db/etcd" "$server/db/etcd-old-2"; mkdir -p "$server/db/etcd/member" "$server/tls"
+echo restored > "$server/db/etcd/member/x"
 echo 'level=error msg="Shutdown request received: Managed etcd cluster membership has been reset, restart without --cluster-reset"'
 exit 1
 """
@@ -136,9 +138,11 @@ def restore(
     return subprocess.CompletedProcess([], done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-def rejoin(node: Node, step: str, role: str, encrypted: str = "false") -> subprocess.CompletedProcess[str]:
+def rejoin(
+    node: Node, step: str, role: str, encrypted: str = "false", tokens: tuple[str, ...] = (TOKEN, AGENTS)
+) -> subprocess.CompletedProcess[str]:
     given = {"STEP": step, "ROLE": role, "ENCRYPTED": encrypted, "CONF_DIR": CONF_DIR}
-    return node.run("k3s-rejoin", **given, SERVICE_LIMIT="20", POD_SECONDS="2")
+    return node.run("k3s-rejoin", stdin="".join(f"{token}\n" for token in tokens), **given, SERVICE_LIMIT="20", POD_SECONDS="2")
 
 
 def files(node: Node) -> set[str]:
@@ -320,6 +324,82 @@ def test_an_agent_gives_up_its_certificates_alone(server: Node) -> None:
     there = files(server)
     assert "server/db/etcd/member/x" in there and "agent/client-kubelet.crt" not in there
     assert "start --no-block k3s-agent" in log(server, "systemctl.log")
+
+
+@pytest.mark.parametrize(
+    ("role", "was", "becomes"),
+    [
+        ("server", f"token: {FORMER}\nagent-token: of-before\n", {"token": TOKEN, "agent-token": AGENTS}),
+        ("server", f"token: {FORMER}\n", {"token": TOKEN, "agent-token": AGENTS}),
+        ("agent", f"token: '{FORMER}'\n", {"token": AGENTS}),
+    ],
+    ids=["server", "server without an agents' token", "agent"],
+)
+def test_a_node_that_a_rotation_has_not_reached_joins_with_the_restored_tokens(
+    server: Node, api: None, role: str, was: str, becomes: dict[str, str]
+) -> None:
+    name, rest = "etc/rancher/k3s/config.yaml", "server: https://192.168.122.10:6443\nnode-label:\n- token=x\n"
+    server.file(name, was + rest, 0o600)
+    joining(server, role)
+    file = server.root / name
+    assert yaml.safe_load(file.read_text()) == yaml.safe_load(rest) | becomes
+    assert file.stat().st_mode & 0o777 == 0o600 and not file.with_name("config.yaml.new").exists()
+
+
+@pytest.mark.parametrize(("role", "agents"), [("server", AGENTS), ("agent", AGENTS), ("server", ""), ("agent", "")])
+def test_a_file_with_the_restored_tokens_stays_as_it_is(server: Node, api: None, role: str, agents: str) -> None:
+    """`up` would write its own words again, and restart K3s for it."""
+    text = f"# mine\ntoken: '{(agents or TOKEN) if role == 'agent' else TOKEN}'\n"
+    if role == "server" and agents:
+        text = f"agent-token: {agents}\n{text}"
+    file = server.file("etc/rancher/k3s/config.yaml", text, 0o600)
+    joining(server, role, agents)
+    assert file.read_text() == text
+
+
+def test_agents_without_a_token_of_their_own_have_the_servers(server: Node, api: None) -> None:
+    file = server.file("etc/rancher/k3s/config.yaml", f"agent-token: {AGENTS}\ntoken: {FORMER}\n", 0o600)
+    joining(server, "server", "")
+    assert yaml.safe_load(file.read_text()) == {"token": TOKEN}
+
+
+def joining(node: Node, role: str, agents: str = AGENTS) -> None:
+    if role == "agent":
+        node.command(
+            "systemctl",
+            SYSTEMCTL + 'if [[ $1 == start ]]; then echo x > "$ROOT/var/lib/rancher/k3s/agent/kubelet.kubeconfig"; fi\n',
+        )
+    done = rejoin(node, "join", role, tokens=(TOKEN, agents))
+    assert done.returncode == 0, done.stderr
+    assert not [word for word in (TOKEN, AGENTS, FORMER) if word in done.stdout + done.stderr]
+
+
+def test_a_join_without_a_token_changes_nothing(server: Node) -> None:
+    before = files(server)
+    for tokens, text in (
+        ((), "no token arrived"),
+        (("",), "no token arrived"),
+        (("", ""), "a token is empty"),
+        (("a'b", ""), "quotes"),
+    ):
+        done = rejoin(server, "join", "server", tokens=tokens)
+        assert done.returncode == 1 and text in done.stderr
+    assert files(server) == before and not log(server, "systemctl.log")
+
+
+def test_what_was_there_before_stays_until_the_restore_is_complete(server: Node, api: None) -> None:
+    """A restore that is repeated, as where a node did not join, must not delete the only copy of the former cluster."""
+    kept = "server/db/etcd-old-2/member/x"
+    assert restore(server).returncode == 0
+    (server.root / DATA / "server/db/etcd-old-2").rename(server.root / DATA / "server/db/etcd-old-1")
+    assert restore(server).returncode == 0
+    assert kept.replace("old-2", "old-1") in files(server), "of the first, incomplete one"
+    done = rejoin(server, "complete", "server")
+    assert done.returncode == 0 and done.stdout == "complete=k3s\n", done.stderr
+    assert kept in files(server)
+    (server.root / DATA / "server/db/etcd-old-2").rename(server.root / DATA / "server/db/etcd-old-3")
+    assert restore(server).returncode == 0
+    assert {path for path in files(server) if "etcd-old" in path} == {kept}
 
 
 @pytest.mark.parametrize(("step", "role"), [("go", "server"), ("stop", "master")])
