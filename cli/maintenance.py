@@ -18,6 +18,7 @@ from cli.draining import Guest
 from cli.errors import LabError
 from cli.kube import KubeNode
 from cli.report import say
+from cli.server_turn import Turn
 from cli.stack import Node, Stack
 from cli.waiting import Waiting
 from components.config.plan import Plan
@@ -75,6 +76,10 @@ class Maintenance:
 
     def kube_nodes(self) -> list[KubeNode]:
         return kube.nodes(self.api.get("/api/v1/nodes"))
+
+    def turn(self) -> Turn:
+        """Whether the node may be taken out of service now."""
+        return server_turn.turn(self.node, self.stack.nodes, self.kube_nodes())
 
     def cordon(self, *, on: bool) -> None:
         """Let no further pods onto the node, or let them again."""
@@ -137,8 +142,7 @@ def take_out(maintenance: Maintenance, options: argparse.Namespace, *, comes_bac
     node, name = maintenance.node, maintenance.node.name
     listed = maintenance.kube_nodes()
     turn = server_turn.turn(node, maintenance.stack.nodes, listed)
-    if turn.refusals:
-        raise LabError(f"{name} is left as it is, one server at a time: {'; '.join(turn.refusals)}")
+    refuse_out_of_turn(f"{name} is left as it is", turn)
     elsewhere = draining.others_take_pods(listed, name)
     guests = maintenance.guests(elsewhere=elsewhere, comes_back=comes_back)
     lost = [guest for guest in guests if guest.fate == "lost"]
@@ -159,10 +163,24 @@ def take_out(maintenance: Maintenance, options: argparse.Namespace, *, comes_bac
         return False
     maintenance.cordon(on=True)
     maintenance.state = f"{name} is cordoned, and pods may have left it: ./lab uncordon {name} lets pods onto it again"
+    # Whoever takes another server out at this time sees this one cordoned, or is seen here.
+    try:
+        refuse_out_of_turn(f"{name} is left as it is", maintenance.turn())
+    except LabError:
+        if not any(one.name == name and one.cordoned for one in listed):
+            maintenance.cordon(on=False)
+        maintenance.state = f"{name} is as it was"
+        raise
     _drain(maintenance, [guest for guest in guests if guest.fate != "stays"], force=options.force)
     # The pages are served from elsewhere before the node stops.
     maintenance.make_again([guest.name for guest in guests if guest.fate == "moves"])
     return True
+
+
+def refuse_out_of_turn(holds: str, turn: Turn) -> None:
+    """Raises LabError where the node may not be taken out of service now. holds: what is true of it then."""
+    if turn.refusals:
+        raise LabError(f"{holds}, one server at a time: {'; '.join(turn.refusals)}")
 
 
 def _drain(maintenance: Maintenance, leaving: list[Guest], *, force: bool) -> None:

@@ -128,9 +128,10 @@ class NodeCertificatesProvider(PlainProvider):
         try:
             dates = parse(_run(inputs, environment))
         except NodeScriptError as error:
+            again = "./lab rotate certificates again" if rotate else "run `up` again, which continues from here"
             raise RenewalError(
                 f"the certificates of K3s on {inputs['node']} were not renewed: {error}. Its K3s and journal: ./lab logs "
-                f"{inputs['node']}; then run `up` again, which continues from here"
+                f"{inputs['node']}; then {again}"
             ) from None
         return UpdateResult({**inputs, **_merged(_olds, dates)})
 

@@ -2,7 +2,7 @@
 
 send RELEASE SNAPSHOT: writes what a restore must know of this server's cluster, as a line of JSON, and then the snapshot, to
 stdout. Stdin: the namespace kube-system, as the API has it; its UID tells clusters apart. The line: release, cluster (that UID),
-founded (its creation), token, config (the text of config.yaml), encrypted (K3s encrypts Secrets), size and sha256 of the snapshot.
+founded (its creation), token, config (the text of config.yaml), encrypted (K3s reads Secrets by a key), size and sha256 of it.
 
 request: writes etcd's request for the CA and its kin under this server's token to stdout. answer: reads what etcd has answered from
 stdin; exit 0 they are there, 1 they are not, 2 it has not answered. K3s encrypts them with the token, and keeps them under its hash
@@ -43,6 +43,20 @@ def verdict(answer: bytes, wanted: bytes) -> int:
     return (0 if wanted in answer else 1) if len(answer) >= 5 else 2
 
 
+def encrypts(root: str, config: str) -> bool:
+    """Whether there are Secrets that K3s reads by a key: then the restored server needs secrets-encryption. Where that is prepared
+    and no key is made yet, the file has the provider `identity` alone; first of several it means that nothing is encrypted any
+    more, and what was is read by the keys after it, with the option."""
+    try:
+        with open(root + "/var/lib/rancher/k3s/server/cred/encryption-config.json") as file:
+            providers = json.load(file)["resources"][0]["providers"]
+        first = "identity" not in providers[0]
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+    on = re.search(r"""(?m)^secrets-encryption: *["']?true\b""", config) is not None
+    return first or (on and len(providers) > 1)
+
+
 def head(root: str, release: str, snapshot: str, namespace: dict[str, Any]) -> dict[str, Any]:
     token = read_token(root)
     with open(root + "/etc/rancher/k3s/config.yaml") as file:
@@ -57,7 +71,7 @@ def head(root: str, release: str, snapshot: str, namespace: dict[str, Any]) -> d
         "founded": namespace["metadata"]["creationTimestamp"],
         "token": token,
         "config": config,
-        "encrypted": os.path.exists(root + "/var/lib/rancher/k3s/server/cred/encryption-config.json"),
+        "encrypted": encrypts(root, config),
         "size": os.path.getsize(snapshot),
         "sha256": digest.hexdigest(),
     }

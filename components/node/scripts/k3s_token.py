@@ -26,8 +26,11 @@ import urllib.request
 CONFIG = "/etc/rancher/k3s/config.yaml"
 DATA = "/var/lib/rancher/k3s/server/"
 SERVERS = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes"
+STATUS = "/v1-k3s/encrypt/status"
+"""Of K3s's own API: what only servers may read, and nothing follows from it."""
 DONE, REFUSED, SILENT = 200, (401, 403), 503
 """Statuses of answers. K3s gives the last while it starts; here it also means no answer."""
+SLEEPS = "K3s on this server does not answer ({text}), and only a running one takes a new token: start it, then run `up` again"
 
 
 def note(text: str) -> None:
@@ -104,7 +107,7 @@ class Server:
     def takes(self, token: str) -> bool:
         """Whether servers may join here with this token. A server that does not answer takes none."""
         try:
-            return self.query("/v1-k3s/encrypt/status", token, limit=10)[0] not in (*REFUSED, SILENT)
+            return self.query(STATUS, token, limit=10)[0] not in (*REFUSED, SILENT)
         except OSError:
             return False
 
@@ -128,6 +131,14 @@ def others(root: str) -> list[str]:
         return []
 
 
+def named(config: str, port: str) -> list[str]:
+    """URLs of the cluster's servers by the addresses that are to be in their certificates (tls-san), which this program writes one
+    a line. Some may not be there yet."""
+    match = re.search(r"""(?m)^tls-san:\n((?: *- .*\n?)*)""", config)
+    addresses = re.findall(r"""(?m)^ *- *['"]?(\d+(?:\.\d+){3})['"]?$""", match[1] if match else "")
+    return [f"https://{address}:{port}" for address in addresses]
+
+
 def rotate(root: str, new: str, old: str, limit: float) -> str:
     """What was done, as a word. Exits with the reason where the cluster does not take the token."""
     token, data = value(new, "token"), root + DATA
@@ -137,16 +148,26 @@ def rotate(root: str, new: str, old: str, limit: float) -> str:
         return "same"
     ca, join = data + "tls/server-ca.crt", value(new, "server")
     # With the same servers' token it says nothing that a server takes it.
-    if join and token != formers[0] and any(Server(url, ca).takes(token) for url in dict.fromkeys([join, *others(root)])):
-        return "joins"
+    if join and token != formers[0]:
+        # A server that has not started since the first was given the token cannot list the others.
+        urls = dict.fromkeys([join, *(others(root) or named(new, here(root).rpartition(":")[2]))])
+        if any(Server(url, ca).takes(token) for url in urls):
+            return "joins"
     list_file = data + "cred/passwd"
     listed = read(list_file)
     formers += [row[0] for user, row in passwords(listed).items() if user == "server"]
+    server = Server(here(root), ca)
+    # A K3s that does not run must find its list as it was: it does not start with one that is newer than what servers share.
+    status, text = query(server, STATUS, [*formers, token], limit)
+    if status == SILENT:
+        if formers[-1] == token:
+            # A former run was cut off between the request and the file, and K3s has ended since: it starts with the new one alone.
+            return "had it"
+        fail(SLEEPS.format(text=text))
     shared = with_password(listed, "node", agents or token) if agents or former_agents else listed
     if shared != listed:
         replace(list_file, shared)
     note("giving the cluster the new token")
-    server = Server(here(root), ca)
     status, text = put(server, token, formers, limit)
     if status not in (DONE, SILENT, *REFUSED):
         # K3s writes the list before what servers share. Where a request ended between the two, as when etcd had no leader, K3s
@@ -159,26 +180,26 @@ def rotate(root: str, new: str, old: str, limit: float) -> str:
         # As long as K3s's own command gives etcd.
         time.sleep(1)
         return "rotated"
-    if status == SILENT and formers[-1] == token:
-        # A former run was cut off between the request and the file, and K3s has ended since: it starts with the new token alone.
-        return "had it"
     if read(list_file) != listed:
         replace(list_file, with_password(listed, "server", formers[0]))
     if status == SILENT:
-        fail(
-            f"K3s on this server does not answer ({text}), and only a running one takes a new token: start it, then run `up` again"
-        )
+        fail(SLEEPS.format(text=text))
     fail(f"the cluster has not taken the new token, and keeps the old one: it answers {status} {text}")
     return ""
 
 
 def put(server: Server, token: str, formers: list[str], limit: float) -> tuple[int, str]:
-    """The answer to the request, made with whichever former token the server takes; the last one within the limit."""
-    document, end = json.dumps({"newToken": token}).encode(), time.monotonic() + limit
+    """The answer to the request for this token."""
+    return query(server, "/v1-k3s/token", [*formers, token], limit, json.dumps({"newToken": token}).encode())
+
+
+def query(server: Server, path: str, tokens: list[str], limit: float, document: bytes | None = None) -> tuple[int, str]:
+    """The answer with whichever of the tokens the server takes; the last one within the limit."""
+    end = time.monotonic() + limit
     while True:
-        for former in dict.fromkeys([*formers, token]):
+        for token in dict.fromkeys(tokens):
             try:
-                status, text = server.query("/v1-k3s/token", former, document)
+                status, text = server.query(path, token, document)
             except OSError as error:
                 status, text = SILENT, str(getattr(error, "reason", error))
             if status not in REFUSED:

@@ -14,9 +14,24 @@ from typing import Any
 import pytest
 
 from cli import backend as backends
-from cli import consent, draining, engine, kube, locks, maintenance, networks, node_scripts, own_pods, process, selection, stack
+from cli import (
+    consent,
+    draining,
+    engine,
+    kube,
+    locks,
+    maintenance,
+    networks,
+    node_scripts,
+    own_pods,
+    process,
+    selection,
+    server_turn,
+    stack,
+)
 from cli.errors import LabError
 from cli.maintenance import Api, Maintenance, apis, by_address
+from cli.server_turn import Turn
 from cli.verbs import drain, reboot, ssh, uncordon
 from components.config import plan as plans
 from components.config import reading
@@ -194,6 +209,31 @@ def test_a_server_waits_for_the_others(cluster: Cluster, monkeypatch: pytest.Mon
     monkeypatch.setattr(kube, "nodes", lambda _document: [kube.KubeNode(name="agent-1", ready=True, version="")])
     with pytest.raises(LabError, match="server-1 is left as it is, one server at a time: server-1 is no node of the cluster yet"):
         drain.main(options("server-1"))
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["in service", "cordoned before"])
+@pytest.mark.parametrize("verb", [drain.main, reboot.main])
+def test_of_two_who_begin_at_once_neither_takes_its_server_out(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: Any, before: bool
+) -> None:
+    """Each has found the other's server in service, before it was asked."""
+    cluster.cordoned.update({"server-1"} if before else ())
+    monkeypatch.setattr(server_turn, "turn", lambda *_: Turn(refusals=("server-2 is cordoned",) if cluster.done else ()))
+    with pytest.raises(LabError, match="server-1 is left as it is, one server at a time: server-2 is cordoned"):
+        verb(options("server-1"))
+    assert cluster.done == ["cordon server-1", *([] if before else ["uncordon server-1"])]
+    assert "server-1 is as it was" in capsys.readouterr().err
+
+
+def test_a_server_that_is_lost_while_another_drains_stops_the_reboot(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = Turn(refusals=("server-2 is not Ready",))
+    monkeypatch.setattr(server_turn, "turn", lambda *_: lost if "evict web-1" in cluster.done else Turn())
+    with pytest.raises(LabError, match="server-1 is drained and not restarted, one server at a time: server-2 is not Ready"):
+        reboot.main(options("server-1"))
+    assert "restart server-1" not in cluster.done
+    assert "server-1 is cordoned, and pods may have left it: ./lab uncordon server-1" in capsys.readouterr().err
 
 
 REBOOTED = ["k3s-node-ready.sh server-1", "multus-gate.sh server-1", "network-check.sh server-1", "uncordon server-1"]

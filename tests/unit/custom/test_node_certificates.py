@@ -152,8 +152,13 @@ def test_a_run_that_rotates_renews_whatever_is_left_and_the_next_one_nothing(wor
 
 def test_a_failure_names_node_and_remedy(world: World) -> None:
     world.at, world.answer = MADE + timedelta(days=300), NodeScriptError("a certificate still ends 2027-11-26")
-    with pytest.raises(RenewalError, match=r"on server-1 were not renewed: a certificate still ends .* ./lab logs server-1"):
+    with pytest.raises(
+        RenewalError, match=r"on server-1 were not renewed: a certificate still ends .* ./lab logs server-1"
+    ) as failed:
         NodeCertificatesProvider().update("", STATE, INPUTS)
+    assert "then run `up` again" in str(failed.value)
+    with pytest.raises(RenewalError, match=r"then \./lab rotate certificates again$"):
+        NodeCertificatesProvider().update("", STATE, {**INPUTS, "rotate": True})
 
 
 def test_refresh_sees_what_others_have_renewed(world: World) -> None:

@@ -96,13 +96,41 @@ def test_the_snapshot_comes_whole_and_nothing_stays(server: Node) -> None:
 
 
 def test_encryption_of_secrets_and_another_directory_are_seen(server: Node) -> None:
-    server.file(f"{SERVER}/cred/encryption-config.json", "{}")
-    server.file("etc/rancher/k3s/config.yaml", "etcd-snapshot-dir: '/srv/snapshots'\n")
+    server.file(f"{SERVER}/cred/encryption-config.json", providers("aescbc", "identity"))
+    server.file("etc/rancher/k3s/config.yaml", "etcd-snapshot-dir: '/srv/snapshots'\nsecrets-encryption: true\n")
     (server.stub / "folder").write_text("/srv/snapshots")
     status, sent, said = backup(server)
     assert status == 0, said
     assert json.loads(sent.partition(b"\n")[0])["encrypted"] is True
     assert left(server, "srv/snapshots") == []
+
+
+def providers(*names: str) -> str:
+    """K3s's encryption-config.json (pkg/secretsencrypt/config.go)."""
+    keys = [{name: {} if name == "identity" else {"keys": [{"name": "aescbckey", "secret": "c2VjcmV0"}]}} for name in names]
+    return json.dumps({"kind": "EncryptionConfiguration", "resources": [{"resources": ["secrets"], "providers": keys}]})
+
+
+@pytest.mark.parametrize("option", [False, True])
+@pytest.mark.parametrize(
+    ("text", "with_option", "without"),
+    [
+        (providers("aescbc", "identity"), True, True),
+        (providers("secretbox", "identity"), True, True),
+        (providers("identity", "aescbc"), True, False),
+        (providers("identity"), False, False),
+        ("", False, False),
+        ("{}", False, False),
+    ],
+    ids=["encrypted", "by secretbox", "decrypted", "prepared", "cut off", "empty"],
+)
+def test_only_secrets_with_a_key_need_the_encryption(
+    server: Node, text: str, with_option: bool, without: bool, option: bool
+) -> None:
+    """As prepared for `k3s.hardened`, whose next `up` was not run: the backup of such a cluster is one without encryption."""
+    server.file(f"{SERVER}/cred/encryption-config.json", text)
+    on = "secrets-encryption: 'true'\n" if option else "secrets-encryption: false\n"
+    assert k3s_backup.encrypts(str(server.root), on) is (with_option if option else without)
 
 
 def test_what_a_killed_run_has_left_is_removed_and_not_sent(server: Node) -> None:

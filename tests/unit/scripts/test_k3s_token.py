@@ -26,6 +26,7 @@ pytestmark = pytest.mark.unit
 CONFIG = "/etc/rancher/k3s/config.yaml"
 SERVER = "var/lib/rancher/k3s/server"
 OLD, NEW = "0" * 64, "1" * 64
+REQUESTS = [f"GET {k3s_token.STATUS}", "PUT /v1-k3s/token"]
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
@@ -168,11 +169,13 @@ def test_the_cluster_has_the_token_before_the_file_has(cluster: Cluster) -> None
     cluster.set(NEW)
     done = cluster.k3s.run()
     assert done.returncode == 0, done.stderr
-    assert cluster.supervisor.requests == ["PUT /v1-k3s/token"]
+    assert cluster.supervisor.requests == REQUESTS
     assert cluster.users() == {"node": NEW, "server": NEW}
     assert cluster.written() == cluster.config and cluster.node.restarts() == 1
     assert NEW not in done.stdout + done.stderr and OLD not in done.stdout + done.stderr
-    assert cluster.k3s.run().returncode == 0 and len(cluster.supervisor.requests) == 1, "nothing is requested where nothing changes"
+    assert cluster.k3s.run().returncode == 0 and cluster.supervisor.requests == REQUESTS, (
+        "nothing is requested where nothing changes"
+    )
 
 
 def test_a_cluster_that_refuses_keeps_token_and_file(cluster: Cluster) -> None:
@@ -233,10 +236,14 @@ def test_after_a_power_cut_between_request_and_file_k3s_starts_with_the_new_one(
     assert k3s_token.rotate(str(cluster.node.root), cluster.config, config, 0) == "had it"
 
 
-def test_k3s_that_does_not_run_keeps_its_token(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
-    cluster.set(NEW)
+def test_k3s_that_does_not_run_keeps_its_token(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is killed while it waits leaves it so too: K3s does not start with a list newer than what servers share."""
+    cluster.set(NEW, "agent-token: of-the-agents")
     cluster.supervisor.shutdown()
     cluster.supervisor.server_close()
+    monkeypatch.delattr(k3s_token, "replace")
     with pytest.raises(SystemExit):
         k3s_token.rotate(str(cluster.node.root), cluster.config, cluster.written(), 0)
     assert "K3s on this server does not answer" in capsys.readouterr().err
@@ -289,6 +296,23 @@ def test_any_other_server_that_has_the_new_token_proves_the_join(cluster: Cluste
     cluster.supervisor.listed = ["192.168.122.181", "192.168.122.180"]
     config = f"token: {NEW}\nserver: https://192.168.122.179:6443\n"
     assert k3s_token.rotate(root, config, f"token: {OLD}\n", 0) == "joins"
+
+
+@pytest.mark.parametrize("form", ["- {}", "  - '{}'"])
+def test_a_server_that_has_ended_meanwhile_looks_at_the_addresses_of_its_file(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """It does not start with the former token, and has no list; a virtual address may be on a server that has that token still."""
+    monkeypatch.setattr(k3s_token.Server, "takes", lambda server, _token: server.url == "https://192.168.122.180:6443")
+    cluster.supervisor.shutdown()
+    cluster.supervisor.server_close()
+    cluster.node.file("etc/rancher/k3s/k3s.yaml", "    server: https://127.0.0.1:6443\n")
+    before = cluster.passwd.read_text()
+    names = "".join(f"{form.format(name)}\n" for name in ("192.168.122.180", "192.168.122.181", "192.168.122.179", "k3s.example"))
+    config = f"server: https://192.168.122.179:6443\ntls-san:\n{names}token: {NEW}\n"
+    assert k3s_token.named(config, "6443")[-1] == "https://192.168.122.179:6443"
+    assert k3s_token.rotate(str(cluster.node.root), config, f"token: {OLD}\n", 0) == "joins"
+    assert cluster.passwd.read_text() == before
 
 
 def test_without_a_list_of_servers_the_one_of_the_file_is_queried(cluster: Cluster) -> None:
