@@ -65,7 +65,7 @@ files=("$ROOT$folder/$name"-*)
 stage "looking whether this server's token opens it"
 # Where a rotation was cut off, the cluster has another token than this server. A curl without HTTP/2 gets no answer.
 opens=0
-python3 -c "$k3s_backup" request "$ROOT" | timeout 30 curl --silent --http2 --max-time 20 --noproxy '*' --data-binary @- \
+python3 -c "$k3s_backup" request "$ROOT" | timeout 30 curl --silent --fail --http2 --max-time 20 --noproxy '*' --data-binary @- \
   --cacert "$data/server/tls/etcd/server-ca.crt" --cert "$data/server/tls/etcd/client.crt" --key "$data/server/tls/etcd/client.key" \
   --header 'content-type: application/grpc' --header 'te: trailers' --url https://127.0.0.1:2379/etcdserverpb.KV/Range 2> /dev/null |
   python3 -c "$k3s_backup" answer "$ROOT" || opens=${PIPESTATUS[2]}

@@ -2,7 +2,7 @@
 
 send RELEASE SNAPSHOT: writes what a restore must know of this server's cluster, as a line of JSON, and then the snapshot, to
 stdout. Stdin: the namespace kube-system, as the API has it; its UID tells clusters apart. The line: release, cluster (that UID),
-founded (its creation), token, config (the text of config.yaml), encrypted (K3s reads Secrets by a key), size and sha256 of it.
+founded (its creation), token, config (the text of config.yaml), encrypted (Secrets may be encrypted), size and sha256 of it.
 
 request: writes etcd's request for the CA and its kin under this server's token to stdout. answer: reads what etcd has answered from
 stdin; exit 0 they are there, 1 they are not, 2 it has not answered. K3s encrypts them with the token, and keeps them under its hash
@@ -44,17 +44,15 @@ def verdict(answer: bytes, wanted: bytes) -> int:
 
 
 def encrypts(root: str, config: str) -> bool:
-    """Whether there are Secrets that K3s reads by a key: then the restored server needs secrets-encryption. Where that is prepared
-    and no key is made yet, the file has the provider `identity` alone; first of several it means that nothing is encrypted any
-    more, and what was is read by the keys after it, with the option."""
+    """Whether Secrets may be encrypted: then the restored server needs secrets-encryption. Prepared for it, before the option is
+    switched on, the file has the provider `identity` alone. With the option another server may have made a key since, which this
+    one reads at its next start, and with keys after `identity` there are Secrets of before that it reads by them."""
     try:
         with open(root + "/var/lib/rancher/k3s/server/cred/encryption-config.json") as file:
-            providers = json.load(file)["resources"][0]["providers"]
-        first = "identity" not in providers[0]
+            first = json.load(file)["resources"][0]["providers"][0]
     except (OSError, ValueError, LookupError, TypeError):
         return False
-    on = re.search(r"""(?m)^secrets-encryption: *["']?true\b""", config) is not None
-    return first or (on and len(providers) > 1)
+    return "identity" not in first or re.search(r"""(?m)^secrets-encryption: *["']?true\b""", config) is not None
 
 
 def head(root: str, release: str, snapshot: str, namespace: dict[str, Any]) -> dict[str, Any]:

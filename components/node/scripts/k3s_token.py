@@ -160,7 +160,7 @@ def rotate(root: str, new: str, old: str, limit: float) -> str:
     # A K3s that does not run must find its list as it was: it does not start with one that is newer than what servers share.
     status, text = query(server, STATUS, [*formers, token], limit)
     if status == SILENT:
-        if formers[-1] == token:
+        if formers[-1] == token != formers[0]:
             # A former run was cut off between the request and the file, and K3s has ended since: it starts with the new one alone.
             return "had it"
         fail(SLEEPS.format(text=text))

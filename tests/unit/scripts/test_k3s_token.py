@@ -250,6 +250,16 @@ def test_k3s_that_does_not_run_keeps_its_token(
     assert cluster.users() == {"node": OLD, "server": OLD}
 
 
+def test_a_new_token_of_the_agents_alone_needs_k3s_to_run(cluster: Cluster) -> None:
+    """The servers' token in the list is the wanted one, which is no sign of a run that was cut off."""
+    cluster.supervisor.shutdown()
+    cluster.supervisor.server_close()
+    before = cluster.passwd.read_text()
+    with pytest.raises(SystemExit):
+        k3s_token.rotate(str(cluster.node.root), f"token: {OLD}\nagent-token: agents\n", f"token: {OLD}\n", 0)
+    assert cluster.passwd.read_text() == before
+
+
 def test_a_token_of_the_agents_is_shared_by_the_same_request(cluster: Cluster) -> None:
     old_agents, agents = "a" * 64, "b" * 64
     cluster.passwd.write_text(cluster.passwd.read_text().replace(f"{OLD},node", f"{old_agents},node"))
