@@ -11,10 +11,10 @@ from cli.errors import LabError
 
 def refuse(stack: str, chosen: Sequence[str]) -> None:
     """LabError where a preview has changes. chosen: Pulumi's options for the stack."""
-    if found := changes(chosen):
+    if preview := changes(chosen):
         raise LabError(
             f"`up` has other changes to make: ./lab -s {stack} up first (or ./lab refresh, where `up` finds nothing to do). Its "
-            f"preview ends with:\n{found}"
+            f"preview ends with:\n{preview}"
         )
 
 

@@ -66,6 +66,16 @@ def main(options):
     if not getattr(options, "example", False):
         selection.for_reading(options.stack)""",
 )
+# K3s runs on all servers, unless there is a file of this name.
+SERVERS = """
+import os
+
+from cli.errors import LabError
+
+def refuse_without(name):
+    if os.path.exists("silent"):
+        raise LabError("K3s must run on all servers of " + name)
+"""
 # Status says what TESTNET gives; `start` fails if it is set to.
 TESTNET = """
 case "$1" in
@@ -93,6 +103,7 @@ class Lab:
             (self.root / f"cli/verbs/{verb}.py").write_text(LOOK)
         for verb in ("attach", "doctor", "fetch", "image"):
             (self.root / f"cli/verbs/{verb}.py").write_text(VERB)
+        (self.root / "cli/running_servers.py").write_text(SERVERS)
         for tier in ("unit", "program", "provider", "e2e"):
             (self.root / "tests" / tier).mkdir(parents=True)
         (self.root / "Pulumi.yaml").write_text("name: p\nruntime: python\n")

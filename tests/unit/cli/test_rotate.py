@@ -16,16 +16,6 @@ from .test_stack import NODE, OUTPUTS
 
 pytestmark = pytest.mark.unit
 
-SERVERS = """
-import os
-
-from cli.errors import LabError
-
-def refuse_without(name):
-    if os.path.exists("silent"):
-        raise LabError("K3s must run on all servers of " + name)
-"""
-
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
@@ -36,7 +26,6 @@ def lab(tmp_path: Path) -> Lab:
 if [ "$1" = preview ] && [ -e changes ]; then echo "+ 1 to create"; exit 1; fi
 {PULUMI}""",
     )
-    (made.root / "cli/running_servers.py").write_text(SERVERS)
     return made
 
 
