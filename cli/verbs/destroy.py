@@ -15,6 +15,8 @@ from cli.report import say
 
 REQUEST, WHOLE = "K3S_MACVLAN_DESTROY", "whole"
 """Those of components.libvirt.stack_guests, which imports Pulumi."""
+API_SECONDS = "PULUMI_K8S_CLIENT_TIMEOUT"
+"""The limit of Pulumi's Kubernetes provider for a request, in whole seconds."""
 
 
 def main(options: argparse.Namespace) -> int:
@@ -45,6 +47,9 @@ def _request_whole(options: argparse.Namespace) -> None:
     resources, and without its preview, which refuses a stack with a resource that is protected."""
     if not options.words and not os.environ.get("PULUMI_SKIP_PREVIEW"):
         os.environ[REQUEST] = WHOLE
+        # The provider queries the API when it starts, and waited for seconds where servers were just powered off or busy. It
+        # deletes nothing then: all objects are gone with their cluster.
+        os.environ.setdefault(API_SECONDS, "1")
 
 
 def _remaining(stack: str) -> list[str]:
