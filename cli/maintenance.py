@@ -6,7 +6,7 @@ import argparse
 import re
 import time
 import urllib.error
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -77,9 +77,13 @@ class Maintenance:
     def kube_nodes(self) -> list[KubeNode]:
         return kube.nodes(self.api.get("/api/v1/nodes"))
 
-    def turn(self) -> Turn:
-        """Whether the node may be taken out of service now."""
-        return server_turn.turn(self.node, self.stack.nodes, self.kube_nodes())
+    def turn(self, listed: Sequence[KubeNode], holds: str) -> Turn:
+        """Raises LabError where the node may not be taken out of service, by what `kube_nodes` has listed. holds: what is true of
+        it then."""
+        turn = server_turn.turn(self.node, self.stack.nodes, listed)
+        if turn.refusals:
+            raise LabError(f"{holds}, one server at a time: {'; '.join(turn.refusals)}")
+        return turn
 
     def cordon(self, *, on: bool) -> None:
         """Let no further pods onto the node, or let them again."""
@@ -139,16 +143,16 @@ def take_out(maintenance: Maintenance, options: argparse.Namespace, *, comes_bac
 
     LabError where it may not be taken out of service now, or pods do not end in time (with --force they may).
     """
-    node, name = maintenance.node, maintenance.node.name
+    name = maintenance.node.name
+    as_it_is = f"{name} is left as it is"
     listed = maintenance.kube_nodes()
-    turn = server_turn.turn(node, maintenance.stack.nodes, listed)
-    refuse_out_of_turn(f"{name} is left as it is", turn)
+    turn = maintenance.turn(listed, as_it_is)
     elsewhere = draining.others_take_pods(listed, name)
     guests = maintenance.guests(elsewhere=elsewhere, comes_back=comes_back)
     lost = [guest for guest in guests if guest.fate == "lost"]
     if lost and not options.force:
         raise LabError(
-            f"{name} is left as it is: these pods would be lost, because nothing makes them again: "
+            f"{as_it_is}: these pods would be lost, because nothing makes them again: "
             f"{', '.join(guest.full_name for guest in lost)}. Delete them, or say --force"
         )
     for line in described(guests, elsewhere=elsewhere):
@@ -165,7 +169,7 @@ def take_out(maintenance: Maintenance, options: argparse.Namespace, *, comes_bac
     maintenance.state = f"{name} is cordoned, and pods may have left it: ./lab uncordon {name} lets pods onto it again"
     # Whoever takes another server out at this time sees this one cordoned, or is seen here.
     try:
-        refuse_out_of_turn(f"{name} is left as it is", maintenance.turn())
+        maintenance.turn(maintenance.kube_nodes(), as_it_is)
     except LabError:
         if not any(one.name == name and one.cordoned for one in listed):
             maintenance.cordon(on=False)
@@ -175,12 +179,6 @@ def take_out(maintenance: Maintenance, options: argparse.Namespace, *, comes_bac
     # The pages are served from elsewhere before the node stops.
     maintenance.make_again([guest.name for guest in guests if guest.fate == "moves"])
     return True
-
-
-def refuse_out_of_turn(holds: str, turn: Turn) -> None:
-    """Raises LabError where the node may not be taken out of service now. holds: what is true of it then."""
-    if turn.refusals:
-        raise LabError(f"{holds}, one server at a time: {'; '.join(turn.refusals)}")
 
 
 def _drain(maintenance: Maintenance, leaving: list[Guest], *, force: bool) -> None:

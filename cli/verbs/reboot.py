@@ -37,7 +37,7 @@ def main(options: argparse.Namespace) -> int:
         if not maintenance.take_out(job, options, comes_back=True):
             return 1
         # Draining may take minutes.
-        maintenance.refuse_out_of_turn(f"{name} is drained and not restarted", job.turn())
+        job.turn(job.kube_nodes(), f"{name} is drained and not restarted")
         staying = {pod: started(item) for pod, item in job.own_pods().items() if item["spec"].get("nodeName") == name}
         job.state = (
             f"{name} is cordoned and may be restarting: ./lab status says when it is Ready, then ./lab uncordon {name}, or ./lab "

@@ -15,8 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, NamedTuple
 
-import yaml
-
 from cli import backend as backends
 from cli import backup_file, consent, data_key, engine, hints, locks, node_scripts, process, restore_checks, selection
 from cli import stack as stacks
@@ -315,11 +313,11 @@ def _rejoin(node: Node, step: str, config: Settings, plan: Plan, tokens: bytes =
 def _tokens(stack: Stack) -> bytes:
     """The restored cluster's token and its agents', or an empty one, a line each: those of its first server. LabError where that
     does not name them."""
-    done = ssh.run(stack, stack.first_server, ["sudo", "-n", "cat", "/etc/rancher/k3s/config.yaml"], capture=True)
-    values = yaml.safe_load(done.stdout) if not done.returncode else None
-    if not isinstance(values, dict) or not values.get("token"):
-        raise LabError(f"{stack.first_server.name} has no token in its config.yaml, or does not answer: repeat the restore")
-    return f"{values['token']}\n{values.get('agent-token') or ''}\n".encode()
+    first = stack.first_server
+    servers, _newline, agents = node_scripts.printed(stack, Run(node=first, name="k3s-data-token.sh", limit=60)).partition("\n")
+    if not servers:
+        raise LabError(f"{first.name} has no token of the restored cluster: repeat the restore")
+    return f"{servers}\n{agents}\n".encode()
 
 
 def _names(nodes: Sequence[Node]) -> str:

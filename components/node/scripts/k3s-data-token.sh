@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Prints the servers' token of the cluster whose data are on this server's data disk, and on a second line the agents', where they
-# have one of their own. With another servers' token K3s does not open the data; with another agents' token it starts once, and then
+# Prints the servers' token of the cluster whose data this server has, as on a data disk that was kept, and on a second line the
+# agents', where they have one of their own. With another servers' token K3s does not open the data; with another agents' token it starts once, and then
 # never again, because its list of passwords is newer than the one that is stored (rancher/rke2 issue 5785).
 #
 # Environment: none.
 # Changes: nothing.
-# Exit: 0 with the tokens, which are secrets, on stdout and nothing else; nothing where the disk has no cluster yet.
+# Exit: 0 with the tokens, which are secrets, on stdout and nothing else; nothing where it has no cluster yet.
 set -euo pipefail
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin
 ROOT=${ROOT:-}

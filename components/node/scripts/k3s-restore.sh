@@ -27,8 +27,8 @@ export ROOT=${ROOT:-}
 ROLE=server unit=k3s
 state=$ROOT/var/lib/k3s-macvlan
 data=$ROOT/var/lib/rancher/k3s
-config=$ROOT/etc/rancher/k3s/config.yaml
 k3s=$ROOT/usr/local/bin/k3s
+config=$ROOT/etc/rancher/k3s/config.yaml
 work=$data/server/db/k3s-macvlan-restore
 # K3s reads it after config.yaml, whose values it replaces.
 drop_in=$config.d/zz-k3s-macvlan-restore.yaml

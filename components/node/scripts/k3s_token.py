@@ -149,7 +149,7 @@ def rotate(root: str, new: str, old: str, limit: float) -> str:
     ca, join = data + "tls/server-ca.crt", value(new, "server")
     # With the same servers' token it says nothing that a server takes it.
     if join and token != formers[0]:
-        # A server that has not started since the first was given the token cannot list the others.
+        # A K3s that has ended cannot list the others.
         urls = dict.fromkeys([join, *(others(root) or named(new, here(root).rpartition(":")[2]))])
         if any(Server(url, ca).takes(token) for url in urls):
             return "joins"

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import stat
-import subprocess
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -23,7 +22,7 @@ from cli.errors import LabError
 from cli.node_scripts import Run
 from cli.restore_checks import Running
 from cli.stack import Stack
-from cli.verbs import backup, restore, ssh
+from cli.verbs import backup, restore
 from components.config import reading
 from components.config.raw import from_document
 
@@ -256,10 +255,10 @@ class Steps:
         if self.fails and self.fails in self.done[-1]:
             raise LabError("failed")
 
-    def config(self, _stack: Stack, node: stacks.Node, words: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+    def tokens(self, _stack: Stack, run: Run) -> str:
         """Of the first server, which a rotation that was cut off has reached."""
-        assert (node.name, words[-1]) == ("server-1", "/etc/rancher/k3s/config.yaml")
-        return subprocess.CompletedProcess(words, 0, "token: rotated\nagent-token: rotated-too\n", "")
+        assert (run.node.name, run.name) == ("server-1", "k3s-data-token.sh")
+        return "rotated\nrotated-too"
 
     def scripts(self, stack: Stack, runs: list[Run]) -> None:
         for run in runs:
@@ -291,7 +290,7 @@ def steps(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Step
     monkeypatch.setattr(process, "run", found.pulumi)
     monkeypatch.setattr(node_scripts, "run_with", found.script)
     monkeypatch.setattr(node_scripts, "run_all", found.scripts)
-    monkeypatch.setattr(ssh, "run", found.config)
+    monkeypatch.setattr(node_scripts, "printed", found.tokens)
     monkeypatch.setattr(data_key, "unwrap", lambda *_: KEY)
     (tmp_path / "in").write_bytes(SNAPSHOT)
     with (tmp_path / "file").open("wb") as file, (tmp_path / "in").open("rb") as sent:

@@ -130,8 +130,8 @@ def test_destroy_names_what_is_left(lab: Lab) -> None:
 def test_guests_are_powered_off_together_only_where_all_are_deleted(
     lab: Lab, words: tuple[str, ...], skip_preview: str, whole: bool
 ) -> None:
-    lab.run("up")
     """Then Pulumi's Kubernetes provider, which deletes nothing, does not wait for an API that is away."""
+    lab.run("up")
     request = '[ "$1" != destroy ] || echo "request <$K3S_MACVLAN_DESTROY $PULUMI_K8S_CLIENT_TIMEOUT>"\n'
     lab.program("pulumi", request + PULUMI)
     assert f"request <{'whole 1' if whole else ' '}>" in lab.run("destroy", *words, PULUMI_SKIP_PREVIEW=skip_preview)

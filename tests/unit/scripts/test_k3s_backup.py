@@ -124,7 +124,7 @@ def providers(*names: str) -> str:
     ],
     ids=["encrypted", "by secretbox", "decrypted", "prepared", "cut off", "empty"],
 )
-def test_only_secrets_with_a_key_need_the_encryption(
+def test_secrets_that_may_have_a_key_need_the_encryption(
     server: Node, text: str, with_option: bool, without: bool, option: bool
 ) -> None:
     """Prepared alone, by an `up` that was cut off then, they have none. With the option another server may have made it."""

@@ -49,6 +49,8 @@ case $1 in
   start) ls "$ROOT"/etc/rancher/k3s/config.yaml.d >> "$STUB/started.with" 2> /dev/null; echo -- >> "$STUB/started.with" ;;
 esac
 """
+# With what the kubelet does once it has joined.
+AGENT_SYSTEMCTL = SYSTEMCTL + 'if [[ $1 == start ]]; then echo x > "$ROOT/var/lib/rancher/k3s/agent/kubelet.kubeconfig"; fi\n'
 # The API: lists are files; whatever is written to it is written down, with what comes by stdin.
 CURL = r"""#!/bin/bash
 url= method=GET
@@ -315,10 +317,7 @@ def test_a_server_gives_up_its_data_and_keeps_its_snapshots(server: Node, api: N
 
 
 def test_an_agent_gives_up_its_certificates_alone(server: Node) -> None:
-    # As the kubelet does once it has joined.
-    server.command(
-        "systemctl", SYSTEMCTL + 'if [[ $1 == start ]]; then echo x > "$ROOT/var/lib/rancher/k3s/agent/kubelet.kubeconfig"; fi\n'
-    )
+    server.command("systemctl", AGENT_SYSTEMCTL)
     done = rejoin(server, "join", "agent")
     assert done.returncode == 0 and done.stdout == "joined=k3s-agent\n", done.stderr
     there = files(server)
@@ -365,10 +364,7 @@ def test_agents_without_a_token_of_their_own_have_the_servers(server: Node, api:
 
 def joining(node: Node, role: str, agents: str = AGENTS) -> None:
     if role == "agent":
-        node.command(
-            "systemctl",
-            SYSTEMCTL + 'if [[ $1 == start ]]; then echo x > "$ROOT/var/lib/rancher/k3s/agent/kubelet.kubeconfig"; fi\n',
-        )
+        node.command("systemctl", AGENT_SYSTEMCTL)
     done = rejoin(node, "join", role, tokens=(TOKEN, agents))
     assert done.returncode == 0, done.stderr
     assert not [word for word in (TOKEN, AGENTS, FORMER) if word in done.stdout + done.stderr]
