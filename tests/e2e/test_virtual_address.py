@@ -62,10 +62,10 @@ def conditions(kubeconfig: str) -> dict[str, str]:
     }
 
 
-def three_servers(checkout: Checkout) -> None:
-    """Bring them up behind the address."""
+def behind_the_address(checkout: Checkout, *, servers: int) -> None:
+    """Bring so many servers up."""
     checkout.set("timeouts", **SLOW)
-    checkout.set("servers", count=3, memory=3072)
+    checkout.set("servers", count=servers, memory=3072)
     checkout.set(
         "k3s",
         virtualAddress=VIRTUAL,
@@ -77,7 +77,7 @@ def three_servers(checkout: Checkout) -> None:
 
 
 def test_three_servers_join_by_the_address(checkout: Checkout, before: dict[str, Any]) -> None:
-    three_servers(checkout)
+    behind_the_address(checkout, servers=3)
     for name in sorted(SERVERS - {"server-1"}):
         assert f"server: https://{VIRTUAL}:6443" in checkout.node("cat /etc/rancher/k3s/config.yaml", name)
     held = [name for name in sorted(SERVERS) if checkout.node(f"ip -4 -oneline address show dev enp1s0 to {VIRTUAL}/32", name)]
