@@ -14,7 +14,7 @@ from builds import Build
 from conftest import Checkout
 from host import host_state, virsh
 from silence import silence
-from test_nodes import LONG, PATIENT, SLOW, up
+from test_nodes import LONG, SLOW, give_k3s_time, up
 
 from components.cluster import kubernetes_api
 
@@ -65,13 +65,9 @@ def conditions(kubeconfig: str) -> dict[str, str]:
 def behind_the_address(checkout: Checkout, *, servers: int) -> None:
     """Bring so many servers up."""
     checkout.set("timeouts", **SLOW)
+    give_k3s_time(checkout)
     checkout.set("servers", count=servers, memory=3072)
-    checkout.set(
-        "k3s",
-        virtualAddress=VIRTUAL,
-        kubeVip={"leaseDuration": LEASE},
-        serverConfig={**checkout.setting("k3s").get("serverConfig", {}), **PATIENT},
-    )
+    checkout.set("k3s", virtualAddress=VIRTUAL, kubeVip={"leaseDuration": LEASE})
     checkout.network(addressesPerNode=2)
     up(checkout)
 
