@@ -42,7 +42,8 @@ SLOW = {
 # three servers did nothing else (seen). docs/nodes.md gives the same for users' slow machines.
 ELECTION = [f"leader-elect-{name}" for name in ("lease-duration=120s", "renew-deadline=110s", "retry-period=10s")]
 PATIENT = {
-    "etcd-arg": ["heartbeat-interval=1000", "election-timeout=10000"],
+    # Of each late answer etcd writes some lines, several a second on full cores, and journald has them to do as well.
+    "etcd-arg": ["heartbeat-interval=1000", "election-timeout=10000", "log-level=error"],
     "kube-controller-manager-arg": ELECTION,
     "kube-cloud-controller-manager-arg": ELECTION,
     "kube-scheduler-arg": ELECTION,
