@@ -40,7 +40,8 @@ SLOW = {
 
 # On cores that are full, K3s's controllers lose the lease of 15 s that they hold, and K3s ends with each loss and starts again:
 # three servers did nothing else (seen). docs/nodes.md gives the same for users' slow machines.
-ELECTION = [f"leader-elect-{name}" for name in ("lease-duration=120s", "renew-deadline=110s", "retry-period=10s")]
+LEASE_TIMES = {"lease-duration": "120s", "renew-deadline": "110s", "retry-period": "10s"}
+ELECTION = [f"leader-elect-{name}={value}" for name, value in LEASE_TIMES.items()]
 PATIENT = {
     # Of each late answer etcd writes some lines, several a second on full cores, and journald has them to do as well.
     "etcd-arg": ["heartbeat-interval=1000", "election-timeout=10000", "log-level=error"],
@@ -51,7 +52,7 @@ PATIENT = {
 # K3s's own lease of 45 s; these are the names that its unit's environment has for it (wrangler, pkg/leader).
 ENVIRONMENT = {
     "path": "/etc/default/k3s",
-    "content": "CATTLE_ELECTION_LEASE_DURATION=120s\nCATTLE_ELECTION_RENEW_DEADLINE=110s\nCATTLE_ELECTION_RETRY_PERIOD=10s\n",
+    "content": "".join(f"CATTLE_ELECTION_{name.upper().replace('-', '_')}={value}\n" for name, value in LEASE_TIMES.items()),
 }
 
 

@@ -39,8 +39,8 @@ def test_cpu_time_is_that_of_children_and_of_orphans_too(tmp_path: Path) -> None
 def test_memory_is_that_of_the_whole_tree(tmp_path: Path) -> None:
     held = "import sys\nkept = bytearray(b'x') * (64 * 2**20)\nprint('held', flush=True)\nsys.stdin.read()\n"
     text = (
-        "import subprocess, sys, time\nboth = subprocess.PIPE\n"
-        f"held = [subprocess.Popen([sys.executable, '-c', {held!r}], stdin=both, stdout=both) for _ in range(2)]\n"
+        "import subprocess, sys, time\npipe = subprocess.PIPE\n"
+        f"held = [subprocess.Popen([sys.executable, '-c', {held!r}], stdin=pipe, stdout=pipe) for _ in range(2)]\n"
         "for each in held: each.stdout.readline()\n"
         "time.sleep(1.5)\nfor each in held: each.communicate()\n"
     )
