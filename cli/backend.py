@@ -38,7 +38,7 @@ def use(stack: str) -> Backend:
     project = project_name()
     if _has_own_login(project, stack):
         return Backend(project=project, local=False)
-    os.environ["PULUMI_BACKEND_URL"] = f"file://{STATE}"
+    os.environ["PULUMI_BACKEND_URL"] = _own_url()
     # Without a salt in the stack's file, Pulumi takes the one in the state.
     os.environ["PULUMI_FALLBACK_TO_STATE_SECRETS_MANAGER"] = "true"
     STATE.mkdir(parents=True, exist_ok=True)
@@ -68,11 +68,17 @@ def project_name() -> str:
 
 
 def _state_file(project: str, stack: str) -> Path | None:
-    file = STATE / ".pulumi" / "stacks" / project / f"{stack}.json"
+    file = STATE / ".pulumi" / "stacks" / project / f"{stack.rpartition('/')[2]}.json"
     return next((path for path in (file, file.with_name(f"{file.name}.gz")) if path.exists()), None)
 
 
+def _own_url() -> str:
+    return f"file://{STATE}"
+
+
 def _has_own_login(project: str, stack: str) -> bool:
+    if os.environ.get("PULUMI_BACKEND_URL") == _own_url():  # of `use` before, in this process or in one that has started it
+        return False
     if any(os.environ.get(name) for name in _LOGIN_VARIABLES):
         return True
     if _state_file(project, stack):  # a later login elsewhere does not hide it

@@ -84,11 +84,14 @@ class _VerbParser(argparse.ArgumentParser):
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The options stack, yes, verb and those of the verb: `words`, in order, where they are another program's.
+    """The options stack, named_stack (empty where none was said), yes, verb and those of the verb: `words`, in order, where they
+    are another program's.
 
     Ends the process with the usage and status 2 for a wrong command line, and with status 0 for -h. Raises LabError.
     """
     options = parser().parse_args(arguments)
+    options.named_stack = options.stack or ""
+    options.stack = options.stack or "dev"
     if not _STACK.fullmatch(options.stack):
         raise LabError(f"'{options.stack}' is no name of a stack")
     return options
@@ -104,9 +107,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    root_parser.add_argument(
-        "-s", dest="stack", metavar="STACK", default="dev", help="the stack, of the file Pulumi.STACK.yaml (dev)"
-    )
+    root_parser.add_argument("-s", dest="stack", metavar="STACK", help="the stack, of the file Pulumi.STACK.yaml (dev)")
     root_parser.add_argument("-y", dest="yes", action="store_true", help="what asks before it acts does not")
     root_parser.add_argument("--version", action=ShowVersion, help="the version, and the commit of a checkout")
     verbs = root_parser.add_subparsers(

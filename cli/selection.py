@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -64,14 +65,12 @@ def _check(backend: Backend, stack: str, words: Sequence[str]) -> None:
 
 def _create_state(backend: Backend, stack: str) -> None:
     """In a project of the same name elsewhere, so that the salt is not written into the stack's file here."""
-    new = LAB / "new"
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    (new / "Pulumi.yaml").write_text(f"name: {backend.project}\nruntime: python\n", encoding="utf-8")
-    _copied(stack_file(stack), new)
-    if process.run(["pulumi", "-C", ".lab/new", "stack", "init", "--no-select", stack], stdout=sys.stderr):
-        raise LabError(f"cannot make the stack {stack} in .lab/state")
-    shutil.rmtree(new)
+    LAB.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="new-", dir=LAB) as folder:
+        (Path(folder) / "Pulumi.yaml").write_text(f"name: {backend.project}\nruntime: python\n", encoding="utf-8")
+        _copied(stack_file(stack), Path(folder))
+        if process.run(["pulumi", "-C", folder, "stack", "init", "--no-select", stack], stdout=sys.stderr):
+            raise LabError(f"cannot make the stack {stack} in .lab/state")
 
 
 def _copy(stack: str) -> Path:
@@ -80,7 +79,9 @@ def _copy(stack: str) -> Path:
 
 
 def _copied(file: Path, folder: Path) -> Path:
+    """In one step: a Pulumi of another run may read the former copy at this moment."""
     try:
-        return Path(shutil.copyfile(file, folder / file.name))
+        with tempfile.TemporaryDirectory(prefix="copy-", dir=folder) as place:
+            return Path(shutil.copyfile(file, Path(place) / file.name)).replace(folder / file.name)
     except OSError as error:
         raise LabError(f"cannot copy {file.name}: {error.strerror or error}") from None

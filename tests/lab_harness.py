@@ -16,7 +16,7 @@ PULUMI = f"""
 case "$*" in
     version) echo v{VERSION} ;;
     *"stack init"*) mkdir -p .lab/state/.pulumi/stacks/p; echo '{{}}' > .lab/state/.pulumi/stacks/p/dev.json
-        echo 'encryptionsalt: x' >> .lab/new/Pulumi.dev.yaml ;;
+        echo 'encryptionsalt: x' >> "$2/Pulumi.dev.yaml" ;;
     *"stack export"*) echo "$LEFT" ;;
     *--config-file*) echo 'encryptionsalt: x' >> .lab/Pulumi.dev.yaml ;;
 esac

@@ -395,7 +395,24 @@ def test_the_stack_file_is_left_alone(lab: Lab) -> None:
     for verb in ("preview", "up", "refresh", "destroy"):
         lab.run(verb)
         assert lab.stack_file() == STACK_FILE
-    assert not (lab.root / ".lab/new").exists()
+    assert not [path.name for path in (lab.root / ".lab").iterdir() if path.name.startswith(("new-", "copy-"))]
+
+
+def test_the_state_that_pulumi_gets_is_that_of_the_stack_it_names(lab: Lab) -> None:
+    """After a later login elsewhere, and also where it is named by `./lab -s`."""
+    state = lab.root / ".lab/state/.pulumi/stacks/p"
+    state.mkdir(parents=True)
+    (state / "mine.json").write_text("{}")
+    (lab.root / ".lab/passphrase").write_text("word\n")
+    (lab.home / ".pulumi").mkdir(exist_ok=True)
+    (lab.home / ".pulumi/credentials.json").write_text('{"current": "https://api.pulumi.example"}')
+    lab.program("pulumi", '[ "$1" = version ] || echo "at ${PULUMI_BACKEND_URL:-login} of ${PULUMI_STACK:-nobody}"\n' + PULUMI)
+    here = f"at file://{lab.root}/.lab/state"
+    for words in (("-s", "mine"), ("-smine",), ("--stack", "mine"), ("--stack=mine",), ("--yes", "-s", "org/mine"), ("mine",)):
+        assert f"{here} of nobody" in lab.run("pulumi", "stack", "rm", *words), words
+    assert f"{here} of mine" in lab.run("-s", "mine", "pulumi", "destroy")
+    for elsewhere in ("", "--stack=other", "other", "-s"):
+        assert "at login of nobody" in lab.run("pulumi", "stack", "rm", *elsewhere.split()), elsewhere
 
 
 def test_an_edit_of_the_stack_file_reaches_pulumi(lab: Lab) -> None:
