@@ -151,10 +151,7 @@ def take_out(maintenance: Maintenance, options: argparse.Namespace, *, comes_bac
     guests = maintenance.guests(elsewhere=elsewhere, comes_back=comes_back)
     lost = [guest for guest in guests if guest.fate == "lost"]
     if lost and not options.force:
-        raise LabError(
-            f"{as_it_is}: these pods would be lost, because nothing makes them again: "
-            f"{', '.join(guest.full_name for guest in lost)}. Delete them, or say --force"
-        )
+        raise LabError(_would_lose(as_it_is, lost))
     for line in described(guests, elsewhere=elsewhere):
         say(line)
     if turn.only_server and comes_back:
@@ -167,9 +164,15 @@ def take_out(maintenance: Maintenance, options: argparse.Namespace, *, comes_bac
         return False
     maintenance.cordon(on=True)
     maintenance.state = f"{name} is cordoned, and pods may have left it: ./lab uncordon {name} lets pods onto it again"
-    # Whoever takes another server out at this time sees this one cordoned, or is seen here.
+    # Whoever takes another server out at this time sees this one cordoned, or is seen here. Pods may have come onto the node until
+    # now, and none do any more.
     try:
         maintenance.turn(maintenance.kube_nodes(), as_it_is)
+        guests = maintenance.guests(elsewhere=elsewhere, comes_back=comes_back)
+        agreed = {guest.full_name for guest in lost}
+        added = [guest for guest in guests if guest.fate == "lost" and guest.full_name not in agreed]
+        if added and not options.force:
+            raise LabError(_would_lose(as_it_is, added))
     except LabError:
         if not any(one.name == name and one.cordoned for one in listed):
             maintenance.cordon(on=False)
@@ -179,6 +182,11 @@ def take_out(maintenance: Maintenance, options: argparse.Namespace, *, comes_bac
     # The pages are served from elsewhere before the node stops.
     maintenance.make_again([guest.name for guest in guests if guest.fate == "moves"])
     return True
+
+
+def _would_lose(as_it_is: str, lost: Sequence[Guest]) -> str:
+    names = ", ".join(guest.full_name for guest in lost)
+    return f"{as_it_is}: these pods would be lost, because nothing makes them again: {names}. Delete them, or say --force"
 
 
 def _drain(maintenance: Maintenance, leaving: list[Guest], *, force: bool) -> None:

@@ -190,6 +190,36 @@ def test_pods_that_would_be_lost_are_named_unless_it_is_forced(cluster: Cluster)
     assert "evict by-hand" in cluster.done
 
 
+def test_pods_that_come_onto_the_node_until_it_is_cordoned_leave_it_too(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the user reads the question, or at the same moment."""
+
+    def answer(_question: str, *, yes: bool) -> bool:
+        cluster.add("web-2", "server-1", ownerReferences=[{"kind": "ReplicaSet", "name": "web", "controller": True}])
+        return yes
+
+    monkeypatch.setattr(consent, "given", answer)
+    assert drain.main(options("server-1")) == 0
+    assert "evict web-2" in cluster.done
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["in service", "cordoned before"])
+def test_a_pod_that_would_be_lost_and_came_after_the_question_stops_it(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    cluster.cordoned.update({"server-1"} if before else ())
+
+    def answer(_question: str, *, yes: bool) -> bool:
+        cluster.add("by-hand", "server-1")
+        return yes
+
+    monkeypatch.setattr(consent, "given", answer)
+    with pytest.raises(LabError, match=r"nothing makes them again: default/by-hand.*--force"):
+        drain.main(options("server-1"))
+    assert cluster.done == ["cordon server-1", *([] if before else ["uncordon server-1"])]
+    del cluster.pods["by-hand"]
+    assert drain.main(options("server-1", force=True)) == 0
+
+
 def test_pods_that_do_not_end_stop_it_unless_it_is_forced(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
