@@ -75,14 +75,15 @@ def parse(path: Path, text: str) -> Lock:
 
 
 def is_dead(lock: Lock) -> bool:
-    """Whether the lock is this machine's and its process has ended: no process has that number, or the one that has it is no
-    Pulumi or began after the lock was made. A process that cannot be read counts as alive.
+    """Whether the lock is this machine's and its process has ended: no process has that number, or the one that has it began after
+    the lock was made. Names say nothing: a Pulumi that a wrapper starts has another (`.pulumi-wrapped`, of nixpkgs). A process that
+    cannot be read counts as alive.
     """
     if lock.host != socket.gethostname() or lock.pid <= 0:
         return False
     process = PROC / str(lock.pid)
     try:
-        name, state, ticks = _stat((process / "stat").read_text(encoding="utf-8", errors="replace"))
+        state, ticks = _stat((process / "stat").read_text(encoding="utf-8", errors="replace"))
         boot = next(int(line.split()[1]) for line in (PROC / "stat").read_text().splitlines() if line.startswith("btime "))
     except FileNotFoundError:
         return not _exists(lock.pid)
@@ -90,14 +91,13 @@ def is_dead(lock: Lock) -> bool:
         return False
     if state in "ZX":  # it has ended, and its parent has not waited for it
         return True
-    return not name.startswith("pulumi") or boot + ticks / os.sysconf("SC_CLK_TCK") > lock.made + SLACK
+    return boot + ticks / os.sysconf("SC_CLK_TCK") > lock.made + SLACK
 
 
-def _stat(text: str) -> tuple[str, str, int]:
-    """Name, state and beginning (clock ticks since boot) of /proc/PID/stat. The name is in parentheses and may hold any sign."""
-    start, _, rest = text.rpartition(")")
-    fields = rest.split()
-    return start.partition("(")[2], fields[0], int(fields[19])
+def _stat(text: str) -> tuple[str, int]:
+    """State and beginning (clock ticks since boot) of /proc/PID/stat. A name in parentheses, which may hold any sign, is before."""
+    fields = text.rpartition(")")[2].split()
+    return fields[0], int(fields[19])
 
 
 def _exists(pid: int) -> bool:
