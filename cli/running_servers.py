@@ -15,7 +15,7 @@ def refuse_without(name: str) -> None:
 
     stack = stacks.read(name)
     servers = [node for node in stack.nodes if node.role == "server"]
-    answers = ssh.gather(stack, servers, ["systemctl is-active k3s || true"], _SECONDS, interruptible=True)
+    answers = ssh.gather(stack, servers, ["systemctl is-active k3s || true"], _SECONDS)
     reasons = [
         f"{server}: {answer.error or f'K3s is {answer.text.strip()} there'}"
         for server, answer in answers.items()

@@ -103,7 +103,7 @@ def current_pair(state: Mapping[str, Any]) -> tuple[str, str]:
 def take_away(stack: Stack, public: str, owner: str) -> int:
     """Take the stack's former keys off all nodes, which are logged in to with the present one. Returns how many lines there were.
     LabError where a node cannot be reached, before anything is taken away."""
-    answers = ssh.gather(stack, stack.nodes, ["true"], _REFUSED_SECONDS, interruptible=True)
+    answers = ssh.gather(stack, stack.nodes, ["true"], _REFUSED_SECONDS)
     if silent := [answer.error for answer in answers.values() if answer.error]:
         raise LabError(
             f"{'; '.join(silent)}: each node must be reached by the present key before a former one is taken away. Start it (./lab "
@@ -120,7 +120,7 @@ def take_away(stack: Stack, public: str, owner: str) -> int:
 
 def refused_everywhere(former: Stack) -> None:
     """LabError where a node accepts this stack's former key."""
-    answers = ssh.gather(former, former.nodes, ["true"], _REFUSED_SECONDS, interruptible=True)
+    answers = ssh.gather(former, former.nodes, ["true"], _REFUSED_SECONDS)
     accepted = [name for name, answer in answers.items() if not answer.error]
     if accepted:
         raise LabError(

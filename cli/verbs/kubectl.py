@@ -43,7 +43,8 @@ def call(stack: Stack, arguments: Sequence[str]) -> int:
         server = _reachable(stack)
         say(f"{reason}, so it is run on {server.name}: files it names are that machine's")
         command = ssh.quoted(["sudo", "-n", "k3s", "kubectl", *arguments])
-        return ssh.run(stack, server, [command], terminal=sys.stdin.isatty() and sys.stdout.isatty()).returncode
+        terminal = sys.stdin.isatty() and sys.stdout.isatty()
+        return ssh.run(stack, server, [command], terminal=terminal, interruptible=False).returncode
     fd = memory_file(stack.kubeconfig)
     environment = {**os.environ, "KUBECONFIG": f"/proc/self/fd/{fd}"}
     os.chdir(caller())  # where the files it names are

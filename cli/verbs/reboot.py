@@ -58,14 +58,14 @@ def main(options: argparse.Namespace) -> int:
 
 def boot_id(job: Maintenance) -> str:
     """Of the boot that runs; empty where the node does not answer."""
-    answer = ssh.gather(job.stack, [job.node], ["cat", _BOOT_ID], 30, interruptible=True)[job.node.name]
+    answer = ssh.gather(job.stack, [job.node], ["cat", _BOOT_ID], 30)[job.node.name]
     return answer.text.strip()
 
 
 def restart(job: Maintenance) -> None:
     """From within, in order. libvirt would only reset it."""
     say(f"{job.node.name}: restarting")
-    done = ssh.run(job.stack, job.node, ["sudo", "-n", "systemctl", "reboot"], capture=True, interruptible=True)
+    done = ssh.run(job.stack, job.node, ["sudo", "-n", "systemctl", "reboot"], capture=True)
     if done.returncode not in (0, _CLOSED):
         raise LabError(f"{job.node.name} does not restart: {' '.join(done.stderr.split()) or f'status {done.returncode}'}")
 

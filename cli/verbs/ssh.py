@@ -49,12 +49,12 @@ def run(
     quiet: bool = False,
     stdin: int | None = None,
     capture: bool = False,
-    interruptible: bool = False,
+    interruptible: bool = True,
 ) -> subprocess.CompletedProcess[str]:
     """ssh to the node, with the caller's terminal unless `capture`; ssh's exit status. The key never touches a disk.
 
     command: words for the node's shell, joined with spaces as ssh itself does. terminal: request one on the node. interruptible: an
-    interrupt is for this process too.
+    interrupt is for this process too, and not for the command at the other end alone.
     """
     with (
         _signals(interruptible=interruptible),
@@ -82,14 +82,14 @@ class Answer:
     error: str = ""
 
 
-def gather(
-    stack: Stack, nodes: Sequence[Node], command: Sequence[str], limit: float, *, interruptible: bool = False
-) -> dict[str, Answer]:
-    """The same command on several nodes in parallel, by node's name. limit: seconds for all of them. interruptible: an interrupt is
-    for this process too. Never raises LabError."""
+def gather(stack: Stack, nodes: Sequence[Node], command: Sequence[str], limit: float) -> dict[str, Answer]:
+    """The same command on several nodes in parallel, by node's name. limit: seconds for all of them. Never raises LabError.
+
+    An interrupt ends it: the terminal sends it to each ssh too, and a node whose ssh it ended would count as one without an answer.
+    """
     answers: dict[str, Answer] = {}
     children: list[tuple[Node, subprocess.Popen[str]]] = []
-    with _signals(interruptible=interruptible), ExitStack() as sessions:
+    with _signals(), ExitStack() as sessions:
         for node in nodes:
             try:
                 words, key = sessions.enter_context(_session(stack, node, command))
@@ -118,7 +118,7 @@ def gather(
 def child(stack: Stack, node: Node, command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
     """An ssh to the node with stdin and stdout as pipes, and the caller's stderr; killed if it runs at the block's end. An
     interrupt is for this process too."""
-    with _signals(interruptible=True), _session(stack, node, command) as (words, key):
+    with _signals(), _session(stack, node, command) as (words, key):
         process = subprocess.Popen(  # noqa: S603 - our own words
             words, pass_fds=(key,), stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
@@ -140,7 +140,7 @@ def _end(child: subprocess.Popen[str]) -> None:
 
 
 @contextmanager
-def _signals(*, interruptible: bool = False) -> Iterator[None]:
+def _signals(*, interruptible: bool = True) -> Iterator[None]:
     """Until its end a signal that ends this process lets it clean up, and an interrupt is for the command at the other end, unless
     `interruptible`: ssh reports how it ended."""
     previous_handlers = {number: signal.signal(number, _leave) for number in (signal.SIGTERM, signal.SIGHUP)}
@@ -174,7 +174,7 @@ def enter(stack: Stack, arguments: Sequence[str]) -> int:
     if not arguments or arguments[0].startswith("-"):
         names = ", ".join(node.name for node in stack.nodes)
         raise LabError(f"which node? ./lab ssh NODE [COMMAND...]; the nodes: {names or 'none'}")
-    return run(stack, stack.node(arguments[0]), arguments[1:]).returncode
+    return run(stack, stack.node(arguments[0]), arguments[1:], interruptible=False).returncode
 
 
 def quoted(words: Sequence[str]) -> str:

@@ -47,7 +47,11 @@ def missing() -> str:
 
 
 def options(login: Login, known_hosts: str) -> list[str]:
-    """ssh's options: this host key and no other, the agent's key and no password."""
+    """ssh's options: this host key and no other, the agent's key and no password.
+
+    The user's own configuration of ssh is read, for the way to the host (ProxyJump and the like). What else it may have for all
+    hosts is set here: no other agent is asked, no connection of another key used again, no command or terminal added.
+    """
     settings = {
         "UserKnownHostsFile": known_hosts,
         "GlobalKnownHostsFile": "/dev/null",
@@ -58,9 +62,17 @@ def options(login: Login, known_hosts: str) -> list[str]:
         "CheckHostIP": "no",
         "ForwardAgent": "no",
         "AddKeysToAgent": "no",
+        "IdentityAgent": "SSH_AUTH_SOCK",
         "IdentityFile": "none",
+        "IdentitiesOnly": "no",
+        "PubkeyAuthentication": "yes",
+        "PreferredAuthentications": "publickey",
         "PasswordAuthentication": "no",
         "KbdInteractiveAuthentication": "no",
+        "ControlMaster": "no",
+        "ControlPath": "none",
+        "RemoteCommand": "none",
+        "RequestTTY": "auto",
         "ConnectTimeout": "10",
         **KEEP_ALIVE,
         "LogLevel": "ERROR",

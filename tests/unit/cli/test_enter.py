@@ -24,6 +24,7 @@ from cli.folders import ROOT
 from cli.verbs import kubectl, logs, ssh, status
 from components.config import plan as plans
 from components.config import reading
+from components.node import ssh_client
 
 from .test_stack import ETH0, NET1, NODE, OUTPUTS, PAGE, URL
 from .test_stack import pod as kube_pod
@@ -91,6 +92,59 @@ def test_several_nodes_are_queried_in_parallel_and_one_that_does_not_answer_brea
     assert answers["server-1"].error == "192.168.122.181 does not answer on SSH: No route to host"
     assert "gives no answer on SSH within 4 s" in answers["server-2"].error
     assert "host key of new is not known" in answers["new"].error
+
+
+def test_an_interrupt_ends_a_query_and_counts_no_node_as_silent(fake_ssh: Path, key: str) -> None:
+    """The terminal sends it to each ssh too, so what they say then is not the nodes' word."""
+    fake_ssh.write_text(f"#!/bin/sh\nkill -INT {os.getpid()}\nexit 255\n")
+    outputs = replace(stack.parse_outputs("dev", OUTPUTS), private_key=key)
+    with pytest.raises(KeyboardInterrupt):
+        ssh.gather(outputs, [outputs.first_server], ["true"], 10.0)
+    with pytest.raises(KeyboardInterrupt):
+        ssh.run(outputs, outputs.first_server, ["journalctl"], capture=True)
+    assert ssh.enter(outputs, [outputs.first_server.name]) == 255, "a shell's interrupt is for the program there"
+
+
+@pytest.mark.parametrize(
+    "mine",
+    [
+        "IdentitiesOnly yes",
+        "IdentityAgent none",
+        "PubkeyAuthentication no",
+        "ControlMaster auto",
+        "RemoteCommand ls",
+        "RequestTTY force",
+    ],
+)
+def test_the_user_s_settings_for_all_hosts_do_not_change_how_a_node_is_logged_in_to(tmp_path: Path, key: str, mine: str) -> None:
+    if shutil.which("ssh") is None:
+        pytest.skip("there is no ssh")
+    outputs = replace(stack.parse_outputs("dev", OUTPUTS), private_key=key)
+    login = ssh.login(outputs, outputs.first_server)
+    configured = []
+    for name, text in (("none", ""), ("mine", f"Host *\n  ProxyJump jump.example\n  ControlPath {tmp_path}/%C\n  {mine}\n")):
+        (tmp_path / name).write_text(text)
+        words = ["ssh", "-G", "-F", str(tmp_path / name), *ssh_client.options(login, "/dev/null"), login.host, "true"]
+        said = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+        configured.append({line for line in said if not line.startswith(("proxyjump", "proxycommand"))})
+        assert (name == "mine") == ("proxyjump jump.example" in said), "the way to the host is the user's"
+    assert configured[0] == configured[1]
+
+
+def test_a_file_that_cannot_be_written_is_text_and_a_mistake_of_ours_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LAB_CALLER", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["lab", "diagram", "--example", "absent/x.svg"])
+    assert verbs.entry() == 1
+    assert capsys.readouterr().err == f"lab: {tmp_path}/absent/x.svg: No such file or directory\n"
+
+    def broken(_arguments: Sequence[str]) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(verbs, "main", broken)
+    with pytest.raises(BrokenPipeError):
+        verbs.entry()
 
 
 def test_what_ssh_lacks_is_said(key: str) -> None:
