@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -26,6 +27,10 @@ def entry() -> int:
         say(str(error))
     except KeyboardInterrupt:
         return 130
+    except OSError as error:
+        if error.filename is None:  # not of a file, so a mistake of ours
+            raise
+        say(f"{os.fsdecode(error.filename)}: {error.strerror}")
     except Exception as error:
         from components.config.problems import SettingsError  # noqa: PLC0415 - it imports pydantic
         from components.custom.reporting import PlainError  # noqa: PLC0415

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import IO, Any
 
 import yaml
 
-from cli import backup_file, data_key
+from cli import backup_file, data_key, stack_yaml
 from cli import stack as stacks
 from cli.backup_file import Content, Header
 from cli.errors import LabError
@@ -36,20 +37,11 @@ def main(options: argparse.Namespace) -> int:
         raise LabError(f"stack {stack.name} has no server yet: ./lab -s {stack.name} up")
     key = data_key.make()
     about = About(stack, key, data_key.wrap(stacks.project(), stack.name, key), identity(stack.name), settings_text(stack.name))
-    for node in servers:
-        say(f"taking a snapshot on {node.name}")
-        try:
-            size = fetch(about, node, path, config.timeouts.k3s)
-        except LabError as error:
-            say(f"{node.name}: {error}")
-        else:
-            print(path)  # noqa: T201 - the result
-            say(
-                f"{size} bytes of etcd; back by ./lab -s {stack.name} restore FILE. Data disks and volumes are not in it "
-                "(docs/backup.md)"
-            )
-            return 0
-    raise LabError(f"no server of stack {stack.name} gave a snapshot, so no file was written: what each said is above")
+    with new_file(path) as file:
+        size = _first_snapshot(about, servers, file, config.timeouts.k3s)
+    print(path)  # noqa: T201 - the result
+    say(f"{size} bytes of etcd; back by ./lab -s {stack.name} restore FILE. Data disks and volumes are not in it (docs/backup.md)")
+    return 0
 
 
 @dataclass(frozen=True)
@@ -77,37 +69,64 @@ def target(named: str | None, stack: str, now: datetime) -> Path:
     return path
 
 
-def fetch(about: About, node: Node, path: Path, limit: int) -> int:
-    """Write the file with the server's snapshot; the snapshot's size. LabError if the server gives none."""
-    run = Run(node=node, name="k3s-backup.sh", limit=limit + 180, environment={"LIMIT_SECONDS": str(limit)})
-    made, complete, size = False, False, 0
-    try:
-        with output_of(about.stack, run) as sent:
-            line = sent.readline(_LONGEST_LINE)
-            if line.endswith(b"\n"):
-                said = json.loads(line)
-                size = int(said["size"])
-                with create(path) as file:
-                    made = True
-                    complete = write(about, said, sent, file)
-        if not complete:
-            raise LabError("the snapshot did not arrive whole: try again")
-    except BaseException:
-        if made:
-            path.unlink(missing_ok=True)
-        raise
-    return size
+class CannotWriteError(LabError):
+    """Of this machine: no other server's snapshot would do."""
+
+    def __init__(self, name: str, error: OSError) -> None:
+        super().__init__(f"cannot write {name}: {error.strerror or error}")
 
 
-def create(path: Path) -> IO[bytes]:
+@contextmanager
+def new_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file for its owner alone, which goes where the block fails. CannotWriteError where it cannot be made."""
     try:
-        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+        file = open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600))  # noqa: SIM115 - of this mode
     except OSError as error:
-        raise LabError(f"cannot write {path}: {error.strerror or error}") from None
+        raise CannotWriteError(str(path), error) from None
+    try:
+        yield file
+    except BaseException:
+        path.unlink(missing_ok=True)
+        with suppress(OSError):  # what a full file system did not take
+            file.close()
+        raise
+    file.close()
+
+
+def _first_snapshot(about: About, servers: Sequence[Node], file: IO[bytes], limit: int) -> int:
+    for node in servers:
+        say(f"taking a snapshot on {node.name}")
+        try:
+            return fetch(about, node, file, limit)
+        except CannotWriteError:
+            raise
+        except LabError as error:
+            say(f"{node.name}: {error}")
+    raise LabError(f"no server of stack {about.stack.name} gave a snapshot, so no file was written: what each said is above")
+
+
+def fetch(about: About, node: Node, file: IO[bytes], limit: int) -> int:
+    """Write the server's snapshot into the file, in place of what it has; the snapshot's size. LabError if there is none."""
+    run = Run(node=node, name="k3s-backup.sh", limit=limit + 180, environment={"LIMIT_SECONDS": str(limit)})
+    complete, size = False, 0
+    with output_of(about.stack, run) as sent:
+        line = sent.readline(_LONGEST_LINE)
+        if line.endswith(b"\n"):
+            said = json.loads(line)
+            size = int(said["size"])
+            try:
+                complete = write(about, said, sent, file)
+            except OSError as error:
+                raise CannotWriteError(str(file.name), error) from None
+    if not complete:
+        raise LabError("the snapshot did not arrive whole: try again")
+    return size
 
 
 def write(about: About, said: Mapping[str, Any], sent: IO[bytes], file: IO[bytes]) -> bool:
     """Whether all of the snapshot came."""
+    file.seek(0)
+    file.truncate()
     header = Header(
         owner=f"{stacks.project()}/{about.stack.name.rpartition('/')[2]}",
         cluster=said["cluster"],
@@ -148,7 +167,7 @@ def identity(stack: str, run: Callable[..., Any] = stacks.pulumi_json) -> str:
 
 def settings_text(stack: str) -> str:
     """The stack's file, with its values and without its secrets."""
-    document = yaml.safe_load(stack_file(stack).read_text(encoding="utf-8")) or {}
+    document = stack_yaml.load(stack_file(stack).read_text(encoding="utf-8")) or {}
     return yaml.safe_dump({"config": _readable(document.get("config") or {})}, sort_keys=False, allow_unicode=True)
 
 

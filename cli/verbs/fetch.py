@@ -87,6 +87,8 @@ def fetch(config: Settings, directory: Path) -> Manifest:
             fetched.append(_one(download, directory, former.get(download.file), config.k3s.registries, sums))
         except LabError as error:
             failed.append(f"{download.setting}: {error}")
+        except OSError as error:  # of a file: what the network says is a LabError
+            failed.append(f"{download.setting}: {error.filename or directory}: {error.strerror or error}")
     if failed:
         raise LabError("not everything could be fetched; say it again when the cause is gone:\n  - " + "\n  - ".join(failed))
     manifest = Manifest(architecture=ARCHITECTURE, artifacts=tuple(fetched))

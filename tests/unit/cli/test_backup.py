@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import resource
 import shutil
+import signal
 import stat
 from collections.abc import Iterable
 from dataclasses import replace
@@ -16,7 +18,20 @@ from typing import Any
 import pytest
 
 from cli import backend as backends
-from cli import backup_file, command_line, consent, data_key, engine, hints, locks, needs, node_scripts, process, selection
+from cli import (
+    backup_file,
+    command_line,
+    consent,
+    data_key,
+    engine,
+    hints,
+    locks,
+    needs,
+    node_scripts,
+    process,
+    selection,
+    stack_yaml,
+)
 from cli import stack as stacks
 from cli.errors import LabError
 from cli.node_scripts import Run
@@ -131,7 +146,9 @@ def test_a_server_s_snapshot_becomes_a_file_for_its_owner_alone(stack: Stack, fa
     (fake_ssh / "snapshot").write_bytes(json.dumps(SAID).encode() + b"\n" + SNAPSHOT)
     (fake_ssh / "answer").write_text(f"cat {fake_ssh}/snapshot\n")
     path = fake_ssh / "file"
-    assert backup.fetch(about(stack), stack.nodes[0], path, 60) == len(SNAPSHOT)
+    with backup.new_file(path) as file:
+        file.write(b"of a server before" * 1000)
+        assert backup.fetch(about(stack), stack.nodes[0], file, 60) == len(SNAPSHOT)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     header, content, snapshot = opened(path)
     assert (content.token, content.agent_token) == ("s3cr3t-token", "agents-t0ken")
@@ -157,8 +174,8 @@ def test_a_server_s_snapshot_becomes_a_file_for_its_owner_alone(stack: Stack, fa
 def test_no_file_stays_of_a_snapshot_that_did_not_come(stack: Stack, fake_ssh: Path, answer: str, text: str) -> None:
     (fake_ssh / "snapshot").write_bytes(json.dumps(SAID).encode() + b"\n" + SNAPSHOT)
     (fake_ssh / "answer").write_text(answer.format(fake_ssh))
-    with pytest.raises(LabError, match=text):
-        backup.fetch(about(stack), stack.nodes[0], fake_ssh / "file", 60)
+    with pytest.raises(LabError, match=text), backup.new_file(fake_ssh / "file") as file:
+        backup.fetch(about(stack), stack.nodes[0], file, 60)
     assert not (fake_ssh / "file").exists()
 
 
@@ -170,23 +187,51 @@ def test_a_file_that_is_there_is_never_written_over(stack: Stack, fake_ssh: Path
     (fake_ssh / "file").write_text("mine")
     with pytest.raises(LabError, match="is there already"):
         backup.target("file", "dev", now)
-    (fake_ssh / "snapshot").write_bytes(json.dumps(SAID).encode() + b"\n" + SNAPSHOT)
-    (fake_ssh / "answer").write_text(f"cat {fake_ssh}/snapshot\n")
-    with pytest.raises(LabError, match=r"cannot write .*File exists"):  # made by somebody meanwhile
-        backup.fetch(about(stack), stack.nodes[0], fake_ssh / "file", 60)
+    with pytest.raises(LabError, match=r"cannot write .*File exists"), backup.new_file(fake_ssh / "file"):  # by somebody meanwhile
+        pytest.fail("it is somebody's")
     assert (fake_ssh / "file").read_text() == "mine"
 
 
-def test_the_next_server_is_taken_where_the_first_gives_none(
+def test_a_full_file_system_is_said_and_no_further_server_asked(
     stack: Stack, fake_ssh: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    answer_as_servers_of_main(stack, fake_ssh, monkeypatch)
+    (fake_ssh / "answer").write_text(f"cat {fake_ssh}/snapshot\n")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+    try:
+        with pytest.raises(LabError, match=f"cannot write {fake_ssh}/out: File too large"):
+            backup.main(command_line.parse(["backup", "out"]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not (fake_ssh / "out").exists() and "server-2" not in capfd.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_is_said_before_a_snapshot_is_taken(
+    stack: Stack, fake_ssh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer_as_servers_of_main(stack, fake_ssh, monkeypatch)
+    with pytest.raises(LabError, match=f"cannot write {fake_ssh}/absent/out: No such file or directory"):
+        backup.main(command_line.parse(["backup", "absent/out"]))
+    assert not (fake_ssh / "arguments").exists()
+
+
+def answer_as_servers_of_main(stack: Stack, fake_ssh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (fake_ssh / "snapshot").write_bytes(json.dumps(SAID).encode() + b"\n" + SNAPSHOT)
-    (fake_ssh / "answer").write_text(f'[[ "$*" == *192.168.122.181* ]] || exit 255; cat {fake_ssh}/snapshot\n')
     monkeypatch.setenv("LAB_CALLER", str(fake_ssh))
     monkeypatch.setattr(stacks, "read_selected", lambda _name: stack)
     monkeypatch.setattr(data_key, "make", lambda: KEY)
     monkeypatch.setattr(data_key, "wrap", lambda *_: "wrapped: x\n")
     monkeypatch.setattr(backup, "identity", lambda _stack: "0123456789abcdef")
+
+
+def test_the_next_server_is_taken_where_the_first_gives_none(
+    stack: Stack, fake_ssh: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    answer_as_servers_of_main(stack, fake_ssh, monkeypatch)
+    (fake_ssh / "answer").write_text(f'[[ "$*" == *192.168.122.181* ]] || exit 255; cat {fake_ssh}/snapshot\n')
     assert backup.main(command_line.parse(["backup", "out"])) == 0
     said = capfd.readouterr()
     assert said.out == f"{fake_ssh}/out\n" and "server-1: k3s-backup.sh on server-1 ended with status 255" in said.err
@@ -194,6 +239,15 @@ def test_the_next_server_is_taken_where_the_first_gives_none(
     (fake_ssh / "answer").write_text("exit 1\n")
     with pytest.raises(LabError, match="no server of stack dev gave a snapshot, so no file was written"):
         backup.main(command_line.parse(["backup", "other"]))
+
+
+def test_settings_are_read_as_pulumi_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """YAML 1.1 has numbers to the base of 60, and other words for true."""
+    file = tmp_path / "Pulumi.dev.yaml"
+    file.write_text("config:\n  k3s-macvlan:network:\n    mac: 52:54:00:12:34:56\n    mode: on\n")
+    monkeypatch.setattr(backup, "stack_file", lambda _stack: file)
+    assert stack_yaml.load(backup.settings_text("dev")) == stack_yaml.load(file.read_text())
+    assert stack_yaml.load(file.read_text())["config"]["k3s-macvlan:network"] == {"mac": "52:54:00:12:34:56", "mode": "on"}
 
 
 def test_settings_are_saved_without_their_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
