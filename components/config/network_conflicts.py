@@ -133,6 +133,13 @@ def _subnet(network: NetworkPlan, plan: Plan, settings: Settings) -> Iterator[Pr
     if own.node_access is not None and count > len(own.node_access):
         conflict = f"holds {len(own.node_access)} addresses for {count} nodes; widen it"
         yield following(f"{path}.nodeAccess", str(own.node_access), conflict, "servers.count", "agents.count")
+    if own.node_access is not None and own.ipam == "dhcp" and network.node_subnet and not network.booked:
+        conflict = (
+            "would take the node's own connections with it: with ipam dhcp every address of the network may be a pod's, and the node "
+            "has an address there too; book the pods' addresses (addresses.NAME with ip and mac), to which alone it is then a way, "
+            "or remove it"
+        )
+        yield following(f"{path}.nodeAccess", str(own.node_access), conflict, f"{path}.ipam", f"{path}.addresses", *sources)
     if not without:
         for claim in _network_claims(network, plan, settings):
             yield from _claim(claim, network, settings.network.exclude)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from components.config.addresses import AddressRange, Ipv6Range, merge
-from components.config.nic_plan import devices, smallest_mtu
+from components.config.nic_plan import devices, in_subnet, smallest_mtu
 from components.config.pod_networks import IPV6_MTU, BookedAddress, PodNetwork, StaticIpv6
 from components.config.settings import Settings
 
@@ -31,6 +31,8 @@ class NetworkPlan:
     """Whether it is on the nodes' own interface and in their subnet."""
     mtu: int | None = None
     """MTU of the pods' interface in bytes, where settings say it; None: the NIC's own."""
+    node_subnet: bool = False
+    """Whether nodes have an address of their own in its subnet on its link, so that a route of the subnet is theirs too."""
     nic: str = ""
     """Of a further NIC of the nodes that it is on: the device, with another one of which pods lose their interface."""
 
@@ -59,6 +61,11 @@ class NetworkPlan:
     def sliced(self) -> bool:
         """Whether each node has a part of the range, and so a configuration of its own."""
         return self.settings.ipam == "host-local" and self.settings.addresses_per_node is not None
+
+    @property
+    def booked(self) -> list[IPv4Address]:
+        """Addresses of its book, by name."""
+        return [entry.ip for _, entry in sorted(self.settings.addresses.items()) if entry.ip is not None]
 
     @property
     def access_link(self) -> str:
@@ -113,6 +120,8 @@ def _network(name: str, network: PodNetwork, settings: Settings) -> NetworkPlan:
         gateway=network.gateway or inherited,
         of_nodes=parent == nodes.interface and network.vlan is None and cidr == nodes.cidr,
         mtu=of_parent if network.mtu is None else network.mtu,
+        node_subnet=network.vlan is None
+        and (in_subnet(settings, parent, cidr) if parent != nodes.interface else cidr.overlaps(nodes.cidr)),
         nic=devices(settings, parent),
     )
 

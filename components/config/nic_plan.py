@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 
 from components.config.nics import Nic, named
 from components.config.settings import Settings, node_names
@@ -66,6 +67,12 @@ def devices(settings: Settings, name: str) -> str:
     where no node has one."""
     kinds = {f"{nic.model} {nic.queues or 1}" for own in of_nodes(settings) for other, nic in own.nics if other == name}
     return ", ".join(sorted(kinds))
+
+
+def in_subnet(settings: Settings, name: str, cidr: IPv4Network) -> bool:
+    """Whether a node has, or may get, an address of this subnet on its NIC of this name."""
+    nics = [nic for own in of_nodes(settings) for other, nic in own.nics if other == name]
+    return any(nic.dhcp or (nic.address is not None and nic.address.network.overlaps(cidr)) for nic in nics)
 
 
 def smallest_mtu(settings: Settings, name: str) -> int | None:

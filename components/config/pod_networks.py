@@ -153,7 +153,8 @@ class PodNetwork(Model):
     """CNI plugins that run after it, each as its CNI object with its `type`."""
     node_access: AddressRange | None = None
     """One address per node, counted like `network.nodes`: each node gets a macvlan interface of its own with it, by which it
-    reaches the pods on it, which the kernel otherwise does not allow. Absent: none."""
+    reaches the pods on it, which the kernel otherwise does not allow. With ipam dhcp in a subnet that the node has an address in:
+    those with an ip in `addresses`. Absent: none."""
     check: bool = True
     """Check the network on each node before pods use it: its interface, MTU, that macvlan or ipvlan works, that the gateway answers
     by ARP, that nobody has the pods' addresses."""

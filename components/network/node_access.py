@@ -35,7 +35,9 @@ class NodeAccess(ComponentResource):
     """A macvlan interface of the node's own on one network, with routes for the network's pods, kept over reboots; deleted with the
     component.
 
-    With host-local only the node's own slice of the range is routed by it: pods of other nodes are reached over the network.
+    With host-local only the node's own slice of the range is routed by it: pods of other nodes are reached over the network. With
+    dhcp the whole subnet is, and where the node has an address in it the booked addresses alone: the route of the subnet is the
+    node's own there.
     """
 
     def __init__(self, name: str, args: NodeAccessArgs, opts: ResourceOptions | None = None) -> None:
@@ -62,10 +64,10 @@ def _of_pods(node_network: NodeNetworkPlan) -> list[AddressRange]:
     settings = node_network.network.settings
     if node_network.slice is not None:
         return [node_network.slice]
-    if settings.ipam == "dhcp":
+    booked = [AddressRange.single(address) for address in node_network.network.booked]
+    if settings.ipam == "dhcp" and not node_network.network.node_subnet:
         cidr = node_network.network.cidr
         return [AddressRange(cidr.network_address, cidr.broadcast_address)]
-    booked = [AddressRange.single(entry.ip) for _, entry in sorted(settings.addresses.items()) if entry.ip is not None]
     return [*([settings.range] if settings.range is not None else []), *booked]
 
 

@@ -29,7 +29,7 @@ class NodeNetworksArgs:
     nics: Mapping[str, pulumi.Resource]
     """By name of each further NIC of the machine: the step after which it can be used."""
     version: str
-    """K3s's release. With the old layout each has a directory of its own, from which the daemon of dhcp is started."""
+    """K3s's release."""
 
 
 class NodeNetworks(ComponentResource):
@@ -85,7 +85,9 @@ class NodeNetworks(ComponentResource):
             command.Script(name="dhcp-daemon.sh", environment={"ACTION": "on", "BIN_DIR": self._args.bin_directory}, limit=360),
             self._args.version,
             on_delete=command.Script(name="dhcp-daemon.sh", environment={"ACTION": "off", "LIMIT_SECONDS": "30"}, limit=60),
-            opts=ResourceOptions(parent=self, depends_on=[self._args.plugins_installed]),
+            # Another release of K3s is no reason to end the daemon, which it would not do while pods have leases. States of before
+            # have the release among the triggers, so it stays there.
+            opts=ResourceOptions(parent=self, depends_on=[self._args.plugins_installed], ignore_changes=["triggers[1]"]),
         )
 
     def _check(self, node_network: NodeNetworkPlan, after: Sequence[pulumi.Resource]) -> pulumi.Resource:

@@ -236,14 +236,17 @@ def how(old: Registered, new: Registered) -> str:
         diff = PROVIDERS[new.kind]().diff("id", olds, news)
         return R if diff.replaces else U if diff.changes else K
     if new.kind == "Command":
-        return R if olds["triggers"] != news["triggers"] else U
+        return R if visible(old)["triggers"] != visible(new)["triggers"] else U
     return C
 
 
 def visible(resource: Registered) -> dict[str, Any]:
     """Inputs whose change is a change: the serial of a disk is an output here."""
     hidden = {"__provider", *resource.ignored}
-    return {name: value for name, value in opened(resource.inputs).items() if name not in hidden}
+    shown = {name: value for name, value in opened(resource.inputs).items() if name not in hidden}
+    for name, place in (path.rstrip("]").split("[") for path in resource.ignored if path.endswith("]")):
+        shown[name] = [value for number, value in enumerate(shown[name]) if number != int(place)]
+    return shown
 
 
 def kept(old: Registered, new: Registered) -> dict[str, Any]:
@@ -318,6 +321,18 @@ def test_another_server_changes_nothing_on_the_others(deploy: Run, servers: int,
     old, new = deploy("dev", many(servers, 2)), deploy("dev", many(more, 2))
     second = {"k3s-release": U, "server-1-leave": U} if servers == 1 else {}
     assert changes(old, new) == {"local-dhcp": U, "local-prepared-image": U, **second}
+
+
+def test_an_upgrade_does_not_end_the_daemon_whose_leases_pods_have(deploy: Run) -> None:
+    """It does not end while they have; another directory of plugins starts it again. On another machine it is another."""
+    dhcp = {"podNetworks": {"lan": {"vlan": 50, "cidr": "192.168.50.0/24", "ipam": "dhcp"}}}
+    old = deploy("dev", merged(SCENARIO, dhcp))
+    for version, daemon in (("v1.27.9+k3s1", {}), ("v1.28.15+k3s1", {"server-1-dhcp": U})):
+        new = deploy("dev", {"k3s": {"version": version}, **dhcp})
+        changed = changes(old, new)
+        assert changed["server-1-k3s-install"] == U
+        assert {name: change for name, change in changed.items() if name == "server-1-dhcp"} == daemon
+    assert changes(old, deploy("dev", merged(SCENARIO, {**dhcp, "image": {"checksum": "sha256:" + "1" * 64}})))["server-1-dhcp"] == R
 
 
 def test_the_guest_agent_is_a_step_of_its_own_on_a_machine_that_stays(deploy: Run) -> None:

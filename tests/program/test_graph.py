@@ -657,6 +657,21 @@ def test_the_check_on_the_node_knows_the_pods_parent_and_mtu(deploy: Run) -> Non
     assert "mtu" not in deploy("dev")["server-1-seed"].input("network_config")
 
 
+@pytest.mark.parametrize(
+    ("network", "routes"),
+    [
+        ({"vlan": 50, "cidr": "192.168.50.0/24", "nodeAccess": "192.168.50.20"}, "192.168.50.0/24"),
+        ({"nodeAccess": "192.168.122.20"}, "192.168.122.203/32"),
+    ],
+    ids=["on a VLAN", "in the nodes' own subnet"],
+)
+def test_with_dhcp_a_node_s_own_connections_stay_off_its_way_to_pods(deploy: Run, network: dict[str, Any], routes: str) -> None:
+    booked = {"ip": "192.168.50.203" if "vlan" in network else "192.168.122.203", "mac": "02:00:00:00:00:01"}
+    settings = {"range": None, "ipam": "dhcp", "addresses": {"nginx-macvlan": booked}, **network}
+    command = deploy("dev", {"podNetworks": {"macvlan-conf": settings}})["server-1-macvlan-conf-access"].input("create")
+    assert f"RANGES={routes} " in command.replace("'", ""), command
+
+
 def test_a_pod_on_every_node_with_a_page_and_a_proof_each(deploy: Run) -> None:
     access = {"podNetworks": {"macvlan-conf": {"nodeAccess": "192.168.122.246-192.168.122.253"}}}
     deployment = deploy("dev", merged(shape(3, 2), {"workload": {"perNode": True}, **access}))

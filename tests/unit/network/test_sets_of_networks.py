@@ -160,7 +160,7 @@ def right_sets(draw: st.DrawFn) -> dict[str, Any]:
         if own["ipv6"] == "given":
             counts = {"range": span(IPV6, first, 30, ipv6=True)} if ipam == "host-local" else {}
             own["ipv6"] = "ignore" if ipam == "dhcp" else {"cidr": f"{IPV6}/64", **counts, "gateway": f"{IPV6}1"}
-        if own["type"] == "macvlan" and draw(st.booleans()):
+        if own["type"] == "macvlan" and (ipam != "dhcp" or octets != PODS) and draw(st.booleans()):
             own["nodeAccess"] = span(octets, first + 30, 3)
         own |= draw(
             st.sampled_from([{}, {"replies": "by-source"}, {"defaultRoute": True}, {"mtu": 1400}, {"mtu": 1000, "ipv6": "ignore"}])
