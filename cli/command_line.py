@@ -84,13 +84,14 @@ class _VerbParser(argparse.ArgumentParser):
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The options stack, named_stack (empty where none was said), yes, verb and those of the verb: `words`, in order, where they
-    are another program's.
+    """The options stack, yes, verb and those of the verb: `words`, in order, where they are another program's. Of `pulumi` also
+    named_stack: the stack that was said, or empty.
 
     Ends the process with the usage and status 2 for a wrong command line, and with status 0 for -h. Raises LabError.
     """
     options = parser().parse_args(arguments)
-    options.named_stack = options.stack or ""
+    if options.verb == "pulumi":
+        options.named_stack = options.stack or ""
     options.stack = options.stack or "dev"
     if not _STACK.fullmatch(options.stack):
         raise LabError(f"'{options.stack}' is no name of a stack")
