@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,9 +21,9 @@ from components.cluster.kubernetes_api import SCHEMA_SECONDS, ApiRetry, once_it_
 from components.config.artifacts import ArtifactSet
 from components.config.plan import API_PORT, CniPaths, NodePlan
 from components.config.settings import K3s, Plugins, Timeouts
-from components.custom.cluster_identity import Release, ReleaseArgs
+from components.custom.cluster_identity import ReachedRelease, ReachedReleaseArgs, Release, ReleaseArgs
 from components.custom.credentials import DataToken, Token
-from components.custom.server_gate import Failure, ServersFirst
+from components.custom.server_gate import Failure, Serving, Settled, SettledArgs
 from components.machine.virtual_machine import VirtualMachine
 from components.node import command, yaml_text
 
@@ -121,7 +122,8 @@ class Cluster(ComponentResource):
         tokens = self._tokens(name, first, token, agent_token, lifetime_owner, rotate=rotate_tokens)
 
         limits = args.timeouts
-        servers_first = ServersFirst(args.failure, len(servers) * (2 * limits.k3s + limits.node_ready + limits.plugins))
+        serving = Serving(args.failure)
+        servers_first = [self._servers_first(name, args, tokens, serving)] if len(servers) < len(args.machines) else []
         self.nodes = {}
         self._left: list[pulumi.Resource] = []
         encrypted = encrypts(args.k3s)
@@ -146,10 +148,14 @@ class Cluster(ComponentResource):
                         self._leave(args, machine, lifetime_owner),
                         *self._turn(node, args.k3s.agents_at_once),
                         *(prepared if node.first else []),
+                        *(servers_first if node.role == "agent" else []),
                     ],
                     timeouts=args.timeouts,
                     artifacts=args.artifacts,
-                    servers_first=servers_first,
+                    serving=serving,
+                    certificates_after=[self.nodes[server.node.name].certificates for server in servers]
+                    if node.role == "agent"
+                    else [],
                     rotate_certificates=args.rotate == "certificates",
                     further_files=hardened_files.files(node.role, args.exempt_namespaces) if args.k3s.hardened else {},
                 ),
@@ -204,6 +210,14 @@ class Cluster(ComponentResource):
                 HardeningArgs(ready=self.nodes[first.node.name].node_ready_steps, kubernetes=self.child_options),
                 own,
             )
+        ReachedRelease(
+            f"{name}-reached",
+            ReachedReleaseArgs(version=args.k3s.version, cluster=release.cluster),
+            ResourceOptions.merge(
+                own,
+                ResourceOptions(depends_on=[step for server in servers for step in self.nodes[server.node.name].node_ready_steps]),
+            ),
+        )
         if encrypted:
             with_steps = [(machine, self.nodes[machine.node.name].node_ready_steps) for machine in servers]
             Encryption(f"{name}-encryption", with_steps, args.timeouts.k3s, own)
@@ -241,6 +255,25 @@ class Cluster(ComponentResource):
         )
         return Output.secret(
             Output.all(on_disk.stdout, own, data.rotated).apply(lambda known: known[1] if known[2] else known[1].or_of(known[0]))
+        )
+
+    def _servers_first(self, name: str, args: ClusterArgs, tokens: Output[Tokens], serving: Serving) -> Settled:
+        """What is changed on agents with the servers waits for these: after an upgrade, with another token or at another address
+        they would not get on with a former server. When it is created, nothing waits."""
+        servers, limits = sum(machine.node.role == "server" for machine in args.machines), args.timeouts
+        digest = tokens.apply(lambda known: hashlib.sha256(f"{known.servers} {known.agents}".encode()).hexdigest())
+        return Settled(
+            f"{name}-servers",
+            SettledArgs(
+                of=Output.concat(args.k3s.version, " ", args.join_address, " ", digest),
+                serving=serving,
+                limit=servers * (2 * limits.k3s + limits.node_ready + limits.plugins),
+                refusal=(
+                    "a server's step of this run failed or did not end, so the agents are left as they are. See the error next to "
+                    "this one; then run `up` again"
+                ),
+            ),
+            ResourceOptions(parent=self),
         )
 
     def _label(self, machine: VirtualMachine) -> None:

@@ -17,7 +17,7 @@ from components.config.node_objects import node_objects
 from components.config.plan import CniPaths
 from components.config.settings import K3s, Plugins, Timeouts
 from components.custom.node_certificates import NodeCertificates, NodeCertificatesArgs
-from components.custom.server_gate import ServersFirst
+from components.custom.server_gate import Serving
 from components.machine import install_parameters
 from components.machine.virtual_machine import VirtualMachine
 from components.node import command
@@ -51,8 +51,10 @@ class K3sNodeArgs:
     """The setting timeouts, in seconds."""
     artifacts: ArtifactSet | None
     """Files on the machine's artifact disk; None: the node downloads."""
-    servers_first: ServersFirst
-    """Of this run; an agent's installation waits for the servers' when it changes something."""
+    serving: Serving
+    """The servers' steps, to which a server adds its own."""
+    certificates_after: Sequence[pulumi.Resource]
+    """Of an agent: the servers' certificates, after which it renews its own."""
     rotate_certificates: bool
     """Whether this run makes new certificates, whatever is left of them."""
     further_files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -109,11 +111,7 @@ class K3sNode(ComponentResource):
                 stdin=documents,
             ),
             machine.hardware,
-            opts=ResourceOptions(
-                parent=self,
-                depends_on=self.install_depends_on,
-                hooks=args.servers_first.hooks if node.role == "agent" else None,
-            ),
+            opts=ResourceOptions(parent=self, depends_on=self.install_depends_on),
         )
         self.k3s_installed = installed
         if node.role == "server" and args.k3s.virtual_address is not None:
@@ -173,7 +171,7 @@ class K3sNode(ComponentResource):
             self.node_ready_steps.append(self.k3s_installed)
         if machine.serving_steps:
             machine.serving_steps.steps.extend(self.node_ready_steps)
-            args.servers_first.servers.steps.extend(self.node_ready_steps)
+            args.serving.steps.extend(self.node_ready_steps)
         self.register_outputs({})
 
     def _certificates(self, args: K3sNodeArgs) -> NodeCertificates:
@@ -199,8 +197,7 @@ class K3sNode(ComponentResource):
                 machine.child_options,
                 ResourceOptions(
                     parent=self,
-                    depends_on=self.install_depends_on if node.first else [self.k3s_installed],
-                    hooks=args.servers_first.hooks if node.role == "agent" else None,
+                    depends_on=self.install_depends_on if node.first else [self.k3s_installed, *args.certificates_after],
                 ),
             ),
         )

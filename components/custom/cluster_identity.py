@@ -1,7 +1,8 @@
-"""The cluster's K3s release as a resource: it makes nothing, and refuses steps that K3s does not support.
+"""The cluster as a resource, and the K3s release that its servers have as another: they make nothing.
 
-https://docs.k3s.io/upgrades: one minor release at a time, never back. A dynamic provider, because only check() sees the
-release of the last run next to the new one, in a preview as well. Module path and class name are in every state file.
+The second refuses steps that K3s does not support, https://docs.k3s.io/upgrades: one minor release at a time, never back. A dynamic
+provider, because only check() sees the release of the last run next to the new one, in a preview as well. Module path and class
+name are in every state file.
 """
 
 from __future__ import annotations
@@ -40,8 +41,7 @@ class ReleaseProvider(PlainProvider):
         inputs = {**news, **({name: _olds[name] for name in new} if same else new)}
         if same and moved and _olds["founder"] == _place(_olds):
             inputs["founder"] = _place(news)
-        refused = refusal(_olds["version"], news["version"]) if same else ""
-        return CheckResult(inputs, [CheckFailure("version", refused)] if refused else [])
+        return CheckResult(inputs, [])
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         other = _olds.get("cluster") != _news.get("cluster")
@@ -86,8 +86,6 @@ class Release(Resource, module="release", name="Release"):
     replaced without its data, and stays when a server among others is, or servers are added.
     founder: identity of the disk that the first server's data were on when the cluster began. With another disk it joins what the
     others kept, and never begins a second cluster.
-
-    A release that is older, or skips a minor release, is a failed check: nothing is changed.
     """
 
     cluster: Output[str]
@@ -97,3 +95,41 @@ class Release(Resource, module="release", name="Release"):
 
     def __init__(self, resource_name: str, args: ReleaseArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__(ReleaseProvider(), resource_name, properties(args, cluster=None, founder=None), opts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReachedReleaseArgs:
+    """Inputs of `ReachedRelease`."""
+
+    version: Input[str]
+    """K3s release, as v1.27.8+k3s2."""
+    cluster: Input[str]
+    """`Release.cluster`: another cluster may begin with any release."""
+
+
+class ReachedReleaseProvider(PlainProvider):
+    def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
+        same = _olds and _olds["cluster"] == news["cluster"]
+        refused = refusal(_olds["version"], news["version"]) if same else ""
+        return CheckResult(news, [CheckFailure("version", refused)] if refused else [])
+
+    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        return DiffResult(changes=any(_olds.get(name) != _news.get(name) for name in ("version", "cluster")))
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        return CreateResult(secrets.token_hex(8), props)
+
+    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        return UpdateResult(_news)
+
+
+class ReachedRelease(Resource, module="release", name="ReachedRelease"):
+    """The K3s release that all servers had when they last worked; it depends on their steps. One that was asked for and that no
+    node could get is not it, so that the former may be set again.
+
+    A release that is older than this one, or skips a minor release after it, is a failed check: in the preview, and so before
+    anything is changed. Without a preview (`pulumi up --skip-preview`) the nodes refuse it (k3s-install.sh).
+    """
+
+    def __init__(self, resource_name: str, args: ReachedReleaseArgs, opts: ResourceOptions | None = None) -> None:
+        super().__init__(ReachedReleaseProvider(), resource_name, properties(args), opts)

@@ -1,11 +1,12 @@
-"""One server after another: where several are restarted or replaced by one run, the next one waits until the last one serves.
+"""One server after another: where several are restarted or replaced by one run, the next one waits until the last one serves, and
+agents until all do.
 
 The wait is a hook of an update, because only an update knows that there was something before it: when a cluster is made,
 nothing waits and all machines boot at once. It waits inside the program, for the program's own steps, so that it ends with
 them: when one of them fails, and at Ctrl-C.
 
-`Failure` knows of a failed step of the run, `Serving` waits for the steps of one server, and `Settled` is the resource whose
-update does so; the next server's machine depends on it.
+`Failure` knows of a failed step of the run, `Serving` waits for servers' steps, and `Settled` is the resource whose update does so;
+the next server's machine depends on it, and agents on one of all servers.
 """
 
 from __future__ import annotations
@@ -41,22 +42,12 @@ class Failure:
 
 @dataclass
 class Serving:
-    """What a server needs to serve."""
+    """What servers need to serve."""
 
-    node: str
-    """Name of the node."""
     failure: Failure
     """Whether a step of this run has failed."""
     steps: list[AnyResource] = field(default_factory=list)
-    """The last of its steps, declared after the machine."""
-
-    async def done(self, limit: float) -> None:
-        """Until all steps of the run are done. Raises RuntimeError when one of them fails, or after `limit` seconds."""
-        if not await self.are_done(limit):
-            raise RuntimeError(
-                f"{self.node} was restarted or replaced and does not serve again, so the machines after it are left as they "
-                f"are. See the error next to this one and ./lab logs {self.node}; then run `up` again"
-            )
+    """The last of their steps, declared after what waits."""
 
     async def are_done(self, limit: float) -> bool:
         """Whether all steps of the run were done within `limit` seconds, as soon as that is clear."""
@@ -71,39 +62,22 @@ class Serving:
         return True
 
 
-class ServersFirst:
-    """What is changed on agents waits for what the same run does on the servers: after an upgrade or with another token they would
-    not get on with a former server.
-
-    hooks: for each such step of an agent. When it is created, nothing waits.
-    """
-
-    def __init__(self, failure: Failure, limit: float) -> None:
-        self.servers, self._limit = Serving("servers", failure), limit
-        self.hooks = ResourceHookBinding(before_update=[ResourceHook("servers-first", self._wait)])
-
-    async def _wait(self, _args: ResourceHookArgs) -> None:
-        if not await self.servers.are_done(self._limit):
-            raise RuntimeError(
-                "a server's step of this run failed or did not end, so the agents are left as they are. See the error next to this "
-                "one; then run `up` again"
-            )
-
-
 @dataclass(frozen=True, kw_only=True)
 class SettledArgs:
     """Inputs of `Settled`."""
 
-    machine: Input[str]
-    """What the machine is made of. Another value is a restart or another machine."""
+    of: Input[str]
+    """What others wait for a change of: what a server's machine is made of, or what agents need of the servers."""
     serving: Serving
     """The steps that are waited for."""
     limit: int
     """Seconds that all its steps may take together."""
+    refusal: str
+    """What is said where they are not done."""
 
 
 class SettledProvider(PlainProvider):
-    """Stores what the machine is made of, so that another machine or a restart is an update, before which the hook waits."""
+    """Stores what is waited for a change of, so that a change is an update, before which the hook waits."""
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         return DiffResult(changes=_olds.get("machine") != _news.get("machine"))
@@ -116,13 +90,15 @@ class SettledProvider(PlainProvider):
 
 
 class Settled(Resource, module="settled", name="Settled"):
-    """A server that serves after whatever a run has done to its machine. The next server's machine depends on it."""
+    """Servers that serve after whatever a run has done to them. What may be changed only then depends on it: the next server's
+    machine, the agents. One resource waits, however many depend on it, because each wait takes one of the steps that the engine
+    does at once (`pulumi up --parallel`)."""
 
     def __init__(self, resource_name: str, args: SettledArgs, opts: ResourceOptions | None = None) -> None:
         async def wait(_args: ResourceHookArgs) -> None:
-            await args.serving.done(args.limit)
+            if not await args.serving.are_done(args.limit):
+                raise RuntimeError(args.refusal)
 
         hooks = ResourceHookBinding(before_update=[ResourceHook(resource_name, wait)])
-        super().__init__(
-            SettledProvider(), resource_name, {"machine": args.machine}, ResourceOptions.merge(opts, ResourceOptions(hooks=hooks))
-        )
+        inputs = {"machine": args.of}  # the name is in every state file
+        super().__init__(SettledProvider(), resource_name, inputs, ResourceOptions.merge(opts, ResourceOptions(hooks=hooks)))

@@ -139,7 +139,7 @@ class VirtualMachine(ComponentResource):
         )
         self.child_options = ResourceOptions(parent=self, deleted_with=self.domain, hooks=args.failure.hooks)
         self.cloud_init_done, self.ssh_ready = self._booted()
-        self.serving_steps = Serving(self.node.name, args.failure) if self.node.role == "server" else None
+        self.serving_steps = Serving(args.failure) if self.node.role == "server" else None
         self.server_gate = self._server_gate(self.serving_steps)
         self._grow_file_system(disk)
         self._install_guest_agent()
@@ -309,8 +309,12 @@ class VirtualMachine(ComponentResource):
         return Settled(
             f"{self._name}-settled",
             SettledArgs(
-                machine=Output.concat(self.disk_id, " ", self.hardware),
+                of=Output.concat(self.disk_id, " ", self.hardware),
                 serving=serving,
+                refusal=(
+                    f"{self._name} was restarted or replaced and does not serve again, so the machines after it are left as they "
+                    f"are. See the error next to this one and ./lab logs {self._name}; then run `up` again"
+                ),
                 limit=limits.boot + limits.cloud_init + 2 * limits.k3s + limits.node_ready + limits.plugins,
             ),
             ResourceOptions.merge(self._own, ResourceOptions(depends_on=[self.domain])),

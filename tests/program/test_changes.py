@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from components.custom.cluster_identity import ReleaseProvider
+from components.custom.cluster_identity import ReachedReleaseProvider, ReleaseProvider
 from components.custom.free_addresses import FreeAddressesProvider
 from components.custom.node_certificates import NodeCertificatesProvider
 from components.custom.page_check import HttpProofProvider
@@ -44,6 +44,7 @@ PROVIDERS = {
     "FreeAddresses": FreeAddressesProvider,
     "HttpProof": HttpProofProvider,
     "Release": ReleaseProvider,
+    "ReachedRelease": ReachedReleaseProvider,
     "Settled": SettledProvider,
     "NodeCertificates": NodeCertificatesProvider,
 }
@@ -90,6 +91,7 @@ NEW_MACHINE = {
     "server-1-settled": U,
     "k3s-kubernetes": C,
     "k3s-release": U,
+    "k3s-reached": U,
     **IN_MACHINE,
 }
 
@@ -127,6 +129,7 @@ TABLE: list[tuple[str, dict[str, Any], dict[str, str]]] = [
         {"k3s": {"version": "v1.28.15+k3s1"}},
         {
             "k3s-release": U,
+            "k3s-reached": U,
             "server-1-k3s-install": U,
             "server-1-k3s-ready": R,
             "server-1-k3s-plugins-install": R,
@@ -140,6 +143,7 @@ TABLE: list[tuple[str, dict[str, Any], dict[str, str]]] = [
         {"k3s": {"version": "v1.27.9+k3s1"}},
         {
             "k3s-release": U,
+            "k3s-reached": U,
             "server-1-k3s-install": U,
             "server-1-k3s-ready": R,
             "server-1-k3s-plugins-install": R,
@@ -332,7 +336,15 @@ def test_an_upgrade_does_not_end_the_daemon_whose_leases_pods_have(deploy: Run) 
         changed = changes(old, new)
         assert changed["server-1-k3s-install"] == U
         assert {name: change for name, change in changed.items() if name == "server-1-dhcp"} == daemon
-    assert changes(old, deploy("dev", merged(SCENARIO, {**dhcp, "image": {"checksum": "sha256:" + "1" * 64}})))["server-1-dhcp"] == R
+    machine = deploy("dev", merged(SCENARIO, {**dhcp, "image": {"checksum": "sha256:" + "1" * 64}}))
+    assert changes(old, machine)["server-1-dhcp"] == R
+
+
+@pytest.mark.parametrize("agents", [0, 1])
+def test_an_upgrade_of_servers_is_what_agents_wait_for(deploy: Run, agents: int) -> None:
+    shape = many(3, agents)
+    changed = changes(deploy("dev", merged(shape, SCENARIO)), deploy("dev", merged(shape, {"k3s": {"version": "v1.27.9+k3s1"}})))
+    assert changed.get("k3s-servers") == (U if agents else None)
 
 
 def test_the_guest_agent_is_a_step_of_its_own_on_a_machine_that_stays(deploy: Run) -> None:
@@ -348,7 +360,7 @@ def test_the_agents_token_is_deleted_with_its_setting(deploy: Run) -> None:
     old, new = deploy("dev", many(1, 1)), deploy("dev", {**many(1, 1), "k3s": {"separateAgentToken": False}})
     assert set(old.names) - set(new.names) == {"Token k3s-agent-token"}
     assert set(new.names) <= set(old.names)
-    assert changes(old, new) == {"server-1-k3s-install": U, "agent-1-k3s-install": U}
+    assert changes(old, new) == {"k3s-servers": U, "server-1-k3s-install": U, "agent-1-k3s-install": U}
 
 
 def test_the_size_of_one_node_is_its_own(deploy: Run) -> None:

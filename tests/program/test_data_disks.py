@@ -139,7 +139,7 @@ def test_the_cluster_lives_as_long_as_its_disk(deploy: Run) -> None:
 def test_a_rebuilt_only_server_finds_its_cluster_again(deploy: Run, mode: str) -> None:
     """Without the disk the provider learns that it is another cluster, and recreates everything in it."""
     old, new = deploy("dev", OF_K3S, mode), deploy("dev", merged(OF_K3S, REBUILD), mode)
-    of_another_cluster = {"k3s-kubernetes", "server-1-leave"}
+    of_another_cluster = {"k3s-kubernetes", "k3s-reached", "server-1-leave"}
     same_cluster = {name: how for name, how in NEW_MACHINE.items() if name not in of_another_cluster}
     assert changes(old, new) == {**same_cluster, "server-1-rancher-mount": R, "nginx-macvlan": C}
     assert changes(deploy("dev", {}, mode), deploy("dev", REBUILD, mode))["k3s-kubernetes"] == C

@@ -34,6 +34,7 @@ SHARED = {
     "PodNetwork macvlan-conf",
     "Multus multus",
     "NetworkAttachmentDefinition macvlan-conf-definition",
+    "ReachedRelease k3s-reached",
     "Release k3s-release",
     "Secret multus-token",
     "ServiceAccount multus-account",
@@ -70,6 +71,7 @@ PER_NODE = {
 }
 SLICED = {"Command {}-macvlan-conf-network"}
 PER_SERVER = {"Settled {}-settled"}
+WITH_AGENTS = {"Settled k3s-servers"}
 PER_POD = {"HttpProof {}-macvlan-conf-proof", "MacvlanPod {}", "Page {}-macvlan-conf", "Pod {}"}
 KUBERNETES = {
     "multus-role", "multus-binding", "multus-config", "multus-crd", "multus-daemonset", "macvlan-conf-definition",
@@ -79,6 +81,8 @@ KUBERNETES = {
 OUTSIDE = {
     "local-prepared-image",
     "k3s-release",
+    "k3s-reached",
+    "k3s-servers",
     "local-dhcp",
     "local-pool",
     "client-key",
@@ -121,6 +125,7 @@ def expected(nodes: list[str], sliced: bool, pods: Iterable[str] = ("nginx-macvl
         SHARED
         | {name.format(node) for node in nodes for name in per_node}
         | {name.format(node) for node in servers for name in PER_SERVER}
+        | (WITH_AGENTS if len(servers) < len(nodes) else set())
         | {name.format(pod) for pod in pods for name in PER_POD}
     )
 
@@ -577,10 +582,11 @@ async def awaited(hook: Any, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The steps that the hook of an update waits for."""
     names: set[str] = set()
 
-    async def done(self: Serving, _limit: float) -> None:
+    async def are_done(self: Serving, _limit: float) -> bool:
         names.update(step._name for step in self.steps)
+        return True
 
-    monkeypatch.setattr(Serving, "done", done)
+    monkeypatch.setattr(Serving, "are_done", are_done)
     await hook.callback(None)
     return names
 
@@ -670,6 +676,12 @@ def test_with_dhcp_a_node_s_own_connections_stay_off_its_way_to_pods(deploy: Run
     settings = {"range": None, "ipam": "dhcp", "addresses": {"nginx-macvlan": booked}, **network}
     command = deploy("dev", {"podNetworks": {"macvlan-conf": settings}})["server-1-macvlan-conf-access"].input("create")
     assert f"RANGES={routes} " in command.replace("'", ""), command
+
+
+def test_the_reached_release_is_that_of_servers_that_work(deploy: Run) -> None:
+    before = deploy("dev", shape(3, 1)).before("k3s-reached")
+    assert {f"server-{index + 1}-{step}" for index in range(3) for step in ("k3s-install", "k3s-ready")} <= before
+    assert not [name for name in before if name.startswith("agent-")]
 
 
 def test_a_pod_on_every_node_with_a_page_and_a_proof_each(deploy: Run) -> None:

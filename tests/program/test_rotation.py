@@ -12,7 +12,7 @@ from components.custom.server_gate import Serving
 
 from . import engine
 from .conftest import Run
-from .engine import UNKNOWN, Deployment, config_of, leaves, run
+from .engine import UNKNOWN, Deployment, config_of, leaves, merged, run
 from .test_graph import shape
 
 pytestmark = pytest.mark.program
@@ -57,18 +57,45 @@ def test_servers_renew_one_after_another_and_agents_after_the_first(deploy: Run)
 def test_agents_wait_for_all_servers_when_they_are_changed(deploy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     deployment = deploy("dev", NODES)
     for step in ("k3s-install", "certificates"):
-        assert deployment[f"agent-1-{step}"].hooks["beforeUpdate"] == ["servers-first"]
-        assert "beforeUpdate" not in deployment[f"server-2-{step}"].hooks
+        assert "beforeUpdate" not in deployment[f"agent-1-{step}"].hooks, "each would take one of the steps that are done at once"
+        assert "k3s-servers" in deployment.before(f"agent-1-{step}") - deployment.before(f"server-3-{step}")
+    assert {f"server-{index + 1}-certificates" for index in range(3)} <= deployment.before("agent-1-certificates")
+    assert deployment["k3s-servers"].hooks["beforeUpdate"] == ["k3s-servers"]
+    assert not [name for name in deployment.before("k3s-servers") if name.startswith("server-")], "created, it waits for nothing"
     names: set[str] = set()
+    done = True
 
     async def are_done(self: Serving, _limit: float) -> bool:
         names.update(step._name for step in self.steps)
-        return True
+        return done
 
     monkeypatch.setattr(Serving, "are_done", are_done)
-    asyncio.run(deployment.resource_hooks["servers-first"].callback(None))
+    asyncio.run(deployment.resource_hooks["k3s-servers"].callback(None))
     assert {f"server-{index + 1}-certificates" for index in range(3)} <= names
     assert not [name for name in names if name.startswith("agent-")]
+    done = False
+    with pytest.raises(RuntimeError, match="the agents are left as they are"):
+        asyncio.run(deployment.resource_hooks["k3s-servers"].callback(None))
+    with pytest.raises(RuntimeError, match=r"server-1 was restarted .* does not serve again.*are left as they are"):
+        asyncio.run(deployment.resource_hooks["server-1-settled"].callback(None))
+
+
+@pytest.mark.parametrize(
+    ("change", "waits"),
+    [
+        ({"k3s": {"version": "v1.37.0+k3s1"}}, True),
+        ({"k3s": {"apiAddress": "192.168.122.165"}}, True),
+        ({"k3s": {"separateAgentToken": False}}, True),
+        ({"agents": {"count": 2}}, False),
+        ({"servers": {"count": 5, "memory": 4096}}, False),
+        ({"timeouts": {"k3s": 1000}}, False),
+    ],
+    ids=["release", "address", "token", "another agent", "other servers", "a limit"],
+)
+def test_what_agents_need_of_servers_is_waited_for(deploy: Run, change: dict[str, Any], waits: bool) -> None:
+    before, after = (deploy("dev", settings)["k3s-servers"].input("machine") for settings in (NODES, merged(NODES, change)))
+    assert (before != after) == waits
+    assert not [name for name in deploy("dev").resources.values() if name.name == "k3s-servers"], "without agents nobody waits"
 
 
 def test_the_kubeconfig_is_read_again_after_a_renewal_alone(deploy: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,8 @@ def test_a_first_preview_leaves_open_only_what_is_made(deploy: Run, name: str) -
     }  # fmt: skip
     for resource in deploy(name, mode="first").custom:
         unknown = {path for path, value in leaves(resource.inputs) if value is UNKNOWN}
-        assert unknown <= may_be, resource.name
+        # What agents need of the servers has the tokens in it.
+        assert unknown <= may_be | ({"machine"} if resource.name == "k3s-servers" else set()), resource.name
 
 
 @UPS

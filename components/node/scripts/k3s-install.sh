@@ -108,6 +108,7 @@ check_options
 umask 077
 mkdir -p "$state"
 stage "looking at what is installed"
+check_step
 rotate_token
 write_files
 wait_for_servers

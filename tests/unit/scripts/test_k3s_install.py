@@ -71,6 +71,26 @@ def test_k3s_changed_environment_or_version_installs_again(k3s: K3s) -> None:
     assert k3s.installs() == 3
 
 
+def test_k3s_takes_no_step_that_it_cannot_take_back(k3s: K3s) -> None:
+    """By hand, or without a preview. A release that could not be had is none that ran, and one of an image neither."""
+    k3s.run(K3S_VERSION="v1.28.15+k3s1")
+    for version, text in (
+        ("v1.28.14+k3s2", "older than v1.28.15+k3s1, which is installed here: K3s cannot go back"),
+        ("v1.27.16+k3s1", "older than v1.28.15+k3s1"),
+        ("v1.30.1+k3s1", "skips minor releases after v1.28.15+k3s1, which is installed here: a v1.29 release first"),
+    ):
+        refused = k3s.run(K3S_VERSION=version)
+        assert refused.returncode == 1 and text in refused.stderr, refused.stderr
+    assert (k3s.installs(), k3s.node.restarts()) == (1, 1)
+    works = k3s.installer.read_text()
+    k3s.installer.write_text("#!/bin/sh\nexit 22\n")
+    assert k3s.run(K3S_VERSION="v1.28.150+k3s1").returncode == 1
+    k3s.installer.write_text(works)
+    assert k3s.run(K3S_VERSION="v1.28.15+k3s1").returncode == 0
+    (k3s.node.root / "var/lib/k3s-macvlan/started").unlink()
+    assert k3s.run(K3S_VERSION="v1.27.16+k3s1").returncode == 0
+
+
 RELEASES = "http://mirror/k3s/releases"
 
 

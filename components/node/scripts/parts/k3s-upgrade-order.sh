@@ -1,7 +1,20 @@
 # shellcheck shell=bash
-# Part of k3s-install.sh: `wait_for_servers` lets an agent that has another release wait until all servers have K3S_VERSION. The
-# script has ROLE, K3S_VERSION, SERVER, LIMIT_SECONDS, k3s, data, fail, installed_version, parts/stage.sh and parts/pause.sh.
-# shellcheck disable=SC2154 # k3s and data are the script's
+# Part of k3s-install.sh: `check_step` refuses a release that K3s cannot be taken to from the one that runs here (docs.k3s.io/upgrades),
+# and `wait_for_servers` lets an agent that has another release wait until all servers have K3S_VERSION. The script has ROLE,
+# K3S_VERSION, SERVER, LIMIT_SECONDS, state, k3s, data, fail, installed_version, parts/stage.sh and parts/pause.sh.
+# shellcheck disable=SC2154 # state, k3s and data are the script's
+# What a prepared image brought has not run here.
+check_step() {
+  local from minor patch
+  from=$(installed_version)
+  [[ -e $state/started && $from =~ ^v1\.([0-9]+)\.([0-9]+) ]] || return 0
+  minor=${BASH_REMATCH[1]} patch=${BASH_REMATCH[2]}
+  [[ $K3S_VERSION =~ ^v1\.([0-9]+)\.([0-9]+) ]] || return 0
+  ((BASH_REMATCH[1] > minor || (BASH_REMATCH[1] == minor && BASH_REMATCH[2] >= patch))) ||
+    fail "$K3S_VERSION is older than $from, which is installed here: K3s cannot go back (k3s.version)"
+  ((BASH_REMATCH[1] <= minor + 1)) ||
+    fail "$K3S_VERSION skips minor releases after $from, which is installed here: a v1.$((minor + 1)) release first (k3s.version)"
+}
 server_versions=$(< "${0%/*}/server_versions.py")
 # The servers that have another release, from the API as this node's kube-proxy may read it: unlike a list of addresses
 # given here, that one changes nothing on this node when a server is added. Fails where nobody answers.
