@@ -154,7 +154,12 @@ networks = {
     for network in plan.networks
 }
 report = pod_report("pod-report", cluster.kubeconfig)
-running = RunningPods(cluster.kubeconfig, config.workload.namespace)
+running = RunningPods(
+    cluster.kubeconfig,
+    config.workload.namespace,
+    names=[pod.name for pod in plan.pods if pod.node is None],
+    nodes=[node.name for node in plan.nodes],
+)
 make_way = leftover_pod_hook("pod-makes-way", cluster.kubeconfig, config.timeouts.pod)
 pods = [
     MacvlanPod(

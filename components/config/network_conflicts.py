@@ -135,9 +135,9 @@ def _subnet(network: NetworkPlan, plan: Plan, settings: Settings) -> Iterator[Pr
         yield following(f"{path}.nodeAccess", str(own.node_access), conflict, "servers.count", "agents.count")
     if own.node_access is not None and own.ipam == "dhcp" and network.node_subnet and not network.booked:
         conflict = (
-            "would take the node's own connections with it: with ipam dhcp every address of the network may be a pod's, and the node "
-            "has an address there too; book the pods' addresses (addresses.NAME with ip and mac), to which alone it is then a way, "
-            "or remove it"
+            "would take the node's own connections with it: with ipam dhcp every address of the network may be a pod's, and the "
+            "node has an address there too; book the pods' addresses (addresses.NAME with ip and mac), to which alone it is then a "
+            "way, or remove it"
         )
         yield following(f"{path}.nodeAccess", str(own.node_access), conflict, f"{path}.ipam", f"{path}.addresses", *sources)
     if not without:

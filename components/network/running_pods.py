@@ -8,7 +8,7 @@ out.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,16 +55,29 @@ def shape_of_spec(spec: Mapping[str, Any]) -> PodShape | None:
         return None
 
 
+def on_nodes_that_leave(pods: Iterable[Mapping[str, Any]], names: Sequence[str], nodes: Sequence[str]) -> list[str]:
+    """What to warn of: a node is drained after everything else, so the run itself has no later step that would make its pod again.
+    Pure."""
+    places = {pod["metadata"]["name"]: str(pod["spec"].get("nodeName") or "") for pod in pods}
+    return [
+        f"pod {name} runs on {place}, which leaves the cluster, and ends there: ./lab drain {place} before moves it to another "
+        "node, ./lab up --refresh afterwards makes it again"
+        for name in names
+        if (place := places.get(name, "")) and place not in nodes
+    ]
+
+
 class RunningPods:
     """What runs of the stack's pods, for a preview; in an `up`, or where the API does not answer, nothing.
 
-    kubeconfig: of the cluster, which may be unknown or not answer. namespace: of the pods, of which it reads all at once.
+    kubeconfig: of the cluster, which may be unknown or not answer. namespace: of the pods, of which it reads all at once. names: of
+    the stack's pods that are bound to no node. nodes: of the stack. Warns of such a pod on a node that leaves.
     """
 
-    def __init__(self, kubeconfig: Output[str], namespace: str) -> None:
+    def __init__(self, kubeconfig: Output[str], namespace: str, names: Sequence[str], nodes: Sequence[str]) -> None:
         reads = is_dry_run() and not os.environ.get(ABSENT)
         self._shapes: Output[Mapping[str, PodShape | None]] = Output.from_input(
-            _shapes(kubeconfig, f"/api/v1/namespaces/{namespace}/pods") if reads else {}
+            _shapes(kubeconfig, f"/api/v1/namespaces/{namespace}/pods", names, nodes) if reads else {}
         )
 
     def unless_replaced(self, name: str, wanted: PodShape, value: str) -> Input[str]:
@@ -75,13 +88,15 @@ class RunningPods:
         return self._shapes.apply(lambda shapes: value if shapes.get(name, wanted) == wanted else unknown)
 
 
-async def _shapes(kubeconfig: Output[str], path: str) -> Mapping[str, PodShape | None]:
+async def _shapes(kubeconfig: Output[str], path: str, names: Sequence[str], nodes: Sequence[str]) -> Mapping[str, PodShape | None]:
     """By name. The provider finds out by itself, and says, that the API does not answer."""
     text = await kubeconfig.future()
     if not text:
         return {}
     try:
         pods = await in_thread(lambda: client(text)(path))
+        for warning in on_nodes_that_leave(pods["items"], names, nodes):
+            pulumi.log.warn(warning)
         return {pod["metadata"]["name"]: shape_of_spec(pod["spec"]) for pod in pods["items"]}
     except Exception as error:
         pulumi.log.debug(f"which pods run is not known: {error!r}")

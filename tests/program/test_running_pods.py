@@ -12,7 +12,7 @@ from components.network.changed_network import NETWORK_REVISION
 from components.network.running_pods import PodShape, shape_of_spec
 
 from .conftest import Run
-from .engine import UNKNOWN, config_of, run
+from .engine import UNKNOWN, Deployment, config_of, run
 
 pytestmark = pytest.mark.program
 
@@ -58,6 +58,24 @@ def test_without_an_answer_it_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> N
     assert isinstance(revision(monkeypatch, CHANGES["port"], OSError("no route to host")), str)
 
 
+@pytest.mark.parametrize(
+    ("node", "change", "warned"),
+    [("agent-2", {}, True), ("server-1", {}, False), ("", {}, False), ("agent-2", {"workload": {"perNode": True}}, False)],
+    ids=["on a node that leaves", "on one that stays", "on none yet", "one that is bound to its node"],
+)
+def test_a_pod_on_a_node_that_leaves_is_warned_of(
+    deploy: Run, monkeypatch: pytest.MonkeyPatch, node: str, change: dict[str, Any], warned: bool
+) -> None:
+    """No step of the run makes it again: the node is drained last."""
+    sent = pod(deploy("dev", change))
+    running = {**sent, "spec": {**sent["spec"], "nodeName": node}}
+    deployment = previewed(monkeypatch, change, [running])
+    warnings = [text for kind, text in deployment.log if kind == "WARNING" and "leaves the cluster" in text]
+    assert bool(warnings) == warned, deployment.log
+    for warning in warnings:
+        assert "pod nginx-macvlan runs on agent-2" in warning and "./lab drain agent-2" in warning
+
+
 def test_what_the_api_adds_is_of_no_shape() -> None:
     spec = {
         "nodeName": "server-1",
@@ -76,6 +94,10 @@ def test_what_the_api_adds_is_of_no_shape() -> None:
 
 def revision(monkeypatch: pytest.MonkeyPatch, change: Mapping[str, Any], running: list[dict[str, Any]] | OSError) -> Any:
     """The annotation of the pod in a preview, where the API answers with these pods."""
+    return pod(previewed(monkeypatch, change, running))["metadata"]["annotations"][NETWORK_REVISION]
+
+
+def previewed(monkeypatch: pytest.MonkeyPatch, change: Mapping[str, Any], running: list[dict[str, Any]] | OSError) -> Deployment:
     queried: list[str] = []
 
     def get(path: str) -> Any:
@@ -86,6 +108,6 @@ def revision(monkeypatch: pytest.MonkeyPatch, change: Mapping[str, Any], running
 
     monkeypatch.setattr(running_pods, "ABSENT", "NOT_SET_BY_THE_ENGINE_OF_THE_TESTS")
     monkeypatch.setattr(running_pods, "client", lambda _kubeconfig: get)
-    previewed = pod(run(config_of("dev", change), mode="again"))
+    deployment = run(config_of("dev", change), mode="again")
     assert queried == ["/api/v1/namespaces/default/pods"], "once for all pods"
-    return previewed["metadata"]["annotations"][NETWORK_REVISION]
+    return deployment

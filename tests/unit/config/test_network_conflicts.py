@@ -85,7 +85,8 @@ CASES: list[tuple[str, dict[str, Any], list[tuple[str, ...]]]] = [
     ("pods of the VLAN outside", iot(range="192.168.122.100-192.168.122.120"),
      [("podNetworks.iot.range = 192.168.122.100-192.168.122.120: is not inside podNetworks.iot.cidr 192.168.50.0/24",)]),
     ("access to all of the nodes' own subnet", lan(range=None, ipam="dhcp", nodeAccess="192.168.122.20"),
-     [("podNetworks.lan.nodeAccess = 192.168.122.20-192.168.122.20: would take the node's own connections with it", "book the pods' addresses")]),
+     [("podNetworks.lan.nodeAccess = 192.168.122.20-192.168.122.20: would take the node's own connections with it",
+       "book the pods' addresses")]),
     ("access to all of a subnet that a NIC has an address of",
      {"servers": {"nics": [{"network": "cams", "address": "10.0.1.5/24"}]},
       **networks(lan={"range": RANGE}, cams={**on("enp2s0", 1), "range": None, "ipam": "dhcp", "nodeAccess": "10.0.1.9"})},
@@ -331,7 +332,8 @@ def test_a_conflict_is_named_with_both_sides_and_a_remedy(raw: dict[str, Any], w
         # A way to the pods that is no way of the node's own.
         iot(range=None, ipam="dhcp", nodeAccess="192.168.50.20"),
         networks(cams={**on("enp2s0", 1), "range": None, "ipam": "dhcp", "nodeAccess": "10.0.1.9"}),
-        lan(range=None, ipam="dhcp", nodeAccess="192.168.122.20", addresses={POD: {"ip": "192.168.122.203", "mac": "02:00:00:00:00:01"}}),
+        lan(range=None, ipam="dhcp", nodeAccess="192.168.122.20",
+            addresses={POD: {"ip": "192.168.122.203", "mac": "02:00:00:00:00:01"}}),
         # Who gives the reservation, may have it among what is excluded here.
         {"network": {"exclude": ["192.168.50.4-192.168.50.6"]},
          **iot(range=None, ipam="dhcp", addresses={"a": {"ip": "192.168.50.5", "mac": "02:00:00:00:00:01"}})},
