@@ -149,9 +149,7 @@ def take_out(maintenance: Maintenance, options: argparse.Namespace, *, comes_bac
     turn = maintenance.turn(listed, as_it_is)
     elsewhere = draining.others_take_pods(listed, name)
     guests = maintenance.guests(elsewhere=elsewhere, comes_back=comes_back)
-    lost = [guest for guest in guests if guest.fate == "lost"]
-    if lost and not options.force:
-        raise LabError(_would_lose(as_it_is, lost))
+    _refuse_losses(guests, as_it_is, force=options.force)
     for line in described(guests, elsewhere=elsewhere):
         say(line)
     if turn.only_server and comes_back:
@@ -169,10 +167,7 @@ def take_out(maintenance: Maintenance, options: argparse.Namespace, *, comes_bac
     try:
         maintenance.turn(maintenance.kube_nodes(), as_it_is)
         guests = maintenance.guests(elsewhere=elsewhere, comes_back=comes_back)
-        agreed = {guest.full_name for guest in lost}
-        added = [guest for guest in guests if guest.fate == "lost" and guest.full_name not in agreed]
-        if added and not options.force:
-            raise LabError(_would_lose(as_it_is, added))
+        _refuse_losses(guests, as_it_is, force=options.force)
     except LabError:
         if not any(one.name == name and one.cordoned for one in listed):
             maintenance.cordon(on=False)
@@ -184,9 +179,12 @@ def take_out(maintenance: Maintenance, options: argparse.Namespace, *, comes_bac
     return True
 
 
-def _would_lose(as_it_is: str, lost: Sequence[Guest]) -> str:
-    names = ", ".join(guest.full_name for guest in lost)
-    return f"{as_it_is}: these pods would be lost, because nothing makes them again: {names}. Delete them, or say --force"
+def _refuse_losses(guests: Sequence[Guest], as_it_is: str, *, force: bool) -> None:
+    lost = ", ".join(guest.full_name for guest in guests if guest.fate == "lost")
+    if lost and not force:
+        raise LabError(
+            f"{as_it_is}: these pods would be lost, because nothing makes them again: {lost}. Delete them, or say --force"
+        )
 
 
 def _drain(maintenance: Maintenance, leaving: list[Guest], *, force: bool) -> None:

@@ -65,7 +65,6 @@ def _check(backend: Backend, stack: str, words: Sequence[str]) -> None:
 
 def _create_state(backend: Backend, stack: str) -> None:
     """In a project of the same name elsewhere, so that the salt is not written into the stack's file here."""
-    LAB.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="new-", dir=LAB) as folder:
         (Path(folder) / "Pulumi.yaml").write_text(f"name: {backend.project}\nruntime: python\n", encoding="utf-8")
         _copied(stack_file(stack), Path(folder))

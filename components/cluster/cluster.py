@@ -123,7 +123,9 @@ class Cluster(ComponentResource):
 
         limits = args.timeouts
         serving = Serving(args.failure)
-        servers_first = [self._servers_first(name, args, tokens, serving)] if len(servers) < len(args.machines) else []
+        servers_first = (
+            [self._servers_first(name, args, tokens, serving, len(servers))] if len(servers) < len(args.machines) else []
+        )
         self.nodes = {}
         self._left: list[pulumi.Resource] = []
         encrypted = encrypts(args.k3s)
@@ -152,7 +154,6 @@ class Cluster(ComponentResource):
                     ],
                     timeouts=args.timeouts,
                     artifacts=args.artifacts,
-                    serving=serving,
                     certificates_after=[self.nodes[server.node.name].certificates for server in servers]
                     if node.role == "agent"
                     else [],
@@ -161,6 +162,8 @@ class Cluster(ComponentResource):
                 ),
                 own,
             )
+
+        serving.steps.extend(step for server in servers for step in self.nodes[server.node.name].node_ready_steps)
 
         # Read in parallel with the installation, because K3s writes it long before its API answers. Both begin together, so that
         # its limit does not include the steps before the installation.
@@ -213,10 +216,7 @@ class Cluster(ComponentResource):
         ReachedRelease(
             f"{name}-reached",
             ReachedReleaseArgs(version=args.k3s.version, cluster=release.cluster),
-            ResourceOptions.merge(
-                own,
-                ResourceOptions(depends_on=[step for server in servers for step in self.nodes[server.node.name].node_ready_steps]),
-            ),
+            ResourceOptions.merge(own, ResourceOptions(depends_on=serving.steps)),
         )
         if encrypted:
             with_steps = [(machine, self.nodes[machine.node.name].node_ready_steps) for machine in servers]
@@ -257,10 +257,10 @@ class Cluster(ComponentResource):
             Output.all(on_disk.stdout, own, data.rotated).apply(lambda known: known[1] if known[2] else known[1].or_of(known[0]))
         )
 
-    def _servers_first(self, name: str, args: ClusterArgs, tokens: Output[Tokens], serving: Serving) -> Settled:
+    def _servers_first(self, name: str, args: ClusterArgs, tokens: Output[Tokens], serving: Serving, servers: int) -> Settled:
         """What is changed on agents with the servers waits for these: after an upgrade, with another token or at another address
         they would not get on with a former server. When it is created, nothing waits."""
-        servers, limits = sum(machine.node.role == "server" for machine in args.machines), args.timeouts
+        limits = args.timeouts
         digest = tokens.apply(lambda known: hashlib.sha256(f"{known.servers} {known.agents}".encode()).hexdigest())
         return Settled(
             f"{name}-servers",

@@ -17,7 +17,6 @@ from components.config.node_objects import node_objects
 from components.config.plan import CniPaths
 from components.config.settings import K3s, Plugins, Timeouts
 from components.custom.node_certificates import NodeCertificates, NodeCertificatesArgs
-from components.custom.server_gate import Serving
 from components.machine import install_parameters
 from components.machine.virtual_machine import VirtualMachine
 from components.node import command
@@ -51,8 +50,6 @@ class K3sNodeArgs:
     """The setting timeouts, in seconds."""
     artifacts: ArtifactSet | None
     """Files on the machine's artifact disk; None: the node downloads."""
-    serving: Serving
-    """The servers' steps, to which a server adds its own."""
     certificates_after: Sequence[pulumi.Resource]
     """Of an agent: the servers' certificates, after which it renews its own."""
     rotate_certificates: bool
@@ -171,7 +168,6 @@ class K3sNode(ComponentResource):
             self.node_ready_steps.append(self.k3s_installed)
         if machine.serving_steps:
             machine.serving_steps.steps.extend(self.node_ready_steps)
-            args.serving.steps.extend(self.node_ready_steps)
         self.register_outputs({})
 
     def _certificates(self, args: K3sNodeArgs) -> NodeCertificates:

@@ -187,9 +187,9 @@ def _exclusive(
         return
     if own is None and network.settings.range is not None:
         yield network.settings.range
-    for booked in network.settings.addresses.values():
-        if booked.ip is not None and (network.settings.range is None or booked.ip not in network.settings.range):
-            yield AddressRange.single(booked.ip)
+    for address in network.booked:
+        if network.settings.range is None or address not in network.settings.range:
+            yield AddressRange.single(address)
 
 
 def attachments(planned: tuple[NetworkPlan, ...], settings: Settings, pod: str) -> tuple[AttachmentPlan, ...]:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pulumi import Input, Output, ResourceOptions
-from pulumi.dynamic import CheckFailure, CheckResult, CreateResult, DiffResult, Resource, UpdateResult
+from pulumi.dynamic import CheckFailure, CheckResult, DiffResult, Resource
 
 from components.config.plan import k3s_release
-from components.custom.provider import PlainProvider, properties
+from components.custom.provider import StoringProvider, properties
 from components.custom.reporting import remark
 
 
@@ -33,7 +33,7 @@ class ReleaseArgs:
     """`DataDisk.disk_id` of the data disk that has K3s's data on the first server; None: its root disk has them."""
 
 
-class ReleaseProvider(PlainProvider):
+class ReleaseProvider(StoringProvider):
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         moved = bool(_olds.get("data")) != bool(news.get("data")) and _olds.get("serial") == news.get("serial")
         same = _olds.get("cluster") and not (news["alone"] and not moved and _place(_olds) != _place(news))
@@ -52,12 +52,6 @@ class ReleaseProvider(PlainProvider):
             )
         changed = other or any(_olds.get(name) != _news.get(name) for name in ("version", "serial", "alone", "data"))
         return DiffResult(changes=changed, replaces=["cluster"] if other else [], delete_before_replace=True)
-
-    def create(self, props: dict[str, Any]) -> CreateResult:
-        return CreateResult(secrets.token_hex(8), props)
-
-    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        return UpdateResult(_news)
 
 
 def _place(props: dict[str, Any]) -> Any:
@@ -107,7 +101,7 @@ class ReachedReleaseArgs:
     """`Release.cluster`: another cluster may begin with any release."""
 
 
-class ReachedReleaseProvider(PlainProvider):
+class ReachedReleaseProvider(StoringProvider):
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         same = _olds and _olds["cluster"] == news["cluster"]
         refused = refusal(_olds["version"], news["version"]) if same else ""
@@ -115,12 +109,6 @@ class ReachedReleaseProvider(PlainProvider):
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         return DiffResult(changes=any(_olds.get(name) != _news.get(name) for name in ("version", "cluster")))
-
-    def create(self, props: dict[str, Any]) -> CreateResult:
-        return CreateResult(secrets.token_hex(8), props)
-
-    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        return UpdateResult(_news)
 
 
 class ReachedRelease(Resource, module="release", name="ReachedRelease"):

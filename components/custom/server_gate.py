@@ -12,15 +12,14 @@ the next server's machine depends on it, and agents on one of all servers.
 from __future__ import annotations
 
 import asyncio
-import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
 from pulumi import ErrorHook, Input, ResourceHook, ResourceHookArgs, ResourceHookBinding, ResourceOptions
 from pulumi import Resource as AnyResource
-from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
+from pulumi.dynamic import DiffResult, Resource
 
-from components.custom.provider import PlainProvider
+from components.custom.provider import StoringProvider
 
 
 class Failure:
@@ -76,17 +75,11 @@ class SettledArgs:
     """What is said where they are not done."""
 
 
-class SettledProvider(PlainProvider):
+class SettledProvider(StoringProvider):
     """Stores what is waited for a change of, so that a change is an update, before which the hook waits."""
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         return DiffResult(changes=_olds.get("machine") != _news.get("machine"))
-
-    def create(self, props: dict[str, Any]) -> CreateResult:
-        return CreateResult(secrets.token_hex(8), props)
-
-    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        return UpdateResult(_news)
 
 
 class Settled(Resource, module="settled", name="Settled"):

@@ -13,7 +13,7 @@ from components.custom.server_gate import Serving
 from . import engine
 from .conftest import Run
 from .engine import UNKNOWN, Deployment, config_of, leaves, merged, run
-from .test_graph import shape
+from .test_graph import awaited, shape
 
 pytestmark = pytest.mark.program
 
@@ -62,18 +62,14 @@ def test_agents_wait_for_all_servers_when_they_are_changed(deploy: Run, monkeypa
     assert {f"server-{index + 1}-certificates" for index in range(3)} <= deployment.before("agent-1-certificates")
     assert deployment["k3s-servers"].hooks["beforeUpdate"] == ["k3s-servers"]
     assert not [name for name in deployment.before("k3s-servers") if name.startswith("server-")], "created, it waits for nothing"
-    names: set[str] = set()
-    done = True
-
-    async def are_done(self: Serving, _limit: float) -> bool:
-        names.update(step._name for step in self.steps)
-        return done
-
-    monkeypatch.setattr(Serving, "are_done", are_done)
-    asyncio.run(deployment.resource_hooks["k3s-servers"].callback(None))
+    names = asyncio.run(awaited(deployment.resource_hooks["k3s-servers"], monkeypatch))
     assert {f"server-{index + 1}-certificates" for index in range(3)} <= names
     assert not [name for name in names if name.startswith("agent-")]
-    done = False
+
+    async def are_not_done(_serving: Serving, _limit: float) -> bool:
+        return False
+
+    monkeypatch.setattr(Serving, "are_done", are_not_done)
     with pytest.raises(RuntimeError, match="the agents are left as they are"):
         asyncio.run(deployment.resource_hooks["k3s-servers"].callback(None))
     with pytest.raises(RuntimeError, match=r"server-1 was restarted .* does not serve again.*are left as they are"):

@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 
 import pytest
 
-from .test_policy_engine import ROOT, engine
+from .test_policy_engine import ROOT, Checkout, engine
 
 pytestmark = pytest.mark.program
 
 AGENTS = 6
 PROGRAM = f"""
-import os
+import json
+from pathlib import Path
 from pulumi import ResourceOptions
 from pulumi_command.local import Command
 from components.custom.cluster_identity import ReachedRelease, ReachedReleaseArgs
 from components.custom.server_gate import Failure, Serving, Settled, SettledArgs
 
-version, before = os.environ["VERSION"], os.environ["BEFORE"]
+here = Path(__file__).parent
+version, before = json.loads((here / "run.json").read_text())
 failure = Failure()
 serving = Serving(failure)
 gate = Settled("servers", SettledArgs(of=version, serving=serving, limit=60, refusal="the agents are left as they are"))
 for number in range(3):
-    step = Command(f"server-{{number}}", create=f"{{before}} && echo server {{version}} >> $LOG",
+    step = Command(f"server-{{number}}", create=f"{{before}} && echo server {{version}} >> log", dir=str(here),
         opts=ResourceOptions(depends_on=serving.steps[-1:], hooks=failure.hooks))
     serving.steps.append(step)
 for number in range({AGENTS}):
-    Command(f"agent-{{number}}", create=f"echo agent {{version}} >> $LOG",
+    Command(f"agent-{{number}}", create=f"echo agent {{version}} >> log", dir=str(here),
         opts=ResourceOptions(depends_on=[serving.steps[0], gate], hooks=failure.hooks))
 ReachedRelease("reached", ReachedReleaseArgs(version=version, cluster="one"), ResourceOptions(depends_on=serving.steps))
 """
-AFTER_AN_AGENT = '[ ! -s "$LOG" ] || until grep -q agent "$LOG"; do sleep 0.1; done'
+AFTER_AN_AGENT = "[ ! -s log ] || until grep -q agent log; do sleep 0.1; done"
 """Of a server: the first goes ahead."""
 Up = Callable[..., tuple[int, str, list[str]]]
 
@@ -45,33 +47,25 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Up:
     """Runs `pulumi up` with a release; its status, what it printed, and what the nodes did."""
     folder = engine()
     if folder is None:
-        pytest.skip("there is no Pulumi of this project's version")
-    path = os.pathsep.join([folder, *os.get_exec_path()])
-    if shutil.which("pulumi-resource-command", path=path) is None:
+        pytest.skip("there is no pulumi as new as Pulumi.yaml requires, on PATH or in ~/.pulumi/bin")
+    if shutil.which("pulumi-resource-command", path=f"{folder}:{os.environ['PATH']}") is None:
         pytest.skip("there is no pulumi-resource-command on PATH")
-    place = tmp_path_factory.mktemp("waits")
-    (place / "state").mkdir()
-    runtime = f"runtime: {{name: python, options: {{virtualenv: '{sys.prefix}'}}}}"
-    (place / "Pulumi.yaml").write_text(f"name: waits\n{runtime}\n")
-    (place / "__main__.py").write_text(PROGRAM)
-    log = place / "log"
-    environment = {
-        **os.environ,
-        "PATH": path,
-        "PYTHONPATH": str(ROOT),
-        "PULUMI_BACKEND_URL": f"file://{place}/state",
-        "PULUMI_CONFIG_PASSPHRASE": "for tests",
-        "PULUMI_SKIP_UPDATE_CHECK": "true",
-        "LOG": str(log),
-    }
-    subprocess.run(["pulumi", "stack", "init", "s"], cwd=place, env=environment, capture_output=True, check=True)
+    path = tmp_path_factory.mktemp("waits")
+    (path / "Pulumi.yaml").write_text("name: waits\nruntime: {name: python, options: {virtualenv: .venv}}\n")
+    (path / "__main__.py").write_text(PROGRAM)
+    (path / ".venv").symlink_to(sys.prefix)
+    (path / "components").symlink_to(ROOT / "components")
+    (path / "state").mkdir()
+    checkout = Checkout(path, "s")
+    done = checkout.pulumi("stack", "init")
+    assert done.returncode == 0, done.stderr
 
     def run(version: str, *, before: str = "true") -> tuple[int, str, list[str]]:
+        (path / "run.json").write_text(json.dumps([version, before]))
+        log = path / "log"
         log.write_text("")
         # Fewer steps at once than there are agents.
-        words = ["pulumi", "up", "--yes", "--skip-preview", "-s", "s", "--parallel", "2"]
-        asked = environment | {"VERSION": version, "BEFORE": before}
-        done = subprocess.run(words, cwd=place, env=asked, capture_output=True, text=True, timeout=120, check=False)
+        done = checkout.pulumi("up", "--yes", "--skip-preview", "--parallel", "2")
         return done.returncode, done.stdout + done.stderr, log.read_text().splitlines()
 
     return run
